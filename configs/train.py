@@ -1,0 +1,92 @@
+"""Config of the train stage: several SAEs in one run over one pass of the language model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from configs.activations import CacheDtype, DataPolicy, LmDtype
+from configs.base import Config, StageConfig
+from configs.download import DownloadConfig
+from configs.inputs import ModelId, TokensId
+from configs.tokenize import TokenizeConfig
+
+
+class SaeConfig(Config):
+    """One sparse autoencoder. Two equal ones in a run are refused: they would be one artifact."""
+
+    hook: str = Field(description="Hook name, for example `blocks.7.hook_resid_post`.")
+    architecture: Literal["topk", "batchtopk"] = Field("topk", description="How active latents are chosen.")
+    d_sae: int = Field(ge=1, description="Width: the number of latents.")
+    k: int = Field(32, ge=1, description="Active latents: of each position (topk), or on average (batchtopk).")
+    seed: int = Field(0, description="Seed of the initial weights.")
+    lr: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
+    lr_warmup_steps: int = Field(50, ge=0, description="Steps of linear warm-up.")
+    lr_decay_fraction: float = Field(0.2, ge=0, le=1, description="Share of the steps, at the end, of linear decay.")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="Adam's first moment decay.")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="Adam's second moment decay.")
+    aux_coefficient: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss on dead latents; 0 is off.")
+    aux_k: int = Field(64, ge=1, description="Dead latents that the auxiliary loss uses for a position.")
+    dead_after_tokens: int = Field(
+        200_000, ge=1, description="A latent that was silent on this many data positions in a row is dead."
+    )
+    threshold_decay: float = Field(
+        0.99, ge=0, lt=1, description="Decay of the running inference threshold (batchtopk only)."
+    )
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> SaeConfig:
+        if self.k > self.d_sae:
+            raise ValueError(f"k = {self.k} is larger than d_sae = {self.d_sae}: at most {self.d_sae} latents can be active")
+        return self
+
+
+class CacheConfig(Config):
+    """Train from stored activations: a harvest job writes them once, any number of runs and epochs read them."""
+
+    dtype: CacheDtype = Field("bf16", description="Element type of the stored activations.")
+    hooks: tuple[str, ...] = Field((), description="Hooks to harvest beyond those of this run's SAEs, to share one cache.")
+    rows_per_chunk: int = Field(128, ge=1, description="Rows in one chunk of the cache.")
+
+
+class TrainRuntime(Config):
+    """What never changes the result."""
+
+    checkpoint_blocks: int = Field(4, ge=1, description="Blocks between checkpoints.")
+    checkpoint_seconds: float = Field(
+        60.0, ge=0, description="At least this many seconds between checkpoints, so that small runs write few."
+    )
+
+
+class TrainConfig(StageConfig):
+    """Step t is the rows [t * batch_rows, (t + 1) * batch_rows), cut into `lanes`; every SAE sees the whole batch."""
+
+    stage: Literal["train"] = "train"
+    model: ModelId | DownloadConfig = Field(description="The language model.")
+    tokens: TokensId | TokenizeConfig = Field(description="The tokens to run it on.")
+    saes: tuple[SaeConfig, ...] = Field(min_length=1, description="The SAEs to train, each with its own settings.")
+    split: str = Field("train", description="Split of the tokens.")
+    rows: int | None = Field(None, ge=1, description="Rows from the start of the split; all if not given.")
+    epochs: int = Field(1, ge=1, description="Passes over these rows.")
+    batch_rows: int = Field(8, ge=1, description="Rows in one training step.")
+    lanes: int = Field(2, ge=1, description="Equal parts of a step that workers share out; at most this many workers.")
+    block_steps: int = Field(16, ge=1, description="Steps whose positions are shuffled together within each lane.")
+    seed: int = Field(0, description="Seed of the shuffle.")
+    policy: DataPolicy = Field(default_factory=DataPolicy, description="Which positions are data.")
+    lm_dtype: LmDtype = Field("auto", description="Element type of the language model; auto: fp32 on CPU, bf16 on GPU.")
+    autocast: Literal["auto", "off", "bf16"] = Field(
+        "auto", description="Matrix products of the SAE in bf16; auto: off on CPU, bf16 on GPU. Weights stay fp32."
+    )
+    cache: CacheConfig | None = Field(None, description="Train from stored activations; null streams them.")
+    runtime: TrainRuntime = Field(default_factory=TrainRuntime, description="What never changes the result.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.batch_rows % self.lanes:
+            raise ValueError(f"batch_rows = {self.batch_rows} is not a multiple of lanes = {self.lanes}")
+        if len(set(self.saes)) != len(self.saes):
+            raise ValueError("two entries of `saes` are equal: give them different seeds or settings, or remove one")
+        if self.rows is not None and self.rows < self.batch_rows:
+            raise ValueError(f"rows = {self.rows} is less than one step of batch_rows = {self.batch_rows}")
+        return self
