@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -13,6 +14,15 @@ from configs.tokenize import TokenizeConfig
 
 LmDtype = Literal["auto", "fp32", "bf16", "fp16"]
 CacheDtype = Literal["fp32", "bf16", "fp16"]
+
+
+_RESID_PRE = re.compile(r"^blocks\.(\d+)\.hook_resid_pre$")
+
+
+def stored_hook(name: str) -> str:
+    """The name under which a hook is stored: the input of block L > 0 is the output of block L - 1."""
+    match = _RESID_PRE.match(name)
+    return f"blocks.{int(match[1]) - 1}.hook_resid_post" if match and int(match[1]) else name
 
 
 class DataPolicy(Config):
@@ -44,4 +54,4 @@ class HarvestConfig(StageConfig):
     @field_validator("hooks")
     @classmethod
     def _sorted_unique(cls, hooks: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(sorted(set(hooks)))
+        return tuple(sorted({stored_hook(hook) for hook in hooks}))

@@ -16,7 +16,10 @@ class HubSource(Config):
     repo: str = Field(description="Repository as `organisation/name`.")
     revision: str = Field("main", description="Branch, tag or commit; recorded as the commit it stands for.")
     files: tuple[str, ...] = Field(
-        (), description="Glob patterns of files to take; empty takes what the kind needs (model or data files)."
+        (),
+        description="Glob patterns of files to take (`*` stays in a folder, `**/` crosses folders); empty takes what the "
+        "kind needs: a model's safetensors, config and tokenizer, or data files of the first format that there is, of "
+        "Parquet, JSON Lines, JSON, CSV and text.",
     )
 
 
@@ -43,18 +46,24 @@ class DatasetOptions(Config):
     """How files become documents."""
 
     text_column: str = Field("text", description="Column that holds the text, for Parquet, JSON Lines and CSV files.")
+    split_column: str | None = Field(
+        "split",
+        description="Column that says which split a row belongs to (train, validation or test), if the file has it; null "
+        "to use none.",
+    )
     documents: Literal["rows", "sections"] = Field(
         "rows",
         description="`rows`: a document a row (or a text file). `sections`: a document for each top-level section of a "
-        "nested JSON file, its `text` leaves joined by newlines behind their keys.",
+        "nested JSON file, its texts as lines behind their keys, with the columns region (folder), country (file) and "
+        "section.",
     )
     strip_html: bool = Field(False, description="Remove HTML tags and decode entities.")
     heldout_fraction: float = Field(
         0.05,
         ge=0,
         lt=1,
-        description="Share of documents put into split `test`, by a seeded hash of the document; used only if the "
-        "source has no splits of its own.",
+        description="Share of documents put into split `test`, by a seeded hash of the document's text. Used only if the "
+        "source has no splits of its own: a split column, or file or folder names with train and validation or test.",
     )
     heldout_seed: int = Field(0, description="Seed of the held-out choice.")
     max_documents: int | None = Field(None, ge=1, description="Take at most this many documents, the first ones.")

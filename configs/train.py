@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from configs.activations import CacheDtype, DataPolicy, LmDtype
+from configs.activations import CacheDtype, DataPolicy, HarvestConfig, LmDtype, stored_hook
 from configs.base import Config, StageConfig
 from configs.download import DownloadConfig
 from configs.inputs import ModelId, TokensId
@@ -35,6 +35,11 @@ class SaeConfig(Config):
         0.99, ge=0, lt=1, description="Decay of the running inference threshold (batchtopk only)."
     )
 
+    @field_validator("hook")
+    @classmethod
+    def _stored_name(cls, hook: str) -> str:
+        return stored_hook(hook)
+
     @model_validator(mode="after")
     def _k_fits(self) -> SaeConfig:
         if self.k > self.d_sae:
@@ -47,6 +52,9 @@ class CacheConfig(Config):
 
     dtype: CacheDtype = Field("bf16", description="Element type of the stored activations.")
     hooks: tuple[str, ...] = Field((), description="Hooks to harvest beyond those of this run's SAEs, to share one cache.")
+    batch_rows: int | None = Field(
+        None, ge=1, description="Rows in one forward pass; if not given, the rows of a lane's step, as when streaming."
+    )
     rows_per_chunk: int = Field(128, ge=1, description="Rows in one chunk of the cache.")
 
 
@@ -90,3 +98,29 @@ class TrainConfig(StageConfig):
         if self.rows is not None and self.rows < self.batch_rows:
             raise ValueError(f"rows = {self.rows} is less than one step of batch_rows = {self.batch_rows}")
         return self
+
+    @property
+    def lane_rows(self) -> int:
+        """Rows of one lane in one step: also the batch of the language model, so that a cache holds equal values."""
+        return self.batch_rows // self.lanes
+
+    def hooks(self) -> tuple[str, ...]:
+        """Hooks of this run's SAEs, sorted."""
+        return tuple(sorted({sae.hook for sae in self.saes}))
+
+    def harvest(self) -> HarvestConfig | None:
+        """The harvest that writes this run's cache; None when it streams."""
+        if self.cache is None:
+            return None
+        return HarvestConfig(
+            model=self.model,
+            tokens=self.tokens,
+            hooks=(*self.hooks(), *self.cache.hooks),
+            split=self.split,
+            rows=self.rows,
+            policy=self.policy,
+            dtype=self.cache.dtype,
+            lm_dtype=self.lm_dtype,
+            batch_rows=self.cache.batch_rows or self.lane_rows,
+            rows_per_chunk=self.cache.rows_per_chunk,
+        )

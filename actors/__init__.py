@@ -1,0 +1,1 @@
+"""Thin Ray workers around `sae`."""

@@ -1,0 +1,113 @@
+"""Starts Ray Train for a task, watches it, and brings its own error out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.exceptions import RayError
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import RayTrainError  # no public base: deaths and lost health are these
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from actors.trainer import TrainTask, train_worker
+
+# Ray Train retries for ever by default, and cannot tell a worker that died from one that raised. So it retries nothing
+# here: a death starts the run again from the last checkpoint, an error ends it.
+MAX_DEATHS = 5
+MAX_CONTROLLER_FAILURES = 2
+START_TIMEOUT_S = 120
+POLL_S = 0.5
+
+
+def fit(
+    task: TrainTask,
+    scratch: Path,
+    update: Callable[[int], None],
+    log: Callable[[str], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Runs the task to its end, or to a checkpoint once `should_stop` says so. Raises what a worker raised."""
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_TIMEOUT_S))
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    finished = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(task.channel, finished, update, log, should_stop), daemon=True)
+    watcher.start()
+    try:
+        for death in range(MAX_DEATHS + 1):
+            try:
+                _trainer(task, scratch, death).fit()
+                return
+            except TrainingFailedError as error:
+                cause = _own_error(error)
+                if cause is not None:
+                    raise cause from error
+                if death == MAX_DEATHS or should_stop():
+                    raise
+                log("a training worker died; going on from the last checkpoint")
+    finally:
+        finished.set()
+        watcher.join()
+
+
+def _trainer(task: TrainTask, scratch: Path, death: int) -> TorchTrainer:
+    need = task.requirement
+    resources = {"CPU": need.cpus, "GPU": need.gpus, "memory": need.memory}
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"task": task},
+        torch_config=TorchConfig(backend="nccl" if need.device == "cuda" else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=need.workers,
+            use_gpu=need.gpus > 0,
+            resources_per_worker={k: v for k, v in resources.items() if v},
+            label_selector=need.labels or None,
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"train-{task.run}-{task.attempt}-{death}",
+            storage_path=str(scratch / "ray"),
+            failure_config=ray.train.FailureConfig(
+                max_failures=0, controller_failure_limit=MAX_CONTROLLER_FAILURES, max_preemption_failures=0
+            ),
+        ),
+    )
+
+
+def _watch(
+    channel: Any,
+    finished: threading.Event,
+    update: Callable[[int], None],
+    log: Callable[[str], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    checkpoint = 0
+    while not finished.wait(POLL_S):
+        latest = ray.get(channel.latest.remote())
+        if "rows" in latest:
+            update(latest["rows"])
+        if latest.get("checkpoint", 0) != checkpoint:
+            checkpoint = latest["checkpoint"]
+            log(f"checkpoint before block {checkpoint}")
+        if should_stop():
+            ray.get(channel.request_stop.remote())
+
+
+def _own_error(error: TrainingFailedError) -> BaseException | None:
+    """The error that a worker's code raised; None if a worker died or Ray Train itself failed."""
+    failures = getattr(error, "worker_failures", None) or {}
+    causes = [_root(failure) for _, failure in sorted(failures.items())]
+    if not causes or any(isinstance(cause, RayError | RayTrainError) for cause in causes):
+        return None
+    # A worker that lost its peer in a collective raises a bare RuntimeError; the peer's own error says why.
+    return next((cause for cause in causes if type(cause) is not RuntimeError), causes[0])
+
+
+def _root(failure: BaseException) -> BaseException:
+    while failure.__cause__ is not None:
+        failure = failure.__cause__
+    return failure

@@ -1,0 +1,181 @@
+"""The training worker: Ray Train starts one for each worker, again from the last checkpoint if one dies."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from actors.checkpoints import Checkpoints
+from cluster.store import Store
+from configs.identity import ArtifactRef
+from configs.requirements import Requirement
+from configs.train import TrainConfig
+from sae.formats.sae_folder import fold, write_sae
+from sae.training.exchange import DistributedExchange, Exchange, LocalExchange
+from sae.training.loop import CURVE, Trainee, Verdict, train
+from sae.training.run import TrainingRun, build_run
+
+# Files of a finished SAE, in the order in which they are stored: when the last is there, all are.
+LAST_FILE = "metrics.json"
+SAE_FILES = (
+    "cfg.json", "sae_weights.safetensors", "training.json", "calibration.json", "calibration.safetensors",
+    "curves.parquet", LAST_FILE,
+)  # fmt: skip
+
+
+class TrainTask(NamedTuple):
+    """What every worker of a run gets. `saes`: number in the config -> artifact; `channel`: the job's progress actor.
+
+    `metadata` goes into each SAE's cfg.json, beside its hook.
+    """
+
+    config: TrainConfig
+    saes: dict[int, ArtifactRef]
+    metadata: dict[str, Any]
+    model: ArtifactRef
+    tokens: ArtifactRef
+    cache: ArtifactRef | None
+    store: Store
+    run: str
+    attempt: int
+    requirement: Requirement
+    channel: Any
+
+
+def train_worker(settings: dict[str, TrainTask]) -> None:
+    """Entry point for Ray Train. SAEs that it finishes are put into the store as parts; the driver publishes them."""
+    task = settings["task"]
+    torch.set_num_threads(task.requirement.threads)
+    exchange = _exchange()
+    device = _device(task.requirement)
+    with tempfile.TemporaryDirectory(prefix="raylens-train-") as folder:
+        run_task(task, exchange, device, Path(folder))
+
+
+def run_task(task: TrainTask, exchange: Exchange, device: str, scratch: Path) -> None:
+    """Trains the SAEs of the task that this worker owns, from the last checkpoint on."""
+    store = task.store
+    run = build_run(
+        task.config,
+        sorted(task.saes),
+        store.files(task.model),
+        store.files(task.tokens),
+        None if task.cache is None else store.files(task.cache),
+        exchange,
+        device,
+    )
+    checkpoints = Checkpoints(store, task.run, task.attempt, scratch)
+    first_block = exchange.decide(_resume_block(checkpoints, task) if exchange.rank == 0 else 0)
+    if first_block:
+        checkpoint = checkpoints.latest([ref.id for ref in task.saes.values()])
+        assert checkpoint is not None
+        for number, trainee in run.trainees.items():
+            trainee.load_state(checkpoints.load(checkpoint, task.saes[number].id))
+    pace = _Pace(task, run, first_block)
+
+    def save(block: int) -> None:
+        files = [checkpoints.put(block, task.saes[i].id, t.state()) for i, t in run.trainees.items()]
+        every = exchange.collect(files)
+        if exchange.rank == 0:
+            checkpoints.commit(block, [f for part in every for f in part])
+            pace.saved(block)
+
+    finished = train(
+        run.plan,
+        run.hooks,
+        run.source,
+        run.trainees,
+        exchange,
+        first_block,
+        pace.on_step if exchange.rank == 0 else lambda step, trainees: None,
+        pace.decide,
+        save,
+    )
+    if finished:
+        for number, trainee in run.trainees.items():
+            _put_sae(task, run, number, trainee, scratch / task.saes[number].id)
+    exchange.collect(None)
+
+
+class _Pace:
+    """The first worker's clock: tells progress, and decides on checkpoints and stops."""
+
+    def __init__(self, task: TrainTask, run: TrainingRun, first_block: int) -> None:
+        self._task, self._plan = task, run.plan
+        self._saved_block, self._saved_time = first_block, time.monotonic()
+        self._told = 0.0
+
+    def on_step(self, step: int, trainees: Mapping[int, Trainee]) -> None:
+        now = time.monotonic()
+        if now - self._told < 0.5 and step + 1 < self._plan.total_steps:
+            return
+        self._told = now
+        self._task.channel.report.remote("rows", (step + 1) * self._plan.batch_rows)
+
+    def decide(self, next_block: int) -> Verdict:
+        import ray
+
+        runtime = self._task.config.runtime
+        due = next_block - self._saved_block >= runtime.checkpoint_blocks
+        due = due and time.monotonic() - self._saved_time >= runtime.checkpoint_seconds
+        return Verdict(due, bool(ray.get(self._task.channel.stop_requested.remote())))
+
+    def saved(self, block: int) -> None:
+        self._saved_block, self._saved_time = block, time.monotonic()
+        self._task.channel.report.remote("checkpoint", block)
+
+
+def _put_sae(task: TrainTask, run: TrainingRun, number: int, trainee: Trainee, folder: Path) -> None:
+    owner = trainee.owner
+    config = owner.config
+    tokens = int(sum(row[CURVE.index("tokens")] for row in trainee.curve))
+    architecture: dict[str, Any] = {"architecture": "jumprelu"}
+    if config.architecture == "topk":
+        architecture = {"architecture": "topk", "k": config.k, "rescale_acts_by_decoder_norm": False}
+    training = {
+        "config": {**task.config.science(), "saes": [config.model_dump(mode="json")]},
+        "inputs": {"model": str(task.model), "tokens": str(task.tokens)},
+        "positions": {"slots": run.plan.total_steps * run.plan.batch_rows * run.plan.context_length, "data": tokens},
+        "steps": run.plan.total_steps,
+    }
+    metadata = {**task.metadata, "hook_name": config.hook, "hf_hook_name": run.module_paths[config.hook]}
+    # How activations reached the loop is no part of the SAE: a stream and an fp32 cache give the same one.
+    training["config"].pop("cache")
+    write_sae(
+        folder, fold(owner.weights(), owner.calibration.scale), architecture, metadata, owner.calibration, training
+    )
+    columns = {name: [row[i] for row in trainee.curve] for i, name in enumerate(CURVE)}
+    pq.write_table(pa.table(columns), folder / "curves.parquet", compression="zstd")
+    last = {**dict(zip(CURVE, trainee.curve[-1], strict=True)), "data_positions": tokens}
+    (folder / LAST_FILE).write_text(json.dumps(last, indent=2, sort_keys=True) + "\n")
+    for name in SAE_FILES:
+        extra = last if name == LAST_FILE else {}
+        task.store.put(task.saes[number], task.attempt, name, folder / name, extra=extra, part=True)
+
+
+def _resume_block(checkpoints: Checkpoints, task: TrainTask) -> int:
+    checkpoint = checkpoints.latest([ref.id for ref in task.saes.values()])
+    return 0 if checkpoint is None else checkpoint.block
+
+
+def _exchange() -> Exchange:
+    import ray.train
+
+    workers = ray.train.get_context().get_world_size()
+    return LocalExchange() if workers == 1 else DistributedExchange()
+
+
+def _device(requirement: Requirement) -> str:
+    if requirement.device == "cpu":
+        return "cpu"
+    import ray.train.torch
+
+    return str(ray.train.torch.get_device())

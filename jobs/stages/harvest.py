@@ -1,0 +1,116 @@
+"""Harvest: the activations of data positions, written once."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from configs.activations import HarvestConfig
+from configs.base import StageConfig
+from configs.identity import ArtifactRef
+from jobs.life.context import JobContext, Output, Stopped
+
+if TYPE_CHECKING:
+    from cluster.store import Store
+
+VERSION = 1
+_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+def inputs(config: HarvestConfig) -> dict[str, StageConfig | str]:
+    """The model and the tokens."""
+    return {"model": config.model, "tokens": config.tokens}
+
+
+def outputs(config: HarvestConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
+    """One activation cache."""
+    return [Output(ArtifactRef("activations", fp), f"{', '.join(config.hooks)} ({config.dtype})")]
+
+
+def store_bytes(config: HarvestConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
+    """Bytes that the cache will take at most."""
+    model = json.loads((store.files(inputs["model"][0]).path("config.json")).read_text())
+    d = int(model.get("hidden_size") or model.get("n_embd") or 0)
+    rows, context_length = _size(config, inputs["tokens"][0], store)
+    return rows * context_length * len(config.hooks) * (d * _BYTES[config.dtype] + 8)
+
+
+def run(job: JobContext) -> None:
+    """Harvests the chunks that no earlier attempt finished, on a pool of harvesters."""
+    from actors.harvester import HarvestTask, make_harvester
+    from actors.pool import run_chunks
+
+    config: HarvestConfig = job.config
+    output = job.outputs[0]
+    rows, context_length = _size(config, job.one("tokens"), job.store)
+    task = HarvestTask(
+        config, output.ref, job.one("model"), job.one("tokens"), rows, job.store, job.attempt, job.requirement
+    )
+    chunks = list(range(-(-rows // config.rows_per_chunk)))
+    sizes = {c: min(config.rows_per_chunk, rows - c * config.rows_per_chunk) for c in chunks}
+    todo = [c for c in chunks if not _finished(job, c)]
+    done = sum(sizes.values()) - sum(sizes[c] for c in todo)
+    job.progress.start("harvest", rows, "rows", done)
+
+    def on_done(chunk: int, chunk_rows: int) -> None:
+        nonlocal done
+        done += chunk_rows
+        job.progress.update(done)
+
+    if not run_chunks(lambda: make_harvester(task), todo, job.requirement.workers, "chunk", on_done, job.stop_requested):
+        raise Stopped(f"stopped after {done} of {rows} rows; the finished chunks are kept")
+    _publish(job, output, rows, context_length)
+
+
+def _size(config: HarvestConfig, tokens: ArtifactRef, store: Store) -> tuple[int, int]:
+    info = json.loads(store.files(tokens).path("tokens.json").read_text())
+    split = info["splits"].get(config.split)
+    if not split or not split["rows"]:
+        have = ", ".join(f"{name} ({s['rows']} rows)" for name, s in info["splits"].items() if s["rows"])
+        raise ValueError(f"{tokens} has no rows of split {config.split!r}; it has {have}")
+    if config.rows is not None and config.rows > split["rows"]:
+        raise ValueError(
+            f"the config wants {config.rows:,} rows of split {config.split!r}, but {tokens} has {split['rows']:,}; "
+            f"lower `rows` or tokenize more text"
+        )
+    return config.rows or split["rows"], info["context_length"]
+
+
+def _hooks(job: JobContext) -> dict[str, str] | None:
+    """Asked-for hook names and the names they are stored under; None until a harvester has loaded the model."""
+    from sae.formats.activations import HOOKS_JSON
+
+    part = job.store.parts(job.outputs[0].ref).get(HOOKS_JSON)
+    return None if part is None else dict(part[1]["names"])
+
+
+def _finished(job: JobContext, chunk: int) -> bool:
+    from sae.formats.activations import chunk_name
+
+    names = _hooks(job)
+    parts = job.store.parts(job.outputs[0].ref)
+    return names is not None and all(chunk_name(hook, chunk) in parts for hook in names.values())
+
+
+def _publish(job: JobContext, output: Output, rows: int, context_length: int) -> None:
+    from sae.formats.activations import INFO_JSON
+
+    config: HarvestConfig = job.config
+    parts = job.store.parts(output.ref)
+    positions: dict[str, dict[str, int]] = {}
+    for name, (_, extra) in parts.items():
+        if "data" in extra:
+            counts = positions.setdefault(name.rsplit("/", 1)[0], {})
+            for reason, count in {"data": extra["data"], **extra["excluded"]}.items():
+                counts[reason] = counts.get(reason, 0) + count
+    info = {
+        "rows": rows,
+        "rows_per_chunk": config.rows_per_chunk,
+        "context_length": context_length,
+        "dtype": config.dtype,
+        "positions": positions,
+    }
+    path = job.scratch / INFO_JSON
+    path.write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
+    files = [file for file, _ in parts.values()]
+    job.publish(output, [*files, job.store.put(output.ref, job.attempt, INFO_JSON, path)], info)

@@ -1,0 +1,147 @@
+"""Train: one artifact for each SAE of the run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from configs.base import StageConfig
+from configs.identity import ArtifactRef, fingerprint
+from configs.train import SaeConfig, TrainConfig
+from jobs.life.context import JobContext, Output, Stopped
+
+if TYPE_CHECKING:
+    from actors.trainer import TrainTask
+
+VERSION = 1
+
+
+def inputs(config: TrainConfig) -> dict[str, StageConfig | str]:
+    """The model, the tokens and, if the run reads a cache, the harvest that writes it."""
+    needed: dict[str, StageConfig | str] = {"model": config.model, "tokens": config.tokens}
+    harvest = config.harvest()
+    return needed if harvest is None else {**needed, "activations": harvest}
+
+
+def outputs(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
+    """One SAE for each entry of the config. Its id does not depend on the other SAEs of the run."""
+    sources = {role: str(inputs[role][0]) for role in ("model", "tokens")}
+    return [
+        Output(ArtifactRef("saes", fingerprint("train", VERSION, _science(config, sae), sources)), _label(sae))
+        for sae in config.saes
+    ]
+
+
+def _science(config: TrainConfig, sae: SaeConfig) -> dict[str, Any]:
+    whole = config.science()
+    shared = ("split", "rows", "epochs", "batch_rows", "lanes", "block_steps", "seed", "policy", "lm_dtype", "autocast")
+    harvest = config.harvest()
+    # A stream and an fp32 cache made with the same batches give the same bytes, so they are one artifact.
+    reads = {
+        "dtype": "fp32" if harvest is None else harvest.dtype,
+        "batch_rows": config.lane_rows if harvest is None else harvest.batch_rows,
+    }
+    return {"sae": sae.model_dump(mode="json"), "reads": reads, **{key: whole[key] for key in shared}}
+
+
+def _label(sae: SaeConfig) -> str:
+    return f"{sae.architecture} {sae.d_sae} k={sae.k} at {sae.hook}"
+
+
+def run(job: JobContext) -> None:
+    """Trains what is missing on Ray Train and publishes each SAE."""
+    from actors.checkpoints import Checkpoints
+
+    config: TrainConfig = job.config
+    _check_workers(job, config)
+    missing = {i: output for i, output in enumerate(job.outputs) if job.store.manifest(output.ref) is None}
+    checkpoints = Checkpoints(job.store, job.fingerprint, job.attempt, job.scratch)
+    if not all(_whole(job, output.ref) for output in missing.values()):
+        _fit(job, {i: output.ref for i, output in missing.items()})
+    unfinished = [output.label for output in missing.values() if not _whole(job, output.ref)]
+    if unfinished:
+        found = checkpoints.latest([output.ref.id for output in missing.values()])
+        raise Stopped(
+            f"stopped with a checkpoint before block {found.block}; the same command goes on from there"
+            if found
+            else "stopped before the first checkpoint; the same command starts again"
+        )
+    for output in missing.values():
+        parts = job.store.parts(output.ref)
+        files = [file for file, _ in parts.values()]
+        job.publish(output, files, _summary(job, output.ref))
+    checkpoints.clear()
+
+
+def _check_workers(job: JobContext, config: TrainConfig) -> None:
+    if job.requirement.workers > config.lanes:
+        raise ValueError(
+            f"{job.requirement.workers} workers cannot share {config.lanes} lanes: set resources.workers to at most "
+            f"{config.lanes}, or lanes to at least {job.requirement.workers} (a divisor of batch_rows = {config.batch_rows})"
+        )
+
+
+def _whole(job: JobContext, ref: ArtifactRef) -> bool:
+    from actors.trainer import SAE_FILES
+
+    return set(SAE_FILES) <= set(job.store.parts(ref))
+
+
+def _summary(job: JobContext, ref: ArtifactRef) -> dict[str, Any]:
+    from actors.trainer import LAST_FILE
+
+    return dict(job.store.parts(ref)[LAST_FILE][1])
+
+
+def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
+    from actors.progress import open_channel
+    from actors.train_run import fit
+    from actors.trainer import TrainTask
+
+    config: TrainConfig = job.config
+    tokens = json.loads(job.files("tokens").path("tokens.json").read_text())
+    cached = "activations" in job.inputs
+    model = job.store.manifest(job.one("model"))
+    task = TrainTask(
+        config=config,
+        saes=saes,
+        metadata=_metadata(job, tokens, model.label if model else ""),
+        model=job.one("model"),
+        tokens=job.one("tokens"),
+        cache=job.one("activations") if cached else None,
+        store=job.store,
+        run=job.fingerprint,
+        attempt=job.attempt,
+        requirement=job.requirement,
+        channel=open_channel(),
+    )
+    _announce(job, task, tokens)
+    fit(task, job.scratch, job.progress.update, job.progress.log, job.stop_requested)
+
+
+def _announce(job: JobContext, task: TrainTask, tokens: dict[str, Any]) -> None:
+    from sae.training.plan import make_plan
+
+    config = task.config
+    rows = tokens["splits"].get(config.split, {}).get("rows", 0)
+    plan = make_plan(config, rows, tokens["context_length"])
+    job.progress.start("train", plan.total_steps * plan.batch_rows, "rows")
+
+
+def _metadata(job: JobContext, tokens: dict[str, Any], model_name: str) -> dict[str, Any]:
+    config: TrainConfig = job.config
+    dataset = job.store.manifest(job.one("tokens"))
+    return {
+        "model_name": model_name,
+        "model_class_name": "AutoModelForCausalLM",
+        "hook_name_out": None,
+        "hook_head_index": None,
+        "context_size": tokens["context_length"],
+        "prepend_bos": bool(tokens["bos"]),
+        "seqpos_slice": [None],
+        "model_from_pretrained_kwargs": {},
+        "dataset_path": "" if dataset is None else dataset.inputs.get("dataset", ""),
+        "exclude_special_tokens": not config.policy.include_special,
+        "raylens": {"model": str(job.one("model")), "tokens": str(job.one("tokens")), "run_stage_version": VERSION},
+    }
+

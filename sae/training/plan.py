@@ -1,0 +1,70 @@
+"""Which rows and positions each step sees: a pure function of the config, so that no buffer is ever saved.
+
+Step t is the rows [t R, (t + 1) R) of the split, taken round and round, cut into M lanes of R / M rows. A block is K
+steps; within a block and lane all positions are permuted by (seed, block, lane), then dealt out to the K steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs.train import TrainConfig
+
+
+class Plan(NamedTuple):
+    """The fixed order of a run. `rows` is a multiple of `batch_rows`, so an epoch is a whole number of steps."""
+
+    rows: int
+    epochs: int
+    batch_rows: int
+    lanes: int
+    block_steps: int
+    context_length: int
+    seed: int
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.rows // self.batch_rows * self.epochs
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the whole run; the last may be shorter."""
+        return -(-self.total_steps // self.block_steps)
+
+    def steps(self, block: int) -> range:
+        """Steps of a block."""
+        return range(block * self.block_steps, min((block + 1) * self.block_steps, self.total_steps))
+
+    def lane_batches(self, block: int, lane: int) -> list[range]:
+        """For each step of the block the rows of a lane: consecutive, aligned to the lane's size."""
+        size = self.batch_rows // self.lanes
+        starts = ((step * self.batch_rows) % self.rows + lane * size for step in self.steps(block))
+        return [range(start, start + size) for start in starts]
+
+    def permutation(self, block: int, lane: int) -> Tensor:
+        """Order int64 [K * R / M * L] in which a lane's positions of a block are dealt out."""
+        count = len(self.steps(block)) * self.batch_rows // self.lanes * self.context_length
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, block, lane])))
+        return torch.from_numpy(rng.permutation(count))
+
+
+def make_plan(config: TrainConfig, rows_available: int, context_length: int) -> Plan:
+    """The plan of a run over the first `config.rows` rows. Raises ValueError if there is not one whole step."""
+    wanted = rows_available if config.rows is None else config.rows
+    if wanted > rows_available:
+        raise ValueError(
+            f"the config wants {wanted:,} rows of split {config.split!r}, which has {rows_available:,}; lower `rows`"
+        )
+    rows = wanted // config.batch_rows * config.batch_rows
+    if rows == 0:
+        raise ValueError(
+            f"split {config.split!r} has {wanted} rows, less than one step of batch_rows = {config.batch_rows}"
+        )
+    return Plan(
+        rows, config.epochs, config.batch_rows, config.lanes, config.block_steps, context_length, config.seed
+    )
