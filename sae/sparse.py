@@ -51,7 +51,8 @@ def batch_topk(pre: Tensor, k: int) -> Codes:
     while True:
         value, latent = pre.topk(take, dim=1)
         cut = value.reshape(-1).topk(min(budget, value.numel()), sorted=True).values[-1]
-        if take == width or not bool((value[:, -1] >= cut).any() & (cut > 0)):
+        last = value[:, -1]
+        if take == width or not bool(((last >= cut) & (last > 0)).any()):
             break
         take = min(width, 2 * take)
     latent, order = latent.sort(dim=1)
