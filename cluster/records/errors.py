@@ -1,0 +1,19 @@
+"""What can go wrong with records. Each carries one message that a person can act upon."""
+
+from __future__ import annotations
+
+
+class RecordsError(RuntimeError):
+    """The catalog cannot be used, or does not hold what was asked of it."""
+
+
+class IllegalMove(RecordsError):
+    """A job cannot go from the state it is in to the state that was wanted."""
+
+
+class StaleAttempt(RecordsError):
+    """The attempt no longer holds its job: a newer one does, or the job has ended. It must stop and publish nothing."""
+
+
+class CancelPending(StaleAttempt, IllegalMove):
+    """The attempt still holds its job, but the job is to stop: it publishes nothing and cannot succeed any more."""

@@ -1,0 +1,8 @@
+"""Where artifacts live: a local or shared folder, or S3. Knows no Ray and no catalog."""
+
+from cluster.store.errors import CorruptFile, StoreError, StoreFull
+from cluster.store.files import ArtifactFiles
+from cluster.store.manifest import Manifest, StoredFile
+from cluster.store.store import Store
+
+__all__ = ["ArtifactFiles", "CorruptFile", "Manifest", "Store", "StoreError", "StoreFull", "StoredFile"]

@@ -1,0 +1,361 @@
+"""The catalog: one live job per request, legal moves only, nothing after a cancel."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from sqlalchemy import create_engine, text
+
+from cluster.records import (
+    ENDED,
+    LIVE,
+    MOVES,
+    CancelPending,
+    IllegalMove,
+    Records,
+    RecordsError,
+    StaleAttempt,
+    State,
+    Submission,
+    open_records,
+)
+from configs.identity import ArtifactRef
+
+REF = "saes/0123456789abcdef"
+MANIFEST = {
+    "kind": "saes",
+    "id": "0123456789abcdef",
+    "stage": "train",
+    "stage_version": 1,
+    "label": "k 32",
+    "inputs": {"tokens": "tokens/0123456789abcdef"},
+    "summary": {"ev": 0.8},
+    "files": [{"size": 3}, {"size": 4}],
+}
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    with open_records(f"sqlite:///{tmp_path}/catalog.db") as records:
+        yield records
+
+
+def submit(records: Records, fingerprint: str = "f" * 16, **more: Any) -> Submission:
+    return records.submit(
+        stage="train",
+        fingerprint=fingerprint,
+        config={"k": 32},
+        requirement={"cpus": 1},
+        outputs=[REF],
+        inputs={"tokens": "tokens/0123456789abcdef"},
+        created_by="ada",
+        **more,
+    )
+
+
+def run(records: Records, job: Submission, state: State) -> None:
+    """Takes a job that has just been submitted to a state."""
+    if state in (State.WAITING, State.RUNNING):
+        assert records.progress(job.job_id, job.attempt, state=state)
+    elif state == State.CANCELLING:
+        records.request_cancel(job.job_id)
+    elif state == State.SUCCEEDED:
+        assert records.progress(job.job_id, job.attempt, state=State.RUNNING)
+        records.finish(job.job_id, job.attempt, state)
+    elif state != State.QUEUED:
+        records.finish(job.job_id, job.attempt, state)
+    assert records.job(job.job_id).state == state
+
+
+def test_a_job_from_end_to_end(records: Records) -> None:
+    job = submit(records)
+    assert job.created
+    assert job.live
+    assert (job.state, job.attempt, job.outputs) == (State.QUEUED, 1, [REF])
+    assert records.progress(job.job_id, 1, state="WAITING", message="needs 2 GPU; 1 is free")
+    assert records.progress(job.job_id, 1, state="RUNNING")
+    assert records.progress(job.job_id, 1, done=0, total=200, unit="rows", rate=50.0)
+    assert records.progress(job.job_id, 1, done=100, message="checkpoint at 100")
+    assert records.progress(job.job_id, 1)
+    row = records.job(job.job_id)
+    assert (row.done, row.total, row.unit, row.rate, row.eta_s) == (100, 200, "rows", 50.0, 2.0)
+    assert (row.stage, row.config, row.requirement, row.created_by) == ("train", {"k": 32}, {"cpus": 1}, "ada")
+
+    records.publish(job.job_id, 1, MANIFEST)
+    records.finish(job.job_id, 1, State.SUCCEEDED)
+    records.finish(job.job_id, 1, State.SUCCEEDED)  # said again: nothing
+    artifact = records.artifact(ArtifactRef("saes", "0123456789abcdef"))
+    assert artifact is not None
+    assert artifact == records.artifacts("saes")[0]
+    assert (artifact.job_id, artifact.attempt, artifact.bytes, artifact.stage_version) == (job.job_id, 1, 7, 1)
+    assert (artifact.label, artifact.summary) == ("k 32", {"ev": 0.8})
+    assert records.artifact(ArtifactRef("saes", "f" * 16)) is None
+    assert records.artifacts("models") == []
+
+    events = records.events(job.job_id)
+    assert [e.number for e in events] == list(range(1, len(events) + 1))
+    assert [(e.kind, e.state, e.message) for e in events] == [
+        ("state", "QUEUED", "attempt 1"),
+        ("state", "WAITING", "needs 2 GPU; 1 is free"),
+        ("state", "RUNNING", None),
+        ("log", "RUNNING", "checkpoint at 100"),
+        ("log", "RUNNING", f"published {REF}"),
+        ("state", "SUCCEEDED", None),
+    ]
+    assert [e.number for e in records.events(job.job_id, after=2, limit=2)] == [3, 4]
+    assert records.jobs(stage="train", states=["SUCCEEDED"]) == records.jobs(fingerprint="f" * 16) != []
+    assert records.jobs(stage="download") == records.jobs(states=LIVE) == []
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_an_equal_submission(records: Records, state: State) -> None:
+    job = submit(records)
+    run(records, job, state)
+    again = submit(records)
+    if state in LIVE:
+        assert (again.job_id, again.attempt, again.state, again.created) == (job.job_id, 1, state, False)
+        assert again.live_pid == job.live_pid
+        assert again.live
+        assert again.silent_s < 60
+        assert not submit(records, artifacts_gone=True).created, "a live job is making the artifact"
+    elif state == State.SUCCEEDED:
+        assert (again.job_id, again.attempt, again.state, again.created) == (job.job_id, 1, state, False)
+        assert again.live_pid is None
+        assert not again.live
+        made_anew = submit(records, artifacts_gone=True)
+        assert (made_anew.job_id, made_anew.attempt, made_anew.created) == (job.job_id, 2, True)
+    else:
+        assert (again.job_id, again.attempt, again.state, again.created) == (job.job_id, 2, State.QUEUED, True)
+        assert [a.state for a in records.attempts(job.job_id)] == [state, State.QUEUED]
+        assert again.lost is None
+
+
+def test_a_next_attempt_starts_clean_and_takes_the_resources_asked_for_now(records: Records) -> None:
+    job = submit(records)
+    records.progress(job.job_id, 1, state="RUNNING", done=5, total=10, unit="rows")
+    records.request_cancel(job.job_id, "stop")
+    records.finish(job.job_id, 1, "CANCELLED", code="stopped", message="at row 5", resumable=True)
+    ended = records.job(job.job_id)
+    assert (ended.code, ended.message, ended.resumable, ended.retryable) == ("stopped", "at row 5", True, False)
+    assert submit(records).attempt == 2
+    row = records.job(job.job_id)
+    assert (row.done, row.total, row.cancel, row.code, row.message, row.resumable) == (None,) * 5 + (False,)
+    assert records.cancel_requested(job.job_id, 2) is None
+
+
+def test_other_requests_are_other_jobs(records: Records) -> None:
+    assert submit(records, "a" * 16).job_id != submit(records, "b" * 16).job_id
+    with pytest.raises(RecordsError, match="no job 'train-x'"):
+        records.job("train-x")
+
+
+@pytest.mark.parametrize("old", list(State))
+@pytest.mark.parametrize("new", list(State))
+def test_the_table_of_moves_is_kept(records: Records, old: State, new: State) -> None:
+    job = submit(records)
+    run(records, job, old)
+    legal = new in MOVES[old]
+    if new in (State.WAITING, State.RUNNING):
+        assert records.progress(job.job_id, 1, state=new) == (legal or (old == new and old in LIVE))
+    elif new in ENDED and old != new:
+        if legal:
+            records.finish(job.job_id, 1, new)
+        else:
+            with pytest.raises(StaleAttempt if old in ENDED else IllegalMove):
+                records.finish(job.job_id, 1, new)
+    assert records.job(job.job_id).state == (new if legal and new != State.CANCELLING else old)
+    with pytest.raises(ValueError, match="takes WAITING or RUNNING"):
+        records.progress(job.job_id, 1, state="SUCCEEDED")
+    with pytest.raises(ValueError, match="takes CANCELLED, FAILED, LOST, SUCCEEDED"):
+        records.finish(job.job_id, 1, "RUNNING")
+
+
+def test_an_attempt_that_was_overtaken_can_do_nothing(records: Records) -> None:
+    job = submit(records)
+    run(records, job, State.LOST)
+    assert submit(records).attempt == 2
+    assert records.progress(job.job_id, 2, state="RUNNING", done=1)
+    before = records.job(job.job_id)
+    assert not records.progress(job.job_id, 1, state="RUNNING", done=99, message="late")
+    with pytest.raises(StaleAttempt, match=r"attempt 1 .* no longer holds it: attempt 2 does"):
+        records.publish(job.job_id, 1, MANIFEST)
+    with pytest.raises(StaleAttempt):
+        records.finish(job.job_id, 1, "SUCCEEDED")
+    assert records.cancel_requested(job.job_id, 1) == "cancel"
+    assert records.job(job.job_id) == before
+    assert records.artifacts() == []
+
+
+def test_nothing_after_a_cancel(records: Records) -> None:
+    job = submit(records)
+    run(records, job, State.RUNNING)
+    assert records.cancel_requested(job.job_id, 1) is None
+    assert records.request_cancel(job.job_id, "stop").state == State.CANCELLING
+    assert records.cancel_requested(job.job_id, 1) == "stop"
+    assert records.progress(job.job_id, 1, done=7), "the block is finished, and that is told"
+    assert not records.progress(job.job_id, 1, state="RUNNING", done=8)
+    assert records.job(job.job_id).done == 7
+    with pytest.raises(CancelPending, match="is not published"):
+        records.publish(job.job_id, 1, MANIFEST)
+    with pytest.raises(CancelPending, match="is to stop and cannot become SUCCEEDED"):
+        records.finish(job.job_id, 1, "SUCCEEDED")
+    records.request_cancel(job.job_id, "cancel")
+    records.request_cancel(job.job_id, "stop")
+    assert records.cancel_requested(job.job_id, 1) == "cancel", "a cancel does not become a stop"
+    records.finish(job.job_id, 1, "CANCELLED")
+    assert not records.progress(job.job_id, 1, done=9)
+    with pytest.raises(StaleAttempt, match="has ended"):
+        records.publish(job.job_id, 1, MANIFEST)
+    with pytest.raises(IllegalMove, match="nothing to cancel"):
+        records.request_cancel(job.job_id)
+
+
+def test_only_a_running_job_publishes(records: Records) -> None:
+    job = submit(records)
+    with pytest.raises(IllegalMove, match="only while it is RUNNING"):
+        records.publish(job.job_id, 1, MANIFEST)
+
+
+def test_an_artifact_published_again_has_one_row(records: Records) -> None:
+    job = submit(records)
+    run(records, job, State.RUNNING)
+    records.publish(job.job_id, 1, MANIFEST)
+    records.publish(job.job_id, 1, MANIFEST | {"label": "new"})
+    assert [a.label for a in records.artifacts()] == ["new"]
+
+
+def test_the_database_itself_refuses_a_second_live_job(records: Records, tmp_path: Path) -> None:
+    submit(records)
+    engine = create_engine(f"sqlite:///{tmp_path}/catalog.db")
+    columns = "id, stage, fingerprint, config, requirement, outputs, inputs, created_by, created_at, updated_at"
+    copy = (
+        f"INSERT INTO jobs ({columns}, attempt, state, retryable, resumable, last_event) SELECT 'x', "
+        f"{columns[4:]}, attempt, :state, retryable, resumable, last_event FROM jobs"
+    )
+    with engine.connect() as connection, pytest.raises(Exception, match=r"UNIQUE constraint failed: jobs.fingerprint"):
+        connection.execute(text(copy), {"state": "RUNNING"})
+    with engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+    engine.dispose()
+
+
+def test_the_catalog_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    monkeypatch.setenv("RAYLENS_HOME", str(home))
+    with open_records() as records:
+        submit(records)
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.iterdir()}
+        assert modes["catalog.db"] == 0o600
+        assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nosuch://x", "sqlite://", "sqlite:////proc/nowhere/catalog.db"])
+def test_a_catalog_that_cannot_be_opened_is_named(url: str) -> None:
+    with pytest.raises(RecordsError, match="catalog"):
+        open_records(url)
+
+
+def test_a_damaged_catalog_is_named(tmp_path: Path) -> None:
+    (tmp_path / "catalog.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(RecordsError, match=r"cannot open the catalog .*not a database"):
+        open_records(f"sqlite:///{tmp_path}/catalog.db")
+
+
+class Life(RuleBasedStateMachine):
+    """Any sequence of calls by any attempt, in time or late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.records = open_records(f"sqlite:///{self.folder.name}/catalog.db")
+        self.jobs: dict[str, str] = {}
+        self.seen: dict[str, tuple[int, State, int]] = {}
+
+    prints = st.sampled_from(["a" * 16, "b" * 16])
+    attempts = st.integers(0, 2)
+
+    def pick(self, fingerprint: str, back: int) -> tuple[str, int] | None:
+        job_id = self.jobs.get(fingerprint)
+        return None if job_id is None else (job_id, self.records.job(job_id).attempt - back)
+
+    @rule(fingerprint=prints, gone=st.booleans())
+    def submits(self, fingerprint: str, gone: bool) -> None:
+        answer = submit(self.records, fingerprint, artifacts_gone=gone)
+        assert self.jobs.setdefault(fingerprint, answer.job_id) == answer.job_id
+        assert answer.created == (answer.state == State.QUEUED and answer.attempt > self._attempt_seen(answer.job_id))
+
+    def _attempt_seen(self, job_id: str) -> int:
+        return self.seen[job_id][0] if job_id in self.seen else 0
+
+    @rule(fingerprint=prints, back=attempts, state=st.sampled_from([None, "WAITING", "RUNNING"]), text=st.booleans())
+    def progresses(self, fingerprint: str, back: int, state: str | None, text: bool) -> None:
+        if which := self.pick(fingerprint, back):
+            assert not (self.records.progress(*which, state=state, message="m" if text else None) and back)
+
+    @rule(fingerprint=prints, back=attempts)
+    def publishes(self, fingerprint: str, back: int) -> None:
+        if which := self.pick(fingerprint, back):
+            may = back == 0 and self.records.job(which[0]).state == State.RUNNING
+            try:
+                self.records.publish(*which, MANIFEST)
+                assert may
+            except (StaleAttempt, IllegalMove):
+                assert not may
+
+    @rule(fingerprint=prints, back=attempts, state=st.sampled_from(sorted(ENDED)))
+    def finishes(self, fingerprint: str, back: int, state: State) -> None:
+        if which := self.pick(fingerprint, back):
+            before = self.records.job(which[0]).state
+            may = back == 0 and (state in MOVES[before] or state == before)
+            try:
+                self.records.finish(*which, state)
+                assert may
+            except (StaleAttempt, IllegalMove):
+                assert not may
+
+    @rule(fingerprint=prints, how=st.sampled_from(["stop", "cancel"]))
+    def cancels(self, fingerprint: str, how: Any) -> None:
+        if which := self.pick(fingerprint, 0):
+            try:
+                self.records.request_cancel(which[0], how)
+            except IllegalMove:
+                assert self.records.job(which[0]).state in ENDED
+
+    @invariant()
+    def moves_only_forwards(self) -> None:
+        for job in self.records.jobs():
+            attempt, state, events = self.seen.get(job.id, (0, State.QUEUED, 0))
+            assert job.attempt in (attempt, attempt + 1)
+            if job.attempt == attempt:
+                assert job.state == state or job.state in MOVES[state]
+            elif attempt:
+                assert state in ENDED
+                assert job.state == State.QUEUED
+            numbers = [event.number for event in self.records.events(job.id)]
+            assert numbers == list(range(1, job.last_event + 1))
+            assert job.last_event >= events
+            self.seen[job.id] = (job.attempt, job.state, job.last_event)
+
+    @invariant()
+    def at_most_one_lives(self) -> None:
+        live = [job.fingerprint for job in self.records.jobs(states=LIVE)]
+        assert len(live) == len(set(live))
+
+    def teardown(self) -> None:
+        self.records.close()
+        self.folder.cleanup()
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)

@@ -1,0 +1,150 @@
+"""The catalog between processes: submissions at once, drivers that die, writers that wait for one another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.records import IllegalMove, Records, StaleAttempt, State, open_records
+from cluster.records.process import Driver, process_mark
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REQUEST: dict[str, Any] = {
+    "stage": "train",
+    "fingerprint": "f" * 16,
+    "config": {},
+    "requirement": {},
+    "outputs": [],
+    "inputs": {},
+    "created_by": "ada",
+}
+SUBMIT = """
+import json, sys, time
+from cluster.records import open_records
+url, start, request = sys.argv[1], float(sys.argv[2]), json.loads(sys.argv[3])
+time.sleep(max(0, start - time.time()))
+with open_records(url) as records:
+    answer = records.submit(**request)
+    print(json.dumps(answer._asdict()), flush=True)
+    sys.stdin.readline()  # lives until it is told to end, or is killed
+"""
+COUNT = """
+import sys
+from cluster.records import open_records
+with open_records(sys.argv[1]) as records:
+    for n in range(40):
+        assert records.progress(sys.argv[2], 1, done=n, message=f"{sys.argv[3]} {n}")
+"""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/catalog.db"
+
+
+@pytest.fixture
+def records(url: str) -> Iterator[Records]:
+    with open_records(url) as records:
+        yield records
+
+
+def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    )
+
+
+def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    told: dict[str, Any] = json.loads(process.stdout.readline())
+    return told
+
+
+def test_of_submissions_at_once_one_makes_the_job(url: str) -> None:
+    """The catalog does not exist yet: they make its tables at once, too."""
+    moment = str(time.time() + 1.5)
+    processes = [start(SUBMIT, url, moment, json.dumps(REQUEST)) for _ in range(4)]
+    answers = [answer(process) for process in processes]
+    for process in processes:
+        process.communicate("end\n")
+    assert [a["created"] for a in answers].count(True) == 1
+    assert len({(a["job_id"], a["attempt"], a["live_pid"]) for a in answers}) == 1
+    maker = next(i for i, a in enumerate(answers) if a["created"])
+    assert answers[0]["live_pid"] == processes[maker].pid
+
+
+@pytest.mark.parametrize("reaped", [True, False])
+def test_a_job_whose_process_was_killed_is_lost_and_tried_again(records: Records, url: str, reaped: bool) -> None:
+    with start(SUBMIT, url, "0", json.dumps(REQUEST)) as process:
+        first = answer(process)
+        records.progress(first["job_id"], 1, state="RUNNING")
+        attached = records.submit(**REQUEST)
+        assert (attached.created, attached.live_pid, attached.state) == (False, process.pid, State.RUNNING)
+        process.kill()
+        if reaped:
+            process.wait()
+        else:  # a zombie drives nothing
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        again = records.submit(**REQUEST)
+        assert (again.created, again.job_id, again.attempt, again.lost) == (True, first["job_id"], 2, 1)
+    assert [a.state for a in records.attempts(again.job_id)] == [State.LOST, State.QUEUED]
+    lost = next(e for e in records.events(again.job_id) if e.state == State.LOST)
+    assert lost.message == f"its process {process.pid} on {again.host} is gone"
+    with pytest.raises(StaleAttempt):
+        records.finish(first["job_id"], 1, "SUCCEEDED")
+
+
+def test_cancelling_a_job_whose_process_is_gone_loses_it(records: Records, url: str) -> None:
+    with start(SUBMIT, url, "0", json.dumps(REQUEST)) as process:
+        job_id = answer(process)["job_id"]
+        process.kill()
+    row = records.request_cancel(job_id)
+    assert (row.state, row.code, row.resumable) == (State.LOST, "driver_gone", True)
+    with pytest.raises(IllegalMove):
+        records.request_cancel(job_id)
+
+
+def test_a_driver_on_another_host_is_believed_until_it_is_long_silent(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.gethostname", lambda: "elsewhere")
+        job = records.submit(**REQUEST)
+    now = records.submit(**REQUEST)
+    assert (now.created, now.host, now.live) == (False, "elsewhere", True)
+    monkeypatch.setattr("cluster.records.changes.SILENCE_S", -1.0)
+    later = records.submit(**REQUEST)
+    assert (later.created, later.attempt, later.lost, later.job_id) == (True, 2, 1, job.job_id)
+
+
+def test_a_process_id_that_is_used_again_is_another_process() -> None:
+    here = Driver.this()
+    assert here.here()
+    assert not here.gone()
+    assert here._replace(process="another boot:1").gone()
+    assert process_mark(2**22 + 1) is None
+
+
+def test_writers_wait_for_one_another(records: Records, url: str) -> None:
+    job = records.submit(**REQUEST)
+    records.progress(job.job_id, 1, state="RUNNING")
+    processes = [start(COUNT, url, job.job_id, name) for name in "abc"]
+    while any(process.poll() is None for process in processes):
+        records.job(job.job_id)  # readers go on meanwhile
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    for process in processes:
+        process.communicate()
+    events = records.events(job.job_id)
+    assert [event.number for event in events] == list(range(1, 2 + 120 + 1))
