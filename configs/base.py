@@ -34,7 +34,8 @@ class StageConfig(Config):
 
     def science(self) -> dict[str, Any]:
         """The part of the config that decides output bytes: all but `resources` and `runtime`, at every depth."""
-        return _without_runtime(self.model_dump(mode="json"))
+        science: dict[str, Any] = _without_runtime(self.model_dump(mode="json"))
+        return science
 
 
 def _without_runtime(value: Any) -> Any:

@@ -137,11 +137,28 @@ def _index(node: list[Any], part: str, where: str) -> int:
 
 
 def _explain(error: ValidationError, where: str) -> list[str]:
+    faults = [fault for fault in error.errors() if not _is_noise(fault, error)]
     lines = []
-    for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"]) or "(whole config)"
+    for fault in faults or error.errors():
+        key = ".".join(part for part in map(str, fault["loc"]) if not _is_branch(part)) or "(whole config)"
         if fault["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key {key}: no such option; see the documented fields of this stage")
+            lines.append(f"{where}: unknown key {key}: this stage has no such option; `python -m jobs --help` lists them")
         else:
-            lines.append(f"{where}: {key}: {fault['msg']} (got {fault['input']!r:.80})")
+            lines.append(f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r:.80})")
     return lines
+
+
+def _is_branch(part: str) -> bool:
+    """Whether a step of a location is pydantic's own name for a branch of a union, not a key."""
+    return part.startswith("function-") or part.endswith("Config") or part in ("hub", "local", "package", "str")
+
+
+def _is_noise(fault: Any, error: ValidationError) -> bool:
+    """An input is an id or a nested config: of the two branches only the one that was meant is worth a line."""
+    branch = [str(part) for part in fault["loc"] if _is_branch(str(part))]
+    if branch and branch[-1].startswith("function-") and not isinstance(fault["input"], str):
+        return True
+    if fault["type"] == "model_type" and isinstance(fault["input"], str) and branch:
+        return True
+    deeper = (other for other in error.errors() if other is not fault and len(other["loc"]) > len(fault["loc"]))
+    return fault["type"] == "too_short" and any(other["loc"][: len(fault["loc"])] == fault["loc"] for other in deeper)

@@ -1,0 +1,103 @@
+"""Reading configs: nested files, overrides, and one clear line for each fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from configs.base import Config, StageConfig
+from configs.load import STAGES, ConfigError, load_config, parse_config
+
+PRESETS = Path(__file__).resolve().parents[2] / "configs" / "presets"
+
+
+@pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_preset_is_a_config_of_the_stage_it_is_named_by(path: Path) -> None:
+    stage = path.stem.split("-")[0]
+    config = load_config(stage, path)
+    assert config.stage == stage
+    assert parse_config(stage, config.model_dump(mode="json")) == config
+
+
+def _all_models(kind: type[Config] = Config) -> list[type[Config]]:
+    return [kind, *(model for child in kind.__subclasses__() for model in _all_models(child))]
+
+
+def test_every_field_is_documented_and_every_config_refuses_unknown_keys() -> None:
+    models = _all_models()
+    assert set(STAGES.values()) <= set(models)
+    for model in models:
+        assert model.model_config["extra"] == "forbid"
+        assert model.model_config["frozen"]
+        for name, field in model.model_fields.items():
+            assert field.description or name == "stage", f"{model.__name__}.{name} has no description"
+
+
+def test_overrides_reach_into_nested_files_and_lists() -> None:
+    config = load_config("train", PRESETS / "train.yaml", ["tokens.context_length=64", "saes.0.k=16", "rows=null"])
+    assert (config.tokens.context_length, config.saes[0].k, config.rows) == (64, 16, None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["saes.0.k=9999"], r"saes\.0: k = 9999 is larger than d_sae = 4608: at most 4608 latents can be active"),
+        (["foo=1"], r"train\.yaml: unknown key foo"),
+        (["tokens.context_length=x"], r"tokens\.context_length: Input should be a valid integer"),
+        (["saes.3.k=1"], r"--set saes\.3: expected a number from 0 to 0, got '3'"),
+        (["rows"], r"expected key\.path=value"),
+        (["model=models/123"], r"model: .*expected models/ and 16 hexadecimal digits"),
+        (["lanes=3"], r"batch_rows = \d+ is not a multiple of lanes = 3"),
+        (["cache.dtype=int8"], r"cache\.dtype: Input should be 'fp32', 'bf16' or 'fp16'"),
+    ],
+)
+def test_each_fault_is_one_line_that_names_key_and_cure(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_config("train", PRESETS / "train.yaml", overrides)
+    assert len(str(caught.value).splitlines()) == 1, str(caught.value)
+
+
+def test_a_config_of_another_stage_is_named_with_the_right_command() -> None:
+    with pytest.raises(ConfigError, match=r"is a config of stage 'tokenize', not of 'train': run `python -m jobs tokenize"):
+        load_config("train", PRESETS / "tokenize.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("- 1", "must hold a mapping"), ("a: [", "not valid YAML"), ("stage: train\nmodel: me.yaml", "refers to itself|no config")],
+)
+def test_files_that_are_no_configs(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "me.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_config("train", path)
+    with pytest.raises(ConfigError, match="there is no config file"):
+        load_config("train", tmp_path / "absent.yaml")
+
+
+def test_local_paths_are_relative_to_their_file(tmp_path: Path) -> None:
+    body = {"stage": "download", "what": "dataset", "source": {"type": "local", "path": "texts"}}
+    (tmp_path / "d.yaml").write_text(yaml.safe_dump(body))
+    assert load_config("download", tmp_path / "d.yaml").source.path == str(tmp_path / "texts")
+
+
+def test_resources_and_runtime_are_no_part_of_the_science() -> None:
+    plain = load_config("train", PRESETS / "train.yaml")
+    tuned = load_config("train", PRESETS / "train.yaml", ["resources.workers=2", "runtime.checkpoint_blocks=1"])
+    nested = load_config("train", PRESETS / "train.yaml", ["tokens.resources.workers=4"])
+    assert plain.science() == tuned.science() == nested.science()
+    assert isinstance(plain, StageConfig)
+
+
+def test_the_derived_harvest_is_the_preset_harvest() -> None:
+    assert load_config("train", PRESETS / "train.yaml").harvest() == load_config("harvest", PRESETS / "harvest.yaml")
+
+
+def test_the_input_of_a_block_is_stored_as_the_output_of_the_one_before() -> None:
+    config = load_config("train", PRESETS / "train.yaml", ["saes.0.hook=blocks.8.hook_resid_pre"])
+    assert config.saes[0].hook == "blocks.7.hook_resid_post"
+    assert load_config("train", PRESETS / "train.yaml", ["saes.0.hook=blocks.0.hook_resid_pre"]).hooks() == (
+        "blocks.0.hook_resid_pre",
+    )

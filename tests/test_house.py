@@ -1,0 +1,63 @@
+"""The house keeps its shape: arrows run one way, Ray stays in its rooms, pickle stays out, uploads stay small."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = {
+    "configs": set(),
+    "sae": {"configs"},
+    "cluster.store": {"configs"},
+    "cluster.records": {"configs"},
+    "cluster.machines": {"configs"},
+    "actors": {"sae", "configs", "cluster.store"},
+    "jobs": {"actors", "sae", "configs", "cluster.store", "cluster.records", "cluster.machines"},
+    "serve_app": {"jobs", "actors", "sae", "configs", "cluster.store", "cluster.records", "cluster.machines"},
+}
+MAY_USE_RAY = ("cluster.machines", "actors", "jobs", "serve_app")
+
+
+def _room(module: str) -> str | None:
+    return next((room for room in ROOMS if module == room or module.startswith(room + ".")), None)
+
+
+def _imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+FILES = [path for room in ("configs", "sae", "cluster", "actors", "jobs", "serve_app") for path in (ROOT / room).rglob("*.py")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_arrows_run_one_way(path: Path) -> None:
+    room = _room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if room is None:
+        return  # cluster/__main__.py is the door of its three rooms
+    imported = _imports(path)
+    for name in imported:
+        target = _room(name)
+        if target is not None and target != room:
+            assert target in ROOMS[room], f"{path.relative_to(ROOT)} imports {name}: {room} may not know {target}"
+        if name.split(".")[0] == "ray":
+            assert room in MAY_USE_RAY, f"{path.relative_to(ROOT)} imports {name}: {room} knows no Ray"
+    assert not imported & {"pickle", "dill", "cloudpickle"}, f"{path}: no pickle in or out of the program"
+
+
+def test_the_upload_of_the_working_tree_is_small() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    sizes = {name: (ROOT / name).stat().st_size for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+    assert sum(sizes.values()) < 5_000_000, sorted(sizes.items(), key=lambda item: -item[1])[:5]
