@@ -1,0 +1,1 @@
+"""The science of RayLens: language models, sparse autoencoders, metrics, features and file formats. Knows no Ray."""

@@ -1,0 +1,48 @@
+"""Fixtures that several folders share. Each starts what it gives on the first test that asks for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Before anything imports Ray, transformers or tokenizers.
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_enable_autoscaler_v2"] = "1"  # noqa: SIM112
+os.environ["RAY_enable_infeasible_task_early_exit"] = "1"  # noqa: SIM112
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(pytestconfig: pytest.Config) -> Path:
+    """Folder of a trained tiny GPT-2 with its tokenizer (see tests/tiny_model.py). Read only: never write into it."""
+    from tests.tiny_model import cached
+
+    cache = getattr(pytestconfig, "cache", None)
+    root = Path(cache.mkdir("raylens")) if cache is not None else Path(tempfile.gettempdir()) / "raylens-tests"
+    return cached(root)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """A Ray cluster of 4 logical CPUs in this process; gives its address. Stopped at the end of the session."""
+    import ray
+
+    # Workers inherit this process's environment; they must find the repository's packages.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    # Ray's socket paths must stay below 107 characters, so not under pytest's own temporary folder.
+    temp = tempfile.mkdtemp(prefix="rl", dir="/tmp")
+    context = ray.init(address="local", num_cpus=4, include_dashboard=False, _temp_dir=temp)
+    try:
+        yield str(context.address_info["gcs_address"])
+    finally:
+        ray.shutdown()
+        shutil.rmtree(temp, ignore_errors=True)
