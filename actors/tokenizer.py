@@ -1,0 +1,143 @@
+"""Tokenizing on Ray Data: a task for each chunk of documents, then a task for each output shard.
+
+Each task writes one file and stores it as a finished part, so what an earlier attempt finished is not done again, and a
+task that Ray runs a second time gives the same bytes. Only counts travel through Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray.data
+from ray.data import DataContext, TaskPoolStrategy
+
+from cluster.store import ArtifactFiles, Store
+from configs.identity import ArtifactRef
+from configs.requirements import Requirement
+from configs.tokenize import TokenizeConfig
+from sae.formats.dataset import DatasetReader
+from sae.text.chunk import pack_shard, tokenize_chunk
+from sae.text.facts import Facts
+from sae.text.flat import Flat, open_flat
+from sae.text.layout import Shard, SplitLayout
+
+NO_PROGRESS_SECONDS = 300  # no task ended for so long: the execution fails instead of waiting for ever
+
+
+Task = Callable[..., dict[str, Any]]
+
+
+class Target(NamedTuple):
+    """Where tasks put their parts."""
+
+    store: Store
+    ref: ArtifactRef
+    attempt: int
+
+
+def chunk_name(number: int) -> str:
+    """Name of the flat token file of a chunk."""
+    return f"chunk-{number:05d}.arrow"
+
+
+def store_chunk(
+    item: dict[str, Any], *, target: Target, dataset: ArtifactFiles, facts: Facts, threads: int
+) -> dict[str, Any]:
+    """First pass: `item` {name, file, start, stop, weight} names documents; stores their flat token file."""
+    os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes in this process
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    documents = DatasetReader(dataset).read(item["file"], item["start"], item["stop"], ["doc", "split", "text"])
+    with tempfile.TemporaryDirectory(prefix="raylens-") as folder:
+        path = Path(folder, item["name"])
+        counts = tokenize_chunk(documents, facts, path)
+        target.store.put(target.ref, target.attempt, path.name, path, extra=counts.to_json(), part=True)
+    return {"weight": item["weight"]}
+
+
+def store_shard(
+    item: dict[str, Any],
+    *,
+    target: Target,
+    flats: ArtifactFiles,
+    layouts: dict[str, SplitLayout],
+    facts: Facts,
+    config: TokenizeConfig,
+) -> dict[str, Any]:
+    """Second pass: `item` {name, split, number, start, stop, weight} names shuffled rows; stores their shard."""
+    shard = Shard(item["split"], item["number"], item["start"], item["stop"])
+    held: dict[int, Flat] = {}
+
+    def flat(chunk: int) -> Flat:
+        if chunk not in held:
+            held[chunk] = open_flat(flats.path(chunk_name(chunk)))
+        return held[chunk]
+
+    with tempfile.TemporaryDirectory(prefix="raylens-") as folder:
+        path = Path(folder, item["name"])
+        pack_shard(
+            shard,
+            layouts[shard.split],
+            flat,
+            facts,
+            config.context_length,
+            config.seed,
+            config.return_attention_mask,
+            path,
+        )
+        target.store.put(target.ref, target.attempt, path.name, path, part=True)
+    return {"weight": item["weight"]}
+
+
+def _answering(task: Task, arguments: dict[str, Any]) -> Task:
+    """The task with its arguments. What it raises goes back as a value: Ray Data would lose the error on the way."""
+
+    def answer(item: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {**task(item, **arguments), "error": b""}
+        except (ValueError, RuntimeError, OSError, MemoryError) as error:
+            return {"weight": 0, "error": pickle.dumps(error)}
+
+    answer.__name__ = task.__name__  # what the dashboard and the process list show
+    return answer
+
+
+def run_tasks(
+    task: Task,
+    items: Sequence[dict[str, Any]],
+    requirement: Requirement,
+    on_done: Callable[[int], None],
+    should_stop: Callable[[], bool],
+    **arguments: Any,
+) -> bool:
+    """Runs `task(item, **arguments)` for every item, at most `requirement.workers` at a time, through Ray Data.
+
+    `on_done(weight)` is called here for each item done, in order of completion. Returns False if `should_stop` ended it
+    early. A worker that dies has its item done again; the first error that a task raises ends the run and is raised.
+    """
+    if not items:
+        return True
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # it tells of every plan and every end
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
+    rows = ray.data.from_items(list(items), override_num_blocks=len(items)).map(
+        _answering(task, arguments),
+        compute=TaskPoolStrategy(size=requirement.workers),
+        num_cpus=requirement.cpus,
+        memory=requirement.memory or None,
+        label_selector=dict(requirement.labels) or None,
+    )
+    finished: Iterator[dict[str, Any]] = iter(rows.iter_rows())
+    for row in finished:
+        if row["error"]:
+            raise pickle.loads(row["error"])
+        on_done(int(row["weight"]))
+        if should_stop():
+            return False
+    return True

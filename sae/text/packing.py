@@ -1,0 +1,75 @@
+"""Builds rows from flat token files."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sae.formats.tokens import Role, Segments
+from sae.text.facts import Facts
+from sae.text.flat import Flat
+from sae.text.layout import SplitLayout
+
+
+class PackedRows(NamedTuple):
+    """input_ids int32[n, L], roles uint8[n, L], and the segments of each row."""
+
+    input_ids: npt.NDArray[np.int32]
+    roles: npt.NDArray[np.uint8]
+    segments: Segments
+
+
+def pack_rows(
+    rows: npt.NDArray[np.int64], layout: SplitLayout, flat: Callable[[int], Flat], facts: Facts, context_length: int
+) -> PackedRows:
+    """Rows with the original numbers `rows`, in that order. `flat(c)` gives the tokens of chunk c."""
+    first = 0 if facts.row_bos is None else 1
+    payload = context_length - first
+    input_ids = np.full((len(rows), context_length), facts.pad_id, np.int32)
+    roles = np.full((len(rows), context_length), Role.PAD, np.uint8)
+    if facts.row_bos is not None:
+        input_ids[:, 0], roles[:, 0] = facts.row_bos, Role.BOS
+    docs: list[npt.NDArray[np.int64]] = []
+    starts: list[npt.NDArray[np.int64]] = []
+    offsets: list[npt.NDArray[np.int64]] = []
+    splits = [0]
+    for i, row in enumerate(rows.tolist()):
+        place, count = first, 0
+        token, stop = row * payload, min((row + 1) * payload, layout.starts[-1])
+        while token < stop:
+            chunk = bisect_right(layout.starts, token) - 1
+            take = min(stop, layout.starts[chunk + 1]) - token
+            source = flat(chunk)
+            begin = token - layout.starts[chunk] + layout.within[chunk]
+            input_ids[i, place : place + take] = source.tokens[begin : begin + take]
+            roles[i, place : place + take] = source.roles[begin : begin + take]
+            doc, start, offset = _segments(source, begin, begin + take)
+            docs.append(doc)
+            starts.append(start + place)
+            offsets.append(offset)
+            count += len(doc)
+            place += take
+            token += take
+        splits.append(splits[-1] + count)
+    segments = Segments(
+        np.asarray(splits, np.int64),
+        np.concatenate(docs),
+        np.concatenate(starts).astype(np.int32),
+        np.concatenate(offsets),
+    )
+    return PackedRows(input_ids, roles, segments)
+
+
+def _segments(
+    source: Flat, begin: int, end: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Documents of the flat tokens [begin, end): number, place of its first token in the range, that token's offset."""
+    low = int(np.searchsorted(source.ends, begin, "right")) - 1
+    high = int(np.searchsorted(source.ends, end, "left"))
+    begins = source.ends[low:high]
+    place = np.maximum(begins, begin)
+    return source.doc[low:high], place - begin, place - begins

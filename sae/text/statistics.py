@@ -1,0 +1,132 @@
+"""Figures of a tokens artifact. Lengths are of documents before packing: no padding, no separators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from configs.tokenize import TokenizeConfig
+from sae.formats.tokens import Role, TokensInfo
+from sae.text.facts import Facts
+from sae.text.flat import ChunkCounts
+from sae.text.layout import SplitLayout
+
+
+def tokens_info(
+    config: TokenizeConfig, facts: Facts, counts: Sequence[ChunkCounts], layouts: Sequence[SplitLayout], documents: int
+) -> TokensInfo:
+    """All that `tokens.json` says. `documents` is the number of documents of the dataset."""
+    splits = split_figures(counts, layouts, config.context_length, config.rows_per_shard, facts)
+    return TokensInfo(
+        context_length=config.context_length,
+        attention=config.attention,
+        separator=config.separator,
+        bos=facts.row_bos is not None,
+        rows_per_shard=config.rows_per_shard,
+        vocab_size=facts.vocab_size,
+        bos_id=facts.bos_id,
+        eos_id=facts.eos_id,
+        pad_id=facts.pad_id,
+        splits=splits,
+        statistics=statistics(counts, splits, documents, facts),
+    )
+
+
+def split_figures(
+    counts: Sequence[ChunkCounts],
+    layouts: Sequence[SplitLayout],
+    context_length: int,
+    rows_per_shard: int,
+    facts: Facts,
+) -> dict[str, dict[str, Any]]:
+    """By split: rows, tokens (all places but padding), roles (places by role), documents, shards."""
+    figures = {}
+    for layout in layouts:
+        parts = [chunk.splits[layout.split] for chunk in counts if layout.split in chunk.splits]
+        stream, rows = layout.starts[-1], layout.rows
+        special, separators = sum(p.special for p in parts), sum(p.separators for p in parts)
+        bos = 0 if facts.row_bos is None else rows
+        by_role = {
+            Role.DATA: stream - special - separators,
+            Role.BOS: bos,
+            Role.SPECIAL: special,
+            Role.SEPARATOR: separators,
+            Role.PAD: rows * context_length - stream - bos,
+        }
+        figures[layout.split] = {
+            "rows": rows,
+            "tokens": stream + bos,
+            "roles": {role.name.lower(): n for role, n in by_role.items()},
+            "documents": sum(p.documents for p in parts),
+            "shards": -(-rows // rows_per_shard),
+        }
+    return figures
+
+
+def statistics(
+    counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]], documents: int, facts: Facts
+) -> dict[str, Any]:
+    """Totals, document lengths in tokens with their histogram, unique tokens and the share of each split in percent."""
+    lengths: Counter[int] = Counter()
+    for chunk in counts:
+        for part in chunk.splits.values():
+            lengths.update(part.lengths)
+    data = sum(figures["roles"]["data"] for figures in splits.values())
+    unique = len(seen_ids(counts, facts.id_limit))
+    return {
+        "rows": sum(figures["rows"] for figures in splits.values()),
+        "tokens": sum(figures["tokens"] for figures in splits.values()),
+        "data_tokens": data,
+        "excluded": {
+            role.name.lower(): sum(figures["roles"][role.name.lower()] for figures in splits.values())
+            for role in Role
+            if role is not Role.DATA
+        },
+        "documents": lengths.total(),
+        "documents_without_tokens": documents - lengths.total(),
+        "document_tokens": length_figures(lengths),
+        "vocab_size": facts.vocab_size,
+        "unique_tokens": unique,
+        "unique_percent": 100 * unique / facts.vocab_size,
+        "split_percent": split_percent({name: figures["rows"] for name, figures in splits.items()}),
+    }
+
+
+def length_figures(lengths: Counter[int]) -> dict[str, Any]:
+    """min, mean, median, max and a histogram [from, below, documents] over powers of two."""
+    total = lengths.total()
+    values = np.array(sorted(lengths), np.int64)
+    upto = np.cumsum([lengths[int(value)] for value in values])
+    middle = [int(values[np.searchsorted(upto, place, "right")]) for place in ((total - 1) // 2, total // 2)]
+    bins: Counter[int] = Counter()
+    for length, documents in lengths.items():
+        bins[length.bit_length() - 1] += documents
+    return {
+        "min": int(values[0]),
+        "mean": sum(length * n for length, n in lengths.items()) / total,
+        "median": sum(middle) / 2,
+        "max": int(values[-1]),
+        "histogram": [[1 << power, 1 << (power + 1), bins[power]] for power in range(min(bins), max(bins) + 1)],
+    }
+
+
+def split_percent(rows: dict[str, int]) -> dict[str, float]:
+    """Share of each split in percent with two decimals. They sum to 100: the largest remainders are rounded up."""
+    total = sum(rows.values())
+    exact = {name: 10_000 * n / total for name, n in rows.items()}
+    floors = {name: int(value) for name, value in exact.items()}
+    short = 10_000 - sum(floors.values())
+    for name in sorted(exact, key=lambda name: (floors[name] - exact[name], name))[:short]:
+        floors[name] += 1
+    return {name: value / 100 for name, value in floors.items()}
+
+
+def seen_ids(counts: Sequence[ChunkCounts], id_limit: int) -> list[int]:
+    """Token ids that occur in the text, ascending."""
+    seen = np.zeros(-(-id_limit // 8), np.uint8)
+    for chunk in counts:
+        seen |= np.frombuffer(chunk.seen, np.uint8)
+    return [int(i) for i in np.flatnonzero(np.unpackbits(seen))]
