@@ -1,0 +1,124 @@
+"""Evaluate: measures SAEs on held-out documents; one evaluation artifact an SAE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from configs.base import StageConfig
+from configs.evaluate import EvaluateConfig
+from configs.identity import ArtifactRef, fingerprint, parse_ref
+from configs.train import TrainConfig
+from jobs.life.context import JobContext, Output, Stopped
+
+if TYPE_CHECKING:
+    from actors.evaluator import Chunk, EvaluatorSettings
+    from sae.metrics.rows import RowResults
+
+VERSION = 1
+
+
+def inputs(config: EvaluateConfig) -> dict[str, StageConfig | str]:
+    """The SAE, or the training run whose SAEs are all measured."""
+    return {"sae": config.sae}
+
+
+def outputs(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
+    """One evaluation an SAE, named by that SAE alone, so that it is the same however the SAE was referred to."""
+    science = {key: value for key, value in config.science().items() if key != "sae"}
+    return [
+        Output(ArtifactRef("evaluations", fingerprint("evaluate", VERSION, science, {"sae": str(sae)})), f"of {sae}")
+        for sae in inputs["sae"]
+    ]
+
+
+def run(job: JobContext) -> None:
+    """Measures every SAE that has no evaluation yet, one after the other."""
+    missing = job.missing()
+    for sae, output in zip(job.inputs["sae"], job.outputs, strict=True):
+        if output in missing:
+            _evaluate(job, sae, output)
+
+
+def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
+    """Measures the batches that no earlier attempt finished, adds up all of them, and publishes."""
+    from actors.evaluator import make_evaluator
+    from actors.pool import run_chunks
+    from sae.formats.evaluation import write_evaluation
+    from sae.metrics.partial import partial_name
+    from sae.metrics.summary import summarise
+
+    settings = _settings(job, sae, output.ref)
+    chunks = _chunks(job, settings)
+    finished = job.store.parts(output.ref)
+    todo = [chunk for chunk in chunks if partial_name(chunk.start) not in finished]
+    rows = chunks[-1].stop
+    done = rows - sum(chunk.stop - chunk.start for chunk in todo)
+    job.progress.start("evaluate", rows, "rows", done)
+
+    def on_done(chunk: Chunk, measured: int) -> None:
+        nonlocal done
+        done += measured
+        job.progress.update(done)
+
+    need = job.requirement
+    if not run_chunks(
+        lambda: make_evaluator(job.store, settings, need), todo, need.workers, "measure", on_done, job.stop_requested
+    ):
+        raise Stopped(f"stopped after {done} of {rows} rows; the finished batches are kept")
+    summary = summarise(_results(job, output.ref, chunks))
+    metrics = {
+        **summary.metrics,
+        "sae": str(sae),
+        "split": settings.split,
+        "lm_dtype": settings.lm_dtype,
+        "policy": settings.policy.model_dump(mode="json"),
+    }
+    names = write_evaluation(job.scratch, metrics, summary.counts)
+    files = [job.store.put(output.ref, job.attempt, name, job.scratch / name) for name in names]
+    job.publish(output, files, metrics)
+
+
+def _results(job: JobContext, output: ArtifactRef, chunks: list[Chunk]) -> list[RowResults]:
+    """What the batches measured, in row order, checked against the hashes that were noted when it was stored."""
+    from cluster.store import ArtifactFiles, Manifest
+    from sae.metrics.partial import load_results, partial_name
+
+    stored = tuple(file for file, _ in job.store.parts(output).values())
+    manifest = Manifest(
+        kind=output.kind, id=output.id, stage="evaluate", stage_version=VERSION, attempt=job.attempt, files=stored
+    )
+    files = ArtifactFiles(job.store, manifest)
+    return [load_results(files.path(partial_name(chunk.start))) for chunk in chunks]
+
+
+def _settings(job: JobContext, sae: ArtifactRef, output: ArtifactRef) -> EvaluatorSettings:
+    """The SAE is measured with the model, the tokens and the policy that it was trained with."""
+    from actors.evaluator import EvaluatorSettings
+
+    config: EvaluateConfig = job.config
+    manifest = job.store.files(sae).manifest
+    auto = "bf16" if job.requirement.device == "cuda" else "fp32"
+    return EvaluatorSettings(
+        sae=sae,
+        output=output,
+        model=parse_ref(manifest.inputs["model"], "models"),
+        tokens=parse_ref(manifest.inputs["tokens"], "tokens"),
+        split=config.split,
+        policy=TrainConfig.model_validate(manifest.config).policy,
+        lm_dtype=auto if config.lm_dtype == "auto" else config.lm_dtype,
+        attempt=job.attempt,
+    )
+
+
+def _chunks(job: JobContext, settings: EvaluatorSettings) -> list[Chunk]:
+    """Forward passes of `batch_rows` rows. EV takes the split's first `rows`, CE and KL its first `loss_rows`."""
+    from actors.evaluator import Chunk
+    from sae.formats.tokens import TokensReader
+
+    config: EvaluateConfig = job.config
+    available = TokensReader(job.store.files(settings.tokens), settings.split).n_rows
+    rows = min(config.rows, available)
+    if rows < config.rows:
+        job.progress.log(f"split {settings.split!r} has {available} rows, not {config.rows}")
+    size, loss_rows = config.batch_rows, min(config.loss_rows, rows)
+    return [Chunk(s, min(s + size, rows), max(0, min(size, loss_rows - s))) for s in range(0, rows, size)]

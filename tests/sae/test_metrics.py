@@ -1,0 +1,223 @@
+"""Metrics of whole SAEs on a real language model: closed forms, masks, counts, and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs.activations import DataPolicy
+from sae.calibration import Calibration, NonFiniteActivations
+from sae.formats.sae_folder import Sae, Weights
+from sae.formats.tokens import Role, TokenRows
+from sae.language_model import HookPoint, LanguageModel
+from sae.metrics.rows import Batch, RowResults, evaluate_batch
+from sae.metrics.summary import NothingToMeasure, summarise
+
+HOOK = "blocks.1.hook_resid_post"
+POLICY = DataPolicy()
+N, L = 6, 16
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_gpt2: Path) -> LanguageModel:
+    return LanguageModel.load(tiny_gpt2)
+
+
+@pytest.fixture(scope="module")
+def rows() -> TokenRows:
+    """BOS, two documents with a separator and one special token, and padding on the last rows."""
+    ids = np.random.default_rng(0).integers(1, 600, (N, L)).astype(np.int32)
+    roles = np.zeros((N, L), np.uint8)
+    document = np.zeros((N, L), np.int64)
+    roles[:, 0], document[:, 0] = Role.BOS, -1
+    roles[:, 7] = Role.SEPARATOR
+    document[:, 8:] = 1
+    roles[2, 11] = Role.SPECIAL
+    roles[4:, 12:], document[4:, 12:] = Role.PAD, -1
+    return TokenRows(ids, roles, document)
+
+
+@pytest.fixture(scope="module")
+def activations(lm: LanguageModel, rows: TokenRows) -> torch.Tensor:
+    return lm.run_to(torch.from_numpy(rows.input_ids.astype(np.int64)), [lm.hook(HOOK)])[HOOK]
+
+
+@pytest.fixture(scope="module")
+def calibration(activations: torch.Tensor, rows: TokenRows) -> Calibration:
+    """The threshold lies just below one data position's norm, so that exactly one position is a sink."""
+    data = torch.from_numpy(rows.roles) == int(Role.DATA)
+    norms = activations.norm(dim=-1)[data].sort().values
+    threshold = float(norms[-2] + norms[-1]) / 2
+    kept = activations[data & (activations.norm(dim=-1) <= threshold)]
+    return Calibration(HOOK, float(norms.median()), threshold, 1.0, kept.double().mean(0).float(), N, len(kept), 1)
+
+
+def make(calibration: Calibration, W_dec: torch.Tensor, W_enc: torch.Tensor, b_dec: torch.Tensor) -> Sae:
+    weights = Weights(W_enc, torch.zeros(W_enc.shape[1]), W_dec, b_dec, torch.zeros(W_enc.shape[1]))
+    return Sae(weights, {"architecture": "jumprelu", "metadata": {"hook_name": HOOK}}, calibration, {})
+
+
+def identity(calibration: Calibration) -> Sae:
+    """x = relu(x) - relu(-x): an SAE that gives back what it gets, with d latents active."""
+    d = len(calibration.mean)
+    both = torch.cat([torch.eye(d), -torch.eye(d)])
+    return make(calibration, both, both.T.contiguous(), torch.zeros(d))
+
+
+def constant(calibration: Calibration, value: torch.Tensor) -> Sae:
+    """Gives `value` whatever it gets; no latent is ever active."""
+    d = len(value)
+    return make(calibration, torch.zeros(4, d), torch.zeros(d, 4), value)
+
+
+def measure(
+    lm: LanguageModel, sae: Sae, rows: TokenRows, loss_rows: int = N, size: int = N, attention: str = "row"
+) -> list[RowResults]:
+    """Results of batches of `size` rows."""
+    hook: HookPoint = lm.hook(HOOK)
+    batches = [
+        Batch(s, TokenRows(*(column[s : s + size] for column in rows)), max(0, min(size, loss_rows - s)))
+        for s in range(0, N, size)
+    ]
+    return [evaluate_batch(lm, hook, sae, b, POLICY, attention) for b in batches]  # type: ignore[arg-type]
+
+
+def test_identity(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
+    metrics = summarise(measure(lm, identity(calibration), rows)).metrics
+    assert metrics["ev"] == 1.0
+    assert metrics["l0"] == len(calibration.mean)
+    assert metrics["ce_sae"] == metrics["ce_clean"]
+    assert metrics["kl_sae"] == 0
+    assert [metrics[f"{kind}_score_{a}"] for kind in ("ce", "kl") for a in ("zero", "mean")] == [1, 1, 1, 1]
+    assert metrics["kl_zero"] > 0
+    assert metrics["kl_mean"] > 0
+
+
+def test_zero_sae(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
+    sae = constant(calibration, torch.zeros_like(calibration.mean))
+    summary = summarise(measure(lm, sae, rows))
+    metrics = summary.metrics
+    assert metrics["ce_score_zero"] == metrics["kl_score_zero"] == 0
+    assert metrics["ev"] < 0
+    assert (metrics["l0"], metrics["alive"], metrics["alive_share"]) == (0, 0, 0)
+    assert summary.counts.tolist() == [0, 0, 0, 0]
+
+
+def test_mean_predictor(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
+    """The calibration mean is here the mean of exactly the measured positions."""
+    metrics = summarise(measure(lm, constant(calibration, calibration.mean), rows)).metrics
+    assert abs(metrics["ev"]) < 1e-9
+    assert metrics["ce_score_mean"] == metrics["kl_score_mean"] == 0
+
+
+def test_ev_against_all_data_at_once(
+    lm: LanguageModel, rows: TokenRows, activations: torch.Tensor, calibration: Calibration
+) -> None:
+    g = torch.Generator().manual_seed(0)
+    d = len(calibration.mean)
+    sae = make(calibration, torch.randn(64, d, generator=g) * 0.1, torch.randn(d, 64, generator=g), calibration.mean)
+    summary = summarise(measure(lm, sae, rows, size=2))
+    mask = (torch.from_numpy(rows.roles) == int(Role.DATA)) & (activations.norm(dim=-1) <= calibration.sink_threshold)
+    x = activations[mask]
+    latents = sae.encode(x)
+    error = (x - sae.decode(latents)).double().square().sum()
+    variance = (x.double() - x.double().mean(0)).square().sum()
+    assert summary.metrics["ev"] == pytest.approx(float(1 - error / variance), rel=1e-5)
+    assert summary.metrics["l0"] == pytest.approx(float((latents > 0).sum(1).double().mean()))
+    assert summary.counts.tolist() == (latents > 0).sum(0).tolist()
+    assert summary.metrics["alive"] == int((latents > 0).any(0).sum())
+    assert summary.metrics["tokens"] == int(mask.sum())
+
+
+def test_excluded_positions_are_counted_by_reason(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
+    metrics = summarise(measure(lm, identity(calibration), rows, loss_rows=4)).metrics
+    assert metrics["excluded"] == {"bos": 6, "separator": 6, "special": 1, "pad": 8, "sink": 1}
+    assert metrics["tokens"] + sum(metrics["excluded"].values()) == N * L == metrics["rows"] * L
+    loss = metrics["loss"]
+    assert loss["rows"] == 4
+    # Of the 4 rows: BOS and separators, the special token and perhaps the sink are no data; the rest is data.
+    data = [int(r.sums.positions[:4].sum()) for r in measure(lm, identity(calibration), rows, loss_rows=4)]
+    assert loss["tokens"] + sum(loss["unscored"].values()) == data[0]
+
+
+def test_ablation_spares_what_is_not_data(
+    lm: LanguageModel, rows: TokenRows, activations: torch.Tensor, calibration: Calibration
+) -> None:
+    """CE with zero ablation is that of a pass in which only data positions are zero."""
+    mask = (torch.from_numpy(rows.roles) == int(Role.DATA)) & (activations.norm(dim=-1) <= calibration.sink_threshold)
+    ids = torch.from_numpy(rows.input_ids.astype(np.int64))
+    logits = lm.logits(ids, replace=(lm.hook(HOOK), lambda x: torch.where(mask[..., None], 0.0, x)))
+    scored = mask[:, :-1] & mask[:, 1:]
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1][scored].double(), ids[:, 1:][scored])
+    metrics = summarise(measure(lm, identity(calibration), rows)).metrics
+    assert metrics["ce_zero"] == pytest.approx(float(loss), rel=1e-6)
+    assert metrics["loss"]["tokens"] == int(scored.sum())
+
+
+def test_attention_inside_documents(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
+    """A document scores the same whatever stands in front of it."""
+    other = rows.input_ids.copy()
+    other[:, 1:8] = other[::-1, 1:8]
+    changed = rows._replace(input_ids=other)
+    only_second = [
+        [part.losses.ce[:, 0] for part in measure(lm, identity(calibration), r, attention="document") if part.losses]
+        for r in (
+            rows._replace(roles=np.where(np.arange(L) < 8, Role.SPECIAL, rows.roles).astype(np.uint8)),
+            changed._replace(roles=np.where(np.arange(L) < 8, Role.SPECIAL, rows.roles).astype(np.uint8)),
+        )
+    ]
+    np.testing.assert_allclose(only_second[0], only_second[1], rtol=1e-5)
+
+
+def test_batches_of_any_size_agree(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
+    """To the rounding of the language model, whose batch is part of the config; the sums themselves are exact."""
+    sae = identity(calibration)
+    found = [summarise(measure(lm, sae, rows, loss_rows=5, size=size)).metrics for size in (1, 2, 3, 6)]
+    for metrics in found[1:]:
+        assert metrics["excluded"] == found[0]["excluded"]
+        assert metrics["loss"] == found[0]["loss"]
+        for key in ("ev", "l0", "ce_clean", "ce_zero", "ce_mean", "kl_zero", "kl_score_mean"):
+            assert metrics[key] == pytest.approx(found[0][key], rel=1e-5), key
+
+
+def test_no_loss_rows_gives_no_scores(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
+    metrics = summarise(measure(lm, identity(calibration), rows, loss_rows=0)).metrics
+    assert metrics["ev"] == 1.0
+    assert metrics["ce_score_zero"] is None
+    assert metrics["ce_clean"] is None
+
+
+def test_nan_activations_are_named(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
+    hook = lm.hook(HOOK)
+    module = lm._model.get_submodule(hook.module_path)
+
+    def poison(module: torch.nn.Module, args: object, output: object) -> object:
+        hidden = output[0] if isinstance(output, tuple) else output
+        assert isinstance(hidden, torch.Tensor)
+        hidden[1, 5, 3] = float("nan")
+        return output
+
+    handle = module.register_forward_hook(poison)
+    try:
+        with pytest.raises(NonFiniteActivations, match=r"blocks\.1\.hook_resid_post, row 101, position 5"):
+            evaluate_batch(lm, hook, identity(calibration), Batch(100, rows, 0), POLICY, "row")
+    finally:
+        handle.remove()
+
+
+def test_no_data_is_an_error_that_says_why(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
+    padded = rows._replace(roles=np.full_like(rows.roles, Role.PAD))
+    with pytest.raises(NothingToMeasure, match="'pad': 96"):
+        summarise(measure(lm, identity(calibration), padded))
