@@ -1,0 +1,1 @@
+"""What each feature responds to: sketches of sparse codes that merge exactly, and the tables made from them."""

@@ -1,0 +1,63 @@
+"""Logit lens and neighbours against plain computations, ties and blocks included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sae.features import directions
+from sae.features.directions import logit_lens, nearest
+from sae.language_model import LanguageModel
+
+
+def test_lens_is_the_largest_and_smallest_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    W_dec, W_U = torch.randn(50, 8, generator=generator), torch.randn(8, 30, generator=generator)
+    monkeypatch.setattr(directions, "_BLOCK_BYTES", 4 * 30 * 7)
+    promoted, suppressed = logit_lens(W_dec, W_U, False, 5)
+    for f in range(50):
+        logits = W_dec[f] @ W_U
+        order = logits.argsort(descending=True)
+        assert promoted.ids[f].tolist() == order[:5].tolist()
+        assert suppressed.ids[f].tolist() == order.flip(0)[:5].tolist()
+        torch.testing.assert_close(suppressed.values[f], logits[suppressed.ids[f]])
+    assert logit_lens(W_dec, W_U, False, 99)[0].ids.shape == (50, 30)
+
+
+def test_equal_logits_come_by_token_id() -> None:
+    promoted, suppressed = logit_lens(torch.ones(1, 2), torch.tensor([[1.0, 2, 1, 2], [0, 0, 0, 0]]), False, 4)
+    assert promoted.ids.tolist() == [[1, 3, 0, 2]]
+    assert suppressed.ids.tolist() == [[0, 2, 1, 3]]
+
+
+def test_neighbours_are_other_features_by_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
+    W_dec = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
+    W_dec[3] = 0  # a direction without length is near to none
+    W_dec[9] = 5 * W_dec[8]
+    monkeypatch.setattr(directions, "_BLOCK_BYTES", 4 * 40 * 9)
+    found = nearest(W_dec, 4)
+    cosine = torch.nn.functional.cosine_similarity(W_dec[:, None], W_dec[None], dim=-1)
+    cosine.fill_diagonal_(-2)
+    wanted = cosine.sort(dim=1, descending=True, stable=True)
+    keep = torch.arange(40) != 3
+    assert torch.equal(found.ids[keep], wanted.indices[keep, :4])
+    torch.testing.assert_close(found.values, wanted.values[:, :4])
+    assert found.ids[9, 0] == 8
+    assert found.values[9, 0] == pytest.approx(1)
+    assert nearest(W_dec[:1], 4).ids.shape == (1, 0)
+
+
+def test_lens_is_what_a_direction_does_to_the_logits(tiny_gpt2: Path) -> None:
+    lm = LanguageModel.load(tiny_gpt2)
+    unembedding = lm.unembedding()
+    W_dec = torch.randn(3, lm.d_model, generator=torch.Generator().manual_seed(2)) + 1
+    promoted, suppressed = logit_lens(W_dec, unembedding.W_U, unembedding.centered, 4)
+    last, ids = lm.hook("blocks.2.hook_resid_post"), torch.zeros(1, 1, dtype=torch.int64)
+    for f, direction in enumerate(W_dec):
+        # The residual stream is the direction alone; the difference takes the final norm's bias away.
+        to, away = (lm.logits(ids, replace=(last, lambda x, s=s: s * direction.expand_as(x)))[0, 0] for s in (1, -1))
+        order = (to - away).argsort(descending=True)
+        assert promoted.ids[f].tolist() == order[:4].tolist()
+        assert suppressed.ids[f].tolist() == order.flip(0)[:4].tolist()

@@ -1,0 +1,205 @@
+"""Sketches: any grouping of chunks gives equal bytes, and equals a plain computation feature by feature."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sae.features.draw import Quota, hash64, keep_first
+from sae.features.examples import KINDS, choose, windows
+from sae.features.grid import BINS, LOWEST, bin_of, cumulate, lower_edge, middle, part_of, quantiles
+from sae.features.partial import load_sketch, save_sketch
+from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, Sketch, Space, merge, sketch, stable_order
+
+SPACE = Space(features=7, rows=12, context_length=60)
+QUOTA = Quota(top=3, quantile=2, uniform=4, seed=5)
+PARTS = 3
+
+
+def codes(seed: int, space: Space = SPACE, share: float = 0.3) -> tuple[np.ndarray, ...]:
+    """Random codes (row, position, feature, value), many values equal, feature 3 always silent."""
+    rng = np.random.default_rng(seed)
+    active = rng.random((space.rows, space.context_length, space.features)) < share
+    active[:, :, 3] = False
+    row, position, feature = (i.astype(np.int64) for i in np.nonzero(active))
+    value = np.where(rng.random(len(row)) < 0.5, rng.integers(1, 5, len(row)), rng.lognormal(0, 1, len(row)))
+    return row, position, feature, value.astype(np.float32)
+
+
+def sketch_rows(data: tuple[np.ndarray, ...], start: int, stop: int, space: Space = SPACE) -> Sketch:
+    row, position, feature, value = (c[(data[0] >= start) & (data[0] < stop)] for c in data)
+    n = (stop - start) * space.context_length
+    return sketch(feature, row, position, value, n - 2, {"bos": 2}, space, QUOTA)
+
+
+def assert_equal(a: Sketch, b: Sketch, moments: bool = True) -> None:
+    for name in ("counts", "maximum", "histogram_key", "histogram_count", *(["moments"] if moments else [])):
+        x, y = getattr(a, name), getattr(b, name)
+        assert x.dtype == y.dtype and x.tobytes() == y.tobytes(), name
+    assert a.entries.ident.tobytes() == b.entries.ident.tobytes()
+    assert a.entries.value.tobytes() == b.entries.value.tobytes()
+    assert a.positions == b.positions
+    assert a.excluded == b.excluded
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), cuts=st.sets(st.integers(1, SPACE.rows - 1)), order=st.randoms())
+def test_any_partition_and_any_order_of_merging_gives_equal_bytes(seed: int, cuts: set[int], order) -> None:
+    data = codes(seed)
+    whole = sketch_rows(data, 0, SPACE.rows)
+    edges = [0, *sorted(cuts), SPACE.rows]
+    parts = [sketch_rows(data, a, b) for a, b in pairwise(edges)]
+    whole = whole._replace(excluded={"bos": 2 * len(parts)}, positions=whole.positions - 2 * (len(parts) - 1))
+    assert_equal(merge(parts, SPACE, QUOTA), whole, moments=False)
+    while len(parts) > 1:  # a random tree
+        a, b = parts.pop(order.randrange(len(parts))), parts.pop(order.randrange(len(parts)))
+        parts.append(merge([a, b], SPACE, QUOTA))
+    assert_equal(merge(parts, SPACE, QUOTA), whole, moments=False)
+    np.testing.assert_allclose(merge(parts, SPACE, QUOTA).moments, whole.moments, rtol=1e-12)
+
+
+def test_folding_on_the_way_and_pruning_by_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = codes(1)
+    parts = [sketch_rows(data, r, r + 1) for r in range(SPACE.rows)]
+    at_once = merge(parts, SPACE, QUOTA)
+    monkeypatch.setattr("sae.features.sketch._FOLD", 50)
+    monkeypatch.setattr("sae.features.sketch._BLOCK", 30)
+    assert_equal(merge(parts, SPACE, QUOTA), at_once)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), share=st.sampled_from([0.01, 0.1, 0.5]))
+def test_equals_a_plain_computation_feature_by_feature(seed: int, share: float) -> None:
+    data = codes(seed, share=share)
+    merged = merge([sketch_rows(data, r, r + 3) for r in range(0, SPACE.rows, 3)], SPACE, QUOTA)
+    drawn = choose(merged, SPACE, QUOTA, PARTS)
+    around = windows(merged.entries, drawn, SPACE)
+    shown = []
+    for i in range(len(drawn.feature)):
+        acts = around.acts[around.offsets[i] : around.offsets[i + 1]].tolist()
+        shown.append((*(int(c[i]) for c in drawn[:6]), float(drawn.activation[i]), int(around.start[i]), acts))
+    assert shown == [e for f in range(SPACE.features) for e in naive_examples(data, f)]
+    for f in range(SPACE.features):
+        value = data[3][data[2] == f].astype(np.float64)
+        assert merged.counts[f] == len(value)
+        assert merged.maximum[f] == (value.max() if len(value) else 0)
+        np.testing.assert_allclose(merged.moments[:, f], [(value**p).sum() for p in (1, 2, 3, 4)], rtol=1e-12)
+
+
+def naive_examples(data: tuple[np.ndarray, ...], feature: int) -> list[tuple]:
+    """Examples of one feature in plain Python."""
+    which = data[2] == feature
+    entries = [(int(r), int(p), float(v)) for r, p, v in zip(*(data[i][which] for i in (0, 1, 3)), strict=True)]
+    at = {(r, p): v for r, p, v in entries}
+    one = np.array([feature], dtype=np.int64)
+    hashes = {
+        (r, p): int(hash64(QUOTA.seed, one, np.array([r], np.int64), np.array([p], np.int64))[0]) for r, p, _ in entries
+    }
+    ranked = sorted(entries, key=lambda e: e[2])
+    bins = [int(bin_of(np.array([v], np.float32))[0]) for _, _, v in ranked]
+    parts: dict[int, list] = {p: [] for p in range(PARTS)}
+    for b in sorted(set(bins)):
+        middle_rank = bins.index(b) + bins.count(b) / 2
+        part = min(int(PARTS * middle_rank / len(bins)), PARTS - 1)
+        parts[part] += [e for e, c in zip(ranked, bins, strict=True) if c == b]
+    chosen = [("top", -1, sorted(entries, key=lambda e: (-e[2], e[0], e[1]))[: QUOTA.top])]
+    for p in range(PARTS):
+        chosen.append(("quantile", p, sorted(parts[p], key=lambda e: (hashes[e[:2]] >> 32, e[:2]))[: QUOTA.quantile]))
+    chosen.append(("uniform", -1, sorted(entries, key=lambda e: (hashes[e[:2]] % 2**32, e[:2]))[: QUOTA.uniform]))
+    out = []
+    for kind, part, examples in chosen:
+        for rank, (r, p, v) in enumerate(examples):
+            start, stop = max(0, p - WINDOW_BEFORE), min(SPACE.context_length, p + WINDOW_AFTER + 1)
+            acts = [at.get((r, q), 0.0) for q in range(start, stop)]
+            out.append((feature, KINDS.index(kind), part, rank, r, p, v, start, acts))
+    return out
+
+
+def test_a_partial_file_gives_the_sketch_back(tmp_path: Path) -> None:
+    part = sketch_rows(codes(2), 0, 4)
+    save_sketch(part, tmp_path / "a")
+    save_sketch(part, tmp_path / "b")
+    assert_equal(load_sketch(tmp_path / "a"), part)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_nothing_active() -> None:
+    empty = sketch_rows(tuple(c[:0] for c in codes(3)), 0, SPACE.rows)
+    merged = merge([empty, empty], SPACE, QUOTA)
+    assert merged.counts.sum() == 0
+    assert merged.positions == 2 * empty.positions
+    drawn = choose(merged, SPACE, QUOTA, PARTS)
+    assert len(drawn.feature) == 0
+    assert len(windows(merged.entries, drawn, SPACE).acts) == 0
+
+
+def test_the_first_of_each_group_with_ties_by_place() -> None:
+    group = np.array([1, 0, 1, 1, 0, 1], dtype=np.uint64)
+    order = np.array([5, 2, 5, 1, 2, 5], dtype=np.uint64)
+    assert keep_first(group, order, 1).tolist() == [1, 3]
+    assert keep_first(group, order, 3).tolist() == [1, 4, 3, 0, 2]
+    assert keep_first(group, order, 9).tolist() == [1, 4, 3, 0, 2, 5]
+
+
+def test_memory_is_bounded_by_features() -> None:
+    space = Space(features=4, rows=4000, context_length=60)
+    data = codes(4, space, share=0.4)
+    sizes = []
+    for rows in (1000, 4000):
+        pieces = [sketch_rows(data, r, r + 500, space) for r in range(0, rows, 500)]
+        sizes.append(len(merge(pieces, space, QUOTA).entries.ident))
+    assert len(data[0]) > 150_000
+    assert sizes[1] < 1.3 * sizes[0] < 20_000
+
+
+def test_wide_features_sort_as_narrow_ones() -> None:
+    feature = np.random.default_rng(0).integers(0, 1 << 20, 5000)
+    assert (stable_order(feature, 1 << 20) == np.argsort(feature, kind="stable")).all()
+
+
+def test_sizes_that_the_keys_cannot_hold_are_refused() -> None:
+    with pytest.raises(ValueError, match="at most"):
+        Space(10**8, 1, 1).check()
+    with pytest.raises(ValueError, match="fewer rows"):
+        Space(2**20, 2**40, 128).check()
+
+
+def test_hash_is_splitmix64_and_spreads_evenly() -> None:
+    from sae.features.draw import splitmix64
+
+    assert int(splitmix64(np.array([0], dtype=np.uint64))[0]) == 0xE220A8397B1DCDAF  # its published first output
+    n = np.arange(20_000, dtype=np.int64)
+    bits = hash64(0, n % 7, n // 100, n % 100)
+    assert len(np.unique(bits)) == len(n)
+    for half in (bits >> np.uint64(32), bits & np.uint64(2**32 - 1)):
+        counts = np.bincount((half >> np.uint64(28)).astype(np.int64), minlength=16)
+        assert abs(counts - len(n) / 16).max() < 150
+
+
+def test_the_grid_is_within_two_percent_and_fixed() -> None:
+    value = np.geomspace(1e-6, 1e6, 5001).astype(np.float32)
+    bins = bin_of(value)
+    assert (lower_edge(bins) <= value).all()
+    assert (value < lower_edge(bins + 1)).all()
+    assert (np.abs(middle(bins) / value - 1) < 0.02).all()
+    assert bin_of(np.array([1.0], np.float32))[0] + LOWEST == 0
+    extremes = bin_of(np.array([1e-30, 1e30, np.nextafter(np.float32(1), np.float32(0))], np.float32))
+    assert extremes.tolist() == [0, BINS - 1, -LOWEST - 1]
+
+
+def test_quantiles_and_parts_of_a_histogram() -> None:
+    value = np.random.default_rng(1).lognormal(0, 2, 4000).astype(np.float32)
+    bins, counts = np.unique(bin_of(value), return_counts=True)
+    starts = np.array([0, len(bins), len(bins)])
+    wanted = np.quantile(value, [0, 0.3, 0.5, 0.99, 1], method="lower")
+    found = quantiles(bins, counts, starts, (0, 0.3, 0.5, 0.99, 1))
+    assert (np.abs(found[0] / wanted - 1) < 0.02).all()
+    assert np.isnan(found[1]).all()
+    part = part_of(counts, *cumulate(counts, starts), 4)
+    shares = np.bincount(part, weights=counts) / len(value)
+    assert np.abs(shares - 0.25).max() < 0.02
