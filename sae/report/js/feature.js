@@ -1,0 +1,178 @@
+// The page of one feature: what it does in numbers, and what it responds to in tokens.
+
+function fact(name, value, note) {
+  return el("div", {}, [el("dt", {}, name), el("dd", {}, [value, note ? el("small", {}, note) : null])]);
+}
+
+function facts(i, data, page) {
+  const { density, max, mean } = data.features;
+  const rows = [
+    fact("Density", percent(density[i]), density[i] ? `1 in ${whole(1 / density[i])} positions` : "never active"),
+    fact("Max activation", figures(max[i])),
+    fact("Mean when active", figures(mean[i])),
+  ];
+  if (!page) return el("dl", { class: "facts" }, rows);
+  for (const [name, value, note] of page.facts) rows.push(fact(name, value, note));
+  return el("dl", { class: "facts" }, rows);
+}
+
+function weightList(title, note, entries) {
+  return el("div", { class: "card" }, [
+    el("h3", {}, title),
+    el("ul", { class: "weights" }, entries.map(([left, value]) => el("li", {}, [left, el("span", { class: "num quiet" }, value)]))),
+    el("div", { class: "quiet" }, note),
+  ]);
+}
+
+function neighbours(entries, data) {
+  const link = (f) => el("a", { href: "#f" + f }, (data.paged.has(f) ? "● " : "") + f);
+  return weightList("Nearest features", "Cosine of the decoder directions. ● has a page.", entries.map(([f, cos]) => [link(f), fixed(cos, 3)]));
+}
+
+function activationHistogram(page) {
+  const total = page.hist.reduce((sum, [, , count]) => sum + count, 0);
+  return histogram({
+    title: "Activations", xLabel: "activation when active (log scale)", aria: "Histogram of this feature's non-zero activations; use the arrow keys",
+    summary: `${whole(total)} positions`, bars: page.hist.map(([from, to, count]) => ({ from, to, count })),
+    width: 330, height: 255, say: (b) => `${short(10 ** b.from)} to ${short(10 ** b.to)}: ${whole(b.count)}`,
+  });
+}
+
+// One token. The shade, the weight of the letters and the thickness of the line below all say how active it is.
+function token(text, value, peak, max, excluded, place) {
+  const share = max > 0 ? Math.min(1, value / max) : 0;
+  const attributes = { class: "t" + (value ? " on" : "") + (peak ? " peak" : "") + (excluded ? " out" : ""), role: "option", tabindex: -1 };
+  const says = value ? `activation ${figures(value)}, ${Math.round(share * 100)}% of the largest` : excluded ? "not a data position" : "not active";
+  attributes["aria-label"] = `${named(text)}: ${says}`;
+  attributes["aria-selected"] = peak ? "true" : "false";
+  attributes["data-tip"] = `${named(text)}\n${says} · position ${place}`;
+  if (value) Object.assign(attributes, { "--a": share.toFixed(3), "--u": 1 + Math.round(share * 3), "--w": share > 0.66 ? 700 : share > 0.33 ? 600 : 400 });
+  return el("span", attributes, visible(text));
+}
+
+function example([row, position, activation, first, tokens, acts, excluded], number, strings, max) {
+  const values = new Map(), out = new Set(excluded);
+  for (let i = 0; i < acts.length; i += 2) values.set(acts[i], acts[i + 1]);
+  const line = el("div", {
+    class: "tokens", role: "listbox", tabindex: 0, "aria-orientation": "horizontal",
+    "aria-label": `Example ${number}: activation ${short(activation)} at row ${row}, position ${position}. Arrow keys walk the tokens.`,
+  });
+  let peak = null;
+  tokens.forEach((s, i) => {
+    const isPeak = first + i === position;
+    const span = token(strings[s], isPeak ? activation : values.get(i) || 0, isPeak, max, out.has(i), first + i);
+    // The space before a word stays outside its shade, so that lines break before the shade and not within it.
+    const spaces = /^( +)\S/u.exec(span.textContent);
+    if (spaces) { line.append(spaces[1]); span.textContent = span.textContent.slice(spaces[1].length); }
+    line.append(span);
+    if (!isPeak) return;
+    peak = span;
+    line.append(el("span", { class: "value", "aria-hidden": "true" }, figures(activation)));
+  });
+  line.peak = peak;
+  return el("li", { class: "example" }, [
+    el("div", { class: "meta" }, [el("b", {}, figures(activation)), el("span", {}, `row ${whole(row)}`), el("span", {}, `position ${position}`)]),
+    line,
+  ]);
+}
+
+function walkTokens(event) {
+  const line = event.target.closest(".tokens");
+  if (!line) return false;
+  const tokens = Array.from(line.querySelectorAll(".t"));
+  const at = tokens.indexOf(event.target);
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  let to = null;
+  if (step) to = at < 0 ? line.peak || tokens[0] : tokens[Math.max(0, Math.min(tokens.length - 1, at + step))];
+  else if (event.key === "Home") to = tokens[0];
+  else if (event.key === "End") to = tokens[tokens.length - 1];
+  else if (event.key === "Escape" && at >= 0) to = line;
+  else return false;
+  event.preventDefault();
+  to?.focus();
+  return true;
+}
+
+function sections(page, strings, max) {
+  const panels = [], buttons = [];
+  const choose = (i, focus) => {
+    buttons.forEach((b, j) => { b.setAttribute("aria-selected", j === i); b.tabIndex = j === i ? 0 : -1; });
+    panels.forEach((panel, j) => { panel.hidden = j !== i; });
+    if (focus) buttons[i].focus();
+  };
+  page.sections.forEach((section, i) => {
+    buttons.push(el("button", { type: "button", role: "tab", id: `tab-${i}`, "aria-controls": `panel-${i}`, onclick: () => choose(i) }, [section.name, " ", el("small", {}, String(section.examples.length))]));
+    panels.push(el("div", { class: "panel", role: "tabpanel", id: `panel-${i}`, "aria-labelledby": `tab-${i}` }, [
+      el("h3", { class: "printed" }, section.name),
+      el("p", { class: "quiet" }, section.note),
+      section.examples.length
+        ? el("ol", { class: "examples" }, section.examples.map((e, j) => example(e, j + 1, strings, max)))
+        : el("p", { class: "empty" }, "No activation falls into this part."),
+    ]));
+  });
+  const tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "Examples", onkeydown: (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    event.stopPropagation();
+    choose((buttons.indexOf(event.target) + step + buttons.length) % buttons.length, true);
+  } }, buttons);
+  choose(0);
+  return [tabs, legend(max), ...panels];
+}
+
+function legend(max) {
+  const swatch = (share, peak) => token(figures(share * max), share * max, peak, max, false, 0);
+  const swatches = [0.1, 0.4, 0.7, 1].map((share) => {
+    const span = swatch(share, false);
+    for (const name of ["role", "tabindex", "aria-label", "aria-selected", "data-tip"]) span.removeAttribute(name);
+    return span;
+  });
+  return el("div", { class: "key quiet" }, [
+    el("span", {}, ["Darker, bolder and thicker underlined is more active: ", ...swatches.flatMap((s) => [s, " "])]),
+    el("span", {}, "boxed: the example's own position"),
+    el("span", { class: "keys" }, [el("kbd", {}, "Tab"), " to an example, then ", el("kbd", {}, "←"), " ", el("kbd", {}, "→"), " along its tokens"]),
+  ]);
+}
+
+function featurePage(i, data) {
+  const page = data.paged.has(i) ? readJson("p" + i) : null;
+  const at = data.pages.findIndex((f) => f >= i);
+  const before = data.pages[(at < 0 ? data.pages.length : at) - 1];
+  const after = data.pages.find((f) => f > i);
+  const go = (f, text, rel) => el("a", f === undefined ? { role: "link", "aria-disabled": "true" } : { href: "#f" + f, rel, title: `Feature ${f}` }, text);
+  const head = el("div", { class: "head" }, [
+    el("h1", { tabindex: -1 }, `Feature ${i}`),
+    page ? el("span", { class: "quiet" }, `page ${data.pages.indexOf(i) + 1} of ${data.pages.length}`) : null,
+    el("nav", { "aria-label": "Features with a page" }, [el("span", { class: "keys quiet" }, [el("kbd", {}, "←"), " ", el("kbd", {}, "→")]), go(before, "← previous", "prev"), go(after, "next →", "next"), el("a", { href: "#" }, "All features")]),
+  ]);
+  if (!page) return [head, facts(i, data, null), ...withoutPage(i, data)];
+  const strings = data.strings;
+  const tokens = (entries) => entries.map(([s, value]) => [chip(strings[s]), fixed(value, 2)]);
+  return [
+    head,
+    facts(i, data, page),
+    el("div", { class: "columns" }, [
+      page.hist.length ? activationHistogram(page) : null,
+      // A hook that is not as wide as the residual stream has no logit lens.
+      page.up.length ? weightList("Promoted tokens", "Logit that one unit of the feature adds.", tokens(page.up)) : null,
+      page.down.length ? weightList("Suppressed tokens", "Logit that one unit takes away.", tokens(page.down)) : null,
+      neighbours(page.near, data),
+    ]),
+    ...sections(page, strings, data.features.max[i]),
+    el("p", { class: "quiet" }, `Why this feature: ${data.rule}`),
+  ];
+}
+
+function withoutPage(i, data) {
+  const { promoted, density, neighbour, cosine } = data.features;
+  const width = promoted.length / density.length;
+  const chips = promoted.slice(i * width, (i + 1) * width).filter((s) => s >= 0).map((s) => chip(data.strings[s]));
+  return [
+    el("p", { class: "notice" }, (density[i] ? "This feature has no page with examples. " : "This feature never fired on the tokens looked at, so there are no examples. ") + data.rule),
+    el("div", { class: "columns" }, [
+      chips.length ? el("div", { class: "card" }, [el("h3", {}, "Promoted tokens"), ...chips]) : null,
+      neighbour[i] >= 0 ? neighbours([[neighbour[i], cosine[i]]], data) : null,
+    ]),
+  ];
+}

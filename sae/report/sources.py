@@ -1,0 +1,78 @@
+"""What a report is made from, read from the artifacts' files. No torch: weights are never opened."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sae.formats.evaluation import read_metrics
+from sae.formats.features import FeaturesReader
+from sae.formats.files import ArtifactFilesLike
+from sae.formats.tokens import TokensReader
+from sae.report.pieces import Pieces
+
+CURVES, SAE_CONFIG, TOKENIZER, MODEL_CONFIG = "curves.parquet", "cfg.json", "tokenizer.json", "config.json"
+
+
+class ReportError(ValueError):
+    """A report that cannot be made; the message says what is wrong, where, and what would be right."""
+
+
+class Artifacts(NamedTuple):
+    """Files of the artifacts that a report is about."""
+
+    features: ArtifactFilesLike
+    evaluation: ArtifactFilesLike
+    sae: ArtifactFilesLike
+    tokens: ArtifactFilesLike
+    model: ArtifactFilesLike
+
+
+class Sources(NamedTuple):
+    """The same, opened. `sae` is cfg.json, `curves` has one row a training step, `metrics` is the evaluation."""
+
+    features: FeaturesReader
+    metrics: dict[str, Any]
+    sae: dict[str, Any]
+    model: dict[str, Any]
+    curves: pa.Table
+    tokens: TokensReader
+    pieces: Pieces
+
+
+def open_sources(artifacts: Artifacts) -> Sources:
+    """Opens everything. Raises ReportError if an artifact lacks a file or if two of them do not belong together."""
+    features = FeaturesReader(artifacts.features)
+    metrics = read_metrics(artifacts.evaluation)
+    own = features.info.inputs.get("sae")
+    if metrics.get("sae") != own:
+        raise ReportError(
+            f"the features are those of {own} and the evaluation is that of {metrics.get('sae')}: "
+            f"a report needs both of one SAE"
+        )
+    sae = _json(artifacts.sae, SAE_CONFIG, "an SAE")
+    if sae["d_sae"] != features.info.n_features:
+        raise ReportError(f"{own} has {sae['d_sae']} latents, but {features.info.n_features} features were extracted")
+    return Sources(
+        features,
+        metrics,
+        sae,
+        _json(artifacts.model, MODEL_CONFIG, "a language model"),
+        pq.read_table(_path(artifacts.sae, CURVES, "an SAE")),
+        TokensReader(artifacts.tokens, features.info.split),
+        Pieces(_path(artifacts.model, TOKENIZER, "a language model")),
+    )
+
+
+def _path(files: ArtifactFilesLike, name: str, what: str) -> Any:
+    if name not in files.names:
+        raise ReportError(f"{what} without {name}: it holds {', '.join(files.names) or 'no files'}; make it again")
+    return files.path(name)
+
+
+def _json(files: ArtifactFilesLike, name: str, what: str) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(_path(files, name, what).read_text(encoding="utf-8"))
+    return body

@@ -1,0 +1,139 @@
+"""Small artifacts in the real formats, for the tests of the report. No model is run: the codes are drawn by a seed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from sae.features.directions import Ranked
+from sae.features.draw import Quota
+from sae.features.grid import BINS, LOWEST, PER_OCTAVE
+from sae.features.sketch import Sketch, Space, sketch
+from sae.features.tables import PROBABILITIES, Directions, write_examples, write_features
+from sae.formats.features import FeaturesInfo, write_info
+from sae.formats.files import LocalFiles
+from sae.formats.tokens import Role, Segments, TokensInfo, write_shard
+from sae.report.sources import Artifacts
+
+END = "<|endoftext|>"
+XSS = "</script><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
+TEXTS = (
+    "The river runs past the old mill and the white bridge.\nThe mill grinds rye.",
+    f"Do not run this: {XSS} and <!-- this & that -->.",
+    "Smiles 😀 and 日本語 and naïve é are written in several bytes each 🏴‍☠️.\tA tab, a \x1b control and a \u202e turn.",
+    "Numbers: 1, 2, 3 and 4; the seven bridges of the river are old.",
+)
+LENGTH, ROWS, FEATURES, DEAD = 32, 24, 60, 7
+INPUTS = {"sae": "saes/00000000000000aa", "tokens": "tokens/00000000000000bb", "model": "models/00000000000000cc"}
+
+
+def tokenizer() -> Tokenizer:
+    """A byte-level BPE of 330 tokens, so that most characters outside ASCII are split over tokens."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=[END], initial_alphabet=alphabet, show_progress=False, min_frequency=1
+    )
+    made.train_from_iterator([TEXTS[0], TEXTS[3]], trainer)
+    return made
+
+
+def write_artifacts(root: Path, attention: str = "row", d_sae: int = FEATURES) -> Artifacts:
+    """All artifacts of one report below `root`."""
+    for name in ("features", "evaluation", "sae", "tokens", "model"):
+        (root / name).mkdir(parents=True)
+    made = tokenizer()
+    made.save(str(root / "model/tokenizer.json"))
+    write_json(root / "model/config.json", {"architectures": ["GPT2LMHeadModel"]})
+    ids, roles = _write_tokens(root / "tokens", made, attention)
+    _write_features(root / "features", made, ids, roles)
+    metadata = {
+        "hook_name": "blocks.1.hook_resid_post",
+        "hf_hook_name": "transformer.h.1",
+        "model_name": "tiny <model>",
+    }
+    config = {"architecture": "topk", "k": 3, "d_in": 8, "d_sae": d_sae, "metadata": metadata}
+    write_json(root / "sae/cfg.json", config)
+    steps = np.arange(1200)
+    curves = {"step": steps, "rows": 8.0 * (steps + 1), "tokens": np.full(1200, 250.0), "fvu": 1 / (1 + steps / 99)}
+    curves |= {
+        "l0": np.full(1200, 3.0),
+        "dead": np.zeros(1200),
+        "aux": np.full(1200, np.nan),
+        "lr": np.full(1200, 1e-3),
+    }
+    pq.write_table(pa.table(curves), root / "sae/curves.parquet")
+    metrics = {"sae": INPUTS["sae"], "split": "test", "rows": 4, "tokens": 118, "ev": 0.81, "l0": 3.0, "excluded": {}}
+    metrics |= {"alive_share": 0.9, "ce_clean": 2.0, "ce_sae": 2.5, "ce_zero": 9.0, "ce_mean": 8.0, "kl_sae": 0.1}
+    metrics |= {"ce_score_zero": 0.93, "ce_score_mean": 0.92, "kl_score_zero": 0.97, "kl_score_mean": None}
+    write_json(root / "evaluation/metrics.json", metrics)
+    return Artifacts(*(LocalFiles(root / name) for name in Artifacts._fields))
+
+
+def write_json(path: Path, body: Any) -> None:
+    path.write_text(json.dumps(body), encoding="utf-8")
+
+
+def _write_tokens(folder: Path, made: Tokenizer, attention: str) -> tuple[np.ndarray, np.ndarray]:
+    end = made.token_to_id(END)
+    documents = [[*made.encode(TEXTS[i % len(TEXTS)]).ids, end] for i in range(40)]
+    flat = np.array([token for document in documents for token in document][: ROWS * LENGTH], np.int32)
+    document = np.repeat(np.arange(len(documents)), [len(d) for d in documents])[: ROWS * LENGTH].reshape(ROWS, LENGTH)
+    ids = flat.reshape(ROWS, LENGTH)
+    roles = np.where(ids == end, Role.SEPARATOR, Role.DATA).astype(np.uint8)
+    ids[-1, -5:], roles[-1, -5:] = end, Role.PAD
+    new = np.ones((ROWS, LENGTH), bool)
+    new[:, 1:] = document[:, 1:] != document[:, :-1]
+    row, start = np.nonzero(new)
+    splits = np.searchsorted(row, np.arange(ROWS + 1))
+    segments = Segments(splits, document[new], start.astype(np.int32), np.zeros(len(row), np.int64))
+    write_shard(folder / "train-00000.parquet", "train", ids, roles, segments)
+    counts = {"rows": ROWS, "tokens": ROWS * LENGTH, "roles": {}, "documents": 40, "shards": 1}
+    info = TokensInfo(LENGTH, attention, "eos", False, 64, made.get_vocab_size(), None, end, end, {"train": counts})
+    info.save(folder / "tokens.json")
+    return ids, roles
+
+
+def _write_features(folder: Path, made: Tokenizer, ids: np.ndarray, roles: np.ndarray) -> None:
+    space, quota = Space(FEATURES, ROWS, LENGTH), Quota(6, 2, 4, 0)
+    merged = _codes(ids, roles, space, quota)
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, made.get_vocab_size(), (FEATURES, 8), generator=draw)
+    near = torch.stack([torch.arange(FEATURES).roll(-1 - i) for i in range(3)], 1)
+    falling = torch.linspace(2, 1, 8).expand(FEATURES, 8)
+    directions = Directions(
+        Ranked(tokens, falling), Ranked(tokens.flip(1), -falling), Ranked(near, falling[:, :3] / 4), lambda t: str(t)
+    )
+    write_features(folder / "features.parquet", merged, directions, 4)
+    write_examples(folder / "examples.parquet", merged, space, quota, 4)
+    info = FeaturesInfo(
+        hook="blocks.1.hook_resid_post", split="train", rows=ROWS, context_length=LENGTH, tokens=ROWS * LENGTH,
+        data_positions=merged.positions, excluded=merged.excluded, n_features=FEATURES,
+        alive=int((merged.counts > 0).sum()), l0=float(merged.counts.sum() / merged.positions),
+        quantile_probabilities=PROBABILITIES, grid={"per_octave": PER_OCTAVE, "lowest": LOWEST, "bins": BINS},
+        window={"before": 32, "after": 16}, settings={}, inputs=INPUTS,
+    )  # fmt: skip
+    write_info(folder / "features.json", info)
+
+
+def _codes(ids: np.ndarray, roles: np.ndarray, space: Space, quota: Quota) -> Sketch:
+    """Three features a data position; feature 7 never fires, and higher features fire less often."""
+    rng = np.random.default_rng(0)
+    row, position = np.nonzero(roles == Role.DATA)
+    chosen = np.sort((FEATURES * rng.random((len(row), 3)) ** 2).astype(np.int64), axis=1)
+    keep = np.ones(chosen.shape, bool)
+    keep[:, 1:] = chosen[:, 1:] != chosen[:, :-1]
+    keep &= chosen != DEAD
+    at, _ = np.nonzero(keep)
+    value = rng.lognormal(size=len(at)).astype(np.float32)
+    excluded = {"separator": int((roles == Role.SEPARATOR).sum()), "pad": int((roles == Role.PAD).sum()), "sink": 0}
+    return sketch(chosen[keep], row[at], position[at], value, len(row), excluded, space, quota)
