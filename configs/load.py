@@ -1,12 +1,13 @@
 """Reads a stage config from YAML, with nested files and `--set` overrides, and says exactly what is wrong with it.
 
 A string that ends in `.yaml` where a stage config is expected is the path of another config, relative to the file it
-stands in. It is read in place, so `--set tokens.context_length=256` reaches into it.
+stands in. It is read in place, so `--set tokens.context_length=256` reaches into it. One stage's config may stand in
+several places of a pipeline; `--set tokenize:context_length=256` reaches all configs of that stage, at every depth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,28 @@ def _set(raw: dict[str, Any], override: str) -> None:
     key, eq, text = override.partition("=")
     if not eq or not key:
         raise ConfigError(f"--set {override!r}: expected key.path=value, for example --set saes.0.k=64")
+    stage, colon, path = key.partition(":")
+    if not colon:
+        return _set_one(raw, key, text)
+    configs = list(_of_stage(raw, stage))
+    if not configs:
+        raise ConfigError(f"--set {override}: there is no config of stage {stage!r} here; the stages are {', '.join(STAGES)}")
+    for config in configs:
+        _set_one(config, path, text)
+
+
+def _of_stage(node: Any, stage: str) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        if node.get("stage") == stage:
+            yield node
+        for value in node.values():
+            yield from _of_stage(value, stage)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _of_stage(value, stage)
+
+
+def _set_one(raw: dict[str, Any], key: str, text: str) -> None:
     node: Any = raw
     parts = key.split(".")
     for depth, part in enumerate(parts[:-1]):

@@ -40,6 +40,15 @@ def test_overrides_reach_into_nested_files_and_lists() -> None:
     assert (config.tokens.context_length, config.saes[0].k, config.rows) == (64, 16, None)
 
 
+def test_an_override_reaches_all_configs_of_a_stage() -> None:
+    config = load_config("pipeline", PRESETS / "pipeline.yaml", ["train:rows=320", "tokenize:context_length=64"])
+    trains = [stage if stage.stage == "train" else stage.sae for stage in config.stages if stage.stage in ("train", "extract")]
+    assert len(trains) == 2
+    assert {(train.rows, train.tokens.context_length) for train in trains} == {(320, 64)}
+    with pytest.raises(ConfigError, match="no config of stage 'trian' here"):
+        load_config("pipeline", PRESETS / "pipeline.yaml", ["trian:rows=320"])
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

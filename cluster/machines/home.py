@@ -1,0 +1,18 @@
+"""Where RayLens keeps what belongs to this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def raylens_home() -> Path:
+    """`$RAYLENS_HOME`, by default `~/.raylens`: catalog, logs, token. Created if it is not there."""
+    home = Path(os.environ.get("RAYLENS_HOME") or "~/.raylens").expanduser().resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def code_root() -> Path:
+    """The folder that holds RayLens' packages: a checkout, a Ray job's working directory, or site-packages."""
+    return Path(__file__).resolve().parents[2]

@@ -1,0 +1,69 @@
+"""The environment that every cluster of RayLens starts with, and why."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from cluster.machines.home import code_root
+
+OBJECT_STORE_BYTES = 512 << 20
+
+# Set before Ray starts: its processes read them from their environment once.
+_HEAD = {
+    # Work that can never be placed raises in seconds instead of waiting for ever. The second is needed for the first:
+    # the list of infeasible shapes comes from the v2 autoscaler's report.
+    "RAY_enable_infeasible_task_early_exit": "1",
+    "RAY_enable_autoscaler_v2": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_COLOR_PREFIX": "0",  # of worker lines: they may end in a log file
+    # The autoscaler's tips would stand between the lines of our own progress.
+    "RAY_SCHEDULER_EVENTS": "0",
+    # Ray Train polls its workers this often; its default of 2 s makes short runs wait at both ends.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # A worker group that cannot start says so: the default tries again without an end.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    # `ray job stop` leaves a checkpoint: SIGINT first, and time to write it.
+    "RAY_JOB_STOP_SIGNAL": "SIGINT",
+    "RAY_JOB_STOP_WAIT_TIME_S": "60",
+    # HAProxy binds all interfaces and breaks WebSockets.
+    "RAY_SERVE_ENABLE_HA_PROXY": "0",
+}
+
+
+def apply(environment: MutableMapping[str, str]) -> None:
+    """Puts the settings into an environment. What the user set already stays."""
+    for name, value in _HEAD.items():
+        environment.setdefault(name, value)
+
+
+def apply_code(environment: MutableMapping[str, str]) -> None:
+    """Lets workers of this machine find RayLens' packages wherever the command was started."""
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    if str(code_root()) not in paths:
+        environment["PYTHONPATH"] = os.pathsep.join([str(code_root()), *filter(None, paths)])
+
+
+def apply_own_token(environment: MutableMapping[str, str]) -> None:
+    """Token authentication with a token that only this process and its children know.
+
+    A cluster of one command needs no token file: the environment reaches all of its processes. Without a token anyone
+    who reaches its ports, which Ray opens on all addresses, could run code on it while it lives. `RAY_AUTH_MODE` set by the user
+    stays, so tests can turn it off.
+    """
+    if environment.setdefault("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in environment:
+        environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def apply_token_file(environment: MutableMapping[str, str], token: Path) -> None:
+    """Token authentication with the token of a file, made (mode 0600) if it is not there."""
+    if environment.setdefault("RAY_AUTH_MODE", "token") != "token":
+        return
+    if not token.exists():
+        descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(secrets.token_hex(32))
+    environment.pop("RAY_AUTH_TOKEN", None)
+    environment["RAY_AUTH_TOKEN_PATH"] = str(token)

@@ -1,0 +1,1 @@
+"""Jobs: `python -m jobs STAGE --config FILE.yaml`."""

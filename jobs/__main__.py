@@ -1,0 +1,126 @@
+"""Runs one stage, and first what it stands on.
+
+    python -m jobs STAGE --config FILE.yaml [--profile local|gpu|auto] [--set key.path=value ...]
+    python -m jobs stop JOB        finish the block, write a checkpoint, end; resumable
+    python -m jobs cancel JOB      end now; the last checkpoint stays
+
+The same under `ray job submit --working-dir . -- python -m jobs ...`. Standard output carries one line, a JSON object
+{"job": ..., "state": ..., "artifacts": [...]}; all else goes to standard error. Exit status: 0 if the job succeeded,
+1 if it failed, 2 for a wrong command line, 130 if it was stopped or cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+from configs.load import STAGES, load_config, parse_config
+from configs.profiles import PROFILES
+
+_STATUS = {"SUCCEEDED": 0, "FAILED": 1}  # else 130: cancelled, or no longer waiting for another process's job
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command. Gives the exit status."""
+    given = _parser().parse_args(arguments)
+    answer = _answer_stream()
+    try:
+        result, error = _stop(given) if given.stage in ("stop", "cancel") else _run(given)
+    except KeyboardInterrupt:
+        result, error = {"job": None, "state": "CANCELLED", "artifacts": []}, "cancelled; the last checkpoint is kept"
+    if error:
+        print(f"error: {error}" if result["state"] == "FAILED" else error, file=sys.stderr, flush=True)
+    with answer:
+        answer.write(json.dumps(result) + "\n")
+    return 0 if given.stage in ("stop", "cancel") and not error else _STATUS.get(result["state"], 130)
+
+
+def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
+    from jobs.life.failure import failure_of
+    from jobs.life.signals import StopFlag, install
+
+    stop = StopFlag()
+    install(stop)
+    try:
+        if given.config_json is not None:
+            config = parse_config(given.stage, json.loads(given.config_json), "--config-json")
+        else:
+            config = load_config(given.stage, given.config, given.set)
+        from jobs.life.run import execute
+        from jobs.life.session import Session
+
+        with Session(given.profile, given.wait, stop) as session:
+            ended = execute(session, config)
+    except Exception as error:  # nothing was recorded, or all of it was: what is left is to say it in one message
+        failure = failure_of(error)
+        message = (
+            failure.message if failure.expected else f"{failure.message} (this is a fault of RayLens; see {_trace()})"
+        )
+        return {"job": None, "state": "FAILED", "artifacts": []}, message
+    result = {"job": ended.job_id, "state": ended.state, "artifacts": ended.artifacts}
+    return result, None if ended.state == "SUCCEEDED" else ended.message
+
+
+def _stop(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
+    from cluster.records import RecordsError, open_records
+
+    try:
+        row = open_records().request_cancel(given.job, given.stage)
+    except RecordsError as error:
+        return {"job": given.job, "state": "FAILED", "artifacts": []}, str(error)
+    return {"job": row.id, "state": str(row.state), "artifacts": []}, None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE", title="stages")
+    for name, config in STAGES.items():
+        stage = stages.add_parser(name, help=(config.__doc__ or "").split(". ")[0].splitlines()[0].rstrip("."))
+        source = stage.add_mutually_exclusive_group(required=True)
+        source.add_argument("--config", metavar="FILE.yaml", help="the stage's config; see configs/presets/")
+        source.add_argument("--config-json", metavar="JSON", help=argparse.SUPPRESS)
+        stage.add_argument(
+            "--profile", choices=PROFILES, default="auto", help="what machines to ask for (default: auto)"
+        )
+        stage.add_argument(
+            "--set", metavar="key.path=value", action="append", default=[], help="override one value; may be repeated"
+        )
+        stage.add_argument(
+            "--wait",
+            type=float,
+            default=600.0,
+            metavar="SECONDS",
+            help="how long it may wait for machines (default: 600)",
+        )
+    for name, does in (("stop", "ask a job to leave a checkpoint and end"), ("cancel", "ask a job to end now")):
+        stages.add_parser(name, help=does).add_argument("job", metavar="JOB", help="the job's id")
+    return parser
+
+
+def _answer_stream() -> Any:
+    """Keeps standard output for the answer: whatever else writes there, Ray's workers too, goes to standard error."""
+    sys.stdout.flush()
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")  # not inherited: a process left behind cannot hold a pipe open
+    os.dup2(2, 1)
+    return answer
+
+
+def _trace() -> str:
+    """Writes the traceback of the error being handled where it can be found."""
+    from cluster.machines.home import raylens_home
+
+    log = raylens_home() / "logs" / "command.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(traceback.format_exc())
+    return str(log)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The life of a job: resolve, submit, admit, run, record."""

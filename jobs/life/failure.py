@@ -1,0 +1,105 @@
+"""From an exception to what a person should read: the cause, not the wrappings that Ray and Ray Train put around it."""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+from typing import NamedTuple
+
+_OURS = {"sae", "configs", "cluster", "actors", "jobs"}
+# Ray's own errors, by class name so that this file does not import Ray: (code, worth another try as it is, advice).
+_RAY = {
+    "TaskUnschedulableError": ("cannot_fit", False, "ask for less, or add nodes"),
+    "ActorUnschedulableError": ("cannot_fit", False, "ask for less, or add nodes"),
+    "OutOfMemoryError": ("out_of_memory", True, "run it with fewer workers or smaller batches, or on a larger machine"),
+    "ActorDiedError": ("worker_died", True, "run it again: it goes on from the last checkpoint"),
+    "WorkerCrashedError": ("worker_died", True, "run it again: it goes on from the last checkpoint"),
+    "NodeDiedError": ("node_died", True, "run it again: it goes on from the last checkpoint"),
+}
+
+
+class Failure(NamedTuple):
+    """Why a job failed. `expected` is False for what looks like a fault of RayLens itself."""
+
+    code: str
+    message: str
+    retryable: bool
+    expected: bool
+
+
+class JobFailed(RuntimeError):
+    """A job that another one stands on did not succeed. Carries the failure as it was."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What to record and to say about an error."""
+    cause = root_cause(error)
+    if isinstance(cause, JobFailed):
+        return cause.failure
+    name, words = type(cause).__name__, str(cause).strip() or type(cause).__name__
+    if name in _RAY and type(cause).__module__.startswith("ray."):
+        code, retryable, advice = _RAY[name]
+        return Failure(code, f"{words.splitlines()[0]} ({advice})", retryable, True)
+    if _is_ours(cause):
+        return Failure(code_of(type(cause)), words, False, True)
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Failure("store_full", f"a disk is full: {words}; free some space and run it again", True, True)
+    if isinstance(cause, MemoryError):
+        return Failure(
+            "out_of_memory", "this process ran out of memory; use smaller batches or a larger machine", True, True
+        )
+    return Failure("internal_error", f"unexpected {name}: {words.splitlines()[0]}", False, False)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """True for errors meant for people: classes of ours, and a plain ValueError or RuntimeError of our code."""
+    if not isinstance(error, ValueError | RuntimeError):
+        return False
+    if type(error) not in (ValueError, RuntimeError):
+        return type(error).__module__.split(".")[0] in _OURS
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and str(frame.tb_frame.f_globals.get("__name__", "")).split(".")[0] in _OURS
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The error that a worker raised, out of Ray's and Ray Train's wrappings."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = _inside(error)
+        if inner is None:
+            break
+        error = inner
+    return error
+
+
+def code_of(error: type[BaseException]) -> str:
+    """`HookNotFound` -> `hook_not_found`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", error.__name__).lower()
+
+
+def _inside(error: BaseException) -> BaseException | None:
+    if not type(error).__module__.startswith("ray.") and "ray.exceptions" not in _bases(error):
+        return None
+    failures = getattr(error, "worker_failures", None)  # Ray Train: by rank; the lowest rank speaks for all
+    if isinstance(failures, dict) and failures:
+        return next((failures[rank] for rank in sorted(failures) if isinstance(failures[rank], BaseException)), None)
+    for name in ("cause", "controller_failure", "__cause__"):
+        inner = getattr(error, name, None)
+        if isinstance(inner, BaseException):
+            return inner
+    return None
+
+
+def _bases(error: BaseException) -> set[str]:
+    """Modules of the error's classes: Ray raises a class made on the spot that is both RayTaskError and the cause's."""
+    if "ray" not in sys.modules:
+        return set()
+    return {base.__module__ for base in type(error).__mro__}

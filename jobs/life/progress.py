@@ -1,0 +1,198 @@
+"""How far a job is: on a terminal a bar, else a line now and then; in the log file and in the job's row always."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+LINE_SECONDS = 5.0
+_RATE_SECONDS = 30.0
+
+
+class Figures(NamedTuple):
+    """One moment of a job. `rate` is in units a second over the last half minute; 0 while unknown."""
+
+    phase: str
+    done: int
+    total: int
+    unit: str
+    rate: float
+
+    def eta(self) -> str:
+        """Time left at this rate."""
+        return clock((self.total - self.done) / self.rate) if self.rate > 0 and self.total else "--:--"
+
+    def percent(self) -> int:
+        """Never 100: that is said once the artifact has appeared."""
+        return min(99, 100 * self.done // self.total) if self.total else 0
+
+    def __str__(self) -> str:
+        return (
+            f"[{self.phase}] {self.done:,}/{self.total:,} {self.unit}  {self.percent()}%  "
+            f"{rate_text(self.rate)} {self.unit}/s  ETA {self.eta()}"
+        )
+
+
+class Progress:
+    """What a stage reports to. Calls are cheap: a thread of the job writes rows and lines at its own pace.
+
+    `quiet` leaves out the bar and the lines in between, for a job whose parts speak for themselves.
+    """
+
+    def __init__(
+        self, stage: str, stream: TextIO | None = None, log: Path | None = None, quiet: bool = False
+    ) -> None:
+        self._quiet = quiet
+        self._stage, self._stream, self._log = stage, stream or sys.stderr, log
+        self._lock = threading.Lock()
+        self._phase, self._done, self._total, self._unit = "", 0, 0, ""
+        self._samples: deque[tuple[float, int]] = deque()
+        self._began = self._phase_began = time.monotonic()
+        self._line_at = 0.0
+        self._bar: Any = self._open_bar() if self._stream.isatty() and not quiet else None
+        self._task: Any = None
+
+    def start(self, phase: str, total: int, unit: str, done: int = 0) -> None:
+        """Begins a phase of `total` units, `done` of which an earlier attempt finished."""
+        self._end_phase()
+        with self._lock:
+            self._phase, self._total, self._unit, self._done = phase, total, unit, done
+            self._phase_began = time.monotonic()
+            self._samples = deque([(self._phase_began, done)])
+        if self._bar is not None:
+            self._task = self._bar.add_task(phase, total=total, completed=done, unit=unit)
+        self._say(f"[{phase}] {done:,}/{total:,} {unit}" + ("  (going on from before)" if done else ""), to_bar=False)
+
+    def update(self, done: int) -> None:
+        """Sets how many units of the phase are done. A smaller number than before is ignored."""
+        with self._lock:
+            self._done = max(done, self._done)
+            now = time.monotonic()
+            self._samples.append((now, self._done))
+            while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_SECONDS:
+                self._samples.popleft()
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=min(self._done, max(0, self._total - 1)))
+
+    def log(self, message: str) -> None:
+        """One line that people should see."""
+        self._say(message)
+
+    def figures(self) -> Figures:
+        """Where the job is now."""
+        with self._lock:
+            (t0, d0), (t1, d1) = (self._samples[0], self._samples[-1]) if self._samples else ((0.0, 0), (0.0, 0))
+            rate = (d1 - d0) / (t1 - t0) if t1 > t0 else 0.0
+            return Figures(self._phase, self._done, self._total, self._unit, rate)
+
+    def tick(self) -> None:
+        """Says a line if the last one is old enough. Called by the job's thread."""
+        if self._bar is None and self._phase and not self._quiet and time.monotonic() - self._line_at >= LINE_SECONDS:
+            self._say(str(self.figures()))
+
+    def finish(self, message: str) -> None:
+        """The last line. Only a job whose artifacts have appeared says 100% in it."""
+        self._end_phase()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        self._say(f"{message}  in {clock(time.monotonic() - self._began)}")
+
+    def _end_phase(self) -> None:
+        if not self._phase:
+            return
+        took = time.monotonic() - self._phase_began
+        if self._bar is not None and self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        self._say(f"[{self._phase}] {self._done:,}/{self._total:,} {self._unit} in {clock(took)}")
+        self._phase = ""
+
+    def _say(self, message: str, to_bar: bool = True) -> None:
+        line = f"{self._stage:<9} {message}"
+        self._line_at = time.monotonic()
+        if self._log is not None:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+        if self._bar is None:
+            print(line, file=self._stream, flush=True)
+        elif to_bar:
+            self._bar.console.print(line, markup=False, highlight=False)
+
+    def _open_bar(self) -> Any:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        bar = Progress(
+            TextColumn(f"{self._stage:<9} [{{task.description}}]", markup=False),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
+            _rate_column(),
+            TimeRemainingColumn(),
+            console=Console(file=self._stream),
+            transient=True,
+        )
+        bar.start()
+        return bar
+
+
+class Beat:
+    """The thread of a running job: every second it writes the row, says a line if due, and reads cancel requests."""
+
+    def __init__(
+        self,
+        progress: Progress,
+        write: Callable[[Figures], object],
+        asked: Callable[[], str | None],
+        on_ask: Callable[[str], None],
+        seconds: float = 1.0,
+    ) -> None:
+        self._progress, self._write, self._asked, self._on_ask = progress, write, asked, on_ask
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="raylens-beat", daemon=True)
+
+    def __enter__(self) -> Beat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        said = None
+        while not self._over.wait(self._seconds):
+            self._write(self._progress.figures())
+            self._progress.tick()
+            ask = self._asked()
+            if ask is not None and ask != said:
+                said = ask
+                self._on_ask(ask)
+
+
+def clock(seconds: float) -> str:
+    """12 -> `00:12`; 4000 -> `1:06:40`."""
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60:02}:{rest % 60:02}"
+
+
+def rate_text(rate: float) -> str:
+    """Three significant digits below a hundred, whole numbers above."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
+def _rate_column() -> Any:
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{rate_text(task.speed or 0.0)} {task.fields['unit']}/s")
+
+    return Rate()

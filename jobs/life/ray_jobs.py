@@ -1,0 +1,131 @@
+"""One stage as a Ray job of its own, on a running cluster: submitted, followed, and ended with its state."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from typing import Any
+
+from cluster.machines.discover import ray_job_working_dir
+from cluster.machines.own import runtime_env
+from cluster.records import IllegalMove, RecordsError
+from configs.base import StageConfig
+from configs.identity import canonical_json
+from jobs.life.context import Stopped
+from jobs.life.failure import Failure
+from jobs.life.run import Ended
+from jobs.life.session import Session
+
+POLL_SECONDS = 1.0
+# `ray job stop` sends SIGTERM and kills 3 s later; the stage needs SIGINT and time for its checkpoint.
+STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
+_RAY_SAYS = "Running entrypoint for job"  # and then the whole config
+_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+class RayJobLost(RuntimeError):
+    """The Ray job ended without saying how its stage ended."""
+
+
+def run_as_ray_job(session: Session, config: StageConfig) -> Ended:
+    """Submits `python -m jobs STAGE` and waits. A stop asked of this driver is handed to the stage, through its row."""
+    from ray.job_submission import JobSubmissionClient
+
+    session.connect()  # also puts the cluster's token into the environment
+    client = JobSubmissionClient(_dashboard(session))
+    ray_job = client.submit_job(
+        entrypoint=entrypoint(session, config),
+        runtime_env=job_environment(),
+        metadata={"raylens_stage": config.stage},
+    )
+    session.say(f"{config.stage:<9} runs as Ray job {ray_job}")
+    fingerprint = session.planner.step(config).fingerprint
+    printed, handed_over = 0, False
+    while True:
+        status = str(client.get_job_status(ray_job))
+        logs = client.get_job_logs(ray_job)
+        printed += _print(logs[printed:])
+        if status.endswith(_ENDED):
+            return _ended(session, config, ray_job, logs)
+        if session.stop() and not handed_over:
+            handed_over = _hand_over(session, fingerprint)
+        time.sleep(POLL_SECONDS)
+
+
+def entrypoint(session: Session, config: StageConfig) -> str:
+    """The command line of the stage, with its config in it: expanded, overridden and with `auto` settled."""
+    arguments = ["python", "-m", "jobs", config.stage, "--config-json", canonical_json(config.model_dump(mode="json"))]
+    arguments += ["--profile", session.profile_name, "--wait", f"{session.wait:g}"]
+    return shlex.join(arguments)
+
+
+def job_environment() -> dict[str, Any]:
+    """The code of this process for the job: the same upload inside a Ray job, else this checkout."""
+    working_dir = ray_job_working_dir()
+    code = {"working_dir": working_dir} if working_dir else runtime_env()
+    return {**code, "env_vars": STOP}
+
+
+def _dashboard(session: Session) -> str:
+    if session.place.dashboard:
+        return session.place.dashboard
+    from ray.dashboard.utils import ray_address_to_api_server_url
+
+    return str(ray_address_to_api_server_url(session.place.address))
+
+
+def _hand_over(session: Session, fingerprint: str) -> bool:
+    """Asks the stage's own job to stop. False if it has no row yet, or none that lives."""
+    for row in session.records.jobs(fingerprint=fingerprint, limit=1):
+        if row.live:
+            try:
+                session.records.request_cancel(row.id, "stop")
+            except IllegalMove:  # it has just ended
+                return True
+            return True
+    return False
+
+
+def _ended(session: Session, config: StageConfig, ray_job: str, logs: str) -> Ended:
+    answer = next((found for line in reversed(logs.splitlines()) if (found := _answer(line))), None)
+    if answer is None:
+        if session.stop():
+            raise Stopped
+        tail = "\n".join(logs.strip().splitlines()[-5:])
+        raise RayJobLost(f"{config.stage}: Ray job {ray_job} ended without an answer; the end of its log:\n{tail}")
+    failure = _failure(session, answer["job"], logs) if answer["state"] == "FAILED" else None
+    message = failure.message if failure else f"{config.stage}: Ray job {ray_job} ended {answer['state']}"
+    return Ended(answer["job"] or "", answer["state"], answer["artifacts"], message, failure)
+
+
+def _failure(session: Session, job_id: str | None, logs: str) -> Failure:
+    if job_id is not None:
+        try:
+            row = session.records.job(job_id)
+            return Failure(row.code or "failed", row.message or "it failed", row.retryable, True)
+        except RecordsError:
+            pass  # a driver on another home: what it said is in its log
+    said = [line.removeprefix("error: ") for line in logs.splitlines() if line.startswith("error: ")]
+    return Failure("failed", said[-1] if said else "it failed", False, True)
+
+
+def _print(text: str) -> int:
+    """Prints the whole lines that people should see; gives how many characters it dealt with."""
+    whole = text[: text.rfind("\n") + 1]
+    shown = [line for line in whole.splitlines(keepends=True) if _answer(line) is None and not line.startswith(_RAY_SAYS)]
+    sys.stderr.write("".join(shown))
+    sys.stderr.flush()
+    return len(whole)
+
+
+def _answer(line: str) -> dict[str, Any] | None:
+    """The one line that a stage writes to standard output; a Ray job's log mixes it with the rest."""
+    if not line.startswith('{"job": '):
+        return None
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and {"job", "state", "artifacts"} <= set(found) else None

@@ -1,0 +1,32 @@
+"""pipeline: runs the stages of a list, each as its own command would. On a running cluster each is a Ray job."""
+
+from __future__ import annotations
+
+from configs.base import StageConfig
+from configs.identity import ArtifactRef
+from configs.pipeline import PipelineConfig
+from jobs.life.context import JobContext, Output
+
+VERSION = 1
+RUNS_INPUTS = True  # its inputs are its stages: run() has them made, so that the row of the pipeline covers them
+
+
+def inputs(config: PipelineConfig) -> dict[str, StageConfig | str]:
+    """The stages, numbered in their order."""
+    return {f"{i}.{stage.stage}": stage for i, stage in enumerate(config.stages)}
+
+
+def outputs(config: PipelineConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
+    """What its stages make."""
+    return [Output(ref) for refs in inputs.values() for ref in refs]
+
+
+def run(job: JobContext) -> None:
+    """Runs stage after stage; the first that fails ends the pipeline."""
+    assert job.run_stage is not None
+    stages = job.config.stages
+    job.progress.start("stages", len(stages), "stages")
+    for number, stage in enumerate(stages, start=1):
+        job.progress.log(f"{number} of {len(stages)}: {stage.stage}")
+        job.run_stage(stage)
+        job.progress.update(number)

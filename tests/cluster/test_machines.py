@@ -1,0 +1,117 @@
+"""Which cluster a command uses, what it starts with, and what nodes offer. Starts no Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.machines import settings
+from cluster.machines.discover import PlaceError, Up, discover, up_file
+from cluster.machines.offer import local_gpus, node_of
+from cluster.machines.up import _free_port, exports
+from configs.requirements import Fit, Offer, Requirement, fit
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RAYLENS_HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return tmp_path
+
+
+def _write_up(port: int, pid: int | None = None, created: float | None = None) -> Up:
+    process = psutil.Process(pid or os.getpid())
+    up = Up(f"127.0.0.1:{port}", "http://127.0.0.1:1", process.pid, created or process.create_time(), "/tmp/x", None)
+    up_file().write_text(json.dumps(up._asdict()))
+    return up
+
+
+def test_a_command_without_a_cluster_has_one_of_its_own() -> None:
+    assert discover().own
+
+
+def test_the_cluster_that_up_started_is_found_while_it_lives() -> None:
+    with socket.socket() as gcs:
+        gcs.bind(("127.0.0.1", 0))
+        gcs.listen()
+        port = gcs.getsockname()[1]
+        up = _write_up(port)
+        assert discover().address == up.address
+        _write_up(port, created=1.0)  # another process with that pid
+        assert discover().own
+    _write_up(port)  # the process lives, but nothing answers
+    assert discover().own
+
+
+def test_ray_address_goes_before_up_and_must_be_joinable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert discover().address == "10.0.0.1:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(PlaceError, match="ray job submit"):
+        discover()
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert discover().own
+
+
+def test_a_damaged_record_is_said() -> None:
+    up_file().write_text("{")
+    with pytest.raises(PlaceError, match="damaged"):
+        discover()
+
+
+def test_a_token_file_is_made_once_and_private(tmp_path: Path) -> None:
+    token, environment = tmp_path / "token", {"RAY_AUTH_TOKEN": "old"}
+    settings.apply_token_file(environment, token)
+    first = token.read_text()
+    assert len(first) == 64 and stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert environment == {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    settings.apply_token_file({}, token)
+    assert token.read_text() == first
+
+
+def test_what_the_user_set_stays() -> None:
+    environment = {"RAY_AUTH_MODE": "disabled", "RAY_enable_autoscaler_v2": "0"}
+    settings.apply(environment)
+    settings.apply_own_token(environment)
+    assert environment["RAY_AUTH_MODE"] == "disabled" and "RAY_AUTH_TOKEN" not in environment
+    assert environment["RAY_enable_autoscaler_v2"] == "0" and environment["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_own_tokens_differ() -> None:
+    one: dict[str, str] = {}
+    two: dict[str, str] = {}
+    settings.apply_own_token(one)
+    settings.apply_own_token(two)
+    assert one["RAY_AUTH_TOKEN"] != two["RAY_AUTH_TOKEN"]
+
+
+def test_no_token_is_printed() -> None:
+    up = Up("h:1", "http://h:2", 1, 1.0, "/tmp/x", "/home/token")
+    assert exports(up)["RAY_AUTH_TOKEN_PATH"] == "/home/token"
+
+
+def test_a_resource_that_is_used_up_counts_zero() -> None:
+    row = {"Resources": {"CPU": 2.0, "memory": 4.0e9, "node:1": 1.0}, "Labels": {"tier": "a"}}
+    node = node_of(row, {"memory": 1.0e9})
+    assert (node.cpus, node.free_cpus, node.gpus, node.free_memory) == (2.0, 0.0, 0.0, 1_000_000_000)
+    assert fit(Requirement(cpus=1), Offer((node,))).fit is Fit.LATER
+    assert fit(Requirement(cpus=1, labels={"tier": "b"}), Offer((node,))).fit is Fit.NEVER
+
+
+def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    for visible, count in (("", 0), ("-1", 0), ("0,1", 2), ("GPU-abc", 1)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert local_gpus() == count
+
+
+def test_a_taken_port_is_not_chosen() -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        assert _free_port(taken.getsockname()[1]) != taken.getsockname()[1]

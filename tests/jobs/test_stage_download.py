@@ -1,0 +1,155 @@
+"""The download stage as a job runs it: from files, from a package and from a hub, to datasets and models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cluster.store import Store
+from configs.download import DownloadConfig
+from jobs.life.context import JobContext
+from jobs.life.failure import root_cause
+from jobs.stages import download
+from sae.formats.dataset import iter_documents
+from sae.sources import SourceError
+from tests.artifacts import hashes, make_job
+from tests.hub import COMMIT, Hub, hub
+
+__all__ = ["hub"]
+
+
+def dataset(source: dict[str, Any], **options: Any) -> DownloadConfig:
+    return DownloadConfig.model_validate({"what": "dataset", "source": source, "dataset": options or None})
+
+
+def model(source: dict[str, Any]) -> DownloadConfig:
+    return DownloadConfig.model_validate({"what": "model", "source": source})
+
+
+def job_of(store: Store, config: DownloadConfig) -> JobContext:
+    return make_job(download, config, store, {}, "5" * 16)
+
+
+def run(store: Store, config: DownloadConfig) -> JobContext:
+    job = job_of(store, config)
+    download.run(job)
+    return job
+
+
+@pytest.fixture
+def store(tmp_path: Path, ray_cluster: str) -> Store:
+    return Store.open(str(tmp_path / "store"))
+
+
+def texts(store: Store, job: JobContext) -> list[str]:
+    return [document.text for _, document in iter_documents(store.files(job.outputs[0].ref))]
+
+
+def test_a_local_file_becomes_a_dataset(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": f"text {i}"}) + "\n" for i in range(200)))
+    config = dataset({"type": "local", "path": str(path)}, heldout_fraction=0.2)
+    job = run(store, config)
+    assert texts(store, job) == [f"text {i}" for i in range(200)]
+    manifest = store.manifest(job.outputs[0].ref)
+    assert manifest is not None
+    assert manifest.label == "texts.jsonl"
+    assert manifest.summary["documents"] == 200
+    assert 20 < manifest.summary["splits"]["test"]["documents"] < 60
+    # The same content elsewhere is the same artifact; other options or other content are not.
+    shutil.copy(path, tmp_path / "copy")
+    (tmp_path / "again").mkdir()
+    shutil.copy(path, tmp_path / "again/texts.jsonl")
+    again = dataset({"type": "local", "path": str(tmp_path / "again")}, heldout_fraction=0.2)
+    assert job_of(store, again).outputs[0].ref == job.outputs[0].ref
+    assert job_of(store, dataset({"type": "local", "path": str(path)})).outputs[0].ref != job.outputs[0].ref
+    path.write_text('{"text": "else"}\n')
+    assert job_of(store, config).outputs[0].ref != job.outputs[0].ref
+
+
+def test_the_same_bytes_twice(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": f"text {i}", "n": i}) + "\n" for i in range(500)))
+    config = dataset({"type": "local", "path": str(path)})
+    ref = run(store, config).outputs[0].ref
+    first = hashes(store, ref)
+    store.delete(ref)
+    run(store, config)
+    assert hashes(store, ref) == first
+
+
+def test_a_source_that_changes_after_submission_is_refused(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    job = job_of(store, dataset({"type": "local", "path": str(path)}))
+    path.write_text("after")
+    with pytest.raises(SourceError, match="has changed since this job was made"):
+        download.run(job)
+    assert store.manifest(job.outputs[0].ref) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"body": "x"}', r"a\.jsonl: row 0 has no column 'text'; it has body"),
+        ("a.jsonl", '{"text": " "}', "the dataset is empty"),
+        ("a.parquet", "PAR1", r"cannot read a\.parquet"),
+    ],
+)
+def test_bad_files_end_with_one_message(store: Store, tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    job = job_of(store, dataset({"type": "local", "path": str(tmp_path / name)}))
+    with pytest.raises(Exception, match=message) as caught:
+        download.run(job)
+    assert type(root_cause(caught.value)).__name__ == "DatasetError"
+    assert store.manifest(job.outputs[0].ref) is None
+
+
+def test_a_dataset_from_a_hub(store: Store, hub: Hub) -> None:
+    repo = hub.repo("dataset", "me/texts")
+    (repo / "data").mkdir()
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"text": [f"{split} {i}" for i in range(3)]}), repo / f"data/{split}-0.parquet")
+    hub.faults = {"/resolve/": [429]}
+    job = run(store, dataset({"type": "hub", "repo": "me/texts"}))
+    documents = [document for _, document in iter_documents(store.files(job.outputs[0].ref))]
+    assert [(d.split, d.text) for d in documents] == [(s, f"{s} {i}") for s in ("test", "train") for i in range(3)]
+    manifest = store.manifest(job.outputs[0].ref)
+    assert manifest is not None
+    assert manifest.summary["source"] == {"repo": "me/texts", "commit": COMMIT, "patterns": []}
+    assert manifest.label == "me/texts@aaaaaaa"
+
+
+def test_a_model_from_a_hub(store: Store, hub: Hub, tiny_gpt2: Path) -> None:
+    shutil.copytree(tiny_gpt2, hub.repo("model", "me/tiny"), dirs_exist_ok=True)
+    (hub.repo("model", "me/tiny") / "pytorch_model.bin").write_bytes(b"never fetched")
+    job = run(store, model({"type": "hub", "repo": "me/tiny"}))
+    files = store.files(job.outputs[0].ref)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files.names)
+    assert not any("pytorch_model.bin" in asked for asked in hub.asked)
+    manifest = store.manifest(job.outputs[0].ref)
+    assert manifest is not None
+    assert manifest.summary["d_model"] == 48
+
+
+def test_a_missing_repository_is_said_at_submission(store: Store, hub: Hub) -> None:
+    with pytest.raises(
+        SourceError, match=rf"^there is no dataset 'no/such' on {hub.url}; if it is private, set HF_TOKEN$"
+    ):
+        job_of(store, dataset({"type": "hub", "repo": "no/such"}))
+
+
+def test_a_local_model_takes_only_what_it_needs(store: Store, tiny_gpt2: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_gpt2, folder)
+    plain = job_of(store, model({"type": "local", "path": str(folder)})).outputs[0].ref
+    (folder / "notes.md").write_text("not part of the model")
+    job = run(store, model({"type": "local", "path": str(folder)}))
+    assert job.outputs[0].ref == plain
+    assert "notes.md" not in store.files(plain).names

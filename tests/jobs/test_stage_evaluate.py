@@ -1,0 +1,178 @@
+"""The evaluate stage on real components: figures, workers, kills, stops, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from cluster.store import Store
+from configs.evaluate import EvaluateConfig
+from configs.identity import ArtifactRef
+from configs.requirements import Requirement
+from jobs.life.context import JobContext, Stopped
+from jobs.stages import evaluate
+from sae.formats.evaluation import read_counts, read_metrics
+from tests.actors.extract_world import (
+    HOOKS,
+    LENGTH,
+    NEED,
+    ROWS,
+    WIDTH,
+    K,
+    files_of,
+    make_saes,
+    make_world,
+    train_config,
+)
+from tests.actors.kill import actor_pids
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path) -> Store:
+    return make_world(tmp_path_factory.mktemp("world"), tiny_gpt2)
+
+
+@pytest.fixture(scope="module")
+def saes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> list[ArtifactRef]:
+    """Two SAEs of one training run."""
+    return make_saes(store, train_config(None, HOOKS), None, tmp_path_factory.mktemp("saes"))
+
+
+def job_of(store: Store, saes: list[ArtifactRef], scratch: Path, config: dict[str, Any], **fields: Any) -> JobContext:
+    scratch.mkdir()
+    given = {"split": "train", "batch_rows": 4, "loss_rows": 6, **config}
+    whole = EvaluateConfig.model_validate({"sae": str(saes[0]), **given})
+    outputs = evaluate.outputs(whole, {"sae": saes}, "")
+    return JobContext(whole, outputs, store, scratch, {"sae": saes}, **{"requirement": NEED, **fields})
+
+
+def fresh(store: Store, job: JobContext) -> dict[str, bytes]:
+    """Runs a job from nothing and takes its artifact away again."""
+    store.delete(job.outputs[0].ref)
+    evaluate.run(job)
+    found = files_of(store, job.outputs[0].ref)
+    store.delete(job.outputs[0].ref)
+    return found
+
+
+def test_artifact_holds_metrics_and_density(store: Store, saes: list[ArtifactRef], tmp_path: Path) -> None:
+    job = job_of(store, saes[:1], tmp_path / "job", {})
+    evaluate.run(job)
+    ref = job.outputs[0].ref
+    assert ref.kind == "evaluations"
+    files = store.files(ref)
+    metrics, counts = read_metrics(files), read_counts(files)
+    assert files.manifest.summary == metrics
+    left = {p.name for p in Path(store.location(ref)).rglob("*") if p.is_file()}
+    assert left == {"metrics.json", "density.parquet", "manifest.json"}
+    assert metrics["sae"] == str(saes[0])
+    assert metrics["rows"] == ROWS
+    assert metrics["loss"]["rows"] == 6
+    assert metrics["tokens"] + sum(metrics["excluded"].values()) == ROWS * LENGTH
+    assert metrics["excluded"]["bos"] == ROWS
+    assert counts.sum() == round(metrics["l0"] * metrics["tokens"])
+    assert metrics["l0"] == pytest.approx(K, abs=0.5)
+    assert len(counts) == WIDTH
+    assert counts[7] == 0
+    assert metrics["alive"] == (counts > 0).sum()
+    for name in ("ev", "ce_clean", "ce_sae", "ce_zero", "ce_mean", "kl_score_zero", "kl_score_mean", "ce_score_zero"):
+        assert isinstance(metrics[name], float), name
+    assert metrics["ce_zero"] > metrics["ce_clean"]  # the tiny model has learned something that the hook carries
+    evaluate.run(job)  # finished: nothing to do
+
+
+def test_one_worker_and_two_give_equal_bytes(store: Store, saes: list[ArtifactRef], tmp_path: Path) -> None:
+    one = fresh(store, job_of(store, saes, tmp_path / "one", {"rows": 24}))
+    need = Requirement(workers=2, cpus=1, threads=2)
+    assert fresh(store, job_of(store, saes, tmp_path / "two", {"rows": 24}, requirement=need)) == one
+
+
+def test_saes_of_a_run_are_named_and_measured_as_each_alone(
+    store: Store, saes: list[ArtifactRef], tmp_path: Path
+) -> None:
+    run = train_config(None, HOOKS).model_dump()
+    together = job_of(store, saes, tmp_path / "all", {"sae": run, "rows": 8})
+    evaluate.run(together)
+    both = [files_of(store, output.ref) for output in together.outputs]
+    assert both[0] != both[1]
+    alone = job_of(store, saes[1:], tmp_path / "one", {"rows": 8})
+    assert alone.outputs == together.outputs[1:]
+    assert fresh(store, alone) == both[1]
+
+
+def test_killed_evaluator_changes_nothing(store: Store, saes: list[ArtifactRef], tmp_path: Path) -> None:
+    config = {"batch_rows": 1, "rows": ROWS, "loss_rows": ROWS}
+    undisturbed = fresh(store, job_of(store, saes[:1], tmp_path / "a", config))
+    job = job_of(store, saes[:1], tmp_path / "b", config)
+    killed: list[int] = []
+    killer = Thread(target=_kill_one, args=(store, job.outputs[0].ref, killed))
+    killer.start()
+    evaluate.run(job)
+    killer.join()
+    assert killed, "the kill hit nothing"
+    assert files_of(store, job.outputs[0].ref) == undisturbed
+
+
+def _kill_one(store: Store, output: ArtifactRef, killed: list[int]) -> None:
+    """Kills this cluster's evaluator once it has stored a part."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not killed:
+        if store.parts(output):
+            for pid in actor_pids("Evaluator"):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+        time.sleep(0.005)
+
+
+def test_stopped_job_keeps_its_batches_and_resumes(store: Store, saes: list[ArtifactRef], tmp_path: Path) -> None:
+    undisturbed = fresh(store, job_of(store, saes[:1], tmp_path / "a", {}))
+    job = job_of(store, saes[:1], tmp_path / "b", {})
+    ref = job.outputs[0].ref
+    job.stop = lambda: len(store.parts(ref)) >= 2
+    with pytest.raises(Stopped, match="kept"):
+        evaluate.run(job)
+    kept = store.parts(ref)
+    assert 2 <= len(kept) < -(-ROWS // 4)
+    assert store.manifest(ref) is None
+    told: list[int] = []
+
+    class Progress:
+        def start(self, phase: str, total: int, unit: str, done: int = 0) -> None:
+            told.append(done)
+
+        def update(self, done: int) -> None:
+            told.append(done)
+
+        def log(self, message: str) -> None: ...
+
+    again = job_of(store, saes[:1], tmp_path / "c", {}, attempt=2, progress=Progress())
+    evaluate.run(again)
+    assert told[0] == len(kept) * 4
+    assert told[-1] == ROWS
+    assert told == sorted(told)
+    assert files_of(store, ref) == undisturbed
+
+
+def test_a_split_without_rows_is_named(store: Store, saes: list[ArtifactRef], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no tokens of split 'test'; there are train"):
+        evaluate.run(job_of(store, saes, tmp_path / "job", {"split": "test"}))
+
+
+def test_how_the_sae_is_named_and_where_it_runs_do_not_change_the_id(store: Store, saes: list[ArtifactRef]) -> None:
+    def ids(**fields: Any) -> list[str]:
+        config = EvaluateConfig.model_validate({"sae": str(saes[0]), **fields})
+        return [output.ref.id for output in evaluate.outputs(config, {"sae": saes[:1]}, "x")]
+
+    assert ids() == ids(resources={"workers": 3}) == ids(sae=json.loads(train_config(None, HOOKS).model_dump_json()))
+    assert ids() != ids(rows=64)
+    assert ids() != ids(loss_rows=8)
+    assert ids() != ids(split="validation")

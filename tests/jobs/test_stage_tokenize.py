@@ -1,0 +1,193 @@
+"""The tokenize stage as a job runs it: the same bytes on any number of workers, after a kill and after a stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from cluster.store import Store
+from configs.identity import ArtifactRef
+from configs.requirements import Requirement
+from configs.tokenize import TokenizeConfig
+from jobs.life.context import Stopped
+from jobs.stages import tokenize
+from sae.formats.dataset import DatasetReader, Document, write_documents
+from sae.formats.tokens import Role, TokensReader, load_info
+from tests.artifacts import MODEL, hashes, make_job, put_folder
+from tests.tiny_model import documents
+
+DATASET = ArtifactRef("datasets", "3" * 16)
+INPUTS = {"dataset": [DATASET], "model": [MODEL]}
+FP = "4" * 16
+TOKENS = ArtifactRef("tokens", FP)
+
+
+def make_store(folder: Path, model: Path, texts: int = 240) -> Store:
+    """A store with the tiny model and a dataset in three files."""
+    store = Store.open(str(folder / "store"))
+    put_folder(store, MODEL, model, "download")
+    docs = folder / "documents"
+    docs.mkdir()
+    splits = ("train", "train", "train", "train", "test")
+    write_documents(docs, (Document(splits[i % 5], t, {}) for i, t in enumerate(documents(texts))), rows_per_file=100)
+    put_folder(store, DATASET, docs, "download")
+    return store
+
+
+def config(**options: Any) -> TokenizeConfig:
+    given = {"context_length": 32, "rows_per_shard": 100, "chunk_bytes": 6000, **options}
+    return TokenizeConfig(dataset=str(DATASET), model=str(MODEL), **given)
+
+
+def run(store: Store, workers: int = 2, attempt: int = 1, stop: Any = lambda: False, **options: Any) -> dict[str, str]:
+    need = Requirement(workers=workers, cpus=1, threads=1)
+    tokenize.run(make_job(tokenize, config(**options), store, INPUTS, FP, requirement=need, attempt=attempt, stop=stop))
+    return hashes(store, TOKENS)
+
+
+@pytest.fixture
+def store(tmp_path: Path, tiny_gpt2: Path, ray_cluster: str) -> Store:
+    return make_store(tmp_path, tiny_gpt2)
+
+
+def test_the_same_bytes_on_one_two_and_four_workers(store: Store) -> None:
+    found = []
+    for workers in (1, 2, 4):
+        found.append(run(store, workers))
+        store.delete(TOKENS)
+    assert found[0] == found[1] == found[2]
+    assert {"tokens.json", "train-00000.parquet", "train-00001.parquet", "test-00000.parquet"} <= set(found[0])
+
+
+def test_rows_hold_the_documents(store: Store, tiny_gpt2: Path) -> None:
+    from sae.language_model import load_tokenizer
+
+    run(store, return_attention_mask=True)
+    files = store.files(TOKENS)
+    tokenizer = load_tokenizer(tiny_gpt2)
+    texts = {doc: d.text for doc, d in DatasetReader(store.files(DATASET)).documents("test")}
+    found: dict[int, list[tuple[int, int]]] = {doc: [] for doc in texts}
+    for name in files.names:
+        if name.startswith("test-"):
+            for row in pq.read_table(files.path(name)).to_pylist():
+                assert len(row["input_ids"]) == 32
+                assert row["attention_mask"] == [int(role != Role.PAD) for role in row["roles"]]
+                _collect(row, found)
+    for doc, text in texts.items():
+        assert [i for _, i in sorted(found[doc])] == tokenizer(text, add_special_tokens=False).input_ids
+    reader = TokensReader(files, "train")
+    rows = reader.read(0, reader.n_rows)
+    assert set(rows.document.ravel().tolist()) - {-1} == set(range(240)) - set(texts)
+
+
+def _collect(row: dict[str, Any], found: dict[int, list[tuple[int, int]]]) -> None:
+    """Adds (offset in its document, id) for each data token of a row."""
+    starts = [segment["start"] for segment in row["segments"]]
+    for segment, end in zip(row["segments"], [*starts[1:], 32]):
+        for place in range(segment["start"], end):
+            if row["roles"][place] == Role.DATA:
+                found[segment["doc"]].append((segment["offset"] + place - segment["start"], row["input_ids"][place]))
+
+
+def test_statistics_count_what_is_there(store: Store) -> None:
+    run(store)
+    info = load_info(store.files(TOKENS))
+    manifest = store.manifest(TOKENS)
+    assert manifest is not None
+    assert manifest.summary == json.loads(json.dumps({**info.statistics, "splits": info.splits}))
+    for split, figures in info.splits.items():
+        reader = TokensReader(store.files(TOKENS), split)
+        rows = reader.read(0, reader.n_rows)
+        assert figures["rows"] == reader.n_rows
+        assert figures["roles"] == {role.name.lower(): int((rows.roles == role).sum()) for role in Role}
+    lengths = info.statistics["document_tokens"]
+    assert lengths["min"] < lengths["median"] < lengths["max"]  # of documents, not of padded rows
+    assert info.statistics["documents"] == 240
+    assert round(sum(info.statistics["split_percent"].values()), 6) == 100
+
+
+def test_a_stop_keeps_what_is_finished_and_the_next_attempt_goes_on(
+    store: Store, tmp_path: Path, tiny_gpt2: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    undisturbed = run(make_store(tmp_path / "other", tiny_gpt2))
+    calls = iter([False, False, False, True])
+    with pytest.raises(Stopped, match="the next attempt goes on from there"):
+        run(store, workers=1, stop=lambda: next(calls))
+    kept = store.parts(ArtifactRef("checkpoints", FP))
+    assert 0 < len(kept) < 12
+    assert store.manifest(TOKENS) is None
+    assert run(store, attempt=2) == undisturbed
+    manifest = store.manifest(TOKENS)
+    assert manifest is not None
+    assert not store.parts(ArtifactRef("checkpoints", FP))
+    assert run(store, attempt=3) == undisturbed  # nothing is left to do
+    assert store.manifest(TOKENS) == manifest
+
+
+def test_workers_killed_from_outside_change_nothing(store: Store, tmp_path: Path, tiny_gpt2: Path) -> None:
+    import psutil
+
+    (tmp_path / "other").mkdir()
+    undisturbed = run(make_store(tmp_path / "other", tiny_gpt2), chunk_bytes=1500)
+    over = threading.Event()
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not over.is_set() and len(killed) < 3:
+            for process in psutil.Process().children(recursive=True):  # this session's cluster, no other
+                with suppress(psutil.NoSuchProcess):
+                    if process.pid not in killed and "store_chunk" in " ".join(process.cmdline()):
+                        process.send_signal(signal.SIGKILL)
+                        killed.append(process.pid)
+                        break
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        found = run(store, chunk_bytes=1500)
+    finally:
+        over.set()
+        thread.join()
+    assert killed, "no worker was hit: this run shows nothing"
+    assert found == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"context_length": 4096}, "context_length 4096 is longer than models/1111111111111111 takes: set it to 128"),
+        ({"separator": "bos", "bos": "always"}, None),
+    ],
+)
+def test_the_model_and_the_tokenizer_are_asked_first(
+    store: Store, options: dict[str, Any], message: str | None
+) -> None:
+    if message is None:
+        run(store, **options)
+        reader = TokensReader(store.files(TOKENS), "train")
+        assert (reader.read(0, reader.n_rows).roles[:, 0] == Role.BOS).all()
+        return
+    with pytest.raises(ValueError, match=message):
+        run(store, **options)
+    assert not store.parts(ArtifactRef("checkpoints", FP))
+
+
+def test_text_without_tokens_is_refused(tmp_path: Path, ray_cluster: str, tiny_gpt2: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    put_folder(store, MODEL, tiny_gpt2, "download")
+    (tmp_path / "documents").mkdir()
+    write_documents(tmp_path / "documents", [Document("train", "", {})])
+    put_folder(store, DATASET, tmp_path / "documents", "download")
+    with pytest.raises(ValueError, match="datasets/3333333333333333 gives no tokens"):
+        run(store)
+    assert store.manifest(TOKENS) is None
