@@ -1,0 +1,168 @@
+"""One training run of RayLens for a benchmark, in a process of its own; prints one JSON line.
+
+    python -m benchmarks.ours SPEC.json
+
+SPEC: {"config": a train config with ids, "mode": "ray" | "plain", "threads": n, "scratch": folder, "store": url}.
+`ray` is the train stage itself: Ray Train with one worker, checkpoints, artifacts. `plain` is the same loop in this
+process without Ray. The seconds are those of the loop alone, after loading the model and calibrating; `whole_seconds`
+begin with the process and end with the SAEs on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+STARTED = time.monotonic()
+
+
+def main(path: str) -> None:
+    spec = json.loads(Path(path).read_text())
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    print(json.dumps(_ray(spec) if spec["mode"] == "ray" else _plain(spec)))
+
+
+def _ray(spec: dict[str, Any]) -> dict[str, Any]:
+    import ray
+
+    import actors.train_run
+    from cluster.store import Store
+    from configs.identity import ArtifactRef
+    from configs.requirements import Requirement
+    from configs.train import TrainConfig
+    from jobs.life.context import JobContext
+    from jobs.life.resolve import Planner, resolve_auto
+
+    config = resolve_auto(TrainConfig.model_validate(spec["config"]), "cpu")
+    step = Planner().step(config)
+    scratch = Path(spec["scratch"])
+    store = _store_beside(Store(spec["store"]), scratch)
+    clock = scratch / "loop.json"
+    os.environ["RAYLENS_BENCHMARK_CLOCK"] = str(clock)
+    actors.train_run.train_worker = timed_worker
+    (scratch / "job").mkdir()
+    repository = str(Path(__file__).resolve().parent.parent)
+    with tempfile.TemporaryDirectory(prefix="rlb", dir="/tmp") as temp:
+        environment = {"PYTHONPATH": repository, "RAYLENS_BENCHMARK_CLOCK": str(clock)}
+        ray.init(
+            address="local",
+            num_cpus=os.cpu_count(),
+            include_dashboard=False,
+            _temp_dir=temp,
+            log_to_driver=False,
+            runtime_env={"env_vars": environment},
+        )
+        job = JobContext(
+            config=config,
+            outputs=step.outputs,
+            store=store,
+            scratch=scratch / "job",
+            inputs=step.inputs,
+            fingerprint=step.fingerprint,
+            requirement=Requirement(workers=1, cpus=1, threads=spec["threads"]),
+        )
+        from jobs.stages import train
+
+        train.run(job)
+        ray.shutdown()
+    loop = json.loads(clock.read_text())
+    folders, tokens = [], 0
+    for output in step.outputs:
+        assert isinstance(output.ref, ArtifactRef)
+        files = store.files(output.ref)
+        folders.append(str(files.directory()))
+        tokens = json.loads(files.path("training.json").read_text())["positions"]["data"]
+    return _report(loop["seconds"], tokens, folders)
+
+
+def timed_worker(settings: dict[str, Any]) -> None:
+    """The training worker, with a clock around its loop."""
+    import actors.trainer as trainer
+
+    loop = trainer.train
+
+    def timed(*arguments: Any) -> bool:
+        start = time.monotonic()
+        finished = loop(*arguments)
+        seconds = {"seconds": time.monotonic() - start}
+        Path(os.environ["RAYLENS_BENCHMARK_CLOCK"]).write_text(json.dumps(seconds))
+        return finished
+
+    trainer.train = timed
+    try:
+        trainer.train_worker(settings)
+    finally:
+        trainer.train = loop
+
+
+def _plain(spec: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    from cluster.store import Store
+    from configs.identity import parse_ref
+    from configs.train import TrainConfig
+    from jobs.life.resolve import resolve_auto
+    from sae.formats.sae_folder import fold, write_sae
+    from sae.training.exchange import LocalExchange
+    from sae.training.loop import CURVE, Verdict, train
+    from sae.training.run import build_run
+
+    torch.set_num_threads(spec["threads"])
+    config = resolve_auto(TrainConfig.model_validate(spec["config"]), "cpu")
+    store, exchange = Store(spec["store"]), LocalExchange()
+    model, tokens = (store.files(parse_ref(str(ref))) for ref in (config.model, config.tokens))
+    run = build_run(config, list(range(len(config.saes))), model, tokens, None, exchange, "cpu")
+    start = time.monotonic()
+    train(
+        run.plan,
+        run.hooks,
+        run.source,
+        run.trainees,
+        exchange,
+        0,
+        lambda step, trainees: None,
+        lambda block: Verdict(False, False),
+        lambda block: None,
+    )
+    seconds = time.monotonic() - start
+    folders, used = [], 0
+    for number, trainee in run.trainees.items():
+        folder, owner = Path(spec["scratch"]) / f"sae-{number}", trainee.owner
+        architecture = {"architecture": "topk", "k": owner.config.k}
+        metadata = {"hook_name": owner.config.hook}
+        weights = fold(owner.weights(), owner.calibration.scale)
+        write_sae(folder, weights, architecture, metadata, owner.calibration, {})
+        folders.append(str(folder))
+        used = int(sum(row[CURVE.index("tokens")] for row in trainee.curve))
+    return _report(seconds, used, folders)
+
+
+def _store_beside(store: Any, scratch: Path) -> Any:
+    """A store that reads the model and tokens of `store` and keeps what is trained to itself."""
+    from cluster.store import Store
+
+    own = scratch / "store"
+    own.mkdir()
+    for kind in ("models", "tokens", "datasets"):
+        if (Path(store.url) / kind).is_dir():
+            (own / kind).symlink_to(Path(store.url) / kind)
+    return Store(str(own), str(scratch / "cache"))
+
+
+def _report(seconds: float, tokens: int, folders: list[str]) -> dict[str, Any]:
+    return {
+        "seconds": seconds,
+        "tokens": tokens,
+        "tokens_per_second": tokens / seconds,
+        "whole_seconds": time.monotonic() - STARTED,
+        "saes": folders,
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
