@@ -159,6 +159,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with running_hub(tmp_path / "hub") as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+        cache = str(tmp_path / "hf-cache")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # for this process,
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", cache)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")  # and for those that it starts
+        monkeypatch.setenv("HF_HUB_CACHE", cache)
         yield running

@@ -13,7 +13,7 @@ import pytest
 
 from cluster.store import Store
 from configs.download import DownloadConfig
-from jobs.life.context import JobContext
+from jobs.life.context import JobContext, Stopped
 from jobs.life.failure import root_cause
 from jobs.stages import download
 from sae.formats.dataset import iter_documents
@@ -153,3 +153,12 @@ def test_a_local_model_takes_only_what_it_needs(store: Store, tiny_gpt2: Path, t
     job = run(store, model({"type": "local", "path": str(folder)}))
     assert job.outputs[0].ref == plain
     assert "notes.md" not in store.files(plain).names
+
+
+def test_a_stop_ends_it_with_nothing_published(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    job = job_of(store, dataset({"type": "local", "path": str(tmp_path / "a.txt")}))
+    job.stop = lambda: True
+    with pytest.raises(Stopped, match="stopped"):
+        download.run(job)
+    assert store.manifest(job.outputs[0].ref) is None

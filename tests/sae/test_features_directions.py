@@ -57,7 +57,8 @@ def test_lens_is_what_a_direction_does_to_the_logits(tiny_gpt2: Path) -> None:
     last, ids = lm.hook("blocks.2.hook_resid_post"), torch.zeros(1, 1, dtype=torch.int64)
     for f, direction in enumerate(W_dec):
         # The residual stream is the direction alone; the difference takes the final norm's bias away.
-        to, away = (lm.logits(ids, replace=(last, lambda x, s=s: s * direction.expand_as(x)))[0, 0] for s in (1, -1))
+        to = lm.logits(ids, replace=(last, direction.expand_as))[0, 0]
+        away = lm.logits(ids, replace=(last, (-direction).expand_as))[0, 0]
         order = (to - away).argsort(descending=True)
         assert promoted.ids[f].tolist() == order[:4].tolist()
         assert suppressed.ids[f].tolist() == order.flip(0)[:4].tolist()

