@@ -8,11 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
+import torch
 
 from cluster.store import ArtifactFiles, Manifest, Store, StoredFile
 from configs.activations import DataPolicy
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
+from sae.features.collect import Collector, rows_from_cache, rows_from_model
+from sae.features.draw import Quota
+from sae.features.finish import finish
+from sae.features.partial import load_sketch, partial_name, save_sketch
+from sae.features.sketch import Sketch, Space
+from sae.formats.activations import ActivationsReader
+from sae.formats.sae_folder import Sae, load_sae
+from sae.formats.tokens import TokensReader
+from sae.language_model import LanguageModel, load_tokenizer
 
 
 class Target(NamedTuple):
@@ -65,18 +75,17 @@ class Extractor:
     Holds the tokens and the SAEs, and the language model unless every SAE has a cache.
     """
 
-    def __init__(self, store: Store, settings: ExtractorSettings, requirement: Requirement) -> None:
-        import torch
+    def __init__(self, store: Store, settings: ExtractorSettings, need: Requirement) -> None:
+        self.store, self.settings, self.need = store, settings, need
+        self.loaded = False
 
-        from sae.formats.activations import ActivationsReader
-        from sae.formats.tokens import TokensReader
-        from sae.language_model import LanguageModel
-
-        torch.set_num_threads(requirement.threads)
+    def _load(self) -> None:
+        # Not in __init__: what that raises looks as if the worker had died, and would be tried again.
+        torch.set_num_threads(self.need.threads)
         torch.backends.cuda.matmul.allow_tf32 = False
-        self.store, self.settings = store, settings
+        store, settings = self.store, self.settings
         self.tokens = TokensReader(store.files(settings.tokens), settings.split)
-        self.saes = [_load_sae(store, target, requirement.device) for target in settings.targets]
+        self.saes = [_load_sae(store, target, self.need.device) for target in settings.targets]
         self.caches = {
             index: ActivationsReader(store.files(target.cache), self.saes[index].metadata["hook_name"])
             for index, target in enumerate(settings.targets)
@@ -85,15 +94,13 @@ class Extractor:
         self.lm: LanguageModel | None = None
         if len(self.caches) < len(settings.targets):
             folder = store.files(settings.model).directory()
-            self.lm = LanguageModel.load(folder, settings.lm_dtype, requirement.device)
+            self.lm = LanguageModel.load(folder, settings.lm_dtype, self.need.device)
+        self.loaded = True
 
     def extract(self, chunk: Chunk) -> int:
         """Stores a partial of each of the chunk's targets; returns the rows done. The model runs once for all."""
-        import torch
-
-        from sae.features.collect import Collector
-        from sae.features.partial import partial_name, save_sketch
-
+        if not self.loaded:
+            self._load()
         targets = self.settings.targets
         collectors = {
             i: Collector(self.saes[i], *_sizes(self.settings, self.saes[i], self.tokens), self.settings.dtype)
@@ -112,9 +119,7 @@ class Extractor:
                 self.store.put(targets[i].output, self.settings.attempt, partial_name(chunk.number), path, part=True)
         return chunk.stop - chunk.start
 
-    def _batch(self, collectors: dict[int, Any], start: int, stop: int) -> None:
-        from sae.features.collect import rows_from_cache, rows_from_model
-
+    def _batch(self, collectors: dict[int, Collector], start: int, stop: int) -> None:
         policy = self.settings.policy
         streamed: dict[str, list[int]] = {}
         for i, collector in collectors.items():
@@ -155,12 +160,6 @@ def merge_on_worker(store: Store, settings: ExtractorSettings, index: int, chunk
 
 def merge_partials(store: Store, settings: ExtractorSettings, index: int, chunks: int, need: Requirement) -> Merged:
     """Merges the partials of one target into its artifact's files."""
-    import torch
-
-    from sae.features.finish import finish
-    from sae.formats.tokens import TokensReader
-    from sae.language_model import LanguageModel, load_tokenizer
-
     torch.set_num_threads(need.threads)
     torch.backends.cuda.matmul.allow_tf32 = False
     target = settings.targets[index]
@@ -186,10 +185,8 @@ def merge_partials(store: Store, settings: ExtractorSettings, index: int, chunks
     return Merged(files, info.model_dump(mode="json"))
 
 
-def _sketches(store: Store, output: ArtifactRef, attempt: int, chunks: int) -> Iterator[Any]:
+def _sketches(store: Store, output: ArtifactRef, attempt: int, chunks: int) -> Iterator[Sketch]:
     """The partials in chunk order, checked against the hashes that were noted when they were stored."""
-    from sae.features.partial import load_sketch, partial_name
-
     stored = tuple(file for file, _ in store.parts(output).values())
     manifest = Manifest(
         kind=output.kind, id=output.id, stage="extract", stage_version=1, attempt=attempt, label="", files=stored
@@ -199,17 +196,12 @@ def _sketches(store: Store, output: ArtifactRef, attempt: int, chunks: int) -> I
         yield load_sketch(files.path(partial_name(chunk)))
 
 
-def _load_sae(store: Store, target: Target, device: str) -> Any:
-    from sae.formats.sae_folder import load_sae
-
+def _load_sae(store: Store, target: Target, device: str) -> Sae:
     return load_sae(store.files(target.sae).directory(), device)
 
 
-def _sizes(settings: ExtractorSettings, sae: Any, tokens: Any) -> tuple[Any, Any]:
+def _sizes(settings: ExtractorSettings, sae: Sae, tokens: TokensReader) -> tuple[Space, Quota]:
     """The space of the sketch and the quotas of examples."""
-    from sae.features.draw import Quota
-    from sae.features.sketch import Space
-
     space = Space(sae.d_sae, settings.rows, tokens.context_length)
     space.check()
     science = settings.science

@@ -5,10 +5,11 @@ python -m jobs download --config configs/presets/download.yaml
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from configs.base import StageConfig
-from configs.download import DatasetOptions, DownloadConfig
+from configs.download import DatasetOptions, DownloadConfig, HubSource
 from configs.identity import ArtifactRef, fingerprint
 from jobs.life.context import JobContext, Output, Stopped
 
@@ -72,10 +73,20 @@ def _start(job: JobContext, identity: dict[str, Any]) -> Any:
         memory=need.memory or None,
         label_selector=dict(need.labels) or None,
         scheduling_strategy=None if need.labels else here,
+        runtime_env=_hub_environment() if isinstance(job.config.source, HubSource) else None,
         num_returns="streaming",
         max_retries=0,  # a second run would not say its steps at the same moments, which Ray's own retry relies on
     )
     return task.remote(job.config, identity, job.store, job.outputs[0].ref, job.attempt, need.threads)
+
+
+def _hub_environment() -> dict[str, Any]:
+    """Which hub the driver asks and where it keeps files, for a worker of a cluster that was started without it.
+
+    HF_TOKEN is not among these: what a task is started with can be read by others. Nodes have it in their environment.
+    """
+    names = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HOME", "HF_HUB_CACHE")
+    return {"env_vars": {name: os.environ[name] for name in names if name in os.environ}}
 
 
 def _follow(job: JobContext, steps: Any) -> Result:

@@ -20,7 +20,7 @@ from jobs.life.context import JobContext, Output, Stopped
 
 if TYPE_CHECKING:
     from actors.tokenizer import Target
-    from cluster.store import ArtifactFiles, StoredFile
+    from cluster.store import ArtifactFiles, Store, StoredFile
     from sae.formats.dataset import DatasetReader
     from sae.formats.tokens import TokensInfo
     from sae.text.facts import Facts
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sae.text.layout import SplitLayout
 
 VERSION = 1
+_BYTES_PER_TEXT_BYTE = 4  # 5 bytes a token in flat files, and less than that in shards; English takes 2 in all
 _WEIGHTS = (".safetensors", ".gguf")
 
 
@@ -39,6 +40,13 @@ def inputs(config: TokenizeConfig) -> dict[str, StageConfig | str]:
 def outputs(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
     """One tokens artifact."""
     return [Output(ArtifactRef("tokens", fp), f"rows of {config.context_length} tokens")]
+
+
+def store_bytes(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
+    """Flat files and shards together, for text of at most one token in two bytes."""
+    dataset = store.manifest(inputs["dataset"][0])
+    text = dataset.summary.get("text_bytes", 0) if dataset is not None else 0
+    return _BYTES_PER_TEXT_BYTE * int(text)
 
 
 def run(job: JobContext) -> None:

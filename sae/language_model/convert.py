@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +104,7 @@ def _convert_gguf(path: Path, destination: Path) -> None:
             raise ModelError(f"{path} is not a GGUF file")
     arguments: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
     try:
-        with quiet():
+        with quiet(), _no_gguf_bar():
             tokenizer = AutoTokenizer.from_pretrained(path.parent, **arguments)
             model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **arguments)
     except (ValueError, OSError, ImportError, KeyError, RuntimeError) as error:
@@ -118,6 +120,19 @@ def _convert_gguf(path: Path, destination: Path) -> None:
     (destination / "model.safetensors").chmod(0o644)
     with quiet():
         tokenizer.save_pretrained(destination)
+
+
+@contextmanager
+def _no_gguf_bar() -> Iterator[None]:
+    """Takes away the one progress bar of transformers that its logging settings do not reach."""
+    from transformers import modeling_gguf_pytorch_utils as module
+
+    bar = module.tqdm
+    module.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        module.tqdm = bar
 
 
 def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:

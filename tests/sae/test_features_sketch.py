@@ -40,7 +40,7 @@ def sketch_rows(data: tuple[np.ndarray, ...], start: int, stop: int, space: Spac
 def assert_equal(a: Sketch, b: Sketch, moments: bool = True) -> None:
     for name in ("counts", "maximum", "histogram_key", "histogram_count", *(["moments"] if moments else [])):
         x, y = getattr(a, name), getattr(b, name)
-        assert x.dtype == y.dtype and x.tobytes() == y.tobytes(), name
+        assert (x.dtype, x.tobytes()) == (y.dtype, y.tobytes()), name
     assert a.entries.ident.tobytes() == b.entries.ident.tobytes()
     assert a.entries.value.tobytes() == b.entries.value.tobytes()
     assert a.positions == b.positions

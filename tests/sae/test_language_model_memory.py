@@ -14,10 +14,11 @@ import torch
 from sae.language_model import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-torch.ones(20_000_000)
+for _ in range(20):  # small blocks may first settle in the gaps that large ones left
+    torch.ones(10_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
-    torch.ones(20_000_000)
+for _ in range(8):
+    torch.ones(10_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -30,4 +31,4 @@ def _faults(mode: str) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
 def test_freed_memory_is_used_again() -> None:
-    assert _faults("keep") < _faults("leave") / 4
+    assert _faults("keep") < _faults("leave") / 2
