@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
-import torch
 
+from actors.setup import set_up
 from cluster.store import Store
 from configs.activations import DataPolicy
 from configs.identity import ArtifactRef
@@ -45,8 +45,7 @@ class Evaluator:
     """Holds the language model, the SAE and the tokens."""
 
     def __init__(self, store: Store, settings: EvaluatorSettings, need: Requirement) -> None:
-        torch.set_num_threads(need.threads)
-        torch.backends.cuda.matmul.allow_tf32 = False
+        set_up(need)
         self._store, self._settings = store, settings
         self._sae = load_sae(store.files(settings.sae).directory(), need.device)
         self._model = LanguageModel.load(store.files(settings.model).directory(), settings.lm_dtype, need.device)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import ray
 import torch
 
+from actors.setup import set_up
 from cluster.store import ArtifactFiles, Manifest, Store, StoredFile
 from configs.activations import DataPolicy
 from configs.identity import ArtifactRef
@@ -81,8 +82,7 @@ class Extractor:
 
     def _load(self) -> None:
         # Not in __init__: what that raises looks as if the worker had died, and would be tried again.
-        torch.set_num_threads(self.need.threads)
-        torch.backends.cuda.matmul.allow_tf32 = False
+        set_up(self.need)
         store, settings = self.store, self.settings
         self.tokens = TokensReader(store.files(settings.tokens), settings.split)
         self.saes = [_load_sae(store, target, self.need.device) for target in settings.targets]
@@ -160,8 +160,7 @@ def merge_on_worker(store: Store, settings: ExtractorSettings, index: int, chunk
 
 def merge_partials(store: Store, settings: ExtractorSettings, index: int, chunks: int, need: Requirement) -> Merged:
     """Merges the partials of one target into its artifact's files."""
-    torch.set_num_threads(need.threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
+    set_up(need)
     target = settings.targets[index]
     sae = _load_sae(store, target, need.device)
     model = store.files(settings.model).directory()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import ray
 import torch
 
+from actors.setup import set_up
 from cluster.store import Store
 from configs.activations import HarvestConfig
 from configs.identity import ArtifactRef
@@ -46,7 +47,7 @@ class Harvester:
 
     def _load(self) -> None:
         task = self._task
-        torch.set_num_threads(task.requirement.threads)
+        set_up(task.requirement)
         self._model = LanguageModel.load(
             task.store.files(task.model).directory(), task.config.lm_dtype, task.requirement.device
         )

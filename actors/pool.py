@@ -28,8 +28,9 @@ def run_chunks(
     """Calls `method(chunk)` of some actor for every chunk; `on_done(chunk, result)` runs here, in order of completion.
 
     An error that the method raises ends the run and is raised. Actors load what they need in their first call, not in
-    `__init__`: Ray hands on the errors of methods as they are, those of `__init__` as text only. `max_deaths` bounds deaths in a row without a finished
-    chunk. Returns False if `should_stop` ended it early; chunks in flight are finished first.
+    `__init__`: Ray hands on the errors of methods as they are, those of `__init__` as text only. `max_deaths` bounds
+    deaths in a row without a finished chunk. Returns False if `should_stop` ended it early; chunks in flight are
+    finished first.
     """
     waiting = deque(chunks)
     running: dict[Any, tuple[Any, Chunk]] = {}

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from sae.text.facts import Facts
 from sae.text.flat import Flat, open_flat
 from sae.text.layout import Shard, SplitLayout
 
+_TOLD = (ValueError, RuntimeError, OSError, MemoryError)
 NO_PROGRESS_SECONDS = 300  # no task ended for so long: the execution fails instead of waiting for ever
 
 
@@ -99,12 +100,26 @@ def _answering(task: Task, arguments: dict[str, Any]) -> Task:
 
     def answer(item: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {**task(item, **arguments), "error": b""}
-        except (ValueError, RuntimeError, OSError, MemoryError) as error:
-            return {"weight": 0, "error": pickle.dumps(error)}
+            return {**task(item, **arguments), "error": "", "message": "", "errno": 0}
+        except _TOLD as error:
+            kind = f"{type(error).__module__}:{type(error).__name__}"
+            number = error.errno or 0 if isinstance(error, OSError) else 0
+            words = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            return {"weight": 0, "error": kind, "message": words, "errno": number}
 
     answer.__name__ = task.__name__  # what the dashboard and the process list show
     return answer
+
+
+def _error(row: dict[str, Any]) -> Exception:
+    """The error that a task told of: of its own class if that is one of ours, else of the nearest that Python has."""
+    module, name = row["error"].split(":")
+    if module.split(".")[0] in ("sae", "cluster", "configs", "actors"):
+        ours: Exception = getattr(import_module(module), name)(row["message"])
+        return ours
+    if row["errno"]:
+        return OSError(row["errno"], row["message"])
+    return MemoryError(row["message"]) if name == "MemoryError" else RuntimeError(f"{name}: {row['message']}")
 
 
 def run_tasks(
@@ -128,7 +143,7 @@ def run_tasks(
     context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
     rows = ray.data.from_items(list(items), override_num_blocks=len(items)).map(
         _answering(task, arguments),
-        compute=TaskPoolStrategy(size=requirement.workers),
+        compute=TaskPoolStrategy(size=min(requirement.workers, len(items))),
         num_cpus=requirement.cpus,
         memory=requirement.memory or None,
         label_selector=dict(requirement.labels) or None,
@@ -136,7 +151,7 @@ def run_tasks(
     finished: Iterator[dict[str, Any]] = iter(rows.iter_rows())
     for row in finished:
         if row["error"]:
-            raise pickle.loads(row["error"])
+            raise _error(row)
         on_done(int(row["weight"]))
         if should_stop():
             return False

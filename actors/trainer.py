@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from actors.checkpoints import Checkpoints
+from actors.setup import set_up
 from cluster.store import Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
@@ -53,7 +53,7 @@ class TrainTask(NamedTuple):
 def train_worker(settings: dict[str, TrainTask]) -> None:
     """Entry point for Ray Train. SAEs that it finishes are put into the store as parts; the driver publishes them."""
     task = settings["task"]
-    torch.set_num_threads(task.requirement.threads)
+    set_up(task.requirement)
     exchange = _exchange()
     device = _device(task.requirement)
     with tempfile.TemporaryDirectory(prefix="raylens-train-") as folder:

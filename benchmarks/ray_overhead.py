@@ -31,7 +31,9 @@ def main() -> None:
                 folder.mkdir()
                 done.append(run_ours(inputs, config, mode, given.threads, folder))
                 print(f"round {n + 1} {mode}: {done[-1]['tokens_per_second']:,.0f} tokens/s", file=sys.stderr)
-        weights = {mode: Path(done[-1]["saes"][0], "sae_weights.safetensors").read_bytes() for mode, done in runs.items()}
+        weights = {
+            mode: Path(done[-1]["saes"][0], "sae_weights.safetensors").read_bytes() for mode, done in runs.items()
+        }
     speeds = {mode: [run["tokens_per_second"] for run in done] for mode, done in runs.items()}
     share = median_ratio(speeds["ray"], speeds["plain"])
     same = weights["ray"] == weights["plain"]
@@ -41,8 +43,16 @@ def main() -> None:
         Figure("plain loop", f"{statistics.median(speeds['plain']):,.0f} tokens/s"),
         Figure("weights of both are byte-equal", "yes" if same else "no", "yes", same),
     ]
-    settings = {"rows": rows, "batch_rows": given.batch_rows, "d_sae": given.d_sae, "k": given.k, "rounds": given.rounds}
-    write_results("ray_overhead", "Ray Train beside the same loop without Ray", figures, settings, {"runs": runs}, place)
+    settings = {
+        "rows": rows,
+        "batch_rows": given.batch_rows,
+        "d_sae": given.d_sae,
+        "k": given.k,
+        "rounds": given.rounds,
+    }
+    write_results(
+        "ray_overhead", "Ray Train beside the same loop without Ray", figures, settings, {"runs": runs}, place
+    )
 
 
 if __name__ == "__main__":

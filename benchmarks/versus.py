@@ -60,7 +60,7 @@ def arguments(doc: str | None, hooks: list[str]) -> argparse.Namespace:
     parser.add_argument("--block-steps", type=int, default=4, help="steps whose positions RayLens shuffles together")
     parser.add_argument("--threads", type=int, default=threads_argument())
     parser.add_argument(
-        "--saelens", type=json.loads, default={"sparse": True}, help="JSON of sparse, prefetch, compile_llm, buffer_rows, ..."
+        "--saelens", type=json.loads, default={}, help="JSON of prefetch, compile_sae, compile_llm, buffer_rows"
     )
     return parser.parse_args()
 
@@ -163,9 +163,7 @@ def _saelens(inputs: Inputs, setting: Setting, folder: Path) -> dict[str, Any]:
 def _run(command: list[str], folder: Path) -> dict[str, Any]:
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "OMP_NUM_THREADS")}
     with (folder / "stderr").open("w") as stderr:
-        ran = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
+        ran = subprocess.run(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
     if ran.returncode:
         sys.exit(f"error: {' '.join(command)} failed:\n{(folder / 'stderr').read_text()[-3000:]}")
     report: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])

@@ -18,7 +18,9 @@ class ExtractConfig(StageConfig):
     stage: Literal["extract"] = "extract"
     sae: SaeId | TrainConfig = Field(description="One SAE's id, or the training config whose SAEs are all extracted.")
     split: str = Field("train", description="Split of the tokens that the SAE was trained on.")
-    rows: int | None = Field(None, ge=1, description="Rows from the start of the split; the training's rows if not given.")
+    rows: int | None = Field(
+        None, ge=1, description="Rows from the start of the split; the training's rows if not given."
+    )
     top_examples: int = Field(20, ge=1, description="Examples with the largest activations.")
     quantiles: int = Field(5, ge=1, description="Equal parts of the non-zero activations that examples are drawn from.")
     quantile_examples: int = Field(4, ge=1, description="Examples drawn from each part.")

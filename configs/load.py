@@ -46,7 +46,9 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> 
     raw = _read(Path(path), ())
     found = raw.get("stage", stage)
     if found != stage:
-        raise ConfigError(f"{path} is a config of stage {found!r}, not of {stage!r}: run `python -m jobs {found} --config {path}`")
+        raise ConfigError(
+            f"{path} is a config of stage {found!r}, not of {stage!r}: run `python -m jobs {found} --config {path}`"
+        )
     for override in overrides:
         _set(raw, override)
     return parse_config(stage, raw, str(path))
@@ -111,7 +113,9 @@ def _set(raw: dict[str, Any], override: str) -> None:
         return _set_one(raw, key, text)
     configs = list(_of_stage(raw, stage))
     if not configs:
-        raise ConfigError(f"--set {override}: there is no config of stage {stage!r} here; the stages are {', '.join(STAGES)}")
+        raise ConfigError(
+            f"--set {override}: there is no config of stage {stage!r} here; the stages are {', '.join(STAGES)}"
+        )
     for config in configs:
         _set_one(config, path, text)
 
@@ -165,7 +169,9 @@ def _explain(error: ValidationError, where: str) -> list[str]:
     for fault in faults or error.errors():
         key = ".".join(part for part in map(str, fault["loc"]) if not _is_branch(part)) or "(whole config)"
         if fault["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key {key}: this stage has no such option; `python -m jobs --help` lists them")
+            lines.append(
+                f"{where}: unknown key {key}: this stage has no such option; `python -m jobs --help` lists them"
+            )
         else:
             lines.append(f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r:.80})")
     return lines

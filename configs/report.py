@@ -18,6 +18,8 @@ class ReportConfig(StageConfig):
     stage: Literal["report"] = "report"
     features: FeaturesId | ExtractConfig = Field(description="Extracted features, or the config that extracts them.")
     evaluation: EvaluationId | EvaluateConfig = Field(description="Metrics, or the config that measures them.")
-    pages: int = Field(300, ge=1, description="Features with a page of their own, spread evenly over the density ranks.")
+    pages: int = Field(
+        300, ge=1, description="Features with a page of their own, spread evenly over the density ranks."
+    )
     seed: int = Field(0, description="Seed of the choice of features within each density rank.")
     context_tokens: int = Field(24, ge=4, description="Tokens shown before and after an example's position.")

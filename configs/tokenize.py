@@ -30,5 +30,7 @@ class TokenizeConfig(StageConfig):
         False, description="Also write an `attention_mask` column. `roles` is always written and says more."
     )
     seed: int = Field(0, description="Seed of the row shuffle within each split.")
-    rows_per_shard: int = Field(2048, ge=1, description="Rows in each output shard (the last one of a split has fewer).")
+    rows_per_shard: int = Field(
+        2048, ge=1, description="Rows in each output shard (the last one of a split has fewer)."
+    )
     chunk_bytes: int = Field(1 << 20, ge=1, description="Text bytes in one chunk of work; fixed, so bytes do not vary.")

@@ -43,7 +43,9 @@ class SaeConfig(Config):
     @model_validator(mode="after")
     def _k_fits(self) -> SaeConfig:
         if self.k > self.d_sae:
-            raise ValueError(f"k = {self.k} is larger than d_sae = {self.d_sae}: at most {self.d_sae} latents can be active")
+            raise ValueError(
+                f"k = {self.k} is larger than d_sae = {self.d_sae}: at most {self.d_sae} latents can be active"
+            )
         return self
 
 
@@ -51,7 +53,9 @@ class CacheConfig(Config):
     """Train from stored activations: a harvest job writes them once, any number of runs and epochs read them."""
 
     dtype: CacheDtype = Field("bf16", description="Element type of the stored activations.")
-    hooks: tuple[str, ...] = Field((), description="Hooks to harvest beyond those of this run's SAEs, to share one cache.")
+    hooks: tuple[str, ...] = Field(
+        (), description="Hooks to harvest beyond those of this run's SAEs, to share one cache."
+    )
     batch_rows: int | None = Field(
         None, ge=1, description="Rows in one forward pass; if not given, the rows of a lane's step, as when streaming."
     )

@@ -55,7 +55,7 @@ def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
 
         with Session(given.profile, given.wait, stop) as session:
             ended = execute(session, config)
-    except Exception as error:  # nothing was recorded, or all of it was: what is left is to say it in one message
+    except Exception as error:  # noqa: BLE001 - rows say what they must; what is left is to say it in one message
         failure = failure_of(error)
         message = (
             failure.message if failure.expected else f"{failure.message} (this is a fault of RayLens; see {_trace()})"

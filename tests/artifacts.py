@@ -47,9 +47,7 @@ def write_tokens(folder: Path, model: Path, rows: dict[str, int]) -> None:
         at += n
         roles = np.zeros((n, LENGTH), np.uint8)
         roles[:, 0] = Role.BOS
-        segments = Segments(
-            np.arange(n + 1), np.arange(n), np.ones(n, np.int32), np.zeros(n, np.int64)
-        )
+        segments = Segments(np.arange(n + 1), np.arange(n), np.ones(n, np.int32), np.zeros(n, np.int64))
         write_shard(folder / shard_name(split, 0), split, ids, roles, segments)
         splits[split] = {"rows": n, "tokens": n * (LENGTH - 1), "roles": {}, "documents": n, "shards": 1}
     TokensInfo(LENGTH, "row", "none", True, 4096, len(tokenizer), bos, bos, bos, splits).save(folder / "tokens.json")

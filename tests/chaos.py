@@ -1,6 +1,6 @@
 """`make chaos`: kills of every kind, counted. Seeded and resumable; results go to benchmarks/results/chaos.json.
 
-    python -m tests.chaos --kills 5 --seed 0
+python -m tests.chaos --kills 5 --seed 0
 """
 
 from __future__ import annotations
@@ -47,7 +47,11 @@ def main() -> int:
                     continue
                 after = moment(case, random.Random(f"{arguments.seed}-{key}"))
                 files, hit, seconds = timed(case, store, after)
-                results["kills"][key] = {"after": hit.after, "equal": files == undisturbed, "seconds": round(seconds, 1)}
+                results["kills"][key] = {
+                    "after": hit.after,
+                    "equal": files == undisturbed,
+                    "seconds": round(seconds, 1),
+                }
                 print(key, results["kills"][key], flush=True)
                 RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         ray.shutdown()

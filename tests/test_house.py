@@ -37,7 +37,11 @@ def _imports(path: Path) -> set[str]:
     return names
 
 
-FILES = [path for room in ("configs", "sae", "cluster", "actors", "jobs", "serve_app") for path in (ROOT / room).rglob("*.py")]
+FILES = [
+    path
+    for room in ("configs", "sae", "cluster", "actors", "jobs", "serve_app")
+    for path in (ROOT / room).rglob("*.py")
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -57,7 +61,11 @@ def test_arrows_run_one_way(path: Path) -> None:
 
 def test_the_upload_of_the_working_tree_is_small() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     sizes = {name: (ROOT / name).stat().st_size for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
     assert sum(sizes.values()) < 5_000_000, sorted(sizes.items(), key=lambda item: -item[1])[:5]

@@ -9,7 +9,8 @@ LanguageModelSAETrainingRunner, several through MultiSAETrainingRunner.
 The language model is the Hugging Face model itself (model_class_name AutoModelForCausalLM): its pass ends at the hook and
 uses torch's fused attention, which is faster than TransformerLens' own implementation, and it loads a local folder. Rows
 are tokenized before. Position 0, the attention sink, is dropped by seqpos_slice. Inputs are scaled to unit mean square
-(normalize_activations expected_average_only_in). Nothing is logged or evaluated, and no checkpoint is written.
+(normalize_activations expected_average_only_in). Nothing is logged or evaluated, and no checkpoint is written. Its
+use_sparse_activations does not run on CPU (aten::view has no SparseCPU kernel in torch 2.13), so activations are dense.
 
 The seconds are those of the training loop alone, after loading the model and estimating the norm.
 """
@@ -95,7 +96,7 @@ def _sae(spec: dict[str, Any], sae: dict[str, Any]) -> Any:
         d_sae=sae["d_sae"],
         k=sae["k"],
         normalize_activations="expected_average_only_in",
-        use_sparse_activations=spec.get("sparse", False),
+        use_sparse_activations=False,
         dtype="float32",
         device="cpu",
     )

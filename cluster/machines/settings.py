@@ -50,8 +50,8 @@ def apply_own_token(environment: MutableMapping[str, str]) -> None:
     """Token authentication with a token that only this process and its children know.
 
     A cluster of one command needs no token file: the environment reaches all of its processes. Without a token anyone
-    who reaches its ports, which Ray opens on all addresses, could run code on it while it lives. `RAY_AUTH_MODE` set by the user
-    stays, so tests can turn it off.
+    who reaches its ports, which Ray opens on all addresses, could run code on it while it lives. `RAY_AUTH_MODE` set
+    by the user stays, so tests can turn it off.
     """
     if environment.setdefault("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN_PATH" not in environment:
         environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -44,9 +44,7 @@ class Progress:
     `quiet` leaves out the bar and the lines in between, for a job whose parts speak for themselves.
     """
 
-    def __init__(
-        self, stage: str, stream: TextIO | None = None, log: Path | None = None, quiet: bool = False
-    ) -> None:
+    def __init__(self, stage: str, stream: TextIO | None = None, log: Path | None = None, quiet: bool = False) -> None:
         self._quiet = quiet
         self._stage, self._stream, self._log = stage, stream or sys.stderr, log
         self._lock = threading.Lock()

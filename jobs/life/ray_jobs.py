@@ -114,7 +114,9 @@ def _failure(session: Session, job_id: str | None, logs: str) -> Failure:
 def _print(text: str) -> int:
     """Prints the whole lines that people should see; gives how many characters it dealt with."""
     whole = text[: text.rfind("\n") + 1]
-    shown = [line for line in whole.splitlines(keepends=True) if _answer(line) is None and not line.startswith(_RAY_SAYS)]
+    shown = [
+        line for line in whole.splitlines(keepends=True) if _answer(line) is None and not line.startswith(_RAY_SAYS)
+    ]
     sys.stderr.write("".join(shown))
     sys.stderr.flush()
     return len(whole)

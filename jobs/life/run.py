@@ -186,7 +186,7 @@ def _run_apart(module: ModuleType, job: JobContext) -> None:
     def call() -> None:
         try:
             module.run(job)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             raised.append(error)
 
     thread = threading.Thread(target=call, name="raylens-stage", daemon=True)

@@ -57,7 +57,9 @@ def run(job: JobContext) -> None:
         done += chunk_rows
         job.progress.update(done)
 
-    if not run_chunks(lambda: make_harvester(task), todo, job.requirement.workers, "chunk", on_done, job.stop_requested):
+    if not run_chunks(
+        lambda: make_harvester(task), todo, job.requirement.workers, "chunk", on_done, job.stop_requested
+    ):
         raise Stopped(f"stopped after {done} of {rows} rows; the finished chunks are kept")
     _publish(job, output, rows, context_length)
 

@@ -144,4 +144,3 @@ def _metadata(job: JobContext, tokens: dict[str, Any], model_name: str) -> dict[
         "exclude_special_tokens": not config.policy.include_special,
         "raylens": {"model": str(job.one("model")), "tokens": str(job.one("tokens")), "run_stage_version": VERSION},
     }
-

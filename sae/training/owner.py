@@ -130,9 +130,7 @@ class SaeOwner:
             self._buffer = torch.empty(len(centred), self.config.d_sae, device=self.device)
         return torch.addmm(p["b_enc"], centred, p["W_enc_t"].T, out=self._buffer[: len(centred)])
 
-    def _aux(
-        self, pre: Tensor, centred: Tensor, residual: Tensor, dead: Tensor
-    ) -> tuple[float, sparse.Gradients]:
+    def _aux(self, pre: Tensor, centred: Tensor, residual: Tensor, dead: Tensor) -> tuple[float, sparse.Gradients]:
         """Dead latents reconstruct what the others left over (Gao et al. 2024, appendix A.2)."""
         codes = sparse.topk(pre[:, dead], min(self.config.aux_k, len(dead)))
         codes = codes._replace(latent=dead[codes.latent])

@@ -65,6 +65,4 @@ def make_plan(config: TrainConfig, rows_available: int, context_length: int) -> 
         raise ValueError(
             f"split {config.split!r} has {wanted} rows, less than one step of batch_rows = {config.batch_rows}"
         )
-    return Plan(
-        rows, config.epochs, config.batch_rows, config.lanes, config.block_steps, context_length, config.seed
-    )
+    return Plan(rows, config.epochs, config.batch_rows, config.lanes, config.block_steps, context_length, config.seed)

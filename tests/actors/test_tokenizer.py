@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -52,6 +53,16 @@ def test_every_item_is_done_once(ray_cluster: str, tmp_path: Path) -> None:
 def test_an_error_says_what_the_task_said(ray_cluster: str) -> None:
     with pytest.raises(TokenizeError, match=r"^p\d is not to be had$"):
         run_tasks(refuse, ITEMS, ONE, lambda weight: None, never)
+
+
+def fill_the_disk(item: dict[str, Any]) -> dict[str, Any]:
+    raise OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
+
+
+def test_a_full_disk_stays_one(ray_cluster: str) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        run_tasks(fill_the_disk, ITEMS[:1], ONE, lambda weight: None, never)
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_a_stop_ends_it_early(ray_cluster: str, tmp_path: Path) -> None:

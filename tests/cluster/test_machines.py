@@ -69,7 +69,8 @@ def test_a_token_file_is_made_once_and_private(tmp_path: Path) -> None:
     token, environment = tmp_path / "token", {"RAY_AUTH_TOKEN": "old"}
     settings.apply_token_file(environment, token)
     first = token.read_text()
-    assert len(first) == 64 and stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert len(first) == 64
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert environment == {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     settings.apply_token_file({}, token)
     assert token.read_text() == first
@@ -79,8 +80,10 @@ def test_what_the_user_set_stays() -> None:
     environment = {"RAY_AUTH_MODE": "disabled", "RAY_enable_autoscaler_v2": "0"}
     settings.apply(environment)
     settings.apply_own_token(environment)
-    assert environment["RAY_AUTH_MODE"] == "disabled" and "RAY_AUTH_TOKEN" not in environment
-    assert environment["RAY_enable_autoscaler_v2"] == "0" and environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert environment["RAY_AUTH_MODE"] == "disabled"
+    assert "RAY_AUTH_TOKEN" not in environment
+    assert environment["RAY_enable_autoscaler_v2"] == "0"
+    assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
 def test_own_tokens_differ() -> None:

@@ -64,7 +64,9 @@ def test_a_pipeline_as_ray_jobs_and_nothing_left_after_down(environment: dict[st
         stages.append({"stage": "download", "what": "dataset", "source": source})
     pipeline.write_text(json.dumps({"stage": "pipeline", "stages": stages}))
     command = ["-m", "ray.scripts.scripts", "job", "submit", "--working-dir", ".", "--"]
-    submitted = _run([*command, "python", "-m", "jobs", "pipeline", "--config", str(pipeline)], {**environment, **exports})
+    submitted = _run(
+        [*command, "python", "-m", "jobs", "pipeline", "--config", str(pipeline)], {**environment, **exports}
+    )
     assert submitted.returncode == 0, submitted.stdout[-3000:] + submitted.stderr[-3000:]
     assert submitted.stdout.count("runs as Ray job") == 2
     assert submitted.stdout.index("1 of 2: download") < submitted.stdout.index("2 of 2: download")
@@ -72,14 +74,19 @@ def test_a_pipeline_as_ray_jobs_and_nothing_left_after_down(environment: dict[st
     # The same command beside the cluster joins it, finds all of it done, and says so in one line.
     again = _run(["-m", "jobs", "pipeline", "--config", str(pipeline)], environment)
     answer = json.loads(again.stdout)
-    assert again.returncode == 0 and answer["state"] == "SUCCEEDED" and len(answer["artifacts"]) == 2
+    assert again.returncode == 0
+    assert answer["state"] == "SUCCEEDED"
+    assert len(answer["artifacts"]) == 2
     assert submitted.stdout.count(json.dumps(answer)) == 1
 
     status = _run(["-m", "cluster", "status"], environment)
-    assert up["address"] in status.stdout and "1 node" in status.stdout
+    assert up["address"] in status.stdout
+    assert "1 node" in status.stdout
     processes = _of_cluster(up)
     assert len(processes) > 3
     down = _run(["-m", "cluster", "down"], environment)
-    assert down.returncode == 0 and not _of_cluster(up)
+    assert down.returncode == 0
+    assert not _of_cluster(up)
     assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert not Path(up["temp_dir"]).exists() and not (home / "cluster.json").exists()
+    assert not Path(up["temp_dir"]).exists()
+    assert not (home / "cluster.json").exists()

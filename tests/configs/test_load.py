@@ -42,7 +42,9 @@ def test_overrides_reach_into_nested_files_and_lists() -> None:
 
 def test_an_override_reaches_all_configs_of_a_stage() -> None:
     config = load_config("pipeline", PRESETS / "pipeline.yaml", ["train:rows=320", "tokenize:context_length=64"])
-    trains = [stage if stage.stage == "train" else stage.sae for stage in config.stages if stage.stage in ("train", "extract")]
+    trains = [
+        stage if stage.stage == "train" else stage.sae for stage in config.stages if stage.stage in ("train", "extract")
+    ]
     assert len(trains) == 2
     assert {(train.rows, train.tokens.context_length) for train in trains} == {(320, 64)}
     with pytest.raises(ConfigError, match="no config of stage 'trian' here"):
@@ -69,13 +71,19 @@ def test_each_fault_is_one_line_that_names_key_and_cure(overrides: list[str], sa
 
 
 def test_a_config_of_another_stage_is_named_with_the_right_command() -> None:
-    with pytest.raises(ConfigError, match=r"is a config of stage 'tokenize', not of 'train': run `python -m jobs tokenize"):
+    with pytest.raises(
+        ConfigError, match=r"is a config of stage 'tokenize', not of 'train': run `python -m jobs tokenize"
+    ):
         load_config("train", PRESETS / "tokenize.yaml")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("- 1", "must hold a mapping"), ("a: [", "not valid YAML"), ("stage: train\nmodel: me.yaml", "refers to itself|no config")],
+    [
+        ("- 1", "must hold a mapping"),
+        ("a: [", "not valid YAML"),
+        ("stage: train\nmodel: me.yaml", "refers to itself|no config"),
+    ],
 )
 def test_files_that_are_no_configs(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "me.yaml"

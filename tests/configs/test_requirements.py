@@ -40,7 +40,8 @@ needs = st.builds(
     Requirement, workers=st.integers(1, 8), cpus=st.integers(0, 4), gpus=st.integers(0, 2), memory=st.integers(0, 4)
 )
 nodes = st.lists(
-    st.builds(_node, st.integers(0, 8), st.integers(0, 4), st.integers(0, 16), st.sampled_from([0.0, 0.5, 1.0])), max_size=5
+    st.builds(_node, st.integers(0, 8), st.integers(0, 4), st.integers(0, 16), st.sampled_from([0.0, 0.5, 1.0])),
+    max_size=5,
 )
 
 
