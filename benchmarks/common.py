@@ -109,7 +109,7 @@ def machine() -> dict[str, Any]:
 def write_results(
     name: str, title: str, figures: Sequence[Figure], settings: dict[str, Any], raw: dict[str, Any], place: Any
 ) -> None:
-    """Writes NAME.json and NAME.md into benchmarks/results and prints the table. `place` is machine() before the runs."""
+    """Writes results/NAME.json and NAME.md and prints the table. `place` is machine() before the runs."""
     RESULTS.mkdir(exist_ok=True)
     body = {
         "name": name,

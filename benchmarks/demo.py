@@ -2,8 +2,8 @@
 
     python -m benchmarks.demo [--home FOLDER]
 
-Runs the demo's two commands with a RAYLENS_HOME of its own, and a second time, when everything is done. Memory is the sum of
-PSS (shared pages counted once) over all processes that carry this RAYLENS_HOME in their environment, sampled from
+Runs the demo's two commands with a RAYLENS_HOME of its own, and a second time, when everything is done. Memory is the sum
+of PSS (shared pages counted once) over all processes that carry this RAYLENS_HOME in their environment, sampled from
 /proc/*/smaps_rollup twice a second.
 """
 

@@ -96,9 +96,17 @@ def versus(name: str, title: str, given: argparse.Namespace, target: float, goal
 
 
 def train_config(inputs: Inputs, setting: Setting) -> TrainConfig:
-    """Our side's config: streaming, one lane."""
+    """Our side's config: streaming, one lane. The learning rate warms up over a fifth of the steps, 50 at most."""
+    warmup = max(1, min(50, setting.rows // setting.batch_rows // 5))
     saes = [
-        {"hook": hook, "d_sae": setting.d_sae, "k": setting.k, "lr": setting.lr, "seed": number}
+        {
+            "hook": hook,
+            "d_sae": setting.d_sae,
+            "k": setting.k,
+            "lr": setting.lr,
+            "seed": number,
+            "lr_warmup_steps": warmup,
+        }
         for number, hook in enumerate(setting.hooks)
     ]
     return TrainConfig.model_validate(
@@ -173,7 +181,7 @@ def _run(command: list[str], folder: Path) -> dict[str, Any]:
 def _quality(
     inputs: Inputs, runs: dict[str, list[dict[str, Any]]], side: str, setting: Setting, rows: int
 ) -> list[dict[str, Any]]:
-    """EV and L0 of the last round's SAEs on held-out rows, by RayLens' metric and with RayLens' calibration and mask."""
+    """EV and L0 of the last round's SAEs on held-out rows, by RayLens' metric, calibration and mask."""
     from safetensors.torch import load_file
 
     from configs.activations import DataPolicy

@@ -2,13 +2,13 @@
 
     .venv-peers/bin/python benchmarks/peers/saelens_run.py SPEC.json
 
-SPEC: {"model": folder, "rows": .npy of token ids [n, L], "saes": [{"hook": module path, "d_sae", "k"}], "d_in", "tokens",
-"batch", "lr", "warmup", "decay", "lm_rows", "threads", "out": folder, and the options of _options()}. One SAE goes through
-LanguageModelSAETrainingRunner, several through MultiSAETrainingRunner.
+SPEC: {"model": folder, "rows": .npy of token ids [n, L], "length": L, "saes": [{"hook": module path, "d_sae", "k"}],
+"d_in", "tokens", "batch", "lr", "warmup", "decay", "lm_rows", "threads", "out": folder, and what _options() reads}. One
+SAE goes through LanguageModelSAETrainingRunner, several through MultiSAETrainingRunner.
 
-The language model is the Hugging Face model itself (model_class_name AutoModelForCausalLM): its pass ends at the hook and
-uses torch's fused attention, which is faster than TransformerLens' own implementation, and it loads a local folder. Rows
-are tokenized before. Position 0, the attention sink, is dropped by seqpos_slice. Inputs are scaled to unit mean square
+The language model is the Hugging Face model itself (model_class_name AutoModelForCausalLM): its pass ends at the hook
+and uses torch's fused attention, and it loads a local folder; TransformerLens' own implementation does neither. Rows are
+tokenized before. Position 0, the attention sink, is dropped by seqpos_slice. Inputs are scaled to unit mean square
 (normalize_activations expected_average_only_in). Nothing is logged or evaluated, and no checkpoint is written. Its
 use_sparse_activations does not run on CPU (aten::view has no SparseCPU kernel in torch 2.13), so activations are dense.
 
@@ -77,7 +77,7 @@ def _options(spec: dict[str, Any]) -> dict[str, Any]:
         "n_batches_for_norm_estimate": 2,
         "lr": spec["lr"],
         "lr_end": 0.0,
-        "lr_warm_up_steps": min(spec["warmup"], steps // 2),
+        "lr_warm_up_steps": spec["warmup"],
         "lr_decay_steps": int(spec["decay"] * steps),
         "dtype": "float32",
         "device": "cpu",

@@ -14,8 +14,8 @@ from cluster.records import IllegalMove, RecordsError
 from configs.base import StageConfig
 from configs.identity import canonical_json
 from jobs.life.context import Stopped
+from jobs.life.ended import Ended
 from jobs.life.failure import Failure
-from jobs.life.run import Ended
 from jobs.life.session import Session
 
 POLL_SECONDS = 1.0

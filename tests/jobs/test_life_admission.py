@@ -16,7 +16,8 @@ from cluster.records import open_records
 from cluster.store import Store
 from configs.load import load_config
 from jobs import stages
-from jobs.life.run import Ended, execute
+from jobs.life.ended import Ended
+from jobs.life.run import execute
 from jobs.life.session import Session
 from tests.jobs.command import Toy
 
