@@ -12,6 +12,7 @@ import ray
 import ray.train
 from ray.exceptions import RayError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import RayTrainError  # no public base: deaths and lost health are these
 from ray.train.v2.api.exceptions import TrainingFailedError
 
@@ -55,10 +56,22 @@ def fit(
         watcher.join()
 
 
+class _Trainer(TorchTrainer):
+    """TorchTrainer without the cleaner of placement groups.
+
+    The cleaner is for detached groups; ours end with their job. It looks for Ray by itself, finds the wrong cluster or
+    none where several share a machine, and fills the log with tracebacks.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()
+        return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
+
+
 def _trainer(task: TrainTask, scratch: Path, death: int) -> TorchTrainer:
     need = task.requirement
     resources = {"CPU": need.cpus, "GPU": need.gpus, "memory": need.memory}
-    return TorchTrainer(
+    return _Trainer(
         train_worker,
         train_loop_config={"task": task},
         torch_config=TorchConfig(backend="nccl" if need.device == "cuda" else "gloo"),
@@ -71,6 +84,8 @@ def _trainer(task: TrainTask, scratch: Path, death: int) -> TorchTrainer:
         run_config=ray.train.RunConfig(
             name=f"train-{task.run}-{task.attempt}-{death}",
             storage_path=str(scratch / "ray"),
+            # What goes wrong is raised here, once; the controller's own account of it stays in Ray's log files.
+            logging_config=ray.train.LoggingConfig(log_level="CRITICAL"),
             failure_config=ray.train.FailureConfig(
                 max_failures=0, controller_failure_limit=MAX_CONTROLLER_FAILURES, max_preemption_failures=0
             ),

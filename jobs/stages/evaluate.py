@@ -53,7 +53,9 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
     todo = [chunk for chunk in chunks if partial_name(chunk.start) not in finished]
     rows = chunks[-1].stop
     done = rows - sum(chunk.stop - chunk.start for chunk in todo)
-    job.progress.start("evaluate", rows, "rows", done)
+    number = job.outputs.index(output) + 1
+    phase = "evaluate" if len(job.outputs) == 1 else f"evaluate {number} of {len(job.outputs)}"
+    job.progress.start(phase, rows, "rows", done)
 
     def on_done(chunk: Chunk, measured: int) -> None:
         nonlocal done
