@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from actors.setup import set_up
 from benchmarks.common import (
     Figure,
     demo_inputs,
@@ -25,6 +26,7 @@ from benchmarks.common import (
     threads_argument,
     write_results,
 )
+from configs.requirements import Requirement
 from sae.language_model import LanguageModel
 
 
@@ -39,7 +41,7 @@ def main() -> None:
     given = parser.parse_args()
     place = machine()
     folder = given.model or demo_inputs().model_folder()
-    torch.set_num_threads(given.threads)
+    set_up(Requirement(threads=given.threads))  # as every worker does
     lm = LanguageModel.load(folder)
     hook = lm.hook(given.hook)
     flops = lm.matmul_flops([hook], given.length)

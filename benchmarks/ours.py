@@ -101,10 +101,11 @@ def timed_worker(settings: dict[str, Any]) -> None:
 
 
 def _plain(spec: dict[str, Any]) -> dict[str, Any]:
-    import torch
 
+    from actors.setup import set_up
     from cluster.store import Store
     from configs.identity import parse_ref
+    from configs.requirements import Requirement
     from configs.train import TrainConfig
     from jobs.life.resolve import resolve_auto
     from sae.formats.sae_folder import fold, write_sae
@@ -112,7 +113,7 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
     from sae.training.loop import CURVE, Verdict, train
     from sae.training.run import build_run
 
-    torch.set_num_threads(spec["threads"])
+    set_up(Requirement(threads=spec["threads"]))  # as every worker does
     config = resolve_auto(TrainConfig.model_validate(spec["config"]), "cpu")
     store, exchange = Store(spec["store"]), LocalExchange()
     model, tokens = (store.files(parse_ref(str(ref))) for ref in (config.model, config.tokens))

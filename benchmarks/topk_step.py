@@ -13,7 +13,9 @@ import statistics
 
 import torch
 
+from actors.setup import set_up
 from benchmarks.common import Figure, interleave, machine, median_ratio, threads_argument, write_results
+from configs.requirements import Requirement
 from configs.train import SaeConfig
 from sae.calibration import Calibration
 from sae.training.owner import SaeOwner
@@ -29,7 +31,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=threads_argument())
     given = parser.parse_args()
     place = machine()
-    torch.set_num_threads(given.threads)
+    set_up(Requirement(threads=given.threads))  # as every worker does
     config = SaeConfig(hook="bench", d_sae=given.d_sae, k=given.k, dead_after_tokens=2**62)
     calibration = Calibration("bench", 1.0, 3.0, 1.0, torch.zeros(given.d), 1, 1, 0)
     owner = SaeOwner(config, calibration, total_steps=10_000)
