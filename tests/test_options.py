@@ -19,7 +19,14 @@ def _models(kind: type[Config]) -> list[type[Config]]:
 
 def _options() -> list[tuple[str, str]]:
     assert STAGES
-    return sorted({(model.__name__, name) for model in _models(Config) for name in model.model_fields})
+    return sorted(
+        {
+            (model.__name__, name)
+            for model in _models(Config)
+            if model.__module__.startswith("configs.")
+            for name in model.model_fields
+        }
+    )
 
 
 CODE = {
