@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 LINE_SECONDS = 5.0
+SAME_SECONDS = 30.0  # between lines that have nothing new to say, in the middle of a long chunk
 _RATE_SECONDS = 30.0
 
 
@@ -51,7 +52,7 @@ class Progress:
         self._phase, self._done, self._total, self._unit = "", 0, 0, ""
         self._samples: deque[tuple[float, int]] = deque()
         self._began = self._phase_began = time.monotonic()
-        self._line_at = 0.0
+        self._line_at, self._line_done = 0.0, -1
         self._bar: Any = self._open_bar() if self._stream.isatty() and not quiet else None
         self._task: Any = None
 
@@ -61,6 +62,7 @@ class Progress:
         with self._lock:
             self._phase, self._total, self._unit, self._done = phase, total, unit, done
             self._phase_began = time.monotonic()
+            self._line_done = done
             self._samples = deque([(self._phase_began, done)])
         if self._bar is not None:
             self._task = self._bar.add_task(phase, total=total, completed=done, unit=unit)
@@ -90,8 +92,13 @@ class Progress:
 
     def tick(self) -> None:
         """Says a line if the last one is old enough. Called by the job's thread."""
-        if self._bar is None and self._phase and not self._quiet and time.monotonic() - self._line_at >= LINE_SECONDS:
-            self._say(str(self.figures()))
+        if self._bar is not None or not self._phase or self._quiet:
+            return
+        now = self.figures()
+        wait = SAME_SECONDS if now.done == self._line_done else LINE_SECONDS
+        if time.monotonic() - self._line_at >= wait:
+            self._line_done = now.done
+            self._say(str(now))
 
     def finish(self, message: str) -> None:
         """The last line. Only a job whose artifacts have appeared says 100% in it."""
