@@ -23,7 +23,7 @@ from actors.trainer import TrainTask, train_worker
 MAX_DEATHS = 5
 MAX_CONTROLLER_FAILURES = 2
 START_TIMEOUT_S = 120
-POLL_S = 0.5
+POLL_S = 1.0
 
 
 def fit(
@@ -35,7 +35,7 @@ def fit(
 ) -> None:
     """Runs the task to its end, or to a checkpoint once `should_stop` says so. Raises what a worker raised."""
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_TIMEOUT_S))
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     finished = threading.Event()
     watcher = threading.Thread(target=_watch, args=(task.channel, finished, update, log, should_stop), daemon=True)
     watcher.start()

@@ -115,7 +115,7 @@ class _Pace:
 
     def on_step(self, step: int, trainees: Mapping[int, Trainee]) -> None:
         now = time.monotonic()
-        if now - self._told < 0.5 and step + 1 < self._plan.total_steps:
+        if now - self._told < 1.0 and step + 1 < self._plan.total_steps:
             return
         self._told = now
         self._task.channel.report.remote("rows", (step + 1) * self._plan.batch_rows)

@@ -21,13 +21,19 @@ _HEAD = {
     "RAY_COLOR_PREFIX": "0",  # of worker lines: they may end in a log file
     # The autoscaler's tips would stand between the lines of our own progress.
     "RAY_SCHEDULER_EVENTS": "0",
-    # Ray Train polls its workers this often; its default of 2 s makes short runs wait at both ends.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Ray Train polls its workers this often: its default of 2 s makes short runs wait at both ends, and a shorter one
+    # takes CPU from the workers of a small machine.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
     # A worker group that cannot start says so: the default tries again without an end.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
     # `ray job stop` leaves a checkpoint: SIGINT first, and time to write it.
     "RAY_JOB_STOP_SIGNAL": "SIGINT",
     "RAY_JOB_STOP_WAIT_TIME_S": "60",
+    # glibc keeps freed memory for the next step instead of mapping and faulting its pages anew; workers have threads
+    # before any code of ours runs in them, so this must stand in their environment (sae/language_model/memory.py).
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_ARENA_MAX": "1",
     # HAProxy binds all interfaces and breaks WebSockets.
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
 }
