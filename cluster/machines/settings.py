@@ -29,11 +29,6 @@ _HEAD = {
     # `ray job stop` leaves a checkpoint: SIGINT first, and time to write it.
     "RAY_JOB_STOP_SIGNAL": "SIGINT",
     "RAY_JOB_STOP_WAIT_TIME_S": "60",
-    # glibc keeps freed memory for the next step instead of mapping and faulting its pages anew; workers have threads
-    # before any code of ours runs in them, so this must stand in their environment (sae/language_model/memory.py).
-    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_ARENA_MAX": "1",
     # HAProxy binds all interfaces and breaks WebSockets.
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
 }
