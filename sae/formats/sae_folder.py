@@ -73,16 +73,19 @@ class Sae:
         """Reconstruction [n, d_in] of latents [n, d_sae]."""
         return latents @ self.W_dec + self.b_dec
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Reconstruction [n, d_in] of activations x [n, d_in]; computes only active latents."""
-        codes = self.encode_sparse(x)
+    def decode_sparse(self, codes: SparseCodes, n: int) -> Tensor:
+        """Reconstruction [n, d_in] of the codes that encode_sparse gave for n positions."""
         if len(codes.position) == 0:
-            return self.b_dec.expand(len(x), -1).clone()
-        counts = torch.bincount(codes.position, minlength=len(x))
+            return self.b_dec.expand(n, -1).clone()
+        counts = torch.bincount(codes.position, minlength=n)
         decoded = torch.nn.functional.embedding_bag(
             codes.latent, self.W_dec, counts.cumsum(0) - counts, per_sample_weights=codes.value, mode="sum"
         )
         return decoded + self.b_dec
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Reconstruction [n, d_in] of activations x [n, d_in]; computes only active latents."""
+        return self.decode_sparse(self.encode_sparse(x), len(x))
 
     def _encode_rows(self, x: Tensor, first: int) -> SparseCodes:
         pre = torch.addmm(self.b_enc, x.float() - self.b_dec, self.W_enc)

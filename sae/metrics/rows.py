@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn.functional import embedding_bag
 
 from configs.activations import DataPolicy
 from sae.calibration import check_finite, count_excluded, data_mask
-from sae.formats.sae_folder import Sae, SparseCodes
+from sae.formats.sae_folder import Sae
 from sae.formats.tokens import TokenRows
 from sae.language_model import HookPoint, LanguageModel
 from sae.language_model.tail import Tail, logits_of
@@ -53,7 +52,7 @@ def evaluate_batch(
     mask = data_mask(roles, norms, sae.calibration, policy)
     data = x[mask]
     codes = sae.encode_sparse(data)
-    made = decode_sparse(sae, codes, len(data))
+    made = sae.decode_sparse(codes, len(data))
     losses, unscored = _losses(lm, tail, sae, made, mask, ids, batch, attention) if batch.loss_rows else (None, {})
     return RowResults(
         row_sums(data, made, codes, mask, sae.calibration.mean.to(lm.device)),
@@ -62,15 +61,6 @@ def evaluate_batch(
         losses,
         unscored,
     )
-
-
-def decode_sparse(sae: Sae, codes: SparseCodes, n: int) -> torch.Tensor:
-    """Reconstructions [n, d_in] of codes that sae.encode_sparse gave, so that nothing is encoded twice."""
-    counts = torch.bincount(codes.position, minlength=n)
-    if not len(codes.position):
-        return sae.b_dec.expand(n, -1).clone()
-    offsets = counts.cumsum(0) - counts
-    return embedding_bag(codes.latent, sae.W_dec, offsets, per_sample_weights=codes.value, mode="sum") + sae.b_dec
 
 
 def add_counts(parts: Sequence[dict[str, int]]) -> dict[str, int]:
