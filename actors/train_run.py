@@ -101,7 +101,7 @@ def _watch(
     should_stop: Callable[[], bool],
 ) -> None:
     checkpoint = 0
-    while not finished.wait(POLL_S):
+    while True:  # looks first and waits then: a stop asked for during start-up holds after the first block
         latest = ray.get(channel.latest.remote())
         if "rows" in latest:
             update(latest["rows"])
@@ -110,6 +110,8 @@ def _watch(
             log(f"checkpoint before block {checkpoint}")
         if should_stop():
             ray.get(channel.request_stop.remote())
+        if finished.wait(POLL_S):
+            return
 
 
 def _own_error(error: TrainingFailedError) -> BaseException | None:
