@@ -12,18 +12,30 @@ import ray
 import ray.train
 from ray.exceptions import RayError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import RayTrainError  # no public base: deaths and lost health are these
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from actors.trainer import TrainTask, train_worker
+from sae.language_model.memory import ENVIRONMENT as KEEP_FREED_MEMORY
 
 # Ray Train retries for ever by default, and cannot tell a worker that died from one that raised. So it retries nothing
 # here: a death starts the run again from the last checkpoint, an error ends it.
 MAX_DEATHS = 5
 MAX_CONTROLLER_FAILURES = 2
-START_TIMEOUT_S = 120
 POLL_S = 1.0
+
+# Read by Ray Train when a run starts. What the user set stays.
+_ENVIRONMENT = {
+    # A worker group that cannot start says so: the default tries again without an end.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    # How often workers are polled: the default of 2 s makes short runs wait at both ends, and a shorter interval takes
+    # CPU from the workers of a small machine.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    # One actor less: we read nothing of what it tells, and a preempted worker is a death like any other.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
 
 
 def fit(
@@ -34,8 +46,8 @@ def fit(
     should_stop: Callable[[], bool],
 ) -> None:
     """Runs the task to its end, or to a checkpoint once `should_stop` says so. Raises what a worker raised."""
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_TIMEOUT_S))
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     finished = threading.Event()
     watcher = threading.Thread(target=_watch, args=(task.channel, finished, update, log, should_stop), daemon=True)
     watcher.start()
@@ -57,15 +69,16 @@ def fit(
 
 
 class _Trainer(TorchTrainer):
-    """TorchTrainer without the cleaner of placement groups.
+    """TorchTrainer without two callbacks that do nothing for us.
 
-    The cleaner is for detached groups; ours end with their job. It looks for Ray by itself, finds the wrong cluster or
-    none where several share a machine, and fills the log with tracebacks.
+    The cleaner of placement groups is for detached ones; ours end with their job. It looks for Ray by itself, finds the
+    wrong cluster or none where several share a machine, and fills the log with tracebacks. The one for datasets starts
+    an actor, also where there are none.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()
-        return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
+        unused = (PlacementGroupCleanerCallback, DatasetsCallback)
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, unused)]
 
 
 def _trainer(task: TrainTask, scratch: Path, death: int) -> TorchTrainer:
@@ -84,6 +97,7 @@ def _trainer(task: TrainTask, scratch: Path, death: int) -> TorchTrainer:
         run_config=ray.train.RunConfig(
             name=f"train-{task.run}-{task.attempt}-{death}",
             storage_path=str(scratch / "ray"),
+            worker_runtime_env={"env_vars": KEEP_FREED_MEMORY},
             # What goes wrong is raised here, once; the controller's own account of it stays in Ray's log files.
             logging_config=ray.train.LoggingConfig(log_level="CRITICAL"),
             failure_config=ray.train.FailureConfig(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,15 @@ STARTED = time.monotonic()
 
 def main(path: str) -> None:
     spec = json.loads(Path(path).read_text())
-    os.environ["RAY_AUTH_MODE"] = "disabled"
     print(json.dumps(_ray(spec) if spec["mode"] == "ray" else _plain(spec)))
 
 
 def _ray(spec: dict[str, Any]) -> dict[str, Any]:
-    import ray
+    # First, before anything imports Ray: the cluster is the one that `python -m jobs` starts for itself.
+    from cluster.machines.discover import Place
+    from cluster.machines.own import connected, prepare
 
+    prepare(Place(None, "benchmark"))
     import actors.train_run
     from cluster.store import Store
     from configs.identity import ArtifactRef
@@ -46,17 +47,7 @@ def _ray(spec: dict[str, Any]) -> dict[str, Any]:
     os.environ["RAYLENS_BENCHMARK_CLOCK"] = str(clock)
     actors.train_run.train_worker = timed_worker
     (scratch / "job").mkdir()
-    repository = str(Path(__file__).resolve().parent.parent)
-    with tempfile.TemporaryDirectory(prefix="rlb", dir="/tmp") as temp:
-        environment = {"PYTHONPATH": repository, "RAYLENS_BENCHMARK_CLOCK": str(clock)}
-        ray.init(
-            address="local",
-            num_cpus=os.cpu_count(),
-            include_dashboard=False,
-            _temp_dir=temp,
-            log_to_driver=False,
-            runtime_env={"env_vars": environment},
-        )
+    with connected(Place(None, "benchmark")):
         job = JobContext(
             config=config,
             outputs=step.outputs,
@@ -69,7 +60,6 @@ def _ray(spec: dict[str, Any]) -> dict[str, Any]:
         from jobs.stages import train
 
         train.run(job)
-        ray.shutdown()
     loop = json.loads(clock.read_text())
     folders, tokens = [], 0
     for output in step.outputs:

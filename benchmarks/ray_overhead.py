@@ -48,6 +48,7 @@ def main() -> None:
         "batch_rows": given.batch_rows,
         "d_sae": given.d_sae,
         "k": given.k,
+        "block_steps": given.block_steps,
         "rounds": given.rounds,
     }
     write_results(

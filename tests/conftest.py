@@ -17,6 +17,7 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_enable_autoscaler_v2"] = "1"  # noqa: SIM112
 os.environ["RAY_enable_infeasible_task_early_exit"] = "1"  # noqa: SIM112
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # each run waits for one at both ends
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -24,6 +24,7 @@ def prepare(place: Place) -> None:
     """Puts what Ray reads once, when it is imported, into the environment. To be called before anything imports Ray."""
     settings.apply(os.environ)
     if place.own:
+        settings.apply_own(os.environ)
         settings.apply_code(os.environ)
         if "ray" not in sys.modules:  # else it is too late, and Ray's own default stands: a token in ~/.ray
             settings.apply_own_token(os.environ)

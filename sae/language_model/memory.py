@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 
-# The same as an environment, for processes that are about to start (surest: it holds before any thread has begun).
+# The same as an environment, for processes that are about to start. It is needed where the work runs in a thread (Ray
+# Train): glibc gives a thread an arena of its own, whose memory mallopt no longer keeps.
 ENVIRONMENT = {"MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_MMAP_MAX_": "0", "MALLOC_ARENA_MAX": "1"}
 
 _MALLOPT = {"M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_MMAP_MAX": (-4, 0), "M_ARENA_MAX": (-8, 1)}

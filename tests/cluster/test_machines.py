@@ -77,13 +77,16 @@ def test_a_token_file_is_made_once_and_private(tmp_path: Path) -> None:
 
 
 def test_what_the_user_set_stays() -> None:
-    environment = {"RAY_AUTH_MODE": "disabled", "RAY_enable_autoscaler_v2": "0"}
+    environment = {"RAY_AUTH_MODE": "disabled", "RAY_enable_autoscaler_v2": "0", "RAY_event_stats": "1"}
     settings.apply(environment)
+    settings.apply_own(environment)
     settings.apply_own_token(environment)
     assert environment["RAY_AUTH_MODE"] == "disabled"
     assert "RAY_AUTH_TOKEN" not in environment
     assert environment["RAY_enable_autoscaler_v2"] == "0"
     assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert environment["RAY_event_stats"] == "1"
+    assert environment["RAY_prestart_worker_first_driver"] == "0"
 
 
 def test_own_tokens_differ() -> None:
