@@ -8,15 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.train
 from ray.exceptions import RayError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import RayTrainError  # no public base: deaths and lost health are these
+from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 from ray.train.v2.api.exceptions import TrainingFailedError
 
+from actors.board import Board
 from actors.trainer import TrainTask, train_worker
 from sae.language_model.memory import ENVIRONMENT as KEEP_FREED_MEMORY
 
@@ -49,7 +50,7 @@ def fit(
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     finished = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(task.channel, finished, update, log, should_stop), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(task.board, finished, update, log, should_stop), daemon=True)
     watcher.start()
     try:
         for death in range(MAX_DEATHS + 1):
@@ -66,10 +67,11 @@ def fit(
     finally:
         finished.set()
         watcher.join()
+        task.board.clear()
 
 
 class _Trainer(TorchTrainer):
-    """TorchTrainer without two callbacks that do nothing for us.
+    """TorchTrainer without what does nothing for us: two callbacks and the requests to the autoscaler.
 
     The cleaner of placement groups is for detached ones; ours end with their job. It looks for Ray by itself, finds the
     wrong cluster or none where several share a machine, and fills the log with tracebacks. The one for datasets starts
@@ -79,6 +81,25 @@ class _Trainer(TorchTrainer):
     def _create_default_callbacks(self) -> list[Any]:
         unused = (PlacementGroupCleanerCallback, DatasetsCallback)
         return [one for one in super()._create_default_callbacks() if not isinstance(one, unused)]
+
+    def _initialize_and_run_controller(self, **given: Any) -> ray.train.Result:
+        return super()._initialize_and_run_controller(**{**given, "scaling_policy": _Fixed(self.scaling_config)})
+
+
+class _Fixed(FixedScalingPolicy):
+    """A fixed number of workers, without a detached actor that repeats the request to the autoscaler.
+
+    The worker group's pending placement group is request enough: an autoscaler adds nodes for it as for any other.
+    """
+
+    def _send_resource_request(self) -> None:
+        return
+
+    def _maybe_send_resource_request(self) -> None:
+        return
+
+    def _cancel_resource_request(self) -> None:
+        return
 
 
 def _trainer(task: TrainTask, scratch: Path, death: int) -> TorchTrainer:
@@ -108,22 +129,23 @@ def _trainer(task: TrainTask, scratch: Path, death: int) -> TorchTrainer:
 
 
 def _watch(
-    channel: Any,
+    board: Board,
     finished: threading.Event,
     update: Callable[[int], None],
     log: Callable[[str], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    checkpoint = 0
+    checkpoint = rows = 0
     while True:  # looks first and waits then: a stop asked for during start-up holds after the first block
-        latest = ray.get(channel.latest.remote())
-        if "rows" in latest:
-            update(latest["rows"])
+        latest = board.latest()
+        if latest.get("rows", 0) > rows:  # after a death it is behind for a while
+            rows = latest["rows"]
+            update(rows)
         if latest.get("checkpoint", 0) != checkpoint:
             checkpoint = latest["checkpoint"]
             log(f"checkpoint before block {checkpoint}")
         if should_stop():
-            ray.get(channel.request_stop.remote())
+            board.request_stop()
         if finished.wait(POLL_S):
             return
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.board import Board
 from actors.checkpoints import Checkpoints
 from actors.setup import set_up
 from cluster.store import Store
@@ -32,7 +33,7 @@ SAE_FILES = (
 
 
 class TrainTask(NamedTuple):
-    """What every worker of a run gets. `saes`: number in the config -> artifact; `channel`: the job's progress actor.
+    """What every worker of a run gets. `saes`: number in the config -> artifact; `board`: where its progress stands.
 
     `metadata` goes into each SAE's cfg.json, beside its hook.
     """
@@ -47,7 +48,7 @@ class TrainTask(NamedTuple):
     run: str
     attempt: int
     requirement: Requirement
-    channel: Any
+    board: Board
 
 
 def train_worker(settings: dict[str, TrainTask]) -> None:
@@ -118,19 +119,17 @@ class _Pace:
         if now - self._told < 1.0 and step + 1 < self._plan.total_steps:
             return
         self._told = now
-        self._task.channel.report.remote("rows", (step + 1) * self._plan.batch_rows)
+        self._task.board.report("rows", (step + 1) * self._plan.batch_rows)
 
     def decide(self, next_block: int) -> Verdict:
-        import ray
-
         runtime = self._task.config.runtime
         due = next_block - self._saved_block >= runtime.checkpoint_blocks
         due = due and time.monotonic() - self._saved_time >= runtime.checkpoint_seconds
-        return Verdict(due, bool(ray.get(self._task.channel.stop_requested.remote())))
+        return Verdict(due, self._task.board.stop_requested())
 
     def saved(self, block: int) -> None:
         self._saved_block, self._saved_time = block, time.monotonic()
-        self._task.channel.report.remote("checkpoint", block)
+        self._task.board.report("checkpoint", block)
 
 
 def _put_sae(task: TrainTask, run: TrainingRun, number: int, trainee: Trainee, folder: Path) -> None:

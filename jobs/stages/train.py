@@ -94,7 +94,7 @@ def _summary(job: JobContext, ref: ArtifactRef) -> dict[str, Any]:
 
 
 def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
-    from actors.progress import open_channel
+    from actors.board import Board
     from actors.train_run import fit
     from actors.trainer import TrainTask
 
@@ -113,7 +113,7 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
         run=job.fingerprint,
         attempt=job.attempt,
         requirement=job.requirement,
-        channel=open_channel(),
+        board=Board.open(job.fingerprint),
     )
     _announce(job, task, tokens)
     fit(task, job.scratch, job.progress.update, job.progress.log, job.stop_requested)

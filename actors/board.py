@@ -1,0 +1,59 @@
+"""How a training run's workers and its driver talk: a few keys in the cluster's own key-value store.
+
+Not an actor: each process of Ray wakes a hundred times a second, which a training step on all cores of a small machine
+pays for. What stands here is for people to look at; losing it loses no work. Workers never open the catalog.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import NamedTuple
+
+from ray.exceptions import RpcError
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_list, _internal_kv_put
+
+_NAMESPACE = "raylens"
+_STOP = "stop"
+
+
+class Board(NamedTuple):
+    """The latest figure of each name, and whether the run was asked to stop. A small value: it travels to workers."""
+
+    name: str
+
+    @classmethod
+    def open(cls, run: str) -> Board:
+        """A new, empty one. `clear` takes it away."""
+        return cls(f"{run}-{secrets.token_hex(4)}")
+
+    def report(self, figure: str, value: int) -> None:
+        """How far `figure` (rows, a checkpoint) is. While the head does not answer, nothing is said."""
+        try:
+            _internal_kv_put(self._key("figures/" + figure), str(value), namespace=_NAMESPACE)
+        except RpcError:
+            return
+
+    def latest(self) -> dict[str, int]:
+        """The figures by name."""
+        prefix = self._key("figures/")
+        keys = [key.decode() for key in _internal_kv_list(prefix, namespace=_NAMESPACE)]
+        values = {key.removeprefix(prefix): _internal_kv_get(key, namespace=_NAMESPACE) for key in keys}
+        return {figure: int(value) for figure, value in values.items() if value is not None}
+
+    def request_stop(self) -> None:
+        """Asks workers to finish their block, write a checkpoint and end."""
+        _internal_kv_put(self._key(_STOP), "1", namespace=_NAMESPACE)
+
+    def stop_requested(self) -> bool:
+        """Whether request_stop was called. Workers ask between blocks."""
+        try:
+            return _internal_kv_get(self._key(_STOP), namespace=_NAMESPACE) is not None
+        except RpcError:
+            return False
+
+    def clear(self) -> None:
+        """Removes all that was written."""
+        _internal_kv_del(self._key(""), del_by_prefix=True, namespace=_NAMESPACE)
+
+    def _key(self, rest: str) -> str:
+        return f"board/{self.name}/{rest}"
