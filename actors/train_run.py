@@ -10,15 +10,18 @@ from typing import Any
 
 import ray.train
 from ray.exceptions import RayError
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.backend import BackendConfig
+from ray.train.torch import TorchConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import RayTrainError  # no public base: deaths and lost health are these
 from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from actors.board import Board
 from actors.trainer import TrainTask, train_worker
+from configs.requirements import Requirement
 from sae.language_model.memory import ENVIRONMENT as KEEP_FREED_MEMORY
 
 # Ray Train retries for ever by default, and cannot tell a worker that died from one that raised. So it retries nothing
@@ -70,8 +73,8 @@ def fit(
         task.board.clear()
 
 
-class _Trainer(TorchTrainer):
-    """TorchTrainer without what does nothing for us: two callbacks and the requests to the autoscaler.
+class _Trainer(DataParallelTrainer):
+    """Ray Train without what does nothing for us: two callbacks and the requests to the autoscaler.
 
     The cleaner of placement groups is for detached ones; ours end with their job. It looks for Ray by itself, finds the
     wrong cluster or none where several share a machine, and fills the log with tracebacks. The one for datasets starts
@@ -102,13 +105,13 @@ class _Fixed(FixedScalingPolicy):
         return
 
 
-def _trainer(task: TrainTask, scratch: Path, death: int) -> TorchTrainer:
+def _trainer(task: TrainTask, scratch: Path, death: int) -> _Trainer:
     need = task.requirement
     resources = {"CPU": need.cpus, "GPU": need.gpus, "memory": need.memory}
     return _Trainer(
         train_worker,
         train_loop_config={"task": task},
-        torch_config=TorchConfig(backend="nccl" if need.device == "cuda" else "gloo"),
+        backend_config=_backend(need),
         scaling_config=ray.train.ScalingConfig(
             num_workers=need.workers,
             use_gpu=need.gpus > 0,
@@ -126,6 +129,13 @@ def _trainer(task: TrainTask, scratch: Path, death: int) -> TorchTrainer:
             ),
         ),
     )
+
+
+def _backend(need: Requirement) -> BackendConfig:
+    """One worker needs no process group, whose thread would wake as often as an actor does."""
+    if need.workers == 1:
+        return BackendConfig()
+    return TorchConfig(backend="nccl" if need.device == "cuda" else "gloo")
 
 
 def _watch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -11,7 +12,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from cluster.records.changes import job_of
+from cluster.records.changes import attempt_of, job_of, silent
 from cluster.records.errors import RecordsError
 from cluster.records.rows import (
     ArtifactRow,
@@ -76,6 +77,11 @@ class Readers:
         query = select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)
         with self._read() as session:
             return [attempt_row(row) for row in session.scalars(query)]
+
+    def silent(self, job_id: str) -> str | None:
+        """Why the process that drives a job must be taken for dead; None if it lives, or may live."""
+        with self._read() as session:
+            return silent(attempt_of(session, job_of(session, job_id)), time.time())
 
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
         """Events of a job with numbers above `after`, in order."""

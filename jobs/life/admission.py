@@ -83,6 +83,8 @@ def _try(session: Session, step: Step, need: Requirement, job_id: str, attempt: 
         session.records.progress(job_id, attempt, state="RUNNING")
         return None
     with _gate(session.home):
+        if shared := _made_already(session, step):
+            return shared
         offer = session.offer()
         verdict = fit(need, offer)
         if verdict.fit is Fit.NEVER:
@@ -91,6 +93,21 @@ def _try(session: Session, step: Step, need: Requirement, job_id: str, attempt: 
             session.records.progress(job_id, attempt, state="RUNNING")
             return None
         return verdict
+
+
+def _made_already(session: Session, step: Step) -> Verdict | None:
+    """Of two different jobs that make one artifact (an SAE, alone or with others), the second waits for the first.
+
+    What it then finds finished it does not do again.
+    """
+    wanted = {str(output.ref) for output in step.outputs}
+    for row in session.records.jobs(states=["RUNNING", "CANCELLING"]):
+        # A pipeline has its stages' artifacts made by their own jobs, of which this may be one.
+        if row.fingerprint == step.fingerprint or row.stage == "pipeline":
+            continue
+        if (both := wanted & set(row.outputs)) and session.records.silent(row.id) is None:
+            return Verdict(Fit.LATER, f"makes {', '.join(sorted(both))}, as {row.stage} job {row.id} does just now", 0)
+    return None
 
 
 def _leaves_room(need: Requirement, offer: Offer, running: Sequence[JobRow]) -> bool:

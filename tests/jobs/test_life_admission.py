@@ -120,6 +120,23 @@ def test_a_grant_counts_before_its_work_has_begun(home: Home) -> None:
         assert execute(session, config).state == "SUCCEEDED"
 
 
+def test_two_different_jobs_never_make_one_artifact_at_the_same_time(home: Home) -> None:
+    with home.session(wait=1) as session:
+        config = load_config("tokenize", home.toy.config, ())
+        wanted = [str(output.ref) for output in session.planner.step(config).outputs]
+        other = home.records.submit(
+            stage="train", fingerprint="f" * 16, config={}, requirement={"cluster": "elsewhere"}, outputs=wanted,
+            inputs={}, created_by="me",
+        )  # fmt: skip
+        home.records.progress(other.job_id, other.attempt, state="RUNNING")
+        ended = execute(session, config)
+        assert ended.failure is not None
+        assert ended.failure.code == "waited_too_long"
+        assert f"makes {wanted[0]}, as train job {other.job_id} does just now" in ended.message
+        home.records.finish(other.job_id, other.attempt, "FAILED")
+        assert execute(session, config).state == "SUCCEEDED"
+
+
 @pytest.mark.parametrize(
     ("sets", "code", "says"),
     [
