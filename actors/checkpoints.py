@@ -64,13 +64,18 @@ class Checkpoints:
                 provenance={},
             )
         )
-        for old in sorted(self._all())[:-_KEEP]:
+        # One that lacks an SAE of this run is of no use to it, however far it is.
+        kept = {Path(f.name).stem for f in files[:-1]}
+        useful = {c for c in self._all() if kept <= set(self._manifest(c.ref).summary["saes"])}
+        for old in sorted(self._all(), key=lambda c: (c in useful, c.block))[:-_KEEP]:
             self._store.delete(old.ref)
 
     def clear(self) -> None:
-        """Removes all checkpoints of the run, once its SAEs are published."""
-        for checkpoint in self._all():
-            self._store.delete(checkpoint.ref)
+        """Removes all checkpoints of the run, once its SAEs are published, and what a killed worker half wrote."""
+        for ref in self._store.list("checkpoints", self._run[:8], unfinished=True):
+            manifest = self._store.manifest(ref)
+            if manifest is None or manifest.summary["run"] == self._run:
+                self._store.delete(ref)
 
     def _ref(self, block: int) -> ArtifactRef:
         return ArtifactRef("checkpoints", f"{self._run[:8]}{block:08x}")

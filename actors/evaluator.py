@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import ray
 
+from actors.pool import worker_options
 from actors.setup import set_up
 from cluster.store import Store
 from configs.activations import DataPolicy
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
-from sae.formats.sae_folder import load_sae
+from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader
-from sae.language_model import LanguageModel
+from sae.language_model import HookPoint, LanguageModel
 from sae.metrics.partial import partial_name, save_results
 from sae.metrics.rows import Batch, evaluate_batch
 
@@ -41,16 +42,20 @@ class Chunk(NamedTuple):
     loss_rows: int
 
 
+class _Loaded(NamedTuple):
+    sae: Sae
+    model: LanguageModel
+    hook: HookPoint
+    tokens: TokensReader
+
+
 class Evaluator:
-    """Holds the language model, the SAE and the tokens."""
+    """Holds the language model, the SAE and the tokens, from its first call on."""
 
     def __init__(self, store: Store, settings: EvaluatorSettings, need: Requirement) -> None:
         set_up(need)
-        self._store, self._settings = store, settings
-        self._sae = load_sae(store.files(settings.sae).directory(), need.device)
-        self._model = LanguageModel.load(store.files(settings.model).directory(), settings.lm_dtype, need.device)
-        self._hook = self._model.hook(self._sae.metadata["hook_name"])
-        self._tokens = TokensReader(store.files(settings.tokens), settings.split)
+        self._store, self._settings, self._need = store, settings, need
+        self._loaded: _Loaded | None = None
 
     def measure(self, chunk: Chunk) -> int:
         """Stores the sums of the chunk's rows as a part of the evaluation; returns the rows done.
@@ -58,21 +63,25 @@ class Evaluator:
         Raises NonFiniteActivations naming hook, row and position.
         """
         settings = self._settings
-        batch = Batch(chunk.start, self._tokens.read(chunk.start, chunk.stop), chunk.loss_rows)
-        results = evaluate_batch(self._model, self._hook, self._sae, batch, settings.policy, self._tokens.attention)
+        if self._loaded is None:
+            self._loaded = self._load()
+        sae, model, hook, tokens = self._loaded
+        batch = Batch(chunk.start, tokens.read(chunk.start, chunk.stop), chunk.loss_rows)
+        results = evaluate_batch(model, hook, sae, batch, settings.policy, tokens.attention)
         with tempfile.TemporaryDirectory(prefix="raylens-evaluate-") as folder:
             path = Path(folder) / "part"
             save_results(results, path)
             self._store.put(settings.output, settings.attempt, partial_name(chunk.start), path, part=True)
         return chunk.stop - chunk.start
 
+    def _load(self) -> _Loaded:
+        store, settings, device = self._store, self._settings, self._need.device
+        sae = load_sae(store.files(settings.sae).directory(), device)
+        model = LanguageModel.load(store.files(settings.model).directory(), settings.lm_dtype, device)
+        tokens = TokensReader(store.files(settings.tokens), settings.split)
+        return _Loaded(sae, model, model.hook(sae.metadata["hook_name"]), tokens)
+
 
 def make_evaluator(store: Store, settings: EvaluatorSettings, need: Requirement) -> Any:
     """Starts an evaluator actor of the size that the job was granted."""
-    options = {
-        "num_cpus": need.cpus,
-        "num_gpus": need.gpus,
-        "memory": need.memory or None,
-        "label_selector": need.labels or None,
-    }
-    return ray.remote(Evaluator).options(**options).remote(store, settings, need)
+    return ray.remote(Evaluator).options(**worker_options(need)).remote(store, settings, need)

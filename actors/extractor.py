@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import ray
 import torch
 
+from actors.pool import worker_options
 from actors.setup import set_up
 from cluster.store import ArtifactFiles, Manifest, Store, StoredFile
 from configs.activations import DataPolicy
@@ -134,16 +135,6 @@ class Extractor:
             for hook, rows in rows_from_model(self.lm, self.tokens, calibrations, policy, start, stop, read).items():
                 for i in streamed[hook]:
                     collectors[i].add(rows)
-
-
-def worker_options(need: Requirement) -> dict[str, Any]:
-    """Ray's options for a worker of the size that the job was granted."""
-    return {
-        "num_cpus": need.cpus,
-        "num_gpus": need.gpus,
-        "memory": need.memory or None,
-        "label_selector": need.labels or None,
-    }
 
 
 def make_extractor(store: Store, settings: ExtractorSettings, need: Requirement) -> Any:

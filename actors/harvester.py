@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import ray
 import torch
 
+from actors.pool import worker_options
 from actors.setup import set_up
 from cluster.store import Store
 from configs.activations import HarvestConfig
@@ -112,11 +113,4 @@ class Harvester:
 
 def make_harvester(task: HarvestTask) -> Any:
     """Starts a harvester actor of the size that the job was granted."""
-    need = task.requirement
-    options = {
-        "num_cpus": need.cpus,
-        "num_gpus": need.gpus,
-        "memory": need.memory or None,
-        "label_selector": need.labels or None,
-    }
-    return ray.remote(Harvester).options(**options).remote(task)
+    return ray.remote(Harvester).options(**worker_options(task.requirement)).remote(task)

@@ -7,13 +7,25 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError
+
+from configs.requirements import Requirement
 
 Chunk = TypeVar("Chunk")
 
 
 class WorkersKeepDying(RuntimeError):
     """Workers died again and again without finishing a chunk."""
+
+
+def worker_options(need: Requirement) -> dict[str, Any]:
+    """Ray's options for a worker of the size that the job was granted."""
+    return {
+        "num_cpus": need.cpus,
+        "num_gpus": need.gpus,
+        "memory": need.memory or None,
+        "label_selector": need.labels or None,
+    }
 
 
 def run_chunks(
@@ -49,8 +61,8 @@ def run_chunks(
                 actor, chunk = running.pop(reference)
                 try:
                     result = ray.get(reference)
-                except RayActorError as error:
-                    if error.actor_init_failed:
+                except (RayActorError, OutOfMemoryError) as error:  # the second: killed by Ray's memory monitor
+                    if getattr(error, "actor_init_failed", False):
                         raise
                     ray.kill(actor)
                     deaths += 1

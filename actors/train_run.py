@@ -17,7 +17,7 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2._internal.exceptions import RayTrainError  # no public base: deaths and lost health are these
 from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from actors.board import Board
 from actors.trainer import TrainTask, train_worker
@@ -33,13 +33,17 @@ POLL_S = 1.0
 # Read by Ray Train when a run starts. What the user set stays.
 _ENVIRONMENT = {
     # A worker group that cannot start says so: the default tries again without an end.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
     # How often workers are polled: the default of 2 s makes short runs wait at both ends, and a shorter interval takes
     # CPU from the workers of a small machine.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
     # One actor less: we read nothing of what it tells, and a preempted worker is a death like any other.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
+
+
+class WorkersDidNotStart(RuntimeError):
+    """The place was granted, but Ray Train's workers did not come up in time."""
 
 
 def fit(
@@ -49,7 +53,10 @@ def fit(
     log: Callable[[str], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """Runs the task to its end, or to a checkpoint once `should_stop` says so. Raises what a worker raised."""
+    """Runs the task to its end, or to a checkpoint once `should_stop` says so.
+
+    Raises what a worker raised, or WorkersDidNotStart.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     finished = threading.Event()
@@ -64,7 +71,15 @@ def fit(
                 cause = _own_error(error)
                 if cause is not None:
                     raise cause from error
-                if death == MAX_DEATHS or should_stop():
+                if should_stop():
+                    return
+                if isinstance(error, ControllerError):
+                    raise WorkersDidNotStart(
+                        f"Ray Train could not start {task.requirement.workers} training worker(s) of "
+                        f"{task.requirement} in {1 + MAX_CONTROLLER_FAILURES} tries: {_first_line(error)}. Something "
+                        "that this catalog does not know of may hold the place: see `ray status`"
+                    ) from error
+                if death == MAX_DEATHS:
                     raise
                 log("a training worker died; going on from the last checkpoint")
     finally:
@@ -163,14 +178,13 @@ def _watch(
 def _own_error(error: TrainingFailedError) -> BaseException | None:
     """The error that a worker's code raised; None if a worker died or Ray Train itself failed."""
     failures = getattr(error, "worker_failures", None) or {}
-    causes = [_root(failure) for _, failure in sorted(failures.items())]
+    causes = [failure for _, failure in sorted(failures.items())]
     if not causes or any(isinstance(cause, RayError | RayTrainError) for cause in causes):
         return None
     # A worker that lost its peer in a collective raises a bare RuntimeError; the peer's own error says why.
     return next((cause for cause in causes if type(cause) is not RuntimeError), causes[0])
 
 
-def _root(failure: BaseException) -> BaseException:
-    while failure.__cause__ is not None:
-        failure = failure.__cause__
-    return failure
+def _first_line(error: ControllerError) -> str:
+    cause = getattr(error, "controller_failure", None) or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]

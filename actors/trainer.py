@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -139,21 +140,24 @@ def _put_sae(task: TrainTask, run: TrainingRun, number: int, trainee: Trainee, f
     architecture: dict[str, Any] = {"architecture": "jumprelu"}
     if config.architecture == "topk":
         architecture = {"architecture": "topk", "k": config.k, "rescale_acts_by_decoder_norm": False}
+    # What names the SAE, and nothing else: equal SAEs have equal files, however their inputs were referred to and
+    # however activations reached the loop (a stream and an fp32 cache give the same).
+    science = {k: v for k, v in task.config.science().items() if k not in ("model", "tokens", "cache")}
     training = {
-        "config": {**task.config.science(), "saes": [config.model_dump(mode="json")]},
+        "config": {**science, "saes": [config.model_dump(mode="json")], "reads": task.config.reads()},
         "inputs": {"model": str(task.model), "tokens": str(task.tokens)},
         "positions": {"slots": run.plan.total_steps * run.plan.batch_rows * run.plan.context_length, "data": tokens},
         "steps": run.plan.total_steps,
     }
     metadata = {**task.metadata, "hook_name": config.hook, "hf_hook_name": run.module_paths[config.hook]}
-    # How activations reached the loop is no part of the SAE: a stream and an fp32 cache give the same one.
-    training["config"].pop("cache")
     write_sae(
         folder, fold(owner.weights(), owner.calibration.scale), architecture, metadata, owner.calibration, training
     )
     columns = {name: [row[i] for row in trainee.curve] for i, name in enumerate(CURVE)}
     pq.write_table(pa.table(columns), folder / "curves.parquet", compression="zstd")
-    last = {**dict(zip(CURVE, trainee.curve[-1], strict=True)), "data_positions": tokens}
+    figures = dict(zip(CURVE, trainee.curve[-1], strict=True))
+    # A last step without a data position has no figures.
+    last = {**{k: v if math.isfinite(v) else None for k, v in figures.items()}, "data_positions": tokens}
     (folder / LAST_FILE).write_text(json.dumps(last, indent=2, sort_keys=True) + "\n")
     for name in SAE_FILES:
         extra = last if name == LAST_FILE else {}

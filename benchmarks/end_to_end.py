@@ -1,6 +1,6 @@
 """One TopK SAE, streaming, from tokens to a folder: RayLens on Ray Train beside SAELens' runner.
 
-    python -m benchmarks.end_to_end [--rows 1600] [--rounds 5] [--saelens '{"prefetch": 1}']
+    python -m benchmarks.end_to_end [--rows 480] [--rounds 5] [--saelens '{"prefetch": 1}']
 
 Same model, hook, tokens, width, k, batch, learning rate and schedule; five runs of each in turns. Tokens/s counts
 positions that were trained on, over the seconds of the training loop (language model included; loading, calibration
@@ -14,7 +14,7 @@ from benchmarks.versus import arguments, versus
 
 
 def main() -> None:
-    given = arguments(__doc__, ["blocks.7.hook_resid_post"])
+    given = arguments(__doc__, ["blocks.7.hook_resid_post"], 480, 16)
     versus("end_to_end", "One SAE end to end, RayLens beside SAELens", given, 1.7, " (goal 2)")
 
 

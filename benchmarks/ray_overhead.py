@@ -1,6 +1,6 @@
 """The training loop on Ray Train beside the same loop in a plain process, after start-up.
 
-    python -m benchmarks.ray_overhead [--rows 800] [--rounds 5]
+    python -m benchmarks.ray_overhead [--rows 240] [--rounds 5]
 
 Streaming, one TopK SAE; tokens/s over the seconds of the loop, in turns, each run in a process of its own.
 """
@@ -18,7 +18,7 @@ from benchmarks.versus import Setting, arguments, run_ours, train_config
 
 
 def main() -> None:
-    given = arguments(__doc__, ["blocks.7.hook_resid_post"])
+    given = arguments(__doc__, ["blocks.7.hook_resid_post"], 240, 16)
     place, inputs = machine(), demo_inputs()
     rows = given.rows // given.batch_rows * given.batch_rows
     sizes = (given.d_sae, given.k, rows, given.batch_rows, given.lr, given.threads, given.block_steps)

@@ -46,14 +46,14 @@ class Setting(NamedTuple):
     saelens: dict[str, Any]
 
 
-def arguments(doc: str | None, hooks: list[str]) -> argparse.Namespace:
-    """The command line of both benchmarks."""
+def arguments(doc: str | None, hooks: list[str], rows: int, batch_rows: int) -> argparse.Namespace:
+    """The command line of these benchmarks, with their own sizes."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hooks", nargs="+", default=hooks, help="the hook of each SAE")
     parser.add_argument("--d-sae", type=int, default=9216)
     parser.add_argument("--k", type=int, default=32)
-    parser.add_argument("--rows", type=int, default=1600, help="rows of tokens to train on, 128 tokens each")
-    parser.add_argument("--batch-rows", type=int, default=32, help="rows in a step: 32 are 4,096 positions")
+    parser.add_argument("--rows", type=int, default=rows, help="rows of tokens to train on, 128 tokens each")
+    parser.add_argument("--batch-rows", type=int, default=batch_rows, help="rows in a step, 128 positions each")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--eval-rows", type=int, default=128)

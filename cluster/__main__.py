@@ -67,9 +67,8 @@ def _doctor() -> int:
     from cluster.machines.doctor import checks
     from cluster.store import Store
 
-    store = Store.open()
     bad = 0
-    for fine, finding in checks(store.url, store.free_bytes):
+    for fine, finding in checks(lambda: Store.open().check()):
         print(f"{'ok ' if fine else 'BAD'}  {finding}")
         bad += not fine
     return 1 if bad else 0

@@ -28,6 +28,8 @@ class ExtractConfig(StageConfig):
     logit_tokens: int = Field(10, ge=1, description="Promoted and suppressed tokens of each feature.")
     neighbours: int = Field(10, ge=1, description="Nearest other features by cosine of the decoder rows.")
     seed: int = Field(0, description="Seed of the drawn examples.")
-    batch_rows: int = Field(8, ge=1, description="Rows in one forward pass.")
+    batch_rows: int = Field(
+        8, ge=1, description="Rows encoded together, in whole forward passes of the training's size: one at least."
+    )
     rows_per_chunk: int = Field(128, ge=1, description="Rows in one chunk: the unit of work and of resume.")
     lm_dtype: LmDtype = Field("auto", description="Element type of the language model; auto: fp32 on CPU, bf16 on GPU.")

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
 from configs.activations import HarvestConfig
-from configs.base import StageConfig
+from configs.base import Config, StageConfig
 from configs.download import DownloadConfig
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
@@ -61,7 +61,7 @@ def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> Stag
     try:
         return STAGES[stage].model_validate({**raw, "stage": stage})
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error, where))) from None
+        raise ConfigError("\n".join(_explain(error, STAGES[stage], where))) from None
 
 
 def _read(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
@@ -163,18 +163,33 @@ def _index(node: list[Any], part: str, where: str) -> int:
     return int(part)
 
 
-def _explain(error: ValidationError, where: str) -> list[str]:
+def _explain(error: ValidationError, model: type[Config], where: str) -> list[str]:
     faults = [fault for fault in error.errors() if not _is_noise(fault, error)]
     lines = []
     for fault in faults or error.errors():
         key = ".".join(part for part in map(str, fault["loc"]) if not _is_branch(part)) or "(whole config)"
         if fault["type"] == "extra_forbidden":
-            lines.append(
-                f"{where}: unknown key {key}: this stage has no such option; `python -m jobs --help` lists them"
-            )
+            lines.append(f"{where}: unknown key {key}: the keys there are {', '.join(_keys(model, fault['loc'][:-1]))}")
         else:
             lines.append(f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r:.80})")
     return lines
+
+
+def _keys(model: type[Config], place: tuple[int | str, ...]) -> list[str]:
+    """The keys that a config has at a place in it."""
+    models = [model]
+    for part in place:
+        if isinstance(part, str) and not _is_branch(part):
+            fields = [one.model_fields[part] for one in models if part in one.model_fields]
+            models = [found for field in fields for found in _models(field.annotation)]
+    return sorted({key for one in models for key in one.model_fields})
+
+
+def _models(annotation: Any) -> Iterator[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
 
 
 def _is_branch(part: str) -> bool:

@@ -13,6 +13,13 @@ from configs.requirements import Requirement
 
 _FOLDER = Path(__file__).parent / "resources"
 PROFILES = ("local", "gpu", "auto")
+# Resources that a stage does nothing with: one task has one worker, and only what runs a model uses a GPU.
+_WITHOUT = {
+    "download": frozenset({"workers", "gpus"}),
+    "tokenize": frozenset({"gpus"}),
+    "report": frozenset({"workers", "gpus"}),
+    "pipeline": frozenset({"workers", "cpus", "gpus", "memory", "threads", "labels"}),
+}
 
 
 class Profile(Config):
@@ -31,7 +38,16 @@ def load_profile(name: str, cluster_has_gpu: bool) -> Profile:
 
 
 def requirement_for(config: StageConfig, profile: Profile) -> Requirement:
-    """The profile's requirement of the config's stage, with the config's own `resources` over it."""
+    """The profile's requirement of the config's stage, with the config's own `resources` over it.
+
+    Raises ValueError for a resource that would have no effect.
+    """
     base = profile.stages[config.stage].model_copy(update={"device": profile.device})
     given = config.resources.model_dump(exclude_none=True)
+    for key in sorted(_WITHOUT.get(config.stage, frozenset()) & given.keys()):
+        raise ValueError(f"resources.{key} has no effect on stage {config.stage}: leave it out")
+    if given.get("gpus") and profile.device == "cpu":
+        raise ValueError(f"resources.gpus={given['gpus']:g}, but this profile computes on the CPU: use --profile gpu")
+    if given.get("gpus") == 0 and base.gpus:
+        raise ValueError("resources.gpus=0, but this profile computes on GPUs: use --profile local")
     return Requirement.model_validate({**base.model_dump(), **given})

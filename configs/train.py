@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -111,6 +111,13 @@ class TrainConfig(StageConfig):
     def hooks(self) -> tuple[str, ...]:
         """Hooks of this run's SAEs, sorted."""
         return tuple(sorted({sae.hook for sae in self.saes}))
+
+    def reads(self) -> dict[str, Any]:
+        """What the loop is fed with, as far as it shapes the weights: the activations' dtype and their batches."""
+        harvest = self.harvest()
+        if harvest is None:
+            return {"dtype": "fp32", "batch_rows": self.lane_rows}
+        return {"dtype": harvest.dtype, "batch_rows": harvest.batch_rows}
 
     def harvest(self) -> HarvestConfig | None:
         """The harvest that writes this run's cache; None when it streams."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -157,4 +158,6 @@ def _number(value: float | None, digits: int) -> str:
 
 
 if __name__ == "__main__":
+    # Ctrl-C reaches both ends of the pipe: the pipeline ends in its own time and says how, and that is summed up here.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(main())

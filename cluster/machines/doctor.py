@@ -19,8 +19,11 @@ LOW_BYTES = 5 << 30
 _PACKAGES = ("ray", "torch", "transformers", "pyarrow", "pydantic", "sqlalchemy")
 
 
-def checks(store_url: str, store_free: Callable[[], int | None]) -> Iterator[tuple[bool, str]]:
-    """One (fine, finding) for each check. The store is passed in: the machines know nothing of it."""
+def checks(check_store: Callable[[], tuple[str, int | None]]) -> Iterator[tuple[bool, str]]:
+    """One (fine, finding) for each check. The store's is passed in: the machines know nothing of it.
+
+    It gives the store's URL and free bytes, and raises if the store cannot be written.
+    """
     yield _place()
     yield _python()
     yield from (_package(name) for name in _PACKAGES)
@@ -28,12 +31,12 @@ def checks(store_url: str, store_free: Callable[[], int | None]) -> Iterator[tup
     free = shutil.disk_usage(raylens_home()).free
     yield free >= LOW_BYTES, f"RAYLENS_HOME has {free / 2**30:.1f} GiB free (5 GiB or more is comfortable)"
     try:
-        store = store_free()
+        url, store = check_store()
     except (OSError, RuntimeError, ValueError) as error:
-        yield False, f"store {store_url}: {error}"
+        yield False, f"store: {error}"
     else:
         room = "free space unknown" if store is None else f"{store / 2**30:.1f} GiB free"
-        yield store is None or store >= LOW_BYTES, f"store {store_url}: {room}"
+        yield store is None or store >= LOW_BYTES, f"store {url}: writable, {room}"
     shm = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0
     yield shm >= 256 << 20, f"/dev/shm has {shm / 2**20:.0f} MiB free (Ray's object store lives there; 256 or more)"
 

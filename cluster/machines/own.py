@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from cluster.machines.offer import local_cpus, local_gpus
 
 NAMESPACE = "raylens"
 _PREFIX = "raylens-"
+_LAST_LINES_S = 0.6  # what workers said last is still on its way through Ray's log monitor
 
 
 def prepare(place: Place) -> None:
@@ -67,6 +69,7 @@ def _own_cluster() -> Iterator[None]:
         )
         yield
     finally:
+        time.sleep(_LAST_LINES_S)
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 

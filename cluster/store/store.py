@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -174,10 +175,13 @@ class Store:
             raise StoreError(f"there is no finished artifact {ref} in {self.url}: run the job that makes it")
         return ArtifactFiles(self, manifest)
 
-    def list(self, kind: str, prefix: str = "") -> list[ArtifactRef]:
-        """Artifacts of a kind whose id starts with `prefix`, in order of id: only those that have a manifest."""
+    def list(self, kind: str, prefix: str = "", unfinished: bool = False) -> list[ArtifactRef]:
+        """Artifacts of a kind whose id starts with `prefix`, in order of id: only those that have a manifest.
+
+        `unfinished`: also what has none, as a killed process leaves it.
+        """
         refs = [ArtifactRef(kind, name) for name in self.backend.folders(kind) if name.startswith(prefix)]
-        return [ref for ref in refs if self.backend.size(self.place(ref, MANIFEST)) is not None]
+        return [ref for ref in refs if unfinished or self.backend.size(self.place(ref, MANIFEST)) is not None]
 
     def delete(self, ref: ArtifactRef) -> None:
         """Removes an artifact: its manifest first, so that half of it never seems to be one, then its files."""
@@ -197,6 +201,13 @@ class Store:
             if path != MANIFEST and path not in named and not newer:
                 self.backend.remove(self.place(ref, path))
         self.backend.prune(self.place(ref), whole=False)
+
+    def check(self) -> tuple[str, int | None]:
+        """Writes a small file and removes it. Gives the URL and the free bytes. Raises StoreError if it cannot."""
+        trial = f"check-{secrets.token_hex(8)}"
+        self.backend.write(trial, b"")
+        self.backend.remove(trial)
+        return self.url, self.free_bytes()
 
     def free_bytes(self) -> int | None:
         """Bytes that the store can still take; None where that is unknown (S3)."""

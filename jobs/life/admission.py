@@ -34,7 +34,10 @@ def requirement_of(session: Session, step: Step) -> Requirement:
     tell = getattr(stage_module(step.stage), "store_bytes", None)
     if tell is None or any(session.store.manifest(ref) is None for refs in step.inputs.values() for ref in refs):
         return need
-    return need.model_copy(update={"store_bytes": int(tell(step.config, step.inputs, session.store))})
+    # What earlier attempts finished is written already.
+    written = sum(file.size for output in step.outputs for file, _ in session.store.parts(output.ref).values())
+    left = max(0, int(tell(step.config, step.inputs, session.store)) - written)
+    return need.model_copy(update={"store_bytes": left})
 
 
 def check_ever(session: Session, step: Step, need: Requirement) -> None:
@@ -112,17 +115,18 @@ def _made_already(session: Session, step: Step) -> Verdict | None:
 
 def _leaves_room(need: Requirement, offer: Offer, running: Sequence[JobRow]) -> bool:
     """A job that has just been let in may not have taken its place yet: what it was granted counts all the same."""
-    granted = [
-        Requirement.model_validate({k: v for k, v in row.requirement.items() if k != "cluster"}) for row in running
-    ]
+    known = Requirement.model_fields
+    granted = [Requirement.model_validate({k: v for k, v in row.requirement.items() if k in known}) for row in running]
     cpus = sum(node.cpus for node in offer.nodes) - sum(g.workers * g.cpus for g in granted)
     gpus = sum(node.gpus for node in offer.nodes) - sum(g.workers * g.gpus for g in granted)
     return need.workers * need.cpus <= cpus + 1e-9 and need.workers * need.gpus <= gpus + 1e-9
 
 
 def _running(session: Session) -> list[JobRow]:
+    """Jobs that hold machines of this cluster. One whose process is gone holds nothing: its workers died with it."""
     rows = session.records.jobs(states=["RUNNING", "CANCELLING"])
-    return [row for row in rows if row.requirement.get("cluster") == session.cluster]
+    here = [row for row in rows if row.requirement.get("cluster") == session.cluster]
+    return [row for row in here if session.records.silent(row.id) is None]
 
 
 def _holders(session: Session) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from cluster.records import RecordsError
+
 LINE_SECONDS = 5.0
 SAME_SECONDS = 30.0  # between lines that have nothing new to say, in the middle of a long chunk
 _RATE_SECONDS = 30.0
@@ -122,8 +124,12 @@ class Progress:
         line = f"{self._stage:<9} {message}"
         self._line_at = time.monotonic()
         if self._log is not None:
-            with self._log.open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+            try:
+                with self._log.open("a", encoding="utf-8") as file:
+                    file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+            except OSError as error:  # no reason to lose the work
+                print(f"{self._stage:<9} no more log file: {error}", file=self._stream, flush=True)
+                self._log = None
         if self._bar is None:
             print(line, file=self._stream, flush=True)
         elif to_bar:
@@ -171,11 +177,17 @@ class Beat:
         self._thread.join()
 
     def _run(self) -> None:
-        said = None
+        said = failed = None
         while not self._over.wait(self._seconds):
-            self._write(self._progress.figures())
             self._progress.tick()
-            ask = self._asked()
+            try:
+                self._write(self._progress.figures())
+                ask = self._asked()
+            except (RecordsError, OSError) as error:  # a busy or full disk may recover: the work goes on, and so do we
+                if str(error) != failed:
+                    failed = str(error)
+                    self._progress.log(f"cannot write progress into the catalog, trying again: {failed}")
+                continue
             if ask is not None and ask != said:
                 said = ask
                 self._on_ask(ask)

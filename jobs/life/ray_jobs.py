@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import shlex
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Literal
 
 from cluster.machines.discover import ray_job_working_dir
 from cluster.machines.own import runtime_env
@@ -16,11 +20,12 @@ from configs.identity import canonical_json
 from jobs.life.context import Stopped
 from jobs.life.ended import Ended
 from jobs.life.failure import Failure
-from jobs.life.session import Session
+from jobs.life.session import RAY_JOB, Session
 
 POLL_SECONDS = 1.0
 # `ray job stop` sends SIGTERM and kills 3 s later; the stage needs SIGINT and time for its checkpoint.
 STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
+_PASSED_ON = ("RAYLENS_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE")
 _RAY_SAYS = "Running entrypoint for job"  # and then the whole config
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -35,23 +40,30 @@ def run_as_ray_job(session: Session, config: StageConfig) -> Ended:
 
     session.connect()  # also puts the cluster's token into the environment
     client = JobSubmissionClient(_dashboard(session))
-    ray_job = client.submit_job(
+    ray_job = f"{config.stage}-{secrets.token_hex(5)}"
+    client.submit_job(
+        submission_id=ray_job,
         entrypoint=entrypoint(session, config),
-        runtime_env=job_environment(),
+        runtime_env=job_environment(session, ray_job),
         metadata={"raylens_stage": config.stage},
     )
     session.say(f"{config.stage:<9} runs as Ray job {ray_job}")
     fingerprint = session.planner.step(config).fingerprint
-    printed, handed_over = 0, False
-    while True:
-        status = str(client.get_job_status(ray_job))
-        logs = client.get_job_logs(ray_job)
-        printed += _print(logs[printed:])
-        if status.endswith(_ENDED):
-            return _ended(session, config, ray_job, logs)
-        if session.stop() and not handed_over:
-            handed_over = _hand_over(session, fingerprint)
-        time.sleep(POLL_SECONDS)
+    printed, asked = 0, False
+    try:
+        while True:
+            status = str(client.get_job_status(ray_job))
+            logs = client.get_job_logs(ray_job)
+            printed += _print(logs[printed:])
+            if status.endswith(_ENDED):
+                return _ended(session, config, ray_job, logs)
+            if session.stop() and not asked:
+                asked = _ask(session, fingerprint, ray_job, "stop", client.stop_job)
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        if not _ask(session, fingerprint, ray_job, "cancel", client.stop_job):
+            client.stop_job(ray_job)
+        raise
 
 
 def entrypoint(session: Session, config: StageConfig) -> str:
@@ -61,11 +73,15 @@ def entrypoint(session: Session, config: StageConfig) -> str:
     return shlex.join(arguments)
 
 
-def job_environment() -> dict[str, Any]:
-    """The code of this process for the job: the same upload inside a Ray job, else this checkout."""
+def job_environment(session: Session, ray_job: str) -> dict[str, Any]:
+    """The code of this process (the same upload inside a Ray job, else this checkout), its store, its hub.
+
+    A Ray job has the environment of the cluster's head, not that of the shell that asked for it.
+    """
     working_dir = ray_job_working_dir()
     code = {"working_dir": working_dir} if working_dir else runtime_env()
-    return {**code, "env_vars": STOP}
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {**code, "env_vars": {**STOP, **passed, "RAYLENS_STORE": session.store.url, RAY_JOB: ray_job}}
 
 
 def _dashboard(session: Session) -> str:
@@ -76,16 +92,22 @@ def _dashboard(session: Session) -> str:
     return str(ray_address_to_api_server_url(session.place.address))
 
 
-def _hand_over(session: Session, fingerprint: str) -> bool:
-    """Asks the stage's own job to stop. False if it has no row yet, or none that lives."""
-    for row in session.records.jobs(fingerprint=fingerprint, limit=1):
-        if row.live:
-            try:
-                session.records.request_cancel(row.id, "stop")
-            except IllegalMove:  # it has just ended
-                return True
-            return True
-    return False
+def _ask(
+    session: Session, fingerprint: str, ray_job: str, how: Literal["stop", "cancel"], stop_job: Callable[[str], object]
+) -> bool:
+    """Asks the stage to end, through its row. False if it has none yet.
+
+    If another driver runs that row, our Ray job only waits for it: the waiting ends, the other's job goes on.
+    """
+    row = next(iter(session.records.jobs(fingerprint=fingerprint, limit=1)), None)
+    if row is None or not row.live:
+        return False
+    if row.requirement.get("ray_job") == ray_job:
+        with suppress(IllegalMove):  # it has just ended
+            session.records.request_cancel(row.id, how)
+    else:
+        stop_job(ray_job)
+    return True
 
 
 def _ended(session: Session, config: StageConfig, ray_job: str, logs: str) -> Ended:

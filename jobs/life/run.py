@@ -5,6 +5,9 @@ The row is committed before the work starts and says SUCCEEDED only after the ar
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 from cluster.records import LIVE, CancelPending, IllegalMove, StaleAttempt, Submission
 from configs.base import StageConfig
 from configs.requirements import Requirement
@@ -15,8 +18,12 @@ from jobs.life.ended import Ended
 from jobs.life.failure import Failure, JobFailed, failure_of
 from jobs.life.folders import log_file, write_trace
 from jobs.life.resolve import Step, resolve_auto
-from jobs.life.session import Session
+from jobs.life.session import RAY_JOB, Session
 from jobs.life.work import runs_inputs, work
+from jobs.stages import stage_module
+
+# What later stages read of an artifact's own inputs, by the ids in its manifest: an SAE's model and tokens, and so on.
+READ_THROUGH = frozenset({"model", "tokens", "sae"})
 
 
 class MissingInput(ValueError):
@@ -28,10 +35,11 @@ def execute(session: Session, config: StageConfig) -> Ended:
     config = resolve_auto(config, session.profile.device)
     steps = session.planner.plan(config)
     target = steps[-1]
-    missing = [step for step in steps if not _done(session, step)]
+    missing = _missing(session, steps)
     if missing:
         for step in reversed(steps):  # the stage that was asked for speaks first
-            if step in missing and (ended := _refuse(session, step)) is not None:
+            ended = _refuse(session, step) if step in missing else None
+            if ended is not None and ended.state != "SUCCEEDED":
                 return ended
         _check_given(session, steps)
     if not runs_inputs(target):
@@ -41,6 +49,33 @@ def execute(session: Session, config: StageConfig) -> Ended:
                 if ended.state != "SUCCEEDED":
                     return ended
     return run_step(session, target)
+
+
+def _missing(session: Session, steps: list[Step]) -> list[Step]:
+    """The steps to run for the last one: it, and what those to run, or those that read through it, stand on.
+
+    A deleted cache whose SAEs are there is not made again.
+    """
+    made = {output.ref: step for step in steps for output in step.outputs}
+    done = {step.fingerprint: _done(session, step) for step in steps}
+    needed: set[str] = set()
+    seen: set[str] = set()
+
+    def visit(step: Step) -> None:
+        if step.fingerprint in seen:
+            return
+        seen.add(step.fingerprint)
+        if not done[step.fingerprint]:
+            needed.add(step.fingerprint)
+        for role, refs in step.inputs.items():
+            if not done[step.fingerprint] or role in READ_THROUGH:
+                for ref in refs:
+                    if ref in made:
+                        visit(made[ref])
+
+    if not done[steps[-1].fingerprint]:
+        visit(steps[-1])
+    return [step for step in steps if step.fingerprint in needed]
 
 
 def run_step(session: Session, step: Step) -> Ended:
@@ -54,7 +89,11 @@ def run_step(session: Session, step: Step) -> Ended:
             stage=step.stage,
             fingerprint=step.fingerprint,
             config=step.config.model_dump(mode="json"),
-            requirement={**need.model_dump(mode="json"), "cluster": session.cluster},
+            requirement={
+                **need.model_dump(mode="json"),
+                "cluster": session.cluster,
+                "ray_job": os.environ.get(RAY_JOB),
+            },
             outputs=[str(output.ref) for output in step.outputs],
             inputs=named_inputs(step.inputs),
             created_by=session.user,
@@ -92,7 +131,8 @@ def _drive(session: Session, step: Step, need: Requirement, job_id: str, attempt
         records.finish(job_id, attempt, "CANCELLED", code=code, message=message, resumable=True)
         return Ended(job_id, "CANCELLED", [], f"{step.stage}: {message}")
     except BaseException as error:
-        write_trace(log, error)
+        with suppress(OSError):  # a full disk must not keep the end from being recorded
+            write_trace(log, error)
         failure = failure_of(error)
         if not failure.expected:
             failure = failure._replace(
@@ -133,6 +173,8 @@ def _done(session: Session, step: Step) -> bool:
 def _refuse(session: Session, step: Step) -> Ended | None:
     """Records a job that can never fit as FAILED, before any of its inputs is made. None if it may fit."""
     need = requirement_of(session, step)
+    if (check := getattr(stage_module(step.stage), "check", None)) is not None:
+        check(step.config, need)
     try:
         check_ever(session, step, need)
         return None

@@ -21,6 +21,7 @@ from jobs.life.resolve import Planner
 from jobs.life.signals import StopFlag, install
 
 DEFAULT_WAIT = 600.0
+RAY_JOB = "RAYLENS_RAY_JOB"  # in the environment of a stage that runs as a Ray job: which one
 
 
 class Session:
@@ -82,8 +83,12 @@ class Session:
 
     @property
     def cluster(self) -> str:
-        """Names the cluster in rows, so that grants on another one do not count."""
-        return self.place.address or f"own:{os.getpid()}"
+        """Names the cluster in rows, so that grants on another one, or on an earlier one there, do not count."""
+        if not self._connected:
+            return self.place.address or f"own:{os.getpid()}"
+        import ray
+
+        return str(ray.get_runtime_context().get_session_name())
 
     @property
     def profile(self) -> Profile:

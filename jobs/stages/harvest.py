@@ -48,7 +48,8 @@ def run(job: JobContext) -> None:
     )
     chunks = list(range(-(-rows // config.rows_per_chunk)))
     sizes = {c: min(config.rows_per_chunk, rows - c * config.rows_per_chunk) for c in chunks}
-    todo = [c for c in chunks if not _finished(job, c)]
+    finished = _finished(job)
+    todo = [c for c in chunks if c not in finished]
     done = sum(sizes.values()) - sum(sizes[c] for c in todo)
     job.progress.start("harvest", rows, "rows", done)
 
@@ -78,20 +79,15 @@ def _size(config: HarvestConfig, tokens: ArtifactRef, store: Store) -> tuple[int
     return config.rows or split["rows"], info["context_length"]
 
 
-def _hooks(job: JobContext) -> dict[str, str] | None:
-    """Asked-for hook names and the names they are stored under; None until a harvester has loaded the model."""
-    from sae.formats.activations import HOOKS_JSON
+def _finished(job: JobContext) -> set[int]:
+    """Chunks that earlier attempts stored for every hook. The notes are read once: there may be thousands."""
+    from sae.formats.activations import HOOKS_JSON, chunk_name
 
-    part = job.store.parts(job.outputs[0].ref).get(HOOKS_JSON)
-    return None if part is None else dict(part[1]["names"])
-
-
-def _finished(job: JobContext, chunk: int) -> bool:
-    from sae.formats.activations import chunk_name
-
-    names = _hooks(job)
     parts = job.store.parts(job.outputs[0].ref)
-    return names is not None and all(chunk_name(hook, chunk) in parts for hook in names.values())
+    if HOOKS_JSON not in parts:  # written by the harvester that first loads the model
+        return set()
+    hooks = parts[HOOKS_JSON][1]["names"].values()
+    return {c for c in range(len(parts)) if all(chunk_name(hook, c) in parts for hook in hooks)}
 
 
 def _publish(job: JobContext, output: Output, rows: int, context_length: int) -> None:

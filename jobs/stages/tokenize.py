@@ -81,7 +81,14 @@ def _checked_facts(job: JobContext) -> Facts:
     model = job.files("model")
     folder = _without_weights(model, job.scratch / "tokenizer")
     check_context(config.context_length, max_positions(read_config(folder)), str(model.ref))
-    return tokenizer_facts(load_tokenizer(folder), config)
+    return tokenizer_facts(load_tokenizer(folder), config, _embeddings(folder))
+
+
+def _embeddings(folder: Path) -> int | None:
+    """How many token ids the model knows."""
+    from sae.language_model.loading import read_config
+
+    return getattr(read_config(folder).get_text_config(), "vocab_size", None)
 
 
 def _without_weights(model: ArtifactFiles, folder: Path) -> Path:
@@ -113,13 +120,12 @@ def _tokenize(job: JobContext, reader: DatasetReader, facts: Facts, flat: Target
 
 def _check_counts(job: JobContext, facts: Facts, counts: list[ChunkCounts]) -> None:
     """Raises TokenizeError if there are no tokens, or tokens that the model does not know."""
-    from sae.language_model.loading import read_config
     from sae.text.facts import TokenizeError, check_vocabulary
     from sae.text.statistics import seen_ids
 
     if not any(chunk.splits for chunk in counts):
         raise TokenizeError(f"{job.one('dataset')} gives no tokens: none of its documents has any")
-    embeddings = getattr(read_config(job.scratch / "tokenizer").get_text_config(), "vocab_size", None)
+    embeddings = _embeddings(job.scratch / "tokenizer")
     check_vocabulary(max(seen_ids(counts, facts.id_limit)), embeddings, str(job.one("model")))
 
 

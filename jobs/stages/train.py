@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.base import StageConfig
 from configs.identity import ArtifactRef, fingerprint
+from configs.requirements import Requirement
 from configs.train import SaeConfig, TrainConfig
 from jobs.life.context import JobContext, Output, Stopped
 
@@ -35,13 +36,8 @@ def outputs(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], fp: str) 
 def _science(config: TrainConfig, sae: SaeConfig) -> dict[str, Any]:
     whole = config.science()
     shared = ("split", "rows", "epochs", "batch_rows", "lanes", "block_steps", "seed", "policy", "lm_dtype", "autocast")
-    harvest = config.harvest()
     # A stream and an fp32 cache made with the same batches give the same bytes, so they are one artifact.
-    reads = {
-        "dtype": "fp32" if harvest is None else harvest.dtype,
-        "batch_rows": config.lane_rows if harvest is None else harvest.batch_rows,
-    }
-    return {"sae": sae.model_dump(mode="json"), "reads": reads, **{key: whole[key] for key in shared}}
+    return {"sae": sae.model_dump(mode="json"), "reads": config.reads(), **{key: whole[key] for key in shared}}
 
 
 def _label(sae: SaeConfig) -> str:
@@ -53,7 +49,7 @@ def run(job: JobContext) -> None:
     from actors.checkpoints import Checkpoints
 
     config: TrainConfig = job.config
-    _check_workers(job, config)
+    check(config, job.requirement)
     missing = {i: output for i, output in enumerate(job.outputs) if job.store.manifest(output.ref) is None}
     checkpoints = Checkpoints(job.store, job.fingerprint, job.attempt, job.scratch)
     if not all(_whole(job, output.ref) for output in missing.values()):
@@ -73,11 +69,12 @@ def run(job: JobContext) -> None:
     checkpoints.clear()
 
 
-def _check_workers(job: JobContext, config: TrainConfig) -> None:
-    if job.requirement.workers > config.lanes:
+def check(config: TrainConfig, need: Requirement) -> None:
+    """Raises ValueError for more workers than lanes. Asked before anything that the run needs is made."""
+    if need.workers > config.lanes:
         raise ValueError(
-            f"{job.requirement.workers} workers cannot share {config.lanes} lanes: set resources.workers to at most "
-            f"{config.lanes}, or lanes to at least {job.requirement.workers} (a divisor of batch_rows = {config.batch_rows})"
+            f"{need.workers} workers cannot share {config.lanes} lanes: set resources.workers to at most "
+            f"{config.lanes}, or lanes to at least {need.workers} (a divisor of batch_rows = {config.batch_rows})"
         )
 
 

@@ -70,7 +70,7 @@ class DatasetWriter:
     def add(self, document: Document) -> None:
         """Takes the next document. Raises DatasetError for an unknown split."""
         self._batch.append(document)
-        self._held += len(document.text)
+        self._held += len(document.text.encode())
         self.documents += 1
         if len(self._batch) == self._most or self._held >= _FILE_BYTES:
             self._flush()

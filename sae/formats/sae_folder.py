@@ -8,6 +8,7 @@ Weights in the folder work on raw activations: the input scale and the decoder n
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +60,10 @@ class Sae:
 
     def encode_sparse(self, x: Tensor) -> SparseCodes:
         """Active latents of activations x [n, d_in]."""
-        parts = [self._encode_rows(x[i : i + _ROWS], i) for i in range(0, len(x), _ROWS)] or [self._encode_rows(x, 0)]
+        # Equal slices: a product of one or two rows rounds otherwise than the same rows in a large one.
+        slices = x.tensor_split(max(1, -(-len(x) // _ROWS)))
+        starts = accumulate([len(part) for part in slices], initial=0)
+        parts = [self._encode_rows(part, start) for part, start in zip(slices, starts, strict=False)]
         return SparseCodes(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 
     def encode(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ their clean activations in every variant. With a = zero or mean:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -58,8 +59,9 @@ def row_losses(
     lengths = scored.sum(dim=1).cpu().numpy()
     ce = np.empty((len(targets), len(states)))
     kl = np.empty_like(ce)
-    for start in range(0, len(targets), SLICE):
-        stop = min(start + SLICE, len(targets))
+    # Equal slices: a product of one or two rows rounds otherwise than the same rows in a large one.
+    count = -(-len(targets) // SLICE)
+    for start, stop in pairwise(len(targets) * i // max(1, count) for i in range(count + 1)):
         logits = [head(state[start:stop]) for state in states]
         ce[start:stop], kl[start:stop] = _position_losses(logits, targets[start:stop])
     ends = np.cumsum(lengths)

@@ -38,8 +38,11 @@ class Facts(NamedTuple):
     encoder: str  # the tokenizer's own JSON: all that a worker needs to encode
 
 
-def tokenizer_facts(tokenizer: TokenizerLike, config: TokenizeConfig) -> Facts:
-    """Reads a tokenizer under a config. Raises TokenizeError where the config asks for a token that it has not."""
+def tokenizer_facts(tokenizer: TokenizerLike, config: TokenizeConfig, embeddings: int | None = None) -> Facts:
+    """Reads a tokenizer under a config. `embeddings`: how many token ids the model knows.
+
+    Raises TokenizeError where the config asks for a token that the tokenizer, or the model, has not.
+    """
     bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     separator = {"eos": eos, "bos": bos, "none": None}[config.separator]
     if config.separator != "none" and separator is None:
@@ -51,8 +54,15 @@ def tokenizer_facts(tokenizer: TokenizerLike, config: TokenizeConfig) -> Facts:
     if config.bos == "always" and bos is None:
         raise TokenizeError("`bos: always`, but the tokenizer has no BOS token: set bos to tokenizer or never")
     adds = config.bos == "always" or (config.bos == "tokenizer" and _adds_bos(tokenizer))
-    if pad is None:  # the id in padded places; the role says that they are padding
-        pad = eos if eos is not None else 0
+    for what, token in (("BOS", bos if adds else None), ("separator", separator)):
+        if embeddings is not None and token is not None and token >= embeddings:
+            raise TokenizeError(
+                f"the {what} token has id {token}, but the model has embeddings for ids below {embeddings}: set "
+                f"{what.lower()} to {'never' if what == 'BOS' else 'none'}, or take a model that knows it"
+            )
+    # The id in padded places; the role says that they are padding, and the model must know the id.
+    known = [one for one in (pad, eos, 0) if one is not None and (embeddings is None or one < embeddings)]
+    pad = known[0]
     special = tuple(sorted(set(tokenizer.all_special_ids)))
     limit = 1 + max([*tokenizer.get_vocab().values(), *special, pad])
     return Facts(len(tokenizer), limit, bos, eos, pad, bos if adds else None, separator, special, _encoder(tokenizer))

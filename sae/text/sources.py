@@ -104,7 +104,7 @@ class SourceDocuments:
         return self._clean(value or "")
 
     def _clean(self, text: str) -> str:
-        return strip_html(text) if self.options.strip_html else text
+        return _encodable(strip_html(text) if self.options.strip_html else text)
 
     def _sections(self, file: SourceFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if format_of(file.name) != "json":
@@ -185,4 +185,9 @@ def _free(name: str) -> str:
 
 def _shown(value: Any) -> str | None:
     """A plain value as text; None for what is missing, binary or nested."""
-    return None if value is None or isinstance(value, bytes | list | dict) else str(value)
+    return None if value is None or isinstance(value, bytes | list | dict) else _encodable(str(value))
+
+
+def _encodable(text: str) -> str:
+    """The text with half surrogate pairs replaced: JSON may hold them (an emoji that was cut), UTF-8 cannot."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -33,7 +33,7 @@ class StepMetrics(NamedTuple):
 
 
 class SaeOwner:
-    """Trains one SAE on inputs brought to zero mean and unit mean square by its hook's calibration.
+    """Trains one SAE on inputs scaled to unit mean square by its hook's calibration; b_dec starts at their mean.
 
     `total_steps` fixes the schedule. `autocast` runs the encoder's dense product in bf16; weights and Adam are fp32.
     """

@@ -49,8 +49,9 @@ class Plan(NamedTuple):
     def permutation(self, block: int, lane: int) -> Tensor:
         """Order int64 [K * R / M * L] in which a lane's positions of a block are dealt out."""
         count = len(self.steps(block)) * self.batch_rows // self.lanes * self.context_length
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, block, lane])))
-        return torch.from_numpy(rng.permutation(count))
+        bits = np.random.PCG64(np.random.SeedSequence([self.seed, block, lane]))
+        # The order of raw words, which NumPy promises not to change (unlike Generator.permutation).
+        return torch.from_numpy(np.argsort(bits.random_raw(count), kind="stable"))
 
 
 def make_plan(config: TrainConfig, rows_available: int, context_length: int) -> Plan:

@@ -13,8 +13,10 @@ import pytest
 
 from cluster.machines import settings
 from cluster.machines.discover import PlaceError, Up, discover, up_file
+from cluster.machines.doctor import checks
 from cluster.machines.offer import local_gpus, node_of
 from cluster.machines.up import _free_port, exports
+from cluster.store import Store
 from configs.requirements import Fit, Offer, Requirement, fit
 
 
@@ -121,3 +123,12 @@ def test_a_taken_port_is_not_chosen() -> None:
         taken.bind(("", 0))
         taken.listen()
         assert _free_port(taken.getsockname()[1]) != taken.getsockname()[1]
+
+
+def test_doctor_says_that_a_store_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    findings = dict(reversed(one) for one in checks(Store.open(str(tmp_path / "file" / "store")).check))
+    assert any(text.startswith("store: ") and not fine for text, fine in findings.items())
+    findings = dict(reversed(one) for one in checks(Store.open(str(tmp_path / "store")).check))
+    assert findings[next(text for text in findings if text.startswith(f"store {tmp_path}/store: writable, "))]
+    assert list((tmp_path / "store").iterdir()) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -107,6 +109,7 @@ def test_a_wait_has_an_end(home: Home) -> None:
 
 def test_a_grant_counts_before_its_work_has_begun(home: Home) -> None:
     with home.session(wait=1) as session:
+        session.connect()
         granted = {"workers": 4, "cpus": 1, "cluster": session.cluster}  # all CPUs, and Ray knows nothing of it
         other = home.records.submit(
             stage="train", fingerprint="f" * 16, config={}, requirement=granted, outputs=[], inputs={}, created_by="me"
@@ -118,6 +121,40 @@ def test_a_grant_counts_before_its_work_has_begun(home: Home) -> None:
         assert f"held by train job {other.job_id}" in ended.message
         home.records.finish(other.job_id, other.attempt, "FAILED")
         assert execute(session, config).state == "SUCCEEDED"
+
+
+_DIES = """
+import sys
+from cluster.records import open_records
+records = open_records(sys.argv[1])
+wanted = {"workers": 4, "cpus": 1, "cluster": sys.argv[2]}
+row = records.submit(stage="train", fingerprint="e" * 16, config={}, requirement=wanted, outputs=[], inputs={},
+                     created_by="me")
+records.progress(row.job_id, row.attempt, state="RUNNING")
+"""
+
+
+def test_a_dead_driver_holds_nothing(home: Home) -> None:
+    with home.session(wait=1) as session:
+        session.connect()
+        url = f"sqlite:///{home.toy.home}/catalog.db"
+        subprocess.run([sys.executable, "-c", _DIES, url, session.cluster], check=True)
+        (row,) = home.records.jobs(stage="train", states=["RUNNING"])
+        assert "is gone" in (home.records.silent(row.id) or "")
+        assert execute(session, load_config("tokenize", home.toy.config, ())).state == "SUCCEEDED"
+
+
+def test_a_deleted_input_that_nothing_reads_is_not_made_again(home: Home) -> None:
+    with home.session() as session:
+        config = load_config("tokenize", home.toy.config, ())
+        assert execute(session, config).state == "SUCCEEDED"
+        download, *_, tokens = session.planner.plan(config)
+        home.store.delete(download.outputs[0].ref)
+        assert execute(session, config).state == "SUCCEEDED"
+        assert home.store.manifest(download.outputs[0].ref) is None
+        home.store.delete(tokens.outputs[0].ref)
+        assert execute(session, config).state == "SUCCEEDED"
+        assert home.store.manifest(download.outputs[0].ref) is not None
 
 
 def test_two_different_jobs_never_make_one_artifact_at_the_same_time(home: Home) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.records import RecordsError
 from jobs.life import progress as module
 from jobs.life.progress import Beat, Figures, Progress, clock
 
@@ -108,3 +109,26 @@ def test_the_beat_writes_rows_and_tells_each_request_once() -> None:
         assert enough.wait(10)
     assert set(written) == {4}
     assert asked == ["stop"]
+
+
+def test_a_catalog_that_fails_for_a_while_does_not_end_the_beat(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress("train")
+    progress.start("train", 10, "rows", 0)
+    asked, calls, enough = list[str](), list[int](), threading.Event()
+
+    def write(now: Figures) -> None:
+        calls.append(now.done)
+        if len(calls) < 4:
+            raise RecordsError("database is locked")
+
+    def hear(how: str) -> None:
+        asked.append(how)
+        enough.set()
+
+    with Beat(progress, write, lambda: "stop", hear, seconds=0.01):
+        assert enough.wait(10)
+    assert asked == ["stop"]
+    assert len(calls) >= 4
+    assert (
+        capsys.readouterr().err.count("cannot write progress into the catalog, trying again: database is locked") == 1
+    )

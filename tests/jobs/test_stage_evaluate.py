@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cluster.store import Store
+from cluster.store import CorruptFile, Store
 from configs.evaluate import EvaluateConfig
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
@@ -189,3 +189,19 @@ def test_how_the_sae_is_named_and_where_it_runs_do_not_change_the_id(store: Stor
     assert ids() != ids(rows=64)
     assert ids() != ids(loss_rows=8)
     assert ids() != ids(split="validation")
+
+
+def test_a_damaged_sae_is_named(store: Store, saes: list[ArtifactRef], tmp_path: Path) -> None:
+    files = store.files(saes[0])
+    path = next(p for p in (Path(store.url) / str(saes[0])).rglob("sae_weights.safetensors"))
+    assert files.path("sae_weights.safetensors")
+    good = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(bytes([*good[:-50], good[-50] ^ 1, *good[-49:]]))
+    job = job_of(store, saes[:1], tmp_path / "job", {})
+    try:
+        with pytest.raises(CorruptFile, match=rf"{saes[0]}.*sha256"):
+            evaluate.run(job)
+    finally:
+        path.write_bytes(good)
+    assert store.manifest(job.outputs[0].ref) is None

@@ -27,10 +27,9 @@ def tokenizer(adds_bos: bool = False, **names: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", **names)
 
 
-def read(tokenizer: Any, **options: Any) -> Facts:
-    return tokenizer_facts(
-        tokenizer, TokenizeConfig(dataset="datasets/" + "0" * 16, model="models/" + "0" * 16, **options)
-    )
+def read(tokenizer: Any, embeddings: int | None = None, **options: Any) -> Facts:
+    config = TokenizeConfig(dataset="datasets/" + "0" * 16, model="models/" + "0" * 16, **options)
+    return tokenizer_facts(tokenizer, config, embeddings)
 
 
 def test_bos_of_id_zero_counts_and_is_found_by_trying() -> None:
@@ -89,3 +88,13 @@ def test_checks_before_the_work() -> None:
     check_vocabulary(99, None, "models/x")
     with pytest.raises(TokenizeError, match="token id 100, but models/x has embeddings for ids below 100"):
         check_vocabulary(100, 100, "models/x")
+
+
+def test_every_id_that_is_put_in_is_one_that_the_model_knows() -> None:
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    assert read(tokenizer(**names)).pad_id == 2
+    assert read(tokenizer(**names), embeddings=2).pad_id == 1  # <pad> was added, the embedding was not resized
+    with pytest.raises(TokenizeError, match=r"the separator token has id 1, .* ids below 1: set separator to none"):
+        read(tokenizer(**names), embeddings=1)
+    with pytest.raises(TokenizeError, match=r"the BOS token has id 4, .* ids below 2: set bos to never"):
+        read(tokenizer(bos_token="a", eos_token="</s>"), embeddings=2, bos="always")

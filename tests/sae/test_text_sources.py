@@ -173,3 +173,10 @@ def test_what_is_wrong_is_said(
 def test_a_split_column_can_be_left_alone(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", [{"text": "x", "split": "holdout"}])
     assert read(tmp_path, split_column=None) == [Document("train", "x", {"source_split": "holdout"})]
+
+
+def test_half_an_emoji_does_not_end_a_download(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "cut \\ud83d off", "note": "\\ude00"}\n{"text": "\\ud83d\\ude00"}\n')
+    first, second = read(tmp_path)
+    assert (first.text, first.columns["note"]) == ("cut \ufffd off", "\ufffd")
+    assert second.text == "\U0001f600"
