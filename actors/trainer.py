@@ -23,7 +23,7 @@ from configs.train import TrainConfig
 from sae.formats.sae_folder import fold, write_sae
 from sae.training.exchange import DistributedExchange, Exchange, LocalExchange
 from sae.training.loop import CURVE, Trainee, Verdict, train
-from sae.training.run import TrainingRun, build_run
+from sae.training.run import TrainingRun, build_run, count_left_out
 
 # Files of a finished SAE, in the order in which they are stored: when the last is there, all are.
 LAST_FILE = "metrics.json"
@@ -146,7 +146,11 @@ def _put_sae(task: TrainTask, run: TrainingRun, number: int, trainee: Trainee, f
     training = {
         "config": {**science, "saes": [config.model_dump(mode="json")], "reads": task.config.reads()},
         "inputs": {"model": str(task.model), "tokens": str(task.tokens)},
-        "positions": {"slots": run.plan.total_steps * run.plan.batch_rows * run.plan.context_length, "data": tokens},
+        "positions": {
+            "slots": run.plan.total_steps * run.plan.batch_rows * run.plan.context_length,
+            "data": tokens,
+            "excluded": count_left_out(run, task.config.policy, tokens),
+        },
         "steps": run.plan.total_steps,
     }
     metadata = {**task.metadata, "hook_name": config.hook, "hf_hook_name": run.module_paths[config.hook]}

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
+
+from configs.activations import DataPolicy
 from configs.train import TrainConfig
-from sae.calibration import Calibration, calibrate
+from sae.calibration import Calibration, calibrate, candidate_mask
 from sae.formats.activations import ActivationsReader
 from sae.formats.files import ArtifactFilesLike, ArtifactFolderLike
-from sae.formats.tokens import TokensReader
+from sae.formats.tokens import Role, TokensReader
 from sae.language_model import HookPoint, LanguageModel
 from sae.training.exchange import Exchange
 from sae.training.loop import Trainee
 from sae.training.owner import SaeOwner
 from sae.training.plan import Plan, make_plan
 from sae.training.source import CacheSource, Source, StreamSource, calibration_batches
+
+_ROWS = 1024
 
 
 class TrainingRun(NamedTuple):
@@ -25,6 +30,24 @@ class TrainingRun(NamedTuple):
     source: Source
     trainees: dict[int, Trainee]
     module_paths: dict[str, str]
+    tokens: TokensReader
+
+
+def count_left_out(run: TrainingRun, policy: DataPolicy, data: int) -> dict[str, int]:
+    """Positions that an SAE was not trained on, by reason, if it was trained on `data` of them: all add up to all.
+
+    Roles are counted in the tokens; what is neither data nor left out by its role is a sink.
+    """
+    plan = run.plan
+    counts = {role.name.lower(): 0 for role in Role if role is not Role.DATA}
+    for start in range(0, plan.rows, _ROWS):
+        roles = torch.from_numpy(run.tokens.read(start, min(start + _ROWS, plan.rows)).roles)
+        out = ~candidate_mask(roles, policy)
+        for role in Role:
+            if role is not Role.DATA:
+                counts[role.name.lower()] += plan.epochs * int(((roles == int(role)) & out).sum())
+    counts["sink"] = plan.total_steps * plan.batch_rows * plan.context_length - data - sum(counts.values())
+    return counts
 
 
 def build_run(
@@ -64,7 +87,7 @@ def build_run(
         sae = config.saes[i].model_copy(update={"hook": names[config.saes[i].hook]})
         owner = SaeOwner(sae, calibrations[sae.hook], plan.total_steps, device, config.autocast == "bf16")
         trainees[i] = Trainee(owner, [])
-    return TrainingRun(plan, tuple(sorted(set(names.values()))), source, trainees, paths)
+    return TrainingRun(plan, tuple(sorted(set(names.values()))), source, trainees, paths, tokens)
 
 
 def _calibrations(

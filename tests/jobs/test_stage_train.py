@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from jobs.life.context import JobContext, Stopped
 from jobs.stages import harvest, train
 from sae.calibration import NonFiniteActivations
 from sae.language_model import HookNotFound
-from tests.artifacts import MODEL, TOKENS, hashes, make_job, put_folder, tiny_store
+from tests.artifacts import LENGTH, MODEL, TOKENS, hashes, make_job, put_folder, tiny_store
 from tests.kills import INPUTS, TRAIN
 
 
@@ -46,6 +47,11 @@ def test_two_workers_and_a_cache_give_the_bytes_of_one_worker_that_streams(store
     train.run(one)
     expected = _files(store, one)
     assert not store.list("checkpoints")
+    for output in one.outputs:
+        positions = json.loads(store.files(output.ref).path("training.json").read_text())["positions"]
+        assert positions["slots"] == positions["data"] + sum(positions["excluded"].values()) == 48 * 2 * LENGTH
+        assert positions["excluded"]["bos"] == 48 * 2
+        assert positions["excluded"]["sink"] >= 0
     _drop(store, one)
 
     two = _job(store, requirement=Requirement(workers=2, threads=1))
