@@ -17,8 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from cluster.records import RecordsError, State, open_records
-from cluster.records.readers import Readers
+from cluster.records import Records, RecordsError, State, open_records
 from cluster.store import Store, StoreError
 from cluster.store.store import home
 from configs.identity import ArtifactRef, parse_ref
@@ -48,7 +47,7 @@ def main(stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout) -> int:
     return 0
 
 
-def complete(store: Store, records: Readers, ref: ArtifactRef) -> dict[str, Any]:
+def complete(store: Store, records: Records, ref: ArtifactRef) -> dict[str, Any]:
     """report.json with the paths of the artifacts and the seconds that each stage ran."""
     body: dict[str, Any] = json.loads(store.files(ref).path(JSON).read_text(encoding="utf-8"))
     refs = _ancestors(store, ref)
@@ -62,11 +61,12 @@ def complete(store: Store, records: Readers, ref: ArtifactRef) -> dict[str, Any]
     return body
 
 
-def seconds(records: Readers, refs: list[ArtifactRef]) -> dict[str, float]:
+def seconds(records: Records, refs: list[ArtifactRef]) -> dict[str, float]:
     """Seconds that the jobs which made these artifacts ran, by stage: all attempts, without the time they waited."""
     rows = [row for ref in refs if (row := records.artifact(ref)) is not None]
     total: dict[str, float] = {}
-    for job_id, stage in {row.job_id: row.stage for row in sorted(rows, key=lambda row: row.created_at)}.items():
+    made = {row.job_id: row.stage for row in sorted(rows, key=lambda row: row.created_at) if row.job_id is not None}
+    for job_id, stage in made.items():
         moves = [event for event in records.events(job_id) if event.kind == "state" and event.state == State.RUNNING]
         began = {event.attempt: event.at for event in reversed(moves)}
         ended = {a.number: a.ended_at for a in records.attempts(job_id) if a.ended_at is not None}

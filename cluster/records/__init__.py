@@ -1,11 +1,15 @@
 """The catalog: jobs, attempts, events and artifacts as rows. Knows no Ray and no store."""
 
-from cluster.records.errors import CancelPending, IllegalMove, RecordsError, StaleAttempt
+from cluster.records.artifact_rows import ArtifactRow
+from cluster.records.errors import CancelPending, IllegalMove, InUse, NameTaken, RecordsError, StaleAttempt
+from cluster.records.leases import DISPATCHER, LeaseRow
+from cluster.records.marks import MarkRow
 from cluster.records.records import Records, open_records
-from cluster.records.rows import ArtifactRow, AttemptRow, EventRow, JobRow, Submission
+from cluster.records.rows import AttemptRow, EventRow, JobRow, Submission
 from cluster.records.states import ENDED, LIVE, MOVES, State, check_move
 
 __all__ = [
+    "DISPATCHER",
     "ENDED",
     "LIVE",
     "MOVES",
@@ -14,7 +18,11 @@ __all__ = [
     "CancelPending",
     "EventRow",
     "IllegalMove",
+    "InUse",
     "JobRow",
+    "LeaseRow",
+    "MarkRow",
+    "NameTaken",
     "Records",
     "RecordsError",
     "StaleAttempt",

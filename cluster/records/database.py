@@ -1,23 +1,29 @@
-"""Opens the catalog: SQLite in WAL mode by default, or what an SQLAlchemy URL names."""
+"""Opens the catalog: SQLite in WAL mode by default, or PostgreSQL by its URL; as new as this program, or refused."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from cluster.records.errors import RecordsError
-from cluster.records.tables import Base
+from cluster.records.postgres import open_postgres
+from cluster.records.secret import Secret
+from cluster.records.sqlite import open_sqlite
 
-BUSY_MS = 30_000
+DATABASE_URL = "RAYLENS_DATABASE_URL"
+_DRIVERS = {
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+}
+_RIGHT = "give sqlite:////FOLDER/catalog.db or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 
 
 def home() -> Path:
@@ -26,63 +32,29 @@ def home() -> Path:
 
 
 def open_engine(url: str | None) -> Engine:
-    """An engine whose tables exist. Default: $RAYLENS_HOME/catalog.db. Raises RecordsError."""
+    """An engine whose tables are there, as this program knows them. Raises RecordsError, which shows no password.
+
+    Default: RAYLENS_DATABASE_URL, and without it the file $RAYLENS_HOME/catalog.db.
+    """
+    url = url or os.environ.get(DATABASE_URL) or None
+    secret = Secret(url or "")
+    where = _parsed(url) if url else URL.create("sqlite", database=str(home() / "catalog.db"))
     try:
-        where = make_url(url) if url else URL.create("sqlite", database=str(home() / "catalog.db"))
-        if where.get_backend_name() == "sqlite":
-            return _open_sqlite(where)
-        engine = create_engine(where)
-        Base.metadata.create_all(engine)
-        return engine
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise RecordsError(f"{url!r} does not name a catalog: {error}; give sqlite:////FOLDER/catalog.db") from error
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise RecordsError(f"cannot open the catalog {url or home() / 'catalog.db'}: {error}") from error
+        return open_sqlite(where, home()) if where.get_backend_name() == "sqlite" else open_postgres(where)
+    except (RecordsError, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        shown = secret.hide(url) if url else home() / "catalog.db"
+        said = str(getattr(error, "orig", None) or error)
+        raise RecordsError(f"cannot open the catalog {shown}: {secret.hide(said)}") from None
 
 
-def _open_sqlite(url: URL) -> Engine:
-    if not url.database or url.database == ":memory:":
-        raise RecordsError("the catalog cannot live in memory: its rows must outlive a process; name a file")
-    path = Path(url.database).expanduser().absolute()
-    _make_private(path)
-    engine = create_engine(url.set(database=str(path)))
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
-    # Two processes that open a new catalog at once would otherwise both set the journal mode and make the tables.
-    with _locked(path.with_name(path.name + ".lock")):
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")  # kept in the file; not possible in a transaction
-        Base.metadata.create_all(engine)
-    return engine
-
-
-def _make_private(path: Path) -> None:
-    """The catalog is nobody else's: its folder is 0700 if it is made here or is RAYLENS_HOME, the file is 0600."""
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, mode=0o700)
-    if path.parent == home().absolute():
-        path.parent.chmod(0o700)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    path.chmod(0o600)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _prepare(connection: Any, _: object) -> None:
-    # The driver's own transactions begin too late (at the first write); _begin begins them.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    # A writer takes its lock at the start: what it reads is still so when it writes, and it waits instead of failing.
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+def _parsed(url: str) -> URL:
+    """Of a URL that cannot be read nothing is shown but what it begins with: who knows where its password is."""
+    scheme, separator, rest = url.partition("://")
+    backend = scheme.partition("+")[0]
+    try:
+        if scheme not in _DRIVERS or not separator:
+            raise ArgumentError
+        return make_url(f"{_DRIVERS[scheme]}://{rest}")
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        shown = f"{backend}://..." if separator and backend.isalnum() else "the URL that was given"
+        raise RecordsError(f"{shown} does not name a catalog: {_RIGHT}") from None

@@ -17,3 +17,19 @@ class StaleAttempt(RecordsError):
 
 class CancelPending(StaleAttempt, IllegalMove):
     """The attempt still holds its job, but the job is to stop: it publishes nothing and cannot succeed any more."""
+
+
+class InUse(RecordsError):
+    """An artifact cannot be deleted: others were made from it, or a live job needs it. `referrers` names them."""
+
+    def __init__(self, message: str, referrers: list[str]) -> None:
+        super().__init__(message)
+        self.referrers = referrers
+
+
+class NameTaken(RecordsError):
+    """A name belongs to something else in the same project. `holder` says to what."""
+
+    def __init__(self, message: str, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder

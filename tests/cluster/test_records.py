@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from sqlalchemy import create_engine, text
+from sqlalchemy import MetaData, Table, create_engine, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from cluster.records import (
     ENDED,
@@ -23,55 +21,10 @@ from cluster.records import (
     RecordsError,
     StaleAttempt,
     State,
-    Submission,
     open_records,
 )
 from configs.identity import ArtifactRef
-
-REF = "saes/0123456789abcdef"
-MANIFEST = {
-    "kind": "saes",
-    "id": "0123456789abcdef",
-    "stage": "train",
-    "stage_version": 1,
-    "label": "k 32",
-    "inputs": {"tokens": "tokens/0123456789abcdef"},
-    "summary": {"ev": 0.8},
-    "files": [{"size": 3}, {"size": 4}],
-}
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    with open_records(f"sqlite:///{tmp_path}/catalog.db") as records:
-        yield records
-
-
-def submit(records: Records, fingerprint: str = "f" * 16, **more: Any) -> Submission:
-    return records.submit(
-        stage="train",
-        fingerprint=fingerprint,
-        config={"k": 32},
-        requirement={"cpus": 1},
-        outputs=[REF],
-        inputs={"tokens": "tokens/0123456789abcdef"},
-        created_by="ada",
-        **more,
-    )
-
-
-def run(records: Records, job: Submission, state: State) -> None:
-    """Takes a job that has just been submitted to a state."""
-    if state in (State.WAITING, State.RUNNING):
-        assert records.progress(job.job_id, job.attempt, state=state)
-    elif state == State.CANCELLING:
-        records.request_cancel(job.job_id)
-    elif state == State.SUCCEEDED:
-        assert records.progress(job.job_id, job.attempt, state=State.RUNNING)
-        records.finish(job.job_id, job.attempt, state)
-    elif state != State.QUEUED:
-        records.finish(job.job_id, job.attempt, state)
-    assert records.job(job.job_id).state == state
+from tests.cluster.catalog import MANIFEST, REF, run, submit
 
 
 def test_a_job_from_end_to_end(records: Records) -> None:
@@ -157,20 +110,24 @@ def test_other_requests_are_other_jobs(records: Records) -> None:
 
 
 @pytest.mark.parametrize("old", list(State))
-@pytest.mark.parametrize("new", list(State))
-def test_the_table_of_moves_is_kept(records: Records, old: State, new: State) -> None:
-    job = submit(records)
-    run(records, job, old)
-    legal = new in MOVES[old]
-    if new in (State.WAITING, State.RUNNING):
-        assert records.progress(job.job_id, 1, state=new) == (legal or (old == new and old in LIVE))
-    elif new in ENDED and old != new:
-        if legal:
-            records.finish(job.job_id, 1, new)
-        else:
-            with pytest.raises(StaleAttempt if old in ENDED else IllegalMove):
+def test_the_table_of_moves_is_kept(records: Records, old: State) -> None:
+    for number, new in enumerate(State):
+        job = submit(records, f"{number}" * 16)
+        run(records, job, old)
+        legal = new in MOVES[old]
+        if new in (State.WAITING, State.RUNNING):
+            assert records.progress(job.job_id, 1, state=new) == (legal or (old == new and old in LIVE))
+        elif new in ENDED and old != new:
+            if legal:
                 records.finish(job.job_id, 1, new)
-    assert records.job(job.job_id).state == (new if legal and new != State.CANCELLING else old)
+            else:
+                with pytest.raises(StaleAttempt if old in ENDED else IllegalMove):
+                    records.finish(job.job_id, 1, new)
+        assert records.job(job.job_id).state == (new if legal and new != State.CANCELLING else old)
+
+
+def test_progress_ends_no_job_and_finish_starts_none(records: Records) -> None:
+    job = submit(records)
     with pytest.raises(ValueError, match="takes WAITING or RUNNING"):
         records.progress(job.job_id, 1, state="SUCCEEDED")
     with pytest.raises(ValueError, match="takes CANCELLED, FAILED, LOST, SUCCEEDED"):
@@ -231,19 +188,24 @@ def test_an_artifact_published_again_has_one_row(records: Records) -> None:
     assert [a.label for a in records.artifacts()] == ["new"]
 
 
-def test_the_database_itself_refuses_a_second_live_job(records: Records, tmp_path: Path) -> None:
+def test_the_database_itself_refuses_a_second_live_job(records: Records, catalog_url: str) -> None:
     submit(records)
-    engine = create_engine(f"sqlite:///{tmp_path}/catalog.db")
-    columns = "id, stage, fingerprint, config, requirement, outputs, inputs, created_by, created_at, updated_at"
-    copy = (
-        f"INSERT INTO jobs ({columns}, attempt, state, retryable, resumable, last_event) SELECT 'x', "
-        f"{columns[4:]}, attempt, :state, retryable, resumable, last_event FROM jobs"
-    )
-    with engine.connect() as connection, pytest.raises(Exception, match=r"UNIQUE constraint failed: jobs.fingerprint"):
-        connection.execute(text(copy), {"state": "RUNNING"})
+    engine = create_engine(catalog_url.replace("postgresql://", "postgresql+psycopg://"))
+    jobs = Table("jobs", MetaData(), autoload_with=engine)
     with engine.connect() as connection:
-        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        row = connection.execute(select(jobs)).mappings().one()
+        with pytest.raises(IntegrityError, match=r"fingerprint|one_live_job"):
+            connection.execute(insert(jobs), {**row, "id": "x", "seq": 2, "state": "RUNNING"})
+    with engine.connect() as connection:
+        connection.execute(insert(jobs), {**row, "id": "x", "seq": 2, "state": "FAILED"})
     engine.dispose()
+
+
+def test_sqlite_writes_ahead(tmp_path: Path) -> None:
+    with open_records(f"sqlite:///{tmp_path}/catalog.db") as records:
+        submit(records)
+    with closing(sqlite3.connect(tmp_path / "catalog.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_the_catalog_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,94 +230,3 @@ def test_a_damaged_catalog_is_named(tmp_path: Path) -> None:
     (tmp_path / "catalog.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(RecordsError, match=r"cannot open the catalog .*not a database"):
         open_records(f"sqlite:///{tmp_path}/catalog.db")
-
-
-class Life(RuleBasedStateMachine):
-    """Any sequence of calls by any attempt, in time or late."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        import tempfile
-
-        self.folder = tempfile.TemporaryDirectory()
-        self.records = open_records(f"sqlite:///{self.folder.name}/catalog.db")
-        self.jobs: dict[str, str] = {}
-        self.seen: dict[str, tuple[int, State, int]] = {}
-
-    prints = st.sampled_from(["a" * 16, "b" * 16])
-    attempts = st.integers(0, 2)
-
-    def pick(self, fingerprint: str, back: int) -> tuple[str, int] | None:
-        job_id = self.jobs.get(fingerprint)
-        return None if job_id is None else (job_id, self.records.job(job_id).attempt - back)
-
-    @rule(fingerprint=prints, gone=st.booleans())
-    def submits(self, fingerprint: str, gone: bool) -> None:
-        answer = submit(self.records, fingerprint, artifacts_gone=gone)
-        assert self.jobs.setdefault(fingerprint, answer.job_id) == answer.job_id
-        assert answer.created == (answer.state == State.QUEUED and answer.attempt > self._attempt_seen(answer.job_id))
-
-    def _attempt_seen(self, job_id: str) -> int:
-        return self.seen[job_id][0] if job_id in self.seen else 0
-
-    @rule(fingerprint=prints, back=attempts, state=st.sampled_from([None, "WAITING", "RUNNING"]), text=st.booleans())
-    def progresses(self, fingerprint: str, back: int, state: str | None, text: bool) -> None:
-        if which := self.pick(fingerprint, back):
-            assert not (self.records.progress(*which, state=state, message="m" if text else None) and back)
-
-    @rule(fingerprint=prints, back=attempts)
-    def publishes(self, fingerprint: str, back: int) -> None:
-        if which := self.pick(fingerprint, back):
-            may = back == 0 and self.records.job(which[0]).state == State.RUNNING
-            try:
-                self.records.publish(*which, MANIFEST)
-                assert may
-            except (StaleAttempt, IllegalMove):
-                assert not may
-
-    @rule(fingerprint=prints, back=attempts, state=st.sampled_from(sorted(ENDED)))
-    def finishes(self, fingerprint: str, back: int, state: State) -> None:
-        if which := self.pick(fingerprint, back):
-            before = self.records.job(which[0]).state
-            may = back == 0 and (state in MOVES[before] or state == before)
-            try:
-                self.records.finish(*which, state)
-                assert may
-            except (StaleAttempt, IllegalMove):
-                assert not may
-
-    @rule(fingerprint=prints, how=st.sampled_from(["stop", "cancel"]))
-    def cancels(self, fingerprint: str, how: Any) -> None:
-        if which := self.pick(fingerprint, 0):
-            try:
-                self.records.request_cancel(which[0], how)
-            except IllegalMove:
-                assert self.records.job(which[0]).state in ENDED
-
-    @invariant()
-    def moves_only_forwards(self) -> None:
-        for job in self.records.jobs():
-            attempt, state, events = self.seen.get(job.id, (0, State.QUEUED, 0))
-            assert job.attempt in (attempt, attempt + 1)
-            if job.attempt == attempt:
-                assert job.state == state or job.state in MOVES[state]
-            elif attempt:
-                assert state in ENDED
-                assert job.state == State.QUEUED
-            numbers = [event.number for event in self.records.events(job.id)]
-            assert numbers == list(range(1, job.last_event + 1))
-            assert job.last_event >= events
-            self.seen[job.id] = (job.attempt, job.state, job.last_event)
-
-    @invariant()
-    def at_most_one_lives(self) -> None:
-        live = [job.fingerprint for job in self.records.jobs(states=LIVE)]
-        assert len(live) == len(set(live))
-
-    def teardown(self) -> None:
-        self.records.close()
-        self.folder.cleanup()
-
-
-TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)

@@ -7,16 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster.records import IllegalMove, Records, StaleAttempt, State, open_records
+from cluster.records import IllegalMove, Records, StaleAttempt, State
 from cluster.records.process import Driver, process_mark
+from tests.cluster.catalog import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 REQUEST: dict[str, Any] = {
     "stage": "train",
     "fingerprint": "f" * 16,
@@ -45,17 +43,6 @@ with open_records(sys.argv[1]) as records:
 """
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/catalog.db"
-
-
-@pytest.fixture
-def records(url: str) -> Iterator[Records]:
-    with open_records(url) as records:
-        yield records
-
-
 def start(program: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
@@ -72,10 +59,10 @@ def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     return told
 
 
-def test_of_submissions_at_once_one_makes_the_job(url: str) -> None:
+def test_of_submissions_at_once_one_makes_the_job(empty_url: str) -> None:
     """The catalog does not exist yet: they make its tables at once, too."""
     moment = str(time.time() + 1.5)
-    processes = [start(SUBMIT, url, moment, json.dumps(REQUEST)) for _ in range(4)]
+    processes = [start(SUBMIT, empty_url, moment, json.dumps(REQUEST)) for _ in range(4)]
     answers = [answer(process) for process in processes]
     for process in processes:
         process.communicate("end\n")
@@ -86,8 +73,10 @@ def test_of_submissions_at_once_one_makes_the_job(url: str) -> None:
 
 
 @pytest.mark.parametrize("reaped", [True, False])
-def test_a_job_whose_process_was_killed_is_lost_and_tried_again(records: Records, url: str, reaped: bool) -> None:
-    with start(SUBMIT, url, "0", json.dumps(REQUEST)) as process:
+def test_a_job_whose_process_was_killed_is_lost_and_tried_again(
+    records: Records, catalog_url: str, reaped: bool
+) -> None:
+    with start(SUBMIT, catalog_url, "0", json.dumps(REQUEST)) as process:
         first = answer(process)
         records.progress(first["job_id"], 1, state="RUNNING")
         attached = records.submit(**REQUEST)
@@ -106,8 +95,8 @@ def test_a_job_whose_process_was_killed_is_lost_and_tried_again(records: Records
         records.finish(first["job_id"], 1, "SUCCEEDED")
 
 
-def test_cancelling_a_job_whose_process_is_gone_loses_it(records: Records, url: str) -> None:
-    with start(SUBMIT, url, "0", json.dumps(REQUEST)) as process:
+def test_cancelling_a_job_whose_process_is_gone_loses_it(records: Records, catalog_url: str) -> None:
+    with start(SUBMIT, catalog_url, "0", json.dumps(REQUEST)) as process:
         job_id = answer(process)["job_id"]
         process.kill()
     row = records.request_cancel(job_id)
@@ -137,12 +126,13 @@ def test_a_process_id_that_is_used_again_is_another_process() -> None:
     assert process_mark(2**22 + 1) is None
 
 
-def test_writers_wait_for_one_another(records: Records, url: str) -> None:
+def test_writers_wait_for_one_another(records: Records, catalog_url: str) -> None:
     job = records.submit(**REQUEST)
     records.progress(job.job_id, 1, state="RUNNING")
-    processes = [start(COUNT, url, job.job_id, name) for name in "abc"]
+    processes = [start(COUNT, catalog_url, job.job_id, name) for name in "abc"]
     while any(process.poll() is None for process in processes):
         records.job(job.job_id)  # readers go on meanwhile
+        time.sleep(0.01)
     assert [process.wait() for process in processes] == [0, 0, 0]
     for process in processes:
         process.communicate()

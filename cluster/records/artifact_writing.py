@@ -1,0 +1,65 @@
+"""Steps inside one transaction that write an artifact's rows from its manifest."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from cluster.records.artifact_tables import Artifact, ArtifactInput
+from cluster.records.facts import write_facts
+from cluster.records.labels import set_tags
+from cluster.records.tables import Job
+from cluster.records.transactions import next_number
+from configs.identity import ArtifactRef, parse_ref
+
+_SAID = ("stage", "stage_version", "label", "inputs", "summary")
+
+
+def write_artifact(session: Session, manifest: dict[str, Any], job: Job | None) -> Artifact:
+    """Adds what a manifest (as JSON) says, or brings the row that is there up to date. What people added to it stays.
+
+    `job`: which made it; its creator, project, tags and notes are the artifact's first ones. The job's name is too, if
+    this is all that the job makes and no other artifact of the kind has it.
+    """
+    ref = ArtifactRef(manifest["kind"], manifest["id"])
+    row = session.get(Artifact, tuple(ref))
+    new = row is None
+    if row is None:
+        row = Artifact(kind=ref.kind, id=ref.id, seq=next_number(session, "artifacts"), created_at=time.time(), tags=[])
+    for name in _SAID:
+        setattr(row, name, manifest[name])
+    row.attempt = manifest["attempt"] if job is None else job.attempt
+    row.bytes = sum(file["size"] for file in manifest["files"])
+    if job is not None:
+        row.job_id = job.id
+        row.created_at = time.time()
+    if new:
+        if job is not None:
+            row.created_by, row.project, row.notes = job.created_by, job.project, job.notes
+            row.name = _free_name(session, row, job)
+        session.add(row)
+    session.flush()
+    if new and job is not None and job.tags:
+        set_tags(session, row, job.tags)
+    _write_inputs(session, row)
+    write_facts(session, row, manifest.get("config") or {})
+    return row
+
+
+def _free_name(session: Session, row: Artifact, job: Job) -> str | None:
+    if job.name is None or len(job.outputs) != 1:
+        return None
+    project, kind = Artifact.project == job.project, Artifact.kind == row.kind
+    taken = session.scalars(select(Artifact.id).where(project, kind, Artifact.name == job.name)).first()
+    return None if taken else job.name
+
+
+def _write_inputs(session: Session, row: Artifact) -> None:
+    session.execute(delete(ArtifactInput).where(ArtifactInput.kind == row.kind, ArtifactInput.id == row.id))
+    for role, text in row.inputs.items():
+        source = parse_ref(text)
+        session.add(ArtifactInput(kind=row.kind, id=row.id, role=role, input_kind=source.kind, input_id=source.id))
+    session.flush()

@@ -1,0 +1,127 @@
+"""Artifacts in the catalog: what is published, recorded from manifests, looked up, labelled and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import and_, select
+from sqlalchemy.exc import IntegrityError
+
+from cluster.records.artifact_rows import ArtifactRow, artifact_row, artifact_rows
+from cluster.records.artifact_tables import Artifact, ArtifactInput, ArtifactTag
+from cluster.records.artifact_writing import write_artifact
+from cluster.records.errors import InUse, NameTaken
+from cluster.records.facts import measure_again, with_facts
+from cluster.records.labels import Labels, checked, labelled, set_name, set_tags
+from cluster.records.rows import JobRow, job_row
+from cluster.records.tables import IS_LIVE, Job
+from cluster.records.transactions import Transactions
+from configs.identity import ArtifactRef
+
+_NAMED = 5  # referrers in a message; the error holds all of them
+
+
+class Artifacts(Transactions):
+    """artifact, artifacts, record_artifact, delete_artifact, set_labels."""
+
+    def artifact(self, ref: ArtifactRef) -> ArtifactRow | None:
+        """One artifact; None if none was published under that name."""
+        with self._read() as session:
+            row = session.get(Artifact, (ref.kind, ref.id))
+            return None if row is None else artifact_row(session, row)
+
+    def artifacts(
+        self,
+        kind: str | None = None,
+        limit: int = 1000,
+        *,
+        project: str | None = None,
+        name: str | None = None,
+        tag: str | None = None,
+        created_by: str | None = None,
+        before: int | None = None,
+        facts: Mapping[str, str | int | float] | None = None,
+    ) -> list[ArtifactRow]:
+        """Artifacts, the newest first; those with a `seq` below `before`, to page on.
+
+        `facts`: values that facts of the kind must have, for example {"hook": ..., "d_sae": ...} of "saes". Raises
+        ValueError for a fact that artifacts of the kind do not have.
+        """
+        query = select(Artifact).order_by(Artifact.seq.desc()).limit(limit)
+        columns = {"kind": kind, "project": project, "name": name, "created_by": created_by}
+        for column, value in columns.items():
+            if value is not None:
+                query = query.where(getattr(Artifact, column) == value)
+        if before is not None:
+            query = query.where(Artifact.seq < before)
+        if tag is not None:
+            query = query.join(ArtifactTag, and_(ArtifactTag.seq == Artifact.seq, ArtifactTag.tag == tag))
+        if facts:
+            query = query.where(Artifact.id.in_(with_facts(kind, facts)))
+        with self._read() as session:
+            return artifact_rows(session, session.scalars(query).all())
+
+    def record_artifact(self, manifest: dict[str, Any]) -> ArtifactRow:
+        """Takes an artifact into the catalog from its manifest (as JSON) alone, or brings its row up to date."""
+
+        def record() -> ArtifactRow:
+            with self._write("share") as session:
+                return artifact_row(session, write_artifact(session, manifest, None))
+
+        return self._settled(record)
+
+    def delete_artifact(self, ref: ArtifactRef) -> None:
+        """Takes an artifact out of the catalog; its files are the store's. Does nothing if it is not there.
+
+        Raises InUse, which names them, while other artifacts were made from it or live jobs need it or make it.
+        """
+        with self._write("own") as session:
+            row = session.get(Artifact, tuple(ref))
+            if row is None:
+                return
+            made_from_it = select(ArtifactInput.kind, ArtifactInput.id).where(
+                ArtifactInput.input_kind == ref.kind, ArtifactInput.input_id == ref.id
+            )
+            referrers = sorted({f"{kind}/{id}" for kind, id in session.execute(made_from_it)})
+            live = session.scalars(select(Job).where(IS_LIVE).order_by(Job.seq))
+            needs = [f"{job.stage} job {job.id}" for job in live if str(ref) in {*job.inputs.values(), *job.outputs}]
+            if referrers or needs:
+                raise in_use(ref, [*referrers, *needs])
+            session.delete(row)
+            session.flush()
+            measure_again(session, row)
+
+    def set_labels(
+        self,
+        what: str | ArtifactRef,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str | None = None,
+    ) -> JobRow | ArtifactRow:
+        """Changes what people call a job (its id) or an artifact (its reference); None leaves a label, "" clears it.
+
+        Raises NameTaken if the name belongs to another in the project (and of the kind, for an artifact), ValueError if
+        a label cannot be one, RecordsError if there is no such job or artifact.
+        """
+        given = checked(Labels(name or None, tags or (), notes or ""))
+        try:
+            with self._write() as session:
+                row = labelled(session, what)
+                if name is not None:
+                    set_name(session, row, given.name)
+                if tags is not None:
+                    set_tags(session, row, given.tags)
+                if notes is not None:
+                    row.notes = given.notes
+                return job_row(row) if isinstance(row, Job) else artifact_row(session, row)
+        except IntegrityError as error:  # another took the name between our look and our write
+            raise NameTaken(f"the name {name!r} has just been taken: take another", "") from error
+
+
+def in_use(ref: ArtifactRef, referrers: list[str]) -> InUse:
+    """Says who needs an artifact."""
+    shown = ", ".join(referrers[:_NAMED])
+    more = f" and {len(referrers) - _NAMED} more" if len(referrers) > _NAMED else ""
+    return InUse(f"{ref} cannot be deleted: {shown}{more} need{'s' * (len(referrers) == 1)} it", referrers)

@@ -1,0 +1,61 @@
+"""What the tests of the catalog share: a request, a manifest, and ways to bring a job to a state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cluster.records import Records, State, Submission
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REF = "saes/0123456789abcdef"
+MANIFEST: dict[str, Any] = {
+    "kind": "saes",
+    "id": "0123456789abcdef",
+    "stage": "train",
+    "stage_version": 1,
+    "attempt": 1,
+    "label": "k 32",
+    "inputs": {"tokens": "tokens/0123456789abcdef"},
+    "summary": {"ev": 0.8},
+    "files": [{"size": 3}, {"size": 4}],
+}
+
+
+def submit(records: Records, fingerprint: str = "f" * 16, **more: Any) -> Submission:
+    return records.submit(
+        **{
+            "stage": "train",
+            "fingerprint": fingerprint,
+            "config": {"k": 32},
+            "requirement": {"cpus": 1},
+            "outputs": [REF],
+            "inputs": {"tokens": "tokens/0123456789abcdef"},
+            "created_by": "ada",
+            **more,
+        }
+    )
+
+
+def run(records: Records, job: Submission, state: State) -> None:
+    """Takes a job that has just been submitted to a state."""
+    if state in (State.WAITING, State.RUNNING):
+        assert records.progress(job.job_id, job.attempt, state=state)
+    elif state == State.CANCELLING:
+        records.request_cancel(job.job_id)
+    elif state == State.SUCCEEDED:
+        assert records.progress(job.job_id, job.attempt, state=State.RUNNING)
+        records.finish(job.job_id, job.attempt, state)
+    elif state != State.QUEUED:
+        records.finish(job.job_id, job.attempt, state)
+    assert records.job(job.job_id).state == state
+
+
+def published(records: Records, fingerprint: str = "f" * 16, **manifest: Any) -> Submission:
+    """A job that made one artifact and succeeded."""
+    said = MANIFEST | manifest
+    job = submit(records, fingerprint, outputs=[f"{said['kind']}/{said['id']}"], inputs=said["inputs"])
+    run(records, job, State.RUNNING)
+    records.publish(job.job_id, job.attempt, said)
+    records.finish(job.job_id, job.attempt, State.SUCCEEDED)
+    return job

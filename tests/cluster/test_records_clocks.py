@@ -1,0 +1,138 @@
+"""Clocks that are set back or forward while jobs wait: no deadline passes early, none is forgotten."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from cluster.records import Records, State
+from cluster.records.clock import Anchor
+from tests.cluster.catalog import submit
+from tests.cluster.conftest import Clocks
+
+JUMPS = pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+BLOCKED = {"kind": "resources"}
+
+
+@JUMPS
+def test_a_deadline_passes_when_its_time_has_passed(records: Records, clocks: Clocks, jump: float) -> None:
+    long, short = submit(records, "a" * 16, drive=False), submit(records, "b" * 16, drive=False)
+    late = time.time() + 100
+    records.wait(long.job_id, 1, BLOCKED, "waits", late)
+    records.wait(short.job_id, 1, BLOCKED, "waits", time.time() + 5)
+    clocks.set(jump)
+    records.wait(long.job_id, 1, BLOCKED, "waits on", late)
+    assert [job.overdue for job in records.pending()] == [False, False]
+    clocks.run(6)
+    assert [job.overdue for job in records.pending()] == [False, True]
+    clocks.run(100)
+    assert [job.overdue for job in records.pending()] == [True, True]
+    records.wait(long.job_id, 1, BLOCKED, "waits anew", time.time() + 50)
+    records.wait(short.job_id, 1, BLOCKED, "waits anew", time.time() - 1)
+    assert [job.overdue for job in records.pending()] == [False, True]
+
+
+@JUMPS
+def test_what_waits_for_inputs_and_then_for_its_turn_keeps_its_deadline(
+    records: Records, clocks: Clocks, jump: float
+) -> None:
+    job = submit(records, drive=False)
+    deadline = time.time() + 100
+    records.wait(job.job_id, 1, {"kind": "inputs"}, "waits for inputs", deadline)
+    clocks.set(jump)
+    records.wait(job.job_id, 1, BLOCKED, "waits", deadline)
+    assert records.job(job.job_id).state == State.WAITING
+    clocks.run(99)
+    assert not records.job(job.job_id).overdue
+    clocks.run(2)
+    assert records.job(job.job_id).overdue
+
+
+@JUMPS
+def test_a_retry_is_due_when_its_time_has_come(records: Records, clocks: Clocks, jump: float) -> None:
+    for fingerprint, wait in (("a" * 16, 100.0), ("b" * 16, 5.0)):
+        job = submit(records, fingerprint, drive=False)
+        records.lose(job.job_id, 1, "node_gone", "gone", retry_at=time.time() + wait)
+    clocks.set(jump)
+    assert [job.due for job in records.pending()] == [False, False]
+    clocks.run(6)
+    assert [job.due for job in records.pending()] == [False, True]
+    records.wait(records.pending()[0].id, 2, {"kind": "retry"}, "waits", time.time() + 500)
+    assert not records.pending()[0].due
+    clocks.run(100)
+    assert records.pending()[0].due
+    assert not records.pending()[0].overdue
+
+
+@JUMPS
+def test_a_driver_of_this_host_is_looked_at_and_no_clock_is_asked(
+    records: Records, clocks: Clocks, jump: float
+) -> None:
+    job = submit(records)
+    clocks.set(jump)
+    clocks.run(10_000)
+    assert records.silent(job.job_id) is None
+    again = submit(records)
+    assert (again.created, again.attempt) == (False, 1)
+    assert again.silent_s >= 0
+
+
+@JUMPS
+def test_a_driver_of_another_host_is_watched_and_no_clock_is_asked(
+    records: Records, clocks: Clocks, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.gethostname", lambda: "elsewhere")
+        job = submit(records)
+        records.progress(job.job_id, 1, state=State.RUNNING)
+    clocks.set(jump)
+    assert records.silent(job.job_id) is None, "nobody has watched it yet"
+    clocks.run(800)
+    records.progress(job.job_id, 1)  # it beats
+    assert records.silent(job.job_id) is None
+    clocks.run(800)
+    assert records.silent(job.job_id) is None
+    assert not submit(records).created
+    clocks.run(200)
+    assert records.silent(job.job_id) == "its host elsewhere has been silent for 1000 s"
+    ((_, attempt),) = records.live()
+    assert records.silence(attempt) == "its host elsewhere has been silent for 1000 s"
+    assert submit(records).lost == 1
+
+
+@JUMPS
+def test_a_lease_is_held_as_long_as_it_was_taken_for(records: Records, clocks: Clocks, jump: float) -> None:
+    assert records.lease("dispatcher", "a", 60.0)
+    clocks.set(jump)
+    clocks.run(59)
+    assert not records.lease("dispatcher", "b", 60.0)
+    assert records.lease("dispatcher", "a", 60.0)
+    clocks.run(59)
+    assert not records.lease("dispatcher", "b", 60.0)
+    clocks.run(2)
+    assert records.lease("dispatcher", "b", 60.0)
+
+
+@JUMPS
+def test_order_is_that_of_submission_whatever_the_clock_says(records: Records, clocks: Clocks, jump: float) -> None:
+    first = submit(records, "a" * 16, drive=False)
+    clocks.set(jump)
+    second = submit(records, "b" * 16, drive=False)
+    assert [job.id for job in records.pending()] == [first.job_id, second.job_id]
+    assert [job.id for job in records.jobs()] == [second.job_id, first.job_id]
+    assert [event.job_id for event in records.changes(0)] == [first.job_id, second.job_id]
+
+
+def test_after_a_restart_of_the_machine_the_wall_clock_is_all_there_is(clocks: Clocks) -> None:
+    now = time.time()
+    assert Anchor("another boot", -500.0).now() == Anchor(None, -500.0).now() == now
+    here = Anchor.here()
+    assert here.now() == pytest.approx(now)
+    assert here._replace(ahead=here.ahead - 500).now() == pytest.approx(now - 500)
+
+
+def test_the_clock_of_a_boot_runs() -> None:
+    before, now = Anchor.here(), time.time()
+    assert before.boot == Anchor.here().boot
+    assert now - 60 < before.now() < now + 60
