@@ -1,8 +1,17 @@
 """Where artifacts live: a local or shared folder, or S3. Knows no Ray and no catalog."""
 
-from cluster.store.errors import CorruptFile, StoreError, StoreFull
+from cluster.store.errors import CorruptFile, StoreError, StoreFull, StoreUnreachable
 from cluster.store.files import ArtifactFiles
 from cluster.store.manifest import Manifest, StoredFile
 from cluster.store.store import Store
 
-__all__ = ["ArtifactFiles", "CorruptFile", "Manifest", "Store", "StoreError", "StoreFull", "StoredFile"]
+__all__ = [
+    "ArtifactFiles",
+    "CorruptFile",
+    "Manifest",
+    "Store",
+    "StoreError",
+    "StoreFull",
+    "StoreUnreachable",
+    "StoredFile",
+]

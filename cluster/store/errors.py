@@ -10,6 +10,15 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_ANSWER = (
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ESTALE,
+)
+_NO_ANSWER_SIGNS = ("NETWORK_CONNECTION", "curlCode", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "REQUEST_TIMEOUT")
 
 
 class StoreError(RuntimeError):
@@ -18,6 +27,10 @@ class StoreError(RuntimeError):
 
 class CorruptFile(StoreError):
     """A stored file is not what its manifest says: changed, cut short or missing."""
+
+
+class StoreUnreachable(StoreError):
+    """The store did not answer. It may, in a while."""
 
 
 class StoreFull(StoreError):
@@ -48,4 +61,10 @@ def explain(verb: str, path: str, error: OSError, place: str, advice: str = "") 
             f"{what}: no space is left ({error.strerror}). Nothing half-written stays behind; "
             "make room there (or set RAYLENS_STORE to a larger place) and run the job again: finished parts are kept"
         )
-    return StoreError(f"{what}: {error}{advice}")
+    kind = StoreUnreachable if _no_answer(error) else StoreError
+    return kind(f"{what}: {error}{advice}")
+
+
+def _no_answer(error: OSError) -> bool:
+    """pyarrow tells what its S3 client met in words alone."""
+    return error.errno in _NO_ANSWER or any(sign in str(error) for sign in _NO_ANSWER_SIGNS)

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, S3FileSystem, resolve_s3_region
 
-from cluster.store.errors import StoreError, translated
+from cluster.store.errors import StoreError, explain, translated
 from cluster.store.hashing import copy_hashed
 
 ADVICE = (
@@ -28,7 +28,7 @@ class Bucket:
         try:
             self.fs: FileSystem = connect(bucket)
         except OSError as error:
-            raise StoreError(f"cannot reach {self}: {error}") from error
+            raise explain("reach", "", error, str(self)) from error
 
     def __str__(self) -> str:
         endpoint = os.environ.get("AWS_ENDPOINT_URL")

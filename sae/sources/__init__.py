@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from configs.download import HubSource, LocalSource, PackageSource
-from sae.sources.choose import SourceError, format_of
+from sae.sources.choose import SourceError, SourceUnreachable, format_of
 from sae.sources.found import Found
 
-__all__ = ["Found", "SourceError", "find", "format_of"]
+__all__ = ["Found", "SourceError", "SourceUnreachable", "find", "format_of"]
 
 
 def find(source: HubSource | LocalSource | PackageSource, what: str) -> Found:

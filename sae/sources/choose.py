@@ -21,6 +21,10 @@ class SourceError(ValueError):
     """A source that cannot be used; the message says what is wrong with it and what would be right."""
 
 
+class SourceUnreachable(SourceError):
+    """A source that did not answer. It may, in a while."""
+
+
 def format_of(name: str) -> str | None:
     """parquet, jsonl, json, csv or txt by the name's ending, compressed or not; None for other files."""
     lowered = name.lower()

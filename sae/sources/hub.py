@@ -24,13 +24,13 @@ from huggingface_hub.utils import disable_progress_bars
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from configs.download import HubSource
-from sae.sources.choose import SourceError, choose_files
+from sae.sources.choose import SourceError, SourceUnreachable, choose_files
 from sae.sources.found import Found
 
 ATTEMPTS = 5
 _AT_ONCE = 4  # files
 _AGAIN = (408, 429, 500, 502, 503, 504)
-_UNREACHABLE = (httpx2.TransportError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
+_UNREACHABLE = (httpx2.TransportError, LocalEntryNotFoundError, OSError)
 
 
 def find_hub(source: HubSource, what: str) -> Found:
@@ -111,9 +111,12 @@ def _asked(source: HubSource, what: str, call: Callable[[], Any]) -> Any:
     except HFValidationError as error:
         raise SourceError(f"{source.repo!r} cannot name a repository: {error}") from None
     except HfHubHTTPError as error:
-        raise SourceError(f"{hub} answers {error.response.status_code} for {repo}: {_line(error)}") from error
-    except _UNREACHABLE as error:
+        kind = SourceUnreachable if error.response.status_code in _AGAIN else SourceError
+        raise kind(f"{hub} answers {error.response.status_code} for {repo}: {_line(error)}") from error
+    except OfflineModeIsEnabled as error:
         raise SourceError(f"cannot get {repo} from {hub}: {_line(error)}") from error
+    except _UNREACHABLE as error:
+        raise SourceUnreachable(f"cannot get {repo} from {hub}: {_line(error)}") from error
 
 
 def _worth_another(error: BaseException) -> bool:
