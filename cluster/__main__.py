@@ -1,77 +1,198 @@
 """Starts, ends and looks at the cluster.
 
-python -m cluster up        start a head on this machine (loopback; `--host ADDRESS` to let others join)
-python -m cluster down      end exactly that one
-python -m cluster status    which cluster commands use, and what it offers
-python -m cluster doctor    what would stop a job before it starts
+python -m cluster up            start a head on this machine (loopback; `--host ADDRESS` to let others join)
+python -m cluster join ADDRESS  add this machine to a head that runs on another one
+python -m cluster down          end what `up` and `join` started on this machine, and nothing else
+python -m cluster status        which cluster commands use, and what it offers
+python -m cluster doctor        what would stop a job before it starts: for each stage, does it fit and why
+python -m cluster reindex       rebuild the catalog's artifacts from the manifests in the store
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import subprocess
 import sys
 
-from cluster.machines.discover import PlaceError, discover
+from cluster.machines.discover import PlaceError
+from cluster.machines.processes import Started
+from configs.profiles import PROFILES
+
+_START_S = 120.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command. Gives the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="up | down | status | doctor")
-    up = commands.add_parser("up", help="start a head on this machine")
-    up.add_argument("--host", default="127.0.0.1", help="address that other machines reach this one at")
-    up.add_argument("--port", type=int, default=0, help="port of the GCS; by default 6379, or a free one")
-    up.add_argument("--dashboard-port", type=int, default=0, help="by default 8265, or a free one")
-    for name in ("down", "status", "doctor"):
-        commands.add_parser(name)
-    given = parser.parse_args(arguments)
+    """Runs one command. Gives the exit status: 0, or 1 for an error and for what doctor finds."""
+    given = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is being started is ended, too
+    commands = {"up": _up, "join": _join, "down": _down, "status": _status, "doctor": _doctor, "reindex": _reindex}
     try:
-        if given.command == "up":
-            return _up(given.host, given.port, given.dashboard_port)
-        return {"down": _down, "status": _status, "doctor": _doctor}[given.command]()
-    except PlaceError as error:
+        return commands[given.command](given)
+    except (PlaceError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+    except OSError as error:
+        print(f"error: {error.filename or 'this machine'}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
 
 
-def _up(host: str, port: int, dashboard_port: int) -> int:
+def _up(given: argparse.Namespace) -> int:
     from cluster.machines.up import exports, up
 
-    started = up(host, port, dashboard_port)
+    started = up(given.host, given.port, given.dashboard_port)
     print(f"a cluster is up at {started.address}, dashboard {started.dashboard}, process {started.pid}")
+    print(f"Prometheus metrics of this node: http://127.0.0.1:{started.metrics_port}/metrics")
+    if started.token is None:
+        print(
+            "warning: it wants no token (RAY_AUTH_MODE): whoever reaches its ports can run code here", file=sys.stderr
+        )
     print("`python -m jobs ...` uses it as it is; for `ray job submit`:")
     print("".join(f"  export {name}={value}\n" for name, value in exports(started).items()), end="")
+    failed = _start_dispatcher() or (0 if given.no_api else _start_api(given.api_port))
+    return failed or (_stay(started) if given.block else 0)
+
+
+def _stay(started: Started) -> int:
+    """Ends with the node, and ends it: for what starts a command again when it ends, as systemd or a container."""
+    from cluster.machines.down import down
+    from cluster.machines.start import stay
+
+    try:
+        stay(started)
+        print("error: its process has ended", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        down()
+
+
+def _start_dispatcher() -> int:
+    """What grants, starts and recovers jobs; a command of its own, for the machines know nothing of jobs."""
+    fault, _ = _run([sys.executable, "-m", "jobs", "dispatcher", "--start"])
+    if fault:
+        print(
+            f"error: the cluster is up, but its dispatcher did not start: {fault}. Jobs on it would wait for ever; run "
+            "`python -m cluster up` again, or `python -m cluster down`",
+            file=sys.stderr,
+        )
+    return 1 if fault else 0
+
+
+def _start_api(port: int) -> int:
+    """The HTTP API, likewise. Port 0: where it is already, else its usual one or any free one."""
+    fault, said = _run([sys.executable, "-m", "serve_app", "up", "--port", str(port)])
+    if fault:
+        print(
+            f"error: the cluster is up and runs jobs, but its HTTP API did not start: {fault}. Try "
+            "`python -m serve_app up`",
+            file=sys.stderr,
+        )
+        return 1
+    print(said)
     return 0
 
 
-def _down() -> int:
-    from cluster.machines.up import down
+def _run(command: list[str]) -> tuple[str, str]:
+    """Runs a command of ours on the cluster that is up; gives the last line of what went wrong, if anything did, and
+    what it said."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    try:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_START_S
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer in {_START_S:g} s", ""
+    if done.returncode == 0:
+        return "", done.stdout.strip()
+    return (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1], ""
+
+
+def _join(given: argparse.Namespace) -> int:
+    from cluster.machines.join import join
+
+    labels = {}
+    for text in given.labels:
+        key, equals, value = text.partition("=")
+        if not equals or key in labels:
+            raise ValueError(f"--labels {text}: expected KEY=VALUE, each key once")
+        labels[key] = value
+    joined = join(given.address, labels, given.num_cpus, given.num_gpus)
+    carries = f", labels {', '.join(given.labels)}" if labels else ""
+    print(
+        f"this machine is a node of {joined.address} with {joined.cpus} CPU and {joined.gpus} GPU{carries}, "
+        f"process {joined.pid}; `python -m cluster down` here ends it",
+        flush=True,
+    )
+    return _stay(joined) if given.block else 0
+
+
+def _down(given: argparse.Namespace) -> int:
+    from cluster.machines.down import down
 
     ended = down()
     print(f"ended {len(ended)} processes" if ended else "no cluster was up")
     return 0
 
 
-def _status() -> int:
-    from cluster.machines.doctor import describe, nodes
+def _status(given: argparse.Namespace) -> int:
+    from cluster.look import status
 
-    place = discover()
-    print(describe(place))
-    print(nodes(place))
-    return 0
+    return status()
 
 
-def _doctor() -> int:
-    from cluster.machines.doctor import checks
-    from cluster.store import Store
+def _reindex(given: argparse.Namespace) -> int:
+    from cluster.records import RecordsError, open_records
+    from cluster.reindex import reindex
+    from cluster.store import Store, StoreError
 
-    bad = 0
-    for fine, finding in checks(lambda: Store.open().check()):
-        print(f"{'ok ' if fine else 'BAD'}  {finding}")
-        bad += not fine
-    return 1 if bad else 0
+    try:
+        with open_records() as records:
+            found = reindex(records, Store.open())
+    except (RecordsError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"recorded {found.recorded} artifacts; took out {found.removed} that the store does not have")
+    for fault in found.faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if found.faults else 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from cluster.look import doctor
+
+    return doctor(given.profile)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="up | join | down | status | doctor | reindex"
+    )
+    up = commands.add_parser("up", help="start a head on this machine")
+    up.add_argument("--host", default="127.0.0.1", help="address that other machines reach this one at")
+    up.add_argument("--port", type=int, default=0, help="port of the GCS; by default 6379, or a free one")
+    up.add_argument("--dashboard-port", type=int, default=0, help="by default 8265, or a free one")
+    up.add_argument("--api-port", type=int, default=0, help="port of the HTTP API; by default 8000, or a free one")
+    up.add_argument("--no-api", action="store_true", help="start no HTTP API; `python -m serve_app up` starts it later")
+    join = commands.add_parser("join", help="add this machine to a running head")
+    join.add_argument("address", metavar="ADDRESS", help="HOST:PORT of the head, as `up` said it there")
+    join.add_argument("--labels", nargs="+", default=[], metavar="KEY=VALUE", help="what jobs may ask this node by")
+    join.add_argument("--num-cpus", type=int, help="CPUs that it offers; by default those that it has")
+    join.add_argument("--num-gpus", type=int, help="GPUs that it offers; by default those that it has")
+    for command in (up, join):
+        command.add_argument("--block", action="store_true", help="stay until it ends, and end it on SIGTERM or Ctrl-C")
+    commands.add_parser("down", help="end what was started on this machine")
+    commands.add_parser("status", help="which cluster commands use, and what it offers")
+    commands.add_parser("reindex", help="rebuild the catalog's artifacts from the store")
+    doctor = commands.add_parser("doctor", help="what would stop a job before it starts")
+    doctor.add_argument("--profile", choices=PROFILES, default="auto", help="whose stages to hold against the nodes")
+    return parser
 
 
 if __name__ == "__main__":

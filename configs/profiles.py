@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from configs.base import Config, StageConfig
 from configs.requirements import Requirement
@@ -40,7 +40,7 @@ def load_profile(name: str, cluster_has_gpu: bool) -> Profile:
 def requirement_for(config: StageConfig, profile: Profile) -> Requirement:
     """The profile's requirement of the config's stage, with the config's own `resources` over it.
 
-    Raises ValueError for a resource that would have no effect.
+    Raises ValueError for a resource that would have no effect, or of a size that no worker can have.
     """
     base = profile.stages[config.stage].model_copy(update={"device": profile.device})
     given = config.resources.model_dump(exclude_none=True)
@@ -50,4 +50,17 @@ def requirement_for(config: StageConfig, profile: Profile) -> Requirement:
         raise ValueError(f"resources.gpus={given['gpus']:g}, but this profile computes on the CPU: use --profile gpu")
     if given.get("gpus") == 0 and base.gpus:
         raise ValueError("resources.gpus=0, but this profile computes on GPUs: use --profile local")
-    return Requirement.model_validate({**base.model_dump(), **given})
+    try:
+        need = Requirement.model_validate({**base.model_dump(), **given})
+    except ValidationError as error:
+        faults = (
+            f"resources.{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')} (got {one['input']!r})"
+            for one in error.errors()
+        )
+        raise ValueError("; ".join(faults)) from None
+    if base.asks_for_machines() and not need.cpus and not need.gpus:
+        raise ValueError(
+            f"resources.cpus={need.cpus:g}, but a worker of stage {config.stage} computes: ask for a share of a CPU, "
+            "for example 0.5, or for a GPU"
+        )
+    return need

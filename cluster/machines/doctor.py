@@ -1,4 +1,4 @@
-"""Which cluster you have, what it offers, and what would stop a job before it starts."""
+"""Which cluster you have, what recovers jobs on it, and what would stop a job before it starts."""
 
 from __future__ import annotations
 
@@ -7,26 +7,77 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
-from cluster.machines.discover import Place, PlaceError, discover
+from cluster.machines.discover import Place
 from cluster.machines.home import raylens_home
 from cluster.machines.own import connected
+from configs.profiles import Profile, load_profile
+from configs.requirements import Offer, Requirement, Verdict, fit
 
 LOW_BYTES = 5 << 30
 _PACKAGES = ("ray", "torch", "transformers", "pyarrow", "pydantic", "sqlalchemy")
 
 
+class Look(NamedTuple):
+    """What there is at a place."""
+
+    offer: Offer
+    session: str  # Ray's name of this run of the cluster; empty for one that a command would start
+
+
+def look(place: Place, store_free: int | None = None) -> Look:
+    """Asks the running cluster what it offers, or says what one of its own would. Raises PlaceError."""
+    from cluster.machines.offer import offer, own_offer
+
+    if place.own:
+        return Look(own_offer(store_free), "")
+    with connected(place, bring_code=False):
+        import ray
+
+        return Look(offer(store_free), str(ray.get_runtime_context().get_session_name()))
+
+
+def describe(place: Place) -> str:
+    """One sentence on the cluster that a command would use."""
+    if place.own:
+        return f"each command starts a cluster of its own on this machine, and ends it ({place.why})"
+    return f"commands use the cluster at {place.address} ({place.why})"
+
+
+def recovery(place: Place) -> str:
+    """One sentence on who goes on with a job whose process or machine died."""
+    if place.up is not None:
+        return (
+            "a job that dies goes on from its last checkpoint by itself; so do all after a crash of the head and `up`"
+        )
+    return "only when you run the same command again. On a cluster of `python -m cluster up`, jobs go on by themselves"
+
+
+def stages(offer: Offer, name: str, held: Mapping[str, Requirement]) -> tuple[Profile, str, dict[str, Verdict]]:
+    """How each stage of a profile stands to the offer, and which profile that is, for `auto` with the reason.
+
+    `held`: what running jobs were granted, by their names.
+    """
+    from cluster.machines.offer import has_gpu
+
+    gpu = has_gpu(offer)
+    profile = load_profile(name, gpu)
+    because = f"there is {'a' if gpu else 'no'} GPU"
+    title = name if name != "auto" else f"auto, which is {'gpu' if gpu else 'local'} here: {because}"
+    return profile, title, {stage: fit(need, offer, held) for stage, need in profile.stages.items()}
+
+
 def checks(check_store: Callable[[], tuple[str, int | None]]) -> Iterator[tuple[bool, str]]:
-    """One (fine, finding) for each check. The store's is passed in: the machines know nothing of it.
+    """One (fine, finding) for each check of this machine. The store's is passed in: the machines know nothing of it.
 
     It gives the store's URL and free bytes, and raises if the store cannot be written.
     """
-    yield _place()
-    yield _python()
-    yield from (_package(name) for name in _PACKAGES)
+    yield sys.version_info >= (3, 11), f"Python {platform.python_version()} (3.11 or newer)"
+    yield _packages()
     yield _writable("RAYLENS_HOME", raylens_home())
     free = shutil.disk_usage(raylens_home()).free
     yield free >= LOW_BYTES, f"RAYLENS_HOME has {free / 2**30:.1f} GiB free (5 GiB or more is comfortable)"
@@ -41,40 +92,16 @@ def checks(check_store: Callable[[], tuple[str, int | None]]) -> Iterator[tuple[
     yield shm >= 256 << 20, f"/dev/shm has {shm / 2**20:.0f} MiB free (Ray's object store lives there; 256 or more)"
 
 
-def describe(place: Place) -> str:
-    """One sentence on the cluster that a command would use."""
-    if place.own:
-        return f"each command starts a cluster of its own ({place.why}); nothing recovers a job unless it is asked for"
-    return f"commands use the cluster at {place.address} ({place.why})"
-
-
-def nodes(place: Place) -> str:
-    """What the running cluster offers, or what one of its own would. Raises PlaceError if it does not answer."""
-    from cluster.machines.offer import local_cpus, local_gpus, offer
-
-    if place.own:
-        return f"a cluster of its own would have {local_cpus()} CPU and {local_gpus()} GPU"
-    with connected(place, bring_code=False):
-        return str(offer())
-
-
-def _place() -> tuple[bool, str]:
-    try:
-        place = discover()
-        return True, f"{describe(place)}; {nodes(place)}"
-    except PlaceError as error:
-        return False, str(error)
-
-
-def _python() -> tuple[bool, str]:
-    return sys.version_info >= (3, 11), f"Python {platform.python_version()} (3.11 or newer)"
-
-
-def _package(name: str) -> tuple[bool, str]:
-    try:
-        return True, f"{name} {version(name)}"
-    except PackageNotFoundError:
-        return False, f"{name} is not installed: run `make`"
+def _packages() -> tuple[bool, str]:
+    found, missing = [], []
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return False, f"{', '.join(missing)}: not installed; run `make`"
+    return True, ", ".join(found)
 
 
 def _writable(what: str, folder: Path) -> tuple[bool, str]:

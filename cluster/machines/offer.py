@@ -6,19 +6,34 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cluster.machines.node_types import node_types
+from cluster.machines.settings import OBJECT_STORE_BYTES
 from configs.requirements import Node, Offer
 
 
 def offer(store_free: int | None = None) -> Offer:
-    """What the connected cluster has and what is free of it, per node. `store_free`: bytes free in the store."""
+    """What the connected cluster has, what is free of it, per node, and what its autoscaler could add.
+
+    `store_free`: bytes free in the store.
+    """
     import ray
 
     # Not a public name, but Ray has no public one that gives what is free node by node.
     from ray._private.state import available_resources_per_node
 
     free: dict[str, dict[str, float]] = available_resources_per_node()
-    nodes = [node_of(node, free.get(node["NodeID"], {})) for node in ray.nodes() if node["Alive"]]
-    return Offer(tuple(nodes), store_free)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [node_of(node, free.get(node["NodeID"], {})) for node in alive]
+    return Offer(tuple(nodes), store_free, node_types(alive))
+
+
+def own_offer(store_free: int | None = None) -> Offer:
+    """What a cluster of its own would offer, as Ray would declare it, without starting one."""
+    from ray._private.utils import estimate_available_memory  # what `ray.init` declares, less the object store
+
+    memory = max(0, int(estimate_available_memory()) - OBJECT_STORE_BYTES)
+    cpus, gpus = local_cpus(), local_gpus()
+    return Offer((Node(cpus, gpus, memory, {}, cpus, gpus, memory),), store_free)
 
 
 def node_of(node: dict[str, Any], free: dict[str, float]) -> Node:
@@ -36,8 +51,13 @@ def node_of(node: dict[str, Any], free: dict[str, float]) -> Node:
 
 
 def cluster_has_gpu() -> bool:
-    """True if a node of the connected cluster has a GPU."""
-    return any(node.gpus > 0 for node in offer().nodes)
+    """True if a node of the connected cluster has a GPU, or one that its autoscaler may add would."""
+    return has_gpu(offer())
+
+
+def has_gpu(offer: Offer) -> bool:
+    """True if a node has a GPU, or one that the autoscaler may add would."""
+    return any(node.gpus > 0 for node in offer.nodes) or any(one.gpus > 0 and one.more != 0 for one in offer.node_types)
 
 
 def local_cpus() -> int:

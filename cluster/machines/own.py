@@ -15,10 +15,10 @@ from typing import Any
 from cluster.machines import settings
 from cluster.machines.discover import Place, PlaceError, answers, in_ray_job
 from cluster.machines.home import code_root
+from cluster.machines.leftovers import PREFIX, remove, temporary_orphans
 from cluster.machines.offer import local_cpus, local_gpus
 
 NAMESPACE = "raylens"
-_PREFIX = "raylens-"
 _LAST_LINES_S = 0.6  # what workers said last is still on its way through Ray's log monitor
 
 
@@ -52,9 +52,9 @@ def _own_cluster() -> Iterator[None]:
     If this process is killed hard, its Ray processes end by themselves (Ray ties them to their parent); the folder of
     their logs and sockets is removed by the next command.
     """
-    _sweep()
+    remove(temporary_orphans())
     # Directly under /tmp: a socket's path may have 107 characters, and Ray appends some 70.
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
     import ray
 
     try:
@@ -101,16 +101,3 @@ def runtime_env() -> dict[str, Any]:
 
 def _driver_options() -> dict[str, Any]:
     return {"namespace": NAMESPACE, "log_to_driver": True, "logging_level": "WARNING"}
-
-
-def _sweep() -> None:
-    """Removes what commands that were killed hard left under /tmp."""
-    import psutil
-
-    for folder in Path("/tmp").glob(f"{_PREFIX}*-*"):
-        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
-        try:
-            if owner.isdigit() and folder.stat().st_uid == os.getuid() and not psutil.pid_exists(int(owner)):
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError as error:  # another command swept it at the same time
-            print(f"cannot look at {folder}: {error}", file=sys.stderr)

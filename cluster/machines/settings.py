@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -27,6 +28,28 @@ _HEAD = {
     # HAProxy binds all interfaces and breaks WebSockets.
     "RAY_SERVE_ENABLE_HA_PROXY": "0",
 }
+
+# For a cluster that stays.
+_UP = {
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",  # else the dashboard's page on Train stays empty
+    "RAY_JOB_START_TIMEOUT_SECONDS": "60",  # a Ray job that cannot start fails; the default is 15 minutes
+    # Nodes and drivers whose head is gone end after this time, for they cannot join the next one; the default is 60.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "30",
+}
+
+# How Serve's processes take less of a request. Measured on two cores: a list of 50 jobs costs the proxy 5 ms of CPU instead
+# of 9, and a replica 11 instead of 16. The proxy inherits them from the head; replicas are given them.
+SERVE = {
+    # No second event loop in each process: nothing here blocks the one that there is.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    # Request logs go to Serve's files only, a hundred lines at a time.
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "100",
+}
+
+CLUSTER = "RAYLENS_CLUSTER"  # in the environment of every process of such a cluster: the folder of its sockets and logs
+_PATHS = ("RAYLENS_STORE", "RAYLENS_CACHE")
 
 # For a cluster of one command, which has no dashboard. Ray's own processes take a third less CPU with these, which a
 # training step on all cores of a small machine pays for: when one thread of a product waits, all do.
@@ -53,6 +76,25 @@ def apply(environment: MutableMapping[str, str]) -> None:
     """Puts the settings into an environment. What the user set already stays."""
     for name, value in _HEAD.items():
         environment.setdefault(name, value)
+
+
+def apply_up(environment: MutableMapping[str, str], home: Path, folder: Path) -> None:
+    """What a node of a cluster that stays starts with; its workers, and jobs on it, inherit it.
+
+    `home` becomes its RAYLENS_HOME. `folder` marks its processes, so that they can be told from all others.
+    """
+    for name, value in (_UP | SERVE).items():
+        environment.setdefault(name, value)
+    apply_code(environment)
+    environment["RAYLENS_HOME"] = str(home)
+    environment[CLUSTER] = str(folder)
+    for name in _PATHS:  # relative to where the command was started, not to where a worker stands
+        if environment.get(name) and "://" not in environment[name]:
+            environment[name] = str(Path(environment[name]).expanduser().absolute())
+    # `python` in a job's entrypoint is the one that runs this, also where its environment was not activated.
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    for name in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        environment.pop(name, None)
 
 
 def apply_own(environment: MutableMapping[str, str]) -> None:

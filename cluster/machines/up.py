@@ -1,107 +1,54 @@
-"""Starts a cluster that outlives the command, and ends exactly that one.
+"""Starts a cluster that outlives the command: `ray start --head --block`, the parent of all of its processes.
 
 `ray stop` would end every Ray process of this user on the machine, also those of other clusters, so it is never used:
-`up` starts `ray start --head --block`, which stays the parent of all of its processes, and `down` ends that tree.
+cluster/machines/down.py ends exactly what was started here.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from cluster.machines import settings
-from cluster.machines.discover import PlaceError, Up, answers, is_alive, read_up, up_file
+from cluster.machines.discover import PlaceError, Up, answers, read_up, recorded_up, up_file
 from cluster.machines.home import raylens_home
 from cluster.machines.offer import local_cpus, local_gpus
+from cluster.machines.ports import LOOPBACK, asked_port, free_port, own_address
+from cluster.machines.processes import end, has_parts, is_alive, is_here, machine, new_folder, remains
+from cluster.machines.start import RAY_START, created, is_started, lock, start, wait_until, write_record
 
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
+PATIENCE_S = 10.0  # for a head that lives but is not whole: it is about to end
+LOOK_AGAIN_S = 0.4
+_PORT_TAKEN = "port is already used"  # what Ray says of it, among much else
+_PARTS = {"gcs_server", "raylet"}
 
 
-def up(host: str = "127.0.0.1", port: int = 0, dashboard_port: int = 0, wait: float = 60.0) -> Up:
+def up(host: str = LOOPBACK, port: int = 0, dashboard_port: int = 0, wait: float = 120.0) -> Up:
     """Starts a head on this machine and records it. Gives the running one if there is one already.
 
     `host`: the address that other machines reach this one at. Ray's ports listen on all addresses whatever it is (the
     dashboard on loopback only), which is why the cluster wants a token. Ports: 0 takes Ray's usual one, or
-    any free one if that is taken. Raises PlaceError if the head does not come up within `wait` seconds.
+    any free one if that is taken. What a head that was killed left here is ended and removed first.
+
+    Raises PlaceError if the head does not come up within `wait` seconds, or if what was asked for cannot be.
     """
-    running = read_up()
-    if running is not None:
-        return running
-    home = raylens_home()
-    environment = dict(os.environ)
-    settings.apply(environment)
-    settings.apply_token_file(environment, home / "token")
-    environment["RAYLENS_HOME"] = str(home)
-    # `python` in a job's entrypoint is the one that runs this, also where its environment was not activated.
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
-    for name in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
-        environment.pop(name, None)
-    port, dashboard_port = port or _free_port(GCS_PORT), dashboard_port or _free_port(DASHBOARD_PORT)
-    folder = Path(tempfile.mkdtemp(prefix="raylens-up-", dir="/tmp"))
-    log = home / "logs" / "cluster.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            _command(host, port, dashboard_port, folder),
-            env=environment,
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    import psutil
-
-    started = Up(
-        address=f"{host}:{port}",
-        dashboard=f"http://127.0.0.1:{dashboard_port}",
-        pid=process.pid,
-        created=psutil.Process(process.pid).create_time(),
-        temp_dir=str(folder),
-        token=environment.get("RAY_AUTH_TOKEN_PATH") if environment["RAY_AUTH_MODE"] == "token" else None,
-    )
-    # Written before the wait: what is started can be ended, whatever happens next.
-    up_file().write_text(json.dumps(started._asdict(), indent=1) + "\n", encoding="utf-8")
-    deadline = time.monotonic() + wait
-    while not (answers(started.address, 0.5) and answers(f"127.0.0.1:{dashboard_port}", 0.5)):
-        if process.poll() is not None or time.monotonic() > deadline:
-            why = f"it ended with status {process.poll()}" if process.poll() is not None else f"no answer in {wait:g} s"
-            tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
-            down()
-            raise PlaceError(f"the head did not start ({why}); the end of {log}:\n" + "\n".join(tail))
-        time.sleep(0.2)
-    return started
-
-
-def down(wait: float = 20.0) -> list[int]:
-    """Ends the cluster that `up` started, and nothing else. Gives the pids that were ended; none if it was not up."""
-    import psutil
-
-    try:
-        started = Up(**json.loads(up_file().read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return []
-    ended = []
-    if is_alive(started):
-        head = psutil.Process(started.pid)
-        tree = [head, *head.children(recursive=True)]
-        ended = [process.pid for process in tree]
-        head.terminate()  # `ray start --block` ends its components in order
-        _, left = psutil.wait_procs(tree, timeout=wait)
-        for process in left:  # drivers and workers, which live in sessions of their own
-            if process.is_running():
-                process.kill()
-        psutil.wait_procs(left, timeout=wait)
-    shutil.rmtree(started.temp_dir, ignore_errors=True)
-    up_file().unlink(missing_ok=True)
-    return ended
+    host = own_address(host)
+    with lock():
+        running = _running()
+        if running is not None:
+            _check_same(running, host, port, dashboard_port)
+            return running
+        _clear()
+        try:
+            return _start(host, port, dashboard_port, wait)
+        except PlaceError as error:
+            # Another cluster that starts at this moment took the usual ports between our look and our start.
+            if port or dashboard_port or _PORT_TAKEN not in str(error):
+                raise
+            return _start(host, free_port(), free_port(), wait)
 
 
 def exports(started: Up) -> dict[str, str]:
@@ -110,27 +57,106 @@ def exports(started: Up) -> dict[str, str]:
     return {"RAY_API_SERVER_ADDRESS": started.dashboard, **token}
 
 
-def _command(host: str, port: int, dashboard_port: int, folder: Path) -> list[str]:
+def _running() -> Up | None:
+    """The recorded cluster if it is whole, and still is a moment later: one that was just killed looks alive at first.
+
+    One that is not whole gets some time to end by itself.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while (up := recorded_up()) is not None:
+        if not is_here(up):
+            return read_up()
+        if not is_alive(up) or time.monotonic() > deadline:
+            return None
+        seen = 0
+        while seen < 2 and has_parts(up, _PARTS) and read_up() == up:
+            seen += 1
+            time.sleep(LOOK_AGAIN_S)
+        if seen == 2:
+            return up
+        time.sleep(LOOK_AGAIN_S)
+    return None
+
+
+def _check_same(running: Up, host: str, port: int, dashboard_port: int) -> None:
+    has_host, _, has_port = running.address.rpartition(":")
+    asked = {
+        f"--host {host}": host not in (LOOPBACK, has_host),
+        f"--port {port}": port not in (0, int(has_port)),
+        f"--dashboard-port {dashboard_port}": dashboard_port not in (0, int(running.dashboard.rpartition(":")[2])),
+    }
+    if different := [name for name, differs in asked.items() if differs]:
+        raise PlaceError(
+            f"a cluster is up already at {running.address}, dashboard {running.dashboard}, and {', '.join(different)} "
+            "is not how it was started: run `python -m cluster down` first, or leave it out"
+        )
+
+
+def _clear() -> None:
+    """Ends and removes what a head that is gone left on this machine."""
+    old = recorded_up()
+    if old is None:
+        return
+    if not is_here(old):
+        raise PlaceError(
+            f"{up_file()} says that a cluster was started on {old.machine}, and this is {machine()}: run "
+            f"`python -m cluster down` there, or set RAYLENS_HOME to a folder of this machine; if {old.machine} is "
+            "gone for good, remove that file"
+        )
+    left = is_alive(old) or remains(old.temp_dir) or Path(old.temp_dir).exists()
+    ended = end(old)
+    up_file().unlink(missing_ok=True)
+    if left:
+        print(f"removed what an earlier head left: {len(ended)} processes and {old.temp_dir}", file=sys.stderr)
+
+
+def _start(host: str, port: int, dashboard_port: int, wait: float) -> Up:
+    home, environment = raylens_home(), dict(os.environ)
+    settings.apply(environment)
+    settings.apply_token_file(environment, home / "token")
+    with_token = environment["RAY_AUTH_MODE"] == "token"
+    if host != LOOPBACK and not with_token:
+        raise PlaceError(
+            f"--host {host} lets other machines in, and RAY_AUTH_MODE={environment['RAY_AUTH_MODE']} would let them run "
+            "anything here without a token: unset RAY_AUTH_MODE"
+        )
+    port = asked_port(port, GCS_PORT, "--port")
+    dashboard_port = asked_port(dashboard_port, DASHBOARD_PORT, "--dashboard-port")
+    metrics_port, folder, log = free_port(), new_folder(), home / "logs" / "cluster.log"
+    settings.apply_up(environment, home, folder)
+    process = start(_command(host, port, dashboard_port, metrics_port, folder), environment, log)
+    started = Up(
+        address=f"{host}:{port}",
+        dashboard=f"http://{LOOPBACK}:{dashboard_port}",
+        pid=process.pid,
+        created=created(process),
+        temp_dir=str(folder),
+        token=environment.get("RAY_AUTH_TOKEN_PATH") if with_token else None,
+        metrics_port=metrics_port,
+        machine=machine(),
+    )
+    # Written before the wait: what is started can be ended, whatever happens next.
+    write_record(up_file(), started._asdict())
+    try:
+        ports = started.address, f"{LOOPBACK}:{dashboard_port}"
+        wait_until(lambda: is_started(log) and all(answers(one, 0.5) for one in ports), process, log, "the head", wait)
+    except BaseException:
+        end(started)
+        up_file().unlink(missing_ok=True)
+        raise
+    started = started._replace(session=(folder / "session_latest").resolve().name)
+    write_record(up_file(), started._asdict())
+    return started
+
+
+def _command(host: str, port: int, dashboard_port: int, metrics_port: int, folder: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
-        *("--port", str(port), *(() if host == "127.0.0.1" else ("--node-ip-address", host))),
-        *("--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard_port)),
+        *(*RAY_START, "--head", "--disable-usage-stats", "--temp-dir", str(folder), "--labels", "raylens.io/role=head"),
+        *("--port", str(port), *(() if host == LOOPBACK else ("--node-ip-address", host))),
+        *("--dashboard-host", LOOPBACK, "--dashboard-port", str(dashboard_port)),
+        *("--metrics-export-port", str(metrics_port)),
         # Defaults of these are fixed numbers: a second head on the machine would fail on them.
-        *("--dashboard-agent-listen-port", str(_free_port()), "--ray-client-server-port", str(_free_port())),
+        *("--dashboard-agent-listen-port", str(free_port()), "--ray-client-server-port", str(free_port())),
         *("--num-cpus", str(local_cpus()), "--num-gpus", str(local_gpus())),
         *("--object-store-memory", os.environ.get("RAYLENS_OBJECT_STORE_BYTES") or str(settings.OBJECT_STORE_BYTES)),
-        *("--temp-dir", str(folder), "--labels", "raylens.io/role=head"),
     ]
-
-
-def _free_port(preferred: int = 0) -> int:
-    """The preferred port if nothing listens on it, else any free one."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise PlaceError("this machine has no free port")

@@ -15,7 +15,8 @@ from cluster.machines import settings
 from cluster.machines.discover import PlaceError, Up, discover, up_file
 from cluster.machines.doctor import checks
 from cluster.machines.offer import local_gpus, node_of
-from cluster.machines.up import _free_port, exports
+from cluster.machines.ports import free_port
+from cluster.machines.up import exports
 from cluster.store import Store
 from configs.requirements import Fit, Offer, Requirement, fit
 
@@ -122,7 +123,7 @@ def test_a_taken_port_is_not_chosen() -> None:
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
-        assert _free_port(taken.getsockname()[1]) != taken.getsockname()[1]
+        assert free_port(taken.getsockname()[1]) != taken.getsockname()[1]
 
 
 def test_doctor_says_that_a_store_cannot_be_written(tmp_path: Path) -> None:

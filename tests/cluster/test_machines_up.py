@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -48,12 +49,12 @@ def _of_cluster(up: dict[str, str]) -> list[psutil.Process]:
 
 
 def test_a_pipeline_as_ray_jobs_and_nothing_left_after_down(environment: dict[str, str], tmp_path: Path) -> None:
-    started = _run(["-m", "cluster", "up"], environment)
+    started = _run(["-c", "from cluster.machines.up import exports, up; print(exports(up()))"], environment)
     assert started.returncode == 0, started.stderr
     home = Path(environment["RAYLENS_HOME"])
     up = json.loads((home / "cluster.json").read_text())
     assert (home / "token").read_text() not in started.stdout + started.stderr
-    exports = dict(line.split("export ")[1].split("=", 1) for line in started.stdout.splitlines() if "export " in line)
+    exports = ast.literal_eval(started.stdout.splitlines()[-1])
 
     pipeline = tmp_path / "pipeline.yaml"
     stages = []
@@ -81,7 +82,7 @@ def test_a_pipeline_as_ray_jobs_and_nothing_left_after_down(environment: dict[st
 
     status = _run(["-m", "cluster", "status"], environment)
     assert up["address"] in status.stdout
-    assert "1 node" in status.stdout
+    assert "1 head" in status.stdout
     processes = _of_cluster(up)
     assert len(processes) > 3
     down = _run(["-m", "cluster", "down"], environment)

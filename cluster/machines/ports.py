@@ -1,0 +1,60 @@
+"""Ports and addresses of this machine."""
+
+from __future__ import annotations
+
+import socket
+
+from cluster.machines.discover import PlaceError
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port(preferred: int = 0) -> int:
+    """The preferred port if nothing listens on it, else any free one."""
+    for port in (preferred, 0):
+        if is_free(port):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("", port))
+                return int(probe.getsockname()[1])
+    raise PlaceError("this machine has no free port")
+
+
+def asked_port(port: int, usual: int, what: str) -> int:
+    """The port that was asked for, which must be free; without one the usual port, or any free one."""
+    if not port:
+        return free_port(usual)
+    if not 1024 <= port <= 65535:
+        raise PlaceError(f"{what}={port}: a port is a number from 1024 to 65535")
+    if not is_free(port):
+        raise PlaceError(f"{what}={port} is taken by another process: choose another, or leave it out")
+    return port
+
+
+def is_free(port: int) -> bool:
+    """True if this machine can listen on the port. Port 0 stands for any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+        return True
+
+
+def own_address(host: str) -> str:
+    """The address of this machine that a host name stands for. Raises PlaceError if it is another machine's."""
+    try:
+        address = socket.gethostbyname(host)
+    except OSError as error:
+        raise PlaceError(f"--host {host}: no such host ({error})") from None
+    if address.startswith("127."):
+        return LOOPBACK
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            raise PlaceError(f"--host {host}: {address} is not an address of this machine") from None
+    if address == "0.0.0.0":
+        raise PlaceError(f"--host {host}: give the one address that the other machines reach this one at")
+    return address

@@ -1,0 +1,39 @@
+"""The catalog's artifacts are rebuilt from what the store holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster.records import open_records
+from cluster.reindex import reindex
+from cluster.store import Manifest, Store
+from configs.identity import ArtifactRef
+
+
+def _put(store: Store, folder: Path, kind: str, digit: str, inputs: dict[str, str]) -> ArtifactRef:
+    ref = ArtifactRef(kind, digit * 16)
+    path = folder / "file"
+    path.write_text(digit)
+    stored = store.put(ref, 1, "file", path)
+    store.commit(
+        Manifest(kind=kind, id=ref.id, stage="tokenize", stage_version=1, attempt=1, files=(stored,), inputs=inputs)
+    )
+    return ref
+
+
+def test_what_is_in_the_store_comes_back_and_what_is_not_goes(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    dataset = _put(store, tmp_path, "datasets", "1", {})
+    tokens = _put(store, tmp_path, "tokens", "2", {"dataset": str(dataset)})
+    gone = _put(store, tmp_path, "saes", "3", {"tokens": str(tokens)})
+    with open_records(f"sqlite:///{tmp_path}/catalog.db") as records:
+        assert reindex(records, store) == (3, 0, [])
+        assert {(row.kind, row.id) for row in records.artifacts()} == {tuple(dataset), tuple(tokens), tuple(gone)}
+        store.delete(gone)
+        (tmp_path / "store" / "tokens" / tokens.id / "manifest.json").write_text("{")
+        found = reindex(records, store)
+        assert (found.recorded, found.removed) == (1, 1)
+        assert records.artifact(gone) is None
+        assert len(found.faults) == 1
+        assert "is damaged" in found.faults[0]
+        assert records.artifact(tokens) is not None  # it is there, and must be looked at, not forgotten

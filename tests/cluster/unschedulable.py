@@ -1,0 +1,136 @@
+"""Work that a cluster of two CPUs cannot place: `python -m tests.cluster.unschedulable CASE` says how it ended, in JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cluster.machines.discover import discover
+from cluster.machines.own import connected
+from configs.requirements import Requirement
+
+GPU = Requirement(cpus=1, gpus=1)
+LABELLED = Requirement(cpus=1, labels={"zone": "nowhere"})
+TOO_MANY = Requirement(workers=2, cpus=2)
+
+
+class DidNotEnd(RuntimeError):
+    """It was still pending when the time was over."""
+
+
+def task() -> None:
+    """A task that wants a GPU."""
+    import ray
+
+    @ray.remote(num_cpus=1, num_gpus=1)
+    def compute() -> None: ...
+
+    ray.get(compute.remote(), timeout=60)
+
+
+def actor() -> None:
+    """An actor that wants a node with a label that none has."""
+    import ray
+
+    @ray.remote(num_cpus=1, label_selector=LABELLED.labels)
+    class Worker:
+        def ready(self) -> None: ...
+
+    ray.get(Worker.remote().ready.remote(), timeout=60)
+
+
+def data() -> None:
+    """A map of Ray Data over actors with a GPU."""
+    import ray
+
+    class Identity:
+        def __call__(self, batch: Any) -> Any:
+            return batch
+
+    ray.data.range(8).map_batches(
+        Identity, batch_size=4, num_gpus=1, compute=ray.data.ActorPoolStrategy(size=1)
+    ).materialize()
+
+
+def ray_job() -> None:
+    """A Ray job whose driver wants a GPU."""
+    from ray.job_submission import JobSubmissionClient
+
+    place = discover()
+    client = JobSubmissionClient(place.dashboard)
+    job = client.submit_job(entrypoint="true", entrypoint_num_cpus=1, entrypoint_num_gpus=1)
+    while not (info := client.get_job_info(job)).status.is_terminal():
+        time.sleep(0.2)
+    raise RuntimeError(f"{info.status}: {info.message}")
+
+
+def serve_replica() -> None:
+    """A replica that wants a GPU."""
+    from ray import serve
+
+    serve.start(http_options={"location": "NoServer"})
+    replica = serve.deployment(
+        type("Model", (), {"__call__": lambda self: None}),
+        ray_actor_options={"num_gpus": 1},
+        max_constructor_retry_count=1,  # each takes some 6 s to be found impossible
+    )
+    try:
+        serve.run(replica.bind(), name="model", route_prefix=None)
+    except RuntimeError as error:
+        states = serve.status().applications["model"]
+        raise RuntimeError(f"{states.status}: {states.deployments['Model'].message}") from error
+    finally:
+        serve.shutdown()
+
+
+def train() -> None:
+    """Training workers of which each fits alone, but not both: Ray Train's placement group never comes."""
+    from actors.board import Board
+    from actors.train_run import fit
+    from actors.trainer import TrainTask
+
+    board: Any = Board.open("t")
+    nothing: Any = None  # no worker ever reads it
+    run = TrainTask(nothing, {}, {}, nothing, nothing, None, nothing, "t", 1, TOO_MANY, board)
+    with tempfile.TemporaryDirectory() as folder:
+        fit(run, Path(folder), lambda rows: None, print, lambda: False, lambda block: None)
+
+
+# What runs, what it needs, and what is imported before the clock starts.
+CASES: dict[str, tuple[Callable[[], None], Requirement, str]] = {
+    "task": (task, GPU, "ray"),
+    "actor": (actor, LABELLED, "ray"),
+    "data": (data, GPU, "ray.data"),
+    "ray_job": (ray_job, GPU, "ray.job_submission"),
+    "serve_replica": (serve_replica, GPU, "ray.serve"),
+    "train": (train, TOO_MANY, "actors.train_run"),
+}
+
+
+def main(name: str) -> dict[str, object]:
+    """Runs one case. Gives what it raised, how long that took, and what the product says of it."""
+    from cluster.machines.offer import offer
+    from cluster.machines.unschedulable import explain
+
+    run, need, module = CASES[name]
+    with connected(discover(), bring_code=False):
+        importlib.import_module(module)
+        began = time.monotonic()
+        try:
+            run()
+        except Exception as error:  # noqa: BLE001 - which it is, the test looks at
+            seconds = time.monotonic() - began
+            told = explain(error, need, offer())
+            return {"error": type(error).__name__, "said": str(error), "seconds": seconds, "explained": told}
+    return {"error": None}
+
+
+if __name__ == "__main__":
+    answer = main(sys.argv[1])
+    print(json.dumps(answer), flush=True)
