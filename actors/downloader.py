@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 import ray
 
+from actors.setup import temporary_folder
 from cluster.store import Store, StoredFile
 from configs.download import DatasetOptions, DownloadConfig
 from configs.identity import ArtifactRef
@@ -49,7 +49,7 @@ def download(
             f"{ray.util.get_node_ip_address()}: submit the job again"
         )
     root = yield from _fetch(found)
-    with tempfile.TemporaryDirectory(prefix="raylens-") as scratch:
+    with temporary_folder() as scratch:
         folder = Path(scratch, "artifact")
         folder.mkdir()
         if config.what == "dataset":

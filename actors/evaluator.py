@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 
 from actors.pool import worker_options
-from actors.setup import set_up
+from actors.setup import set_up, temporary_folder
 from cluster.store import Store
 from configs.activations import DataPolicy
 from configs.identity import ArtifactRef
@@ -68,7 +67,7 @@ class Evaluator:
         sae, model, hook, tokens = self._loaded
         batch = Batch(chunk.start, tokens.read(chunk.start, chunk.stop), chunk.loss_rows)
         results = evaluate_batch(model, hook, sae, batch, settings.policy, tokens.attention)
-        with tempfile.TemporaryDirectory(prefix="raylens-evaluate-") as folder:
+        with temporary_folder() as folder:
             path = Path(folder) / "part"
             save_results(results, path)
             self._store.put(settings.output, settings.attempt, partial_name(chunk.start), path, part=True)

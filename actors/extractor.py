@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import ray
 import torch
 
 from actors.pool import worker_options
-from actors.setup import set_up
+from actors.setup import set_up, temporary_folder
 from cluster.store import ArtifactFiles, Manifest, Store, StoredFile
 from configs.activations import DataPolicy
 from configs.identity import ArtifactRef
@@ -113,7 +112,7 @@ class Extractor:
         with torch.inference_mode():
             for start in range(chunk.start, chunk.stop, step):
                 self._batch(collectors, start, min(start + step, chunk.stop))
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             for i, collector in collectors.items():
                 path = Path(folder, f"{i}")
                 save_sketch(collector.finish(), path)
@@ -157,7 +156,7 @@ def merge_partials(store: Store, settings: ExtractorSettings, index: int, chunks
     model = store.files(settings.model).directory()
     sizes = _sizes(settings, sae, TokensReader(store.files(settings.tokens), settings.split))
     inputs = {"sae": str(target.sae), "model": str(settings.model), "tokens": str(settings.tokens)}
-    with tempfile.TemporaryDirectory() as temporary:
+    with temporary_folder() as temporary:
         folder = Path(temporary)
         info = finish(
             folder,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import ray
 import torch
 
 from actors.pool import worker_options
-from actors.setup import set_up
+from actors.setup import set_up, temporary_folder
 from cluster.store import Store
 from configs.activations import HarvestConfig
 from configs.identity import ArtifactRef
@@ -90,7 +89,7 @@ class Harvester:
         calibration = self._calibrations[hook]
         mask = data_mask(roles, norms, calibration, task.config.policy)
         excluded = count_excluded(roles, norms, calibration, task.config.policy)
-        with tempfile.TemporaryDirectory(prefix="raylens-harvest-") as folder:
+        with temporary_folder() as folder:
             path = Path(folder) / "chunk.safetensors"
             data = write_chunk(path, acts, mask, start, task.config.dtype)
             extra: dict[str, Any] = {"data": data, "excluded": excluded}
@@ -100,7 +99,7 @@ class Harvester:
         task = self._task
         names = {name: hook.name for name, hook in zip(task.config.hooks, self._hooks, strict=True)}
         paths = {hook.name: hook.module_path for hook in self._hooks}
-        with tempfile.TemporaryDirectory(prefix="raylens-harvest-") as folder:
+        with temporary_folder() as folder:
             for hook, calibration in self._calibrations.items():
                 for name in save_calibration(calibration, Path(folder)):
                     task.store.put(

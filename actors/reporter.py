@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import ray
 
+from actors.setup import temporary_folder
 from cluster.store import Store, StoredFile
 from configs.identity import ArtifactRef, parse_ref
 from configs.report import ReportConfig
@@ -34,7 +34,7 @@ def make_report(
     files = store.files(features)
     read = FeaturesReader(files).info.inputs
     sae, tokens, model = (store.files(parse_ref(read[role])) for role in ("sae", "tokens", "model"))
-    with tempfile.TemporaryDirectory(prefix="raylens-") as scratch:
+    with temporary_folder() as scratch:
         folder = Path(scratch)
         body = build_report(Artifacts(files, store.files(evaluation), sae, tokens, model), config, folder)
         return [store.put(output, attempt, name, folder / name) for name in (HTML, JSON)], body

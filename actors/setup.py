@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from tempfile import TemporaryDirectory
+
 import torch
 
 from configs.requirements import Requirement
 from sae.language_model.memory import keep_freed_memory
+
+
+def temporary_folder() -> TemporaryDirectory[str]:
+    """A folder that says whose it is: what a worker that was killed left behind is found by its process id."""
+    return TemporaryDirectory(prefix=f"raylens-{os.getpid()}-")
 
 
 def set_up(need: Requirement) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import ray.data
 from ray.data import DataContext, TaskPoolStrategy
 
+from actors.setup import temporary_folder
 from cluster.store import ArtifactFiles, Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
@@ -54,7 +54,7 @@ def store_chunk(
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes in this process
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
     documents = DatasetReader(dataset).read(item["file"], item["start"], item["stop"], ["doc", "split", "text"])
-    with tempfile.TemporaryDirectory(prefix="raylens-") as folder:
+    with temporary_folder() as folder:
         path = Path(folder, item["name"])
         counts = tokenize_chunk(documents, facts, path)
         target.store.put(target.ref, target.attempt, path.name, path, extra=counts.to_json(), part=True)
@@ -79,7 +79,7 @@ def store_shard(
             held[chunk] = open_flat(flats.path(chunk_name(chunk)))
         return held[chunk]
 
-    with tempfile.TemporaryDirectory(prefix="raylens-") as folder:
+    with temporary_folder() as folder:
         path = Path(folder, item["name"])
         pack_shard(
             shard,

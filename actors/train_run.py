@@ -27,13 +27,13 @@ from sae.language_model.memory import ENVIRONMENT as KEEP_FREED_MEMORY
 # Ray Train retries for ever by default, and cannot tell a worker that died from one that raised. So it retries nothing
 # here: a death starts the run again from the last checkpoint, an error ends it.
 MAX_DEATHS = 5
-MAX_CONTROLLER_FAILURES = 2
+MAX_CONTROLLER_FAILURES = 0  # a start that takes too long is told, and tried again as the next attempt
 POLL_S = 1.0
 
 # Read by Ray Train when a run starts. What the user set stays.
 _ENVIRONMENT = {
     # A worker group that cannot start says so: the default tries again without an end.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "25",
     # How often workers are polled: the default of 2 s makes short runs wait at both ends, and a shorter interval takes
     # CPU from the workers of a small machine.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
@@ -52,15 +52,17 @@ def fit(
     update: Callable[[int], None],
     log: Callable[[str], None],
     should_stop: Callable[[], bool],
+    saved: Callable[[int], None],
 ) -> None:
     """Runs the task to its end, or to a checkpoint once `should_stop` says so.
 
-    Raises what a worker raised, or WorkersDidNotStart.
+    `update(rows)` tells how far it is, `saved(block)` that a checkpoint before that block is in the store. Raises what a
+    worker raised, or WorkersDidNotStart.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     finished = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(task.board, finished, update, log, should_stop), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(task.board, finished, update, log, should_stop, saved), daemon=True)
     watcher.start()
     try:
         for death in range(MAX_DEATHS + 1):
@@ -159,6 +161,7 @@ def _watch(
     update: Callable[[int], None],
     log: Callable[[str], None],
     should_stop: Callable[[], bool],
+    saved: Callable[[int], None],
 ) -> None:
     checkpoint = rows = 0
     while True:  # looks first and waits then: a stop asked for during start-up holds after the first block
@@ -169,6 +172,7 @@ def _watch(
         if latest.get("checkpoint", 0) != checkpoint:
             checkpoint = latest["checkpoint"]
             log(f"checkpoint before block {checkpoint}")
+            saved(checkpoint)
         if should_stop():
             board.request_stop()
         if finished.wait(POLL_S):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 
 from actors.board import Board
 from actors.checkpoints import Checkpoints
-from actors.setup import set_up
+from actors.setup import set_up, temporary_folder
 from cluster.store import Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
@@ -58,7 +57,7 @@ def train_worker(settings: dict[str, TrainTask]) -> None:
     set_up(task.requirement)
     exchange = _exchange()
     device = _device(task.requirement)
-    with tempfile.TemporaryDirectory(prefix="raylens-train-") as folder:
+    with temporary_folder() as folder:
         run_task(task, exchange, device, Path(folder))
 
 

@@ -19,6 +19,7 @@ from configs.base import Config, StageConfig
 from configs.download import DownloadConfig
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
+from configs.maintain import MaintainConfig
 from configs.pipeline import PipelineConfig
 from configs.report import ReportConfig
 from configs.tokenize import TokenizeConfig
@@ -32,6 +33,7 @@ STAGES: dict[str, type[StageConfig]] = {
     "evaluate": EvaluateConfig,
     "extract": ExtractConfig,
     "report": ReportConfig,
+    "maintain": MaintainConfig,
     "pipeline": PipelineConfig,
 }
 _NESTED = ("dataset", "model", "tokens", "sae", "features", "evaluation")

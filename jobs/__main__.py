@@ -1,8 +1,13 @@
 """Runs one stage, and first what it stands on.
 
     python -m jobs STAGE --config FILE.yaml [--profile local|gpu|auto] [--set key.path=value ...]
+    python -m jobs list [--stage S] [--state S] ...   the newest jobs
+    python -m jobs show JOB        one job: what it needs, where it stands and why, its attempts
+    python -m jobs logs JOB [--follow]
+    python -m jobs events [JOB] [--after N] [--follow]
     python -m jobs stop JOB        finish the block, write a checkpoint, end; resumable
     python -m jobs cancel JOB      end now; the last checkpoint stays
+    python -m jobs resume JOB      a stopped, cancelled or failed job goes on from its last checkpoint
 
 The same under `ray job submit --working-dir . -- python -m jobs ...`. Standard output carries one line, a JSON object
 {"job": ..., "state": ..., "artifacts": [...]}; all else goes to standard error. Exit status: 0 if the job succeeded,
@@ -18,8 +23,9 @@ import sys
 import traceback
 from typing import Any
 
-from configs.load import STAGES, load_config, parse_config
+from configs.load import STAGES, ConfigError, load_config, parse_config
 from configs.profiles import PROFILES
+from jobs.commands import COMMANDS, add_commands, run_command
 
 _STATUS = {"SUCCEEDED": 0, "FAILED": 1}  # else 130: cancelled, or no longer waiting for another process's job
 
@@ -27,16 +33,28 @@ _STATUS = {"SUCCEEDED": 0, "FAILED": 1}  # else 130: cancelled, or no longer wai
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command. Gives the exit status."""
     given = _parser().parse_args(arguments)
+    if given.command in COMMANDS:
+        return _command(given)
     answer = _answer_stream()
     try:
-        result, error = _stop(given) if given.stage in ("stop", "cancel") else _run(given)
+        result, error = _run(given)
     except KeyboardInterrupt:
         result, error = {"job": None, "state": "CANCELLED", "artifacts": []}, "cancelled; the last checkpoint is kept"
     if error:
         print(f"error: {error}" if result["state"] == "FAILED" else error, file=sys.stderr, flush=True)
     with answer:
         answer.write(json.dumps(result) + "\n")
-    return 0 if given.stage in ("stop", "cancel") and not error else _STATUS.get(result["state"], 130)
+    return 0 if given.detach and not error else _STATUS.get(result["state"], 130)
+
+
+def _command(given: argparse.Namespace) -> int:
+    status, answer, error = run_command(given)
+    if error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    if answer is not None:
+        print(json.dumps(answer), flush=True)
+        status = status or (0 if given.command != "drive" else _STATUS.get(answer["state"], 130))
+    return status
 
 
 def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
@@ -47,14 +65,13 @@ def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
     install(stop)
     try:
         if given.config_json is not None:
-            config = parse_config(given.stage, json.loads(given.config_json), "--config-json")
+            config = parse_config(given.command, json.loads(given.config_json), "--config-json")
         else:
-            config = load_config(given.stage, given.config, given.set)
-        from jobs.life.run import execute
+            config = load_config(given.command, given.config, given.set)
         from jobs.life.session import Session
 
         with Session(given.profile, given.wait, stop) as session:
-            ended = execute(session, config)
+            ended = _ask(session, config, given.detach)
     except Exception as error:  # noqa: BLE001 - rows say what they must; what is left is to say it in one message
         failure = failure_of(error)
         message = (
@@ -62,24 +79,29 @@ def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
         )
         return {"job": None, "state": "FAILED", "artifacts": []}, message
     result = {"job": ended.job_id, "state": ended.state, "artifacts": ended.artifacts}
-    return result, None if ended.state == "SUCCEEDED" else ended.message
+    return result, ended.message or None
 
 
-def _stop(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
-    from cluster.records import RecordsError, open_records
+def _ask(session: Any, config: Any, detach: bool) -> Any:
+    """Hands the job to the dispatcher of a running cluster, or runs it in this process where there is none."""
+    if session.dispatched:
+        from jobs.life.follow import request
 
-    try:
-        row = open_records().request_cancel(given.job, given.stage)
-    except RecordsError as error:
-        return {"job": given.job, "state": "FAILED", "artifacts": []}, str(error)
-    return {"job": row.id, "state": str(row.state), "artifacts": []}, None
+        return request(session, config, detach)
+    if detach:
+        raise ConfigError(
+            "--detach needs a cluster that `python -m cluster up` started: without one, this process runs the job"
+        )
+    from jobs.life.run import execute
+
+    return execute(session, config)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jobs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE", title="stages")
+    stages = parser.add_subparsers(dest="command", required=True, metavar="STAGE", title="stages")
     for name, config in STAGES.items():
         stage = stages.add_parser(name, help=(config.__doc__ or "").split(". ")[0].splitlines()[0].rstrip("."))
         source = stage.add_mutually_exclusive_group(required=True)
@@ -94,12 +116,12 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument(
             "--wait",
             type=float,
-            default=600.0,
+            default=None,
             metavar="SECONDS",
-            help="how long it may wait for machines (default: 600)",
+            help="how long it may wait for machines (default: 600; a day on a cluster that `up` started, where it is a row)",
         )
-    for name, does in (("stop", "ask a job to leave a checkpoint and end"), ("cancel", "ask a job to end now")):
-        stages.add_parser(name, help=does).add_argument("job", metavar="JOB", help="the job's id")
+        stage.add_argument("--detach", action="store_true", help="on such a cluster: ask for the job, do not follow it")
+    add_commands(stages)
     return parser
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cluster.records import Submission
+from cluster.records import JobRow, Submission
 from jobs.life.ended import Ended
 from jobs.life.failure import Failure
 from jobs.life.progress import Progress
@@ -37,7 +37,7 @@ def attach(
             if session.stop.wait(POLL_SECONDS):
                 message = f"no longer waiting; job {job_id} goes on (`python -m jobs stop {job_id}` ends it)"
                 return Ended(job_id, str(job.state), [], message), row
-            if time.time() - session.records.attempts(job_id)[-1].heartbeat > SUSPECT_SECONDS:
+            if _suspect(job, session.records.attempts(job_id)[-1].heartbeat):
                 row = submit()  # finds out whether the process is gone
                 if row.created:
                     return None, row
@@ -45,5 +45,13 @@ def attach(
         progress.finish("no longer attached")
     if job.state == "SUCCEEDED":
         return Ended(job_id, "SUCCEEDED", list(job.outputs)), row
-    failure = Failure(job.code or "failed", job.message or "", job.retryable, True) if job.state == "FAILED" else None
+    failure = Failure(job.code or "failed", job.message or "", True) if job.state == "FAILED" else None
     return Ended(job_id, str(job.state), [], f"{step.stage}: {job.message or 'it ended'}", failure), row
+
+
+def _suspect(job: JobRow, heartbeat: float | None) -> bool:
+    """Whether the process that drives a job may be gone, or none has taken up the attempt that is due."""
+    now = time.time()
+    if heartbeat is None:
+        return now - (job.retry_at or job.updated_at) > SUSPECT_SECONDS
+    return now - heartbeat > SUSPECT_SECONDS

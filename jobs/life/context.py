@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from configs.base import StageConfig
-from configs.identity import ArtifactRef
+from configs.identity import ArtifactRef, parse_ref
 from configs.requirements import Requirement
 
 if TYPE_CHECKING:  # the store pulls in pyarrow; a command that finds everything done should not wait for it
@@ -30,7 +30,8 @@ class ProgressLike(Protocol):
     """How a stage says how far it is. jobs.life.progress.Progress is the real one."""
 
     def start(self, phase: str, total: int, unit: str, done: int = 0) -> None: ...
-    def update(self, done: int) -> None: ...
+    def update(self, done: int, durable: bool = True) -> None: ...
+    def durable(self, done: int) -> None: ...
     def log(self, message: str) -> None: ...
 
 
@@ -38,7 +39,8 @@ class QuietProgress:
     """Says nothing."""
 
     def start(self, phase: str, total: int, unit: str, done: int = 0) -> None: ...
-    def update(self, done: int) -> None: ...
+    def update(self, done: int, durable: bool = True) -> None: ...
+    def durable(self, done: int) -> None: ...
     def log(self, message: str) -> None: ...
 
 
@@ -123,3 +125,15 @@ def named_inputs(inputs: dict[str, list[ArtifactRef]]) -> dict[str, str]:
         else:
             named.update({f"{role}.{i}": str(ref) for i, ref in enumerate(refs)})
     return named
+
+
+def grouped_inputs(named: dict[str, str]) -> dict[str, list[ArtifactRef]]:
+    """named_inputs turned back: what a row or a manifest holds, by role."""
+    roles: dict[str, list[tuple[int, ArtifactRef]]] = {}
+    for name, ref in named.items():
+        role, dot, number = name.rpartition(".")
+        if dot and number.isdigit():
+            roles.setdefault(role, []).append((int(number), parse_ref(ref)))
+        else:
+            roles.setdefault(name, []).append((0, parse_ref(ref)))
+    return {role: [ref for _, ref in sorted(refs)] for role, refs in roles.items()}

@@ -7,15 +7,25 @@ import re
 import sys
 from typing import NamedTuple
 
+from jobs.life.retry import tries_for
+
 _OURS = {"sae", "configs", "cluster", "actors", "jobs"}
-# Ray's own errors, by class name so that this file does not import Ray: (code, worth another try as it is, advice).
+_GOES_ON = "the next attempt goes on from the last checkpoint"
+# Ray's own errors, by class name so that this file does not import Ray: (code, advice).
 _RAY = {
-    "TaskUnschedulableError": ("cannot_fit", False, "ask for less, or add nodes"),
-    "ActorUnschedulableError": ("cannot_fit", False, "ask for less, or add nodes"),
-    "OutOfMemoryError": ("out_of_memory", True, "run it with fewer workers or smaller batches, or on a larger machine"),
-    "ActorDiedError": ("worker_died", True, "run it again: it goes on from the last checkpoint"),
-    "WorkerCrashedError": ("worker_died", True, "run it again: it goes on from the last checkpoint"),
-    "NodeDiedError": ("node_died", True, "run it again: it goes on from the last checkpoint"),
+    "TaskUnschedulableError": ("unschedulable", "ask for less, or add nodes"),
+    "ActorUnschedulableError": ("unschedulable", "ask for less, or add nodes"),
+    "OutOfMemoryError": ("out_of_memory", "run it with fewer workers or smaller batches, or on a larger machine"),
+    "ActorDiedError": ("worker_died", _GOES_ON),
+    "ActorUnavailableError": ("worker_died", _GOES_ON),
+    "WorkerCrashedError": ("worker_died", _GOES_ON),
+    "LocalRayletDiedError": ("node_died", _GOES_ON),
+    "NodeDiedError": ("node_died", _GOES_ON),
+    "ObjectLostError": ("node_died", _GOES_ON),
+    "OwnerDiedError": ("node_died", _GOES_ON),
+    "RaySystemError": ("cluster_gone", _GOES_ON),
+    "RpcError": ("cluster_gone", _GOES_ON),
+    "WorkerGroupError": ("worker_died", _GOES_ON),
 }
 
 
@@ -24,8 +34,12 @@ class Failure(NamedTuple):
 
     code: str
     message: str
-    retryable: bool
     expected: bool
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another try of the same may end otherwise."""
+        return tries_for(self.code) > 1
 
 
 class JobFailed(RuntimeError):
@@ -43,17 +57,15 @@ def failure_of(error: BaseException) -> Failure:
         return cause.failure
     name, words = type(cause).__name__, str(cause).strip() or type(cause).__name__
     if name in _RAY and type(cause).__module__.startswith("ray."):
-        code, retryable, advice = _RAY[name]
-        return Failure(code, f"{words.splitlines()[0]} ({advice})", retryable, True)
+        code, advice = _RAY[name]
+        return Failure(code, f"{words.splitlines()[0]} ({advice})", True)
     if _is_ours(cause):
-        return Failure(code_of(type(cause)), words, False, True)
+        return Failure(code_of(type(cause)), words, True)
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Failure("store_full", f"a disk is full: {words}; free some space and run it again", True, True)
+        return Failure("store_full", f"a disk is full: {words}; free some space and run it again", True)
     if isinstance(cause, MemoryError):
-        return Failure(
-            "out_of_memory", "this process ran out of memory; use smaller batches or a larger machine", True, True
-        )
-    return Failure("internal_error", f"unexpected {name}: {words.splitlines()[0]}", False, False)
+        return Failure("out_of_memory", "this process ran out of memory; use smaller batches or a larger machine", True)
+    return Failure("internal_error", f"unexpected {name}: {words.splitlines()[0]}", False)
 
 
 def _is_ours(error: BaseException) -> bool:

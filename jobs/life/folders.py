@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.machines import leftovers
+
 
 def log_file(home: Path, job_id: str) -> Path:
     """Where the log of a job is; its folder is made."""
@@ -26,17 +28,18 @@ def write_trace(log: Path, error: BaseException) -> None:
 @contextmanager
 def scratch_folder(home: Path, job_id: str, attempt: int) -> Iterator[Path]:
     """A folder of the attempt's own, on the disk of RAYLENS_HOME so that a local store takes files over by renaming."""
-    import psutil
-
+    leftovers.remove(orphans(home))
     parent = home / "scratch"
     parent.mkdir(exist_ok=True)
-    for left in parent.glob("*-*"):  # of drivers that were killed hard
-        pid = left.name.rpartition("-")[2]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
     folder = parent / f"{job_id}-a{attempt}-{os.getpid()}"
     folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def orphans(home: Path) -> list[Path]:
+    """What processes of this machine left that were killed hard: scratch folders, workers' temporary ones."""
+    scratch = ((path, path.name.rpartition("-")[2]) for path in (home / "scratch").glob("*-*"))
+    return leftovers.orphans(scratch) + leftovers.temporary_orphans()

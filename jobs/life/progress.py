@@ -8,9 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
 from cluster.records import RecordsError
+from jobs.life.bar import bar_for, rate_text
 
 LINE_SECONDS = 5.0
 SAME_SECONDS = 30.0  # between lines that have nothing new to say, in the middle of a long chunk
@@ -18,13 +19,17 @@ _RATE_SECONDS = 30.0
 
 
 class Figures(NamedTuple):
-    """One moment of a job. `rate` is in units a second over the last half minute; 0 while unknown."""
+    """One moment of a job. `rate` is in units a second over the last half minute; 0 while unknown.
+
+    `durable`: how many units a next attempt would not do again.
+    """
 
     phase: str
     done: int
     total: int
     unit: str
     rate: float
+    durable: int | None = None
 
     def eta(self) -> str:
         """Time left at this rate."""
@@ -52,34 +57,45 @@ class Progress:
         self._stage, self._stream, self._log = stage, stream or sys.stderr, log
         self._lock = threading.Lock()
         self._phase, self._done, self._total, self._unit = "", 0, 0, ""
+        self._durable: int | None = None
         self._samples: deque[tuple[float, int]] = deque()
         self._began = self._phase_began = time.monotonic()
         self._line_at, self._line_done = 0.0, -1
-        self._bar: Any = self._open_bar() if self._stream.isatty() and not quiet else None
-        self._task: Any = None
+        self._bar = bar_for(self._stream) if not quiet else None
 
     def start(self, phase: str, total: int, unit: str, done: int = 0) -> None:
         """Begins a phase of `total` units, `done` of which an earlier attempt finished."""
         self._end_phase()
         with self._lock:
             self._phase, self._total, self._unit, self._done = phase, total, unit, done
+            self._durable = done or None
             self._phase_began = time.monotonic()
             self._line_done = done
             self._samples = deque([(self._phase_began, done)])
         if self._bar is not None:
-            self._task = self._bar.add_task(phase, total=total, completed=done, unit=unit)
+            self._bar.start(self._stage, phase, total, unit, done)
         self._say(f"[{phase}] {done:,}/{total:,} {unit}" + ("  (going on from before)" if done else ""), to_bar=False)
 
-    def update(self, done: int) -> None:
-        """Sets how many units of the phase are done. A smaller number than before is ignored."""
+    def update(self, done: int, durable: bool = True) -> None:
+        """Sets how many units of the phase are done. A smaller number than before is ignored.
+
+        `durable`: they are finished parts, safe in the store. Not so for steps between checkpoints.
+        """
         with self._lock:
             self._done = max(done, self._done)
+            if durable:
+                self._durable = self._done
             now = time.monotonic()
             self._samples.append((now, self._done))
             while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_SECONDS:
                 self._samples.popleft()
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=min(self._done, max(0, self._total - 1)))
+        if self._bar is not None:
+            self._bar.update(self._done)
+
+    def durable(self, done: int) -> None:
+        """Says that so many units are safe in the store."""
+        with self._lock:
+            self._durable = max(done, self._durable or 0)
 
     def log(self, message: str) -> None:
         """One line that people should see."""
@@ -90,7 +106,7 @@ class Progress:
         with self._lock:
             (t0, d0), (t1, d1) = (self._samples[0], self._samples[-1]) if self._samples else ((0.0, 0), (0.0, 0))
             rate = (d1 - d0) / (t1 - t0) if t1 > t0 else 0.0
-            return Figures(self._phase, self._done, self._total, self._unit, rate)
+            return Figures(self._phase, self._done, self._total, self._unit, rate, self._durable)
 
     def tick(self) -> None:
         """Says a line if the last one is old enough. Called by the job's thread."""
@@ -106,7 +122,7 @@ class Progress:
         """The last line. Only a job whose artifacts have appeared says 100% in it."""
         self._end_phase()
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.close()
             self._bar = None
         self._say(f"{message}  in {clock(time.monotonic() - self._began)}")
 
@@ -114,9 +130,8 @@ class Progress:
         if not self._phase:
             return
         took = time.monotonic() - self._phase_began
-        if self._bar is not None and self._task is not None:
-            self._bar.remove_task(self._task)
-            self._task = None
+        if self._bar is not None:
+            self._bar.end_phase()
         self._say(f"[{self._phase}] {self._done:,}/{self._total:,} {self._unit} in {clock(took)}")
         self._phase = ""
 
@@ -133,23 +148,7 @@ class Progress:
         if self._bar is None:
             print(line, file=self._stream, flush=True)
         elif to_bar:
-            self._bar.console.print(line, markup=False, highlight=False)
-
-    def _open_bar(self) -> Any:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        bar = Progress(
-            TextColumn(f"{self._stage:<9} [{{task.description}}]", markup=False),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
-            _rate_column(),
-            TimeRemainingColumn(),
-            console=Console(file=self._stream),
-            transient=True,
-        )
-        bar.start()
-        return bar
+            self._bar.print(line)
 
 
 class Beat:
@@ -197,19 +196,3 @@ def clock(seconds: float) -> str:
     """12 -> `00:12`; 4000 -> `1:06:40`."""
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60:02}:{rest % 60:02}"
-
-
-def rate_text(rate: float) -> str:
-    """Three significant digits below a hundred, whole numbers above."""
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
-
-
-def _rate_column() -> Any:
-    from rich.progress import ProgressColumn, Task
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{rate_text(task.speed or 0.0)} {task.fields['unit']}/s")
-
-    return Rate()

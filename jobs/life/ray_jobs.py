@@ -126,11 +126,11 @@ def _failure(session: Session, job_id: str | None, logs: str) -> Failure:
     if job_id is not None:
         try:
             row = session.records.job(job_id)
-            return Failure(row.code or "failed", row.message or "it failed", row.retryable, True)
+            return Failure(row.code or "failed", row.message or "it failed", True)
         except RecordsError:
             pass  # a driver on another home: what it said is in its log
     said = [line.removeprefix("error: ") for line in logs.splitlines() if line.startswith("error: ")]
-    return Failure("failed", said[-1] if said else "it failed", False, True)
+    return Failure("failed", said[-1] if said else "it failed", True)
 
 
 def _print(text: str) -> int:

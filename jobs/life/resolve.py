@@ -79,7 +79,7 @@ def _step(config: StageConfig, inputs: dict[str, list[ArtifactRef]], given: tupl
     science = _own_science(config)
     fp = fingerprint(config.stage, module.VERSION, science, named_inputs(inputs))
     outputs = module.outputs(config, inputs, fp)
-    if not inputs:
+    if not inputs and outputs:
         # A source outside the store is named by what it holds, not by where it is: a file that changed is another job,
         # the same file in another folder is not.
         found = {f"output.{i}": str(output.ref) for i, output in enumerate(outputs)}

@@ -20,7 +20,7 @@ from configs.requirements import Offer
 from jobs.life.resolve import Planner
 from jobs.life.signals import StopFlag, install
 
-DEFAULT_WAIT = 600.0
+HOLDING_WAIT, ROW_WAIT = 600.0, 86_400.0  # seconds, for a process that waits and for a row that does
 RAY_JOB = "RAYLENS_RAY_JOB"  # in the environment of a stage that runs as a Ray job: which one
 
 
@@ -30,14 +30,14 @@ class Session:
     def __init__(
         self,
         profile: str = "auto",
-        wait: float = DEFAULT_WAIT,
+        wait: float | None = None,
         stop: StopFlag | None = None,
         store: Store | None = None,
         records: Records | None = None,
         place: Place | None = None,
     ) -> None:
         self.profile_name = profile
-        self.wait = wait
+        self._wait = wait
         self.stop = stop or StopFlag()
         self.store = store or Store.open()
         self.records = records or open_records()
@@ -47,7 +47,7 @@ class Session:
         self.home: Path = raylens_home()
         self.user = _user()
         self._open = ExitStack()
-        self._connected = False
+        self._connected = self._open_here = False
         self._profile: Profile | None = None
 
     def __enter__(self) -> Session:
@@ -66,9 +66,22 @@ class Session:
 
         if not ray.is_initialized():  # it is where the session lives in a program that uses Ray already
             self._open.enter_context(connected(self.place))
+            self._open_here = True
         self._connected = True
         if self.stop.installed and threading.current_thread() is threading.main_thread():
             install(self.stop)  # ray.init puts its own handler on SIGTERM
+
+    def leave(self) -> None:
+        """Disconnects, and returns once the processes that worked for this one are gone."""
+        if not self._connected:
+            return
+        from cluster.machines.workers import actors_here, wait_gone
+
+        working = actors_here()
+        self._open.close()
+        if self._open_here:
+            wait_gone(working)
+        self._connected = False
 
     def say(self, message: str) -> None:
         """One line for people, on standard error."""
@@ -89,6 +102,26 @@ class Session:
         import ray
 
         return str(ray.get_runtime_context().get_session_name())
+
+    @property
+    def wait(self) -> float:
+        """Seconds that a job may wait for machines."""
+        if self._wait is not None:
+            return self._wait
+        return ROW_WAIT if self.dispatched else HOLDING_WAIT
+
+    @property
+    def dispatched(self) -> bool:
+        """True if the cluster has a dispatcher that takes rows: then this process only asks, and follows.
+
+        A cluster that `up` did not start has none, and neither has one of this command's own.
+        """
+        from cluster.records import DISPATCHER
+
+        if self.place.own or self.place.dashboard is None:
+            return False
+        row = self.records.lease_row(DISPATCHER)
+        return row is not None and row.data.get("address") == self.place.address
 
     @property
     def profile(self) -> Profile:

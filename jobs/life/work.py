@@ -11,6 +11,7 @@ from configs.base import StageConfig
 from configs.requirements import Requirement
 from jobs.life.context import JobContext
 from jobs.life.folders import scratch_folder
+from jobs.life.plan import runs_inputs
 from jobs.life.progress import Beat, Figures, Progress
 from jobs.life.resolve import Step
 from jobs.life.session import Session
@@ -23,7 +24,7 @@ def work(
     need: Requirement,
     job_id: str,
     attempt: int,
-    log: Path,
+    log: Path | None,
     run_stage: Callable[[StageConfig], None],
 ) -> None:
     """Returns once all artifacts of the step have appeared. Raises what the stage raises, Stopped among it."""
@@ -33,7 +34,16 @@ def work(
     def write(now: Figures) -> None:
         # The last unit is told only by the end: 100% is said after the artifact has appeared.
         done = min(now.done, max(0, now.total - 1)) if now.total else None
-        session.records.progress(job_id, attempt, done=done, total=now.total or None, unit=now.unit, rate=now.rate)
+        session.records.progress(
+            job_id,
+            attempt,
+            done=done,
+            total=now.total or None,
+            unit=now.unit,
+            rate=now.rate,
+            phase=now.phase or None,
+            durable=now.durable,
+        )
 
     def asked(how: str) -> None:
         progress.log(f"{how} requested: " + ("finishing the block" if how == "stop" else "ending now"))
@@ -70,7 +80,7 @@ def work(
         except BaseException:
             progress.finish("ended")
             raise
-        progress.finish("100%  " + ", ".join(str(output.ref) for output in step.outputs))
+        progress.finish("  ".join(["100%", *(str(output.ref) for output in step.outputs)]))
 
 
 def _run_apart(module: ModuleType, job: JobContext) -> None:
@@ -92,8 +102,3 @@ def _run_apart(module: ModuleType, job: JobContext) -> None:
         thread.join(0.5)
     if raised:
         raise raised[0]
-
-
-def runs_inputs(step: Step) -> bool:
-    """True for a stage that has its inputs made by itself: the pipeline."""
-    return bool(getattr(stage_module(step.stage), "RUNS_INPUTS", False))

@@ -13,6 +13,7 @@ MODULES: dict[str, str] = {
     "evaluate": "jobs.stages.evaluate",
     "extract": "jobs.stages.extract",
     "report": "jobs.stages.report",
+    "maintain": "jobs.stages.maintain",
     "pipeline": "jobs.stages.pipeline",
 }
 

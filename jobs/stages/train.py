@@ -92,6 +92,7 @@ def _summary(job: JobContext, ref: ArtifactRef) -> dict[str, Any]:
 
 def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
     from actors.board import Board
+    from actors.checkpoints import Checkpoints
     from actors.train_run import fit
     from actors.trainer import TrainTask
 
@@ -112,17 +113,27 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
         requirement=job.requirement,
         board=Board.open(job.fingerprint),
     )
-    _announce(job, task, tokens)
-    fit(task, job.scratch, job.progress.update, job.progress.log, job.stop_requested)
+    rows_per_block = config.block_steps * config.batch_rows
+    found = Checkpoints(job.store, job.fingerprint, job.attempt, job.scratch).latest([ref.id for ref in saes.values()])
+    _announce(job, task, tokens, found.block * rows_per_block if found else 0)
+    fit(
+        task,
+        job.scratch,
+        lambda rows: job.progress.update(rows, durable=False),
+        job.progress.log,
+        job.stop_requested,
+        lambda block: job.progress.durable(block * rows_per_block),
+    )
 
 
-def _announce(job: JobContext, task: TrainTask, tokens: dict[str, Any]) -> None:
+def _announce(job: JobContext, task: TrainTask, tokens: dict[str, Any], done: int) -> None:
     from sae.training.plan import make_plan
 
     config = task.config
     rows = tokens["splits"].get(config.split, {}).get("rows", 0)
     plan = make_plan(config, rows, tokens["context_length"])
-    job.progress.start("train", plan.total_steps * plan.batch_rows, "rows")
+    total = plan.total_steps * plan.batch_rows
+    job.progress.start("train", total, "rows", min(done, total))
 
 
 def _metadata(job: JobContext, tokens: dict[str, Any], model_name: str) -> dict[str, Any]:

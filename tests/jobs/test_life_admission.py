@@ -118,7 +118,7 @@ def test_a_grant_counts_before_its_work_has_begun(home: Home) -> None:
         config = load_config("tokenize", home.toy.config, ())
         ended = execute(session, config)
         assert ended.failure is not None
-        assert f"held by train job {other.job_id}" in ended.message
+        assert f"held by {other.job_id}" in ended.message
         home.records.finish(other.job_id, other.attempt, "FAILED")
         assert execute(session, config).state == "SUCCEEDED"
 
@@ -179,7 +179,7 @@ def test_two_different_jobs_never_make_one_artifact_at_the_same_time(home: Home)
     [
         (("seed=13",), "bad_token", ("block-0 holds a bad token: 13; use another seed",)),
         (("seed=14",), "internal_error", ("unexpected KeyError", "fault of RayLens", ".log")),
-        (("resources.workers=50",), "cannot_fit", ("50 workers x", "fit is 4", "At most 4 such worker(s) fit")),
+        (("resources.workers=50",), "cannot_fit", ("50 workers x", "fit is 4", "resources.workers=4 or less")),
         (("seed=15",), "cannot_fit", ("the store is too small", "RAYLENS_STORE")),
     ],
 )

@@ -163,7 +163,7 @@ def test_stopped_job_keeps_its_batches_and_resumes(
         def start(self, phase: str, total: int, unit: str, done: int = 0) -> None:
             told.append(done)
 
-        def update(self, done: int) -> None:
+        def update(self, done: int, durable: bool = True) -> None:
             told.append(done)
 
         def log(self, message: str) -> None: ...

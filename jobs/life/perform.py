@@ -1,0 +1,107 @@
+"""One attempt of one job, in the process that drives it: from its start to the record of how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from cluster.machines.unschedulable import explain
+from cluster.records import CancelPending, IllegalMove, StaleAttempt
+from configs.base import StageConfig
+from configs.requirements import Fit, Requirement, fit
+from jobs.life.context import Stopped
+from jobs.life.ended import Ended
+from jobs.life.failure import Failure, JobFailed, failure_of, root_cause
+from jobs.life.folders import log_file, write_trace
+from jobs.life.needs import requirement_in
+from jobs.life.plan import is_done
+from jobs.life.resolve import Step
+from jobs.life.retry import delay, tries_for
+from jobs.life.session import Session
+from jobs.life.work import work
+
+
+def perform(
+    session: Session,
+    step: Step,
+    need: Requirement,
+    job_id: str,
+    attempt: int,
+    admitted: Callable[[], bool],
+    run_stage: Callable[[StageConfig], None],
+    dispatched: bool = False,
+) -> Ended:
+    """Runs an attempt that is this process' own, and records its end whatever happens.
+
+    `admitted()` waits for its place and makes it RUNNING; False if it was asked to stop while it waited. `run_stage`
+    runs another stage, for one that runs others. `dispatched`: what this process says goes to the job's log anyway, and
+    that it was cancelled is recorded by the dispatcher, once this process is gone too.
+    """
+    records = session.records
+    log = None if dispatched else log_file(session.home, job_id)
+    try:
+        if is_done(session.store, step):  # made under another catalog, or by a driver that died before it could say so
+            records.progress(job_id, attempt, state="RUNNING")
+        elif not admitted():
+            raise Stopped
+        else:
+            work(session, step, need, job_id, attempt, log, run_stage)
+        records.finish(job_id, attempt, "SUCCEEDED")
+        return Ended(job_id, "SUCCEEDED", [str(output.ref) for output in step.outputs])
+    except (Stopped, CancelPending, IllegalMove, KeyboardInterrupt) as error:
+        # IllegalMove: a cancel came between the last artifact and this end, so it cannot be called a success any more.
+        if dispatched and isinstance(error, KeyboardInterrupt):
+            session.leave()
+            return Ended(job_id, "CANCELLED", [], f"{step.stage}: cancelled")
+        return cancelled(session, step.stage, job_id, attempt, error)
+    except BaseException as error:
+        ended = failed(session, step.stage, job_id, attempt, error)
+        if not isinstance(error, Exception):
+            raise
+        return ended
+
+
+def cancelled(session: Session, stage: str, job_id: str, attempt: int, error: BaseException) -> Ended:
+    """Records that an attempt was asked to end and has."""
+    code = "cancelled" if isinstance(error, KeyboardInterrupt) else "stopped"
+    message = str(error) or f"{code}: the same command goes on from the last checkpoint"
+    if isinstance(error, KeyboardInterrupt):
+        session.leave()  # CANCELLED is said once the work is gone, not when it was told to go
+    session.records.finish(job_id, attempt, "CANCELLED", code=code, message=message, resumable=True)
+    return Ended(job_id, "CANCELLED", [], f"{stage}: {message}")
+
+
+def failed(session: Session, stage: str, job_id: str, attempt: int, error: BaseException) -> Ended:
+    """Records why an attempt failed and, if that is worth it, its next attempt in the same transaction."""
+    with suppress(OSError):  # a full disk must not keep the end from being recorded
+        write_trace(log_file(session.home, job_id), error)
+    failure = _told(session, stage, job_id, error)
+    if not isinstance(error, StaleAttempt):  # then the row is another's
+        tries = session.records.job(job_id).tries + 1
+        again = isinstance(error, Exception) and not isinstance(error, JobFailed) and tries < tries_for(failure.code)
+        session.records.finish(
+            job_id,
+            attempt,
+            "FAILED",
+            code=failure.code,
+            message=failure.message,
+            retryable=failure.retryable,
+            resumable=True,
+            retry_at=time.time() + delay(tries) if again else None,
+        )
+    return Ended(job_id, "FAILED", [], failure.message, failure)
+
+
+def _told(session: Session, stage: str, job_id: str, error: BaseException) -> Failure:
+    failure = failure_of(error)
+    if failure.code == "unschedulable":  # the gate let it in, and Ray then found no place: Ray names no offer
+        need, offer = requirement_in(session.records.job(job_id).requirement), session.offer()
+        code = "cannot_fit" if fit(need, offer).fit is Fit.NEVER else failure.code
+        failure = failure._replace(code=code, message=explain(root_cause(error), need, offer))
+    if not failure.expected:
+        log = log_file(session.home, job_id)
+        return failure._replace(message=f"{stage}: {failure.message} (this is a fault of RayLens; see {log})")
+    if isinstance(error, JobFailed):
+        return failure
+    return failure._replace(message=f"{stage}: {failure.message}")

@@ -1,0 +1,89 @@
+"""Holds the rows of live jobs against what there is: a job whose process is gone goes on as its next attempt, or ends.
+
+A live one is never declared dead: a process of this machine is looked at (its id and start), not guessed from silence,
+and an attempt that was given up can publish nothing any more.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from cluster.machines.workers import end_tree
+from cluster.records import AttemptRow, JobRow, Records, RecordsError
+from jobs.life.retry import delay, tries_for
+
+START_S = 90.0  # a granted driver that has not claimed its attempt by then never will
+CANCEL_S = 4.0  # what a driver has to obey a cancel; then it is ended
+
+
+class Starter(Protocol):
+    """Knows how the start of a driver came out. jobs.life.drivers.Drivers is the real one."""
+
+    def failed(self, ray_job: str) -> str | None: ...
+    def stop(self, ray_job: str) -> None: ...
+
+
+class Reconciler:
+    """Remembers how long it has seen what, by a clock that nobody sets."""
+
+    def __init__(self, records: Records, cluster: str, drivers: Starter) -> None:
+        self._records, self._cluster, self._drivers = records, cluster, drivers
+        self._seen: dict[tuple[str, int, str], float] = {}
+
+    def look(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
+        """Looks at every live attempt that is, or should be, driven."""
+        self._forget(live)
+        for job, attempt in live:
+            try:
+                if attempt.pid is not None:
+                    self._driven(job, attempt)
+                elif attempt.granted_at is not None:
+                    self._granted(job, attempt)
+            except RecordsError:  # it moved meanwhile: the next look sees where to
+                continue
+
+    def _granted(self, job: JobRow, attempt: AttemptRow) -> None:
+        if attempt.cluster != self._cluster:
+            return self._lose(job, "cluster_gone", "the cluster that was to start its driver is gone")
+        if attempt.ray_job and (why := self._drivers.failed(attempt.ray_job)):
+            return self._lose(job, "driver_never_started", f"its driver did not start: {why}")
+        if job.state == "CANCELLING" and attempt.ray_job and (job.id, job.attempt, "stopped") not in self._seen:
+            self._since(job, "stopped")
+            self._drivers.stop(attempt.ray_job)
+        if self._since(job, "granted") > START_S:
+            self._lose(job, "driver_never_started", f"its driver did not start within {START_S:.0f} s")
+        return None
+
+    def _driven(self, job: JobRow, attempt: AttemptRow) -> None:
+        if why := self._records.silence(attempt):
+            return self._gone(job, attempt, why)
+        if attempt.cluster is not None and attempt.cluster != self._cluster:
+            # Of a cluster that is no more: its driver waits for a head that does not come back.
+            end_tree(int(attempt.pid or 0))
+            return self._gone(job, attempt, "the cluster that it ran on is gone")
+        if job.cancel == "cancel" and attempt.ray_job and self._since(job, "cancel") > CANCEL_S:
+            end_tree(int(attempt.pid or 0))
+        return None
+
+    def _gone(self, job: JobRow, attempt: AttemptRow, why: str) -> None:
+        again = attempt.ray_job is not None  # a command that drives its own job is asked for again by whoever ran it
+        self._lose(job, "driver_gone" if attempt.cluster in (None, self._cluster) else "cluster_gone", why, again)
+
+    def _lose(self, job: JobRow, code: str, why: str, again: bool = True) -> None:
+        if job.state == "CANCELLING":
+            code = "cancelled" if job.cancel == "cancel" else "stopped"
+            message = f"{code}: the same command goes on from the last checkpoint"
+            self._records.finish(job.id, job.attempt, "CANCELLED", code=code, message=message, resumable=True)
+            return
+        tries = job.tries + 1
+        retry_at = time.time() + delay(tries) if again and tries < tries_for(code) else None
+        self._records.lose(job.id, job.attempt, code, why, retry_at=retry_at)
+
+    def _since(self, job: JobRow, what: str) -> float:
+        now = time.monotonic()
+        return now - self._seen.setdefault((job.id, job.attempt, what), now)
+
+    def _forget(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
+        held = {(job.id, job.attempt) for job, _ in live}
+        self._seen = {key: at for key, at in self._seen.items() if key[:2] in held}

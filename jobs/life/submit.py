@@ -1,0 +1,126 @@
+"""Asks for jobs without driving them: rows that the dispatcher of a running cluster grants, starts and watches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cluster.records import DISPATCHER, Records, Submission
+from configs.base import StageConfig
+from configs.profiles import Profile, load_profile, requirement_for
+from configs.requirements import Offer, Requirement, from_json
+from jobs.life.context import named_inputs
+from jobs.life.plan import check_given, is_done, missing_steps
+from jobs.life.resolve import Planner, Step, resolve_auto
+from jobs.stages import stage_module
+
+if TYPE_CHECKING:
+    from cluster.store import Store
+
+
+class Submitted(NamedTuple):
+    """What a request came to: its job, where that stands, whether this made it, and the artifacts it makes or has made."""
+
+    job_id: str
+    state: str
+    created: bool
+    artifacts: list[str]
+    jobs: list[str]  # all that the request stands on and that is not done, inputs before those that use them
+
+
+class Asked(NamedTuple):
+    """What goes into every row of one request."""
+
+    profile: Profile
+    profile_name: str
+    wait_s: float
+    created_by: str
+    environment: dict[str, Any]
+    project: str
+    name: str | None
+    tags: tuple[str, ...]
+    notes: str
+
+
+def submit(
+    records: Records,
+    store: Store,
+    config: StageConfig,
+    *,
+    profile: str = "auto",
+    wait_s: float = 600.0,
+    created_by: str,
+    environment: dict[str, Any] | None = None,
+    project: str = "default",
+    name: str | None = None,
+    tags: Sequence[str] = (),
+    notes: str = "",
+    planner: Planner | None = None,
+) -> Submitted:
+    """Records the job and, as jobs of their own, those of its inputs that are not there. Nothing runs in this process.
+
+    An equal live job, or a finished one whose artifacts are there, is given instead. Raises ValueError for what is
+    wrong before: a config, a source, an input that does not exist. What can never fit gets its row, and the dispatcher
+    says so there. Looks at sources (hashes files, asks a hub): do not call it on an event loop.
+    """
+    chosen = load_profile(profile, has_gpu(records))
+    config = resolve_auto(config, chosen.device)
+    steps = (planner or Planner()).plan(config)
+    target = steps[-1]
+    missing = missing_steps(steps, partial(is_done, store))
+    for step in missing:
+        check(step, requirement_for(step.config, chosen))
+    if missing:
+        check_given(store, steps)
+    asked = Asked(
+        chosen, profile, wait_s, created_by, environment or {}, project, name, tuple(tags), notes
+    )  # fmt: skip
+    first = _submit(records, store, target, asked, None)
+    if not first.live:
+        return Submitted(first.job_id, str(first.state), first.created, list(first.outputs), [])
+    # The target's row comes first, so that the others can name it; it waits until its inputs are there.
+    rest = [_submit(records, store, step, asked, first.job_id) for step in missing if step is not target]
+    jobs = [row.job_id for row in rest if row.live] + [first.job_id]
+    return Submitted(first.job_id, str(first.state), first.created, list(first.outputs), jobs)
+
+
+def check(step: Step, need: Requirement) -> None:
+    """Raises ValueError for a requirement that the stage cannot use, whatever the machines."""
+    if (asks := getattr(stage_module(step.stage), "check", None)) is not None:
+        asks(step.config, need)
+
+
+def has_gpu(records: Records) -> bool:
+    """Whether the dispatcher's cluster has a GPU."""
+    offer = offer_of(records)
+    return offer is not None and any(one.gpus > 0 for places in (offer.nodes, offer.node_types) for one in places)
+
+
+def offer_of(records: Records) -> Offer | None:
+    """What the dispatcher last wrote about the nodes; None if there was never one."""
+    row = records.lease_row(DISPATCHER)
+    return from_json(row.data["offer"]) if row is not None and "offer" in row.data else None
+
+
+def _submit(records: Records, store: Store, step: Step, asked: Asked, parent: str | None) -> Submission:
+    own = parent is None
+    return records.submit(
+        stage=step.stage,
+        fingerprint=step.fingerprint,
+        config=step.config.model_dump(mode="json"),
+        requirement=requirement_for(step.config, asked.profile).model_dump(mode="json"),
+        outputs=[str(output.ref) for output in step.outputs],
+        inputs=named_inputs(step.inputs),
+        created_by=asked.created_by,
+        artifacts_gone=not is_done(store, step),
+        drive=False,
+        profile=asked.profile_name,
+        environment=asked.environment,
+        wait_s=asked.wait_s,
+        parent=parent,
+        project=asked.project,
+        name=asked.name if own else None,
+        tags=asked.tags if own else (),
+        notes=asked.notes if own else "",
+    )

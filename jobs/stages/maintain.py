@@ -1,0 +1,141 @@
+"""maintain: removes what nothing refers to. It makes no artifact, so each request of it runs.
+
+    python -m jobs maintain --config configs/presets/maintain.yaml [--set dry_run=false]
+
+What it looks at stands in the store and on this machine's disk; whether something is still wanted, the catalog says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cluster.records import ENDED, JobRow, Records, RecordsError, open_records
+from configs.base import StageConfig
+from configs.identity import KINDS, ArtifactRef
+from configs.maintain import MaintainConfig
+from jobs.life.context import JobContext, Output, Stopped
+
+if TYPE_CHECKING:
+    from cluster.store import Store
+
+VERSION = 1
+_DAY = 86_400.0
+_PAGE = 1000
+
+
+class Removal(NamedTuple):
+    """One thing that may go: what it is, why, and how to remove it."""
+
+    what: str
+    why: str
+    remove: Callable[[], object]
+
+
+def inputs(config: MaintainConfig) -> dict[str, StageConfig | str]:
+    """None."""
+    return {}
+
+
+def outputs(config: MaintainConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
+    """None."""
+    return []
+
+
+def run(job: JobContext) -> None:
+    """Goes through everything; says each thing that goes, or would. Raises Stopped."""
+    from cluster.machines.home import raylens_home
+
+    config: MaintainConfig = job.config
+    with open_records() as records:
+        owners = Owners(records)
+        removals = [
+            *_logs(raylens_home(), records, config.log_days),
+            *_unfinished(job.store, owners, config.unfinished_days),
+            *_temporary(raylens_home()),
+        ]
+    job.progress.start("dry run" if config.dry_run else "remove", len(removals), "things")
+    for number, removal in enumerate(removals, start=1):
+        if job.stop_requested():
+            raise Stopped(f"stopped after {number - 1} of {len(removals)} things")
+        job.progress.log(f"{'would remove' if config.dry_run else 'removes'} {removal.what}: {removal.why}")
+        if not config.dry_run:
+            removal.remove()
+        job.progress.update(number)
+    verb = "would go (dry_run: false removes them)" if config.dry_run else "removed"
+    job.progress.log(f"{len(removals)} things {verb}")
+
+
+class Owners:
+    """Which job an unfinished artifact or a checkpoint belongs to: the newest that makes it."""
+
+    def __init__(self, records: Records) -> None:
+        self._by_output: dict[str, JobRow] = {}
+        self._by_fingerprint: dict[str, JobRow] = {}
+        for row in _all_jobs(records):
+            self._by_fingerprint.setdefault(row.fingerprint, row)
+            for ref in row.outputs:
+                self._by_output.setdefault(ref, row)
+
+    def of(self, ref: ArtifactRef, run: str | None) -> JobRow | None:
+        """The job, if this catalog knows it. `run`: the fingerprint that a checkpoint names."""
+        if ref.kind != "checkpoints":
+            return self._by_output.get(str(ref))
+        if run is not None:
+            return self._by_fingerprint.get(run)
+        found = [row for fp, row in self._by_fingerprint.items() if fp == ref.id or fp[:8] == ref.id[:8]]
+        return max(found, key=lambda row: (row.live, row.updated_at), default=None)
+
+
+def _all_jobs(records: Records) -> Iterator[JobRow]:
+    before = None
+    while rows := records.jobs(before=before, limit=_PAGE):
+        yield from rows
+        before = rows[-1].seq
+
+
+def _unfinished(store: Store, owners: Owners, days: float) -> Iterator[Removal]:
+    """Checkpoints, and artifacts without a manifest, of jobs that ended long ago. What no job here made stays."""
+    for kind in KINDS:
+        for ref in store.list(kind, unfinished=True):
+            manifest = store.manifest(ref)
+            if manifest is not None and kind != "checkpoints":
+                continue
+            owner = owners.of(ref, manifest.summary.get("run") if manifest is not None else None)
+            if owner is None or owner.live or (owner.state != "SUCCEEDED" and not _old(owner.updated_at, days)):
+                continue
+            what = "checkpoint" if kind == "checkpoints" else "unfinished artifact"
+            why = f"{owner.stage} job {owner.id} ended {owner.state}" + _ago(owner.updated_at)
+            yield Removal(f"{what} {ref}", why, lambda ref=ref: store.delete(ref))  # type: ignore[misc]
+
+
+def _logs(home: Path, records: Records, days: float) -> Iterator[Removal]:
+    """Logs of jobs that ended long ago. Their rows and events stay."""
+    for log in sorted((home / "logs").glob("*-*.log")):
+        try:
+            row = records.job(log.stem)
+        except RecordsError:  # of no job that this catalog knows
+            continue
+        if row.state in ENDED and _old(row.updated_at, days):
+            yield Removal(f"log {log.name}", f"its job ended {row.state}" + _ago(row.updated_at), log.unlink)
+
+
+def _temporary(home: Path) -> Iterator[Removal]:
+    import shutil
+
+    from jobs.life.folders import orphans
+
+    for folder in orphans(home):
+        yield Removal(f"folder {folder}", "its process is gone", lambda folder=folder: shutil.rmtree(folder, True))  # type: ignore[misc]
+
+
+def _old(at: float, days: float) -> bool:
+    """A clock that was set back makes nothing old."""
+    return time.time() - at > days * _DAY
+
+
+def _ago(at: float) -> str:
+    days = max(0.0, time.time() - at) / _DAY
+    return f" {days:.0f} days ago" if days >= 1 else " today"

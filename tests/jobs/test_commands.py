@@ -1,0 +1,104 @@
+"""The commands beside the stages: looking at jobs, their logs and events, stopping and resuming them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.records import Records, open_records
+from jobs.__main__ import main
+from jobs.life.folders import log_file
+
+REQUEST: dict[str, Any] = {
+    "config": {}, "requirement": {"cpus": 2}, "outputs": ["saes/" + "a" * 16], "inputs": {}, "created_by": "ada",
+}  # fmt: skip
+
+
+@pytest.fixture
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Records]:
+    monkeypatch.setenv("RAYLENS_HOME", str(tmp_path))
+    monkeypatch.delenv("RAYLENS_DATABASE_URL", raising=False)
+    with open_records() as records:
+        yield records
+
+
+def _submit(records: Records, stage: str, fp: str, **more: Any) -> str:
+    return records.submit(stage=stage, fingerprint=fp, drive=False, **REQUEST, **more).job_id
+
+
+def test_list_shows_the_newest_jobs_by_stage_state_and_project(
+    records: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = _submit(records, "train", "1")
+    harvest = _submit(records, "harvest", "2", project="mine")
+    records.request_cancel(train)
+    assert main(["list"]) == 0
+    said = capsys.readouterr()
+    assert [job["job"] for job in json.loads(said.out)] == [harvest, train]
+    assert f"{harvest:<22} QUEUED" in said.err
+    for arguments, expected in (
+        (["--stage", "train"], [train]),
+        (["--state", "QUEUED"], [harvest]),
+        (["--project", "mine"], [harvest]),
+    ):
+        assert main(["list", *arguments]) == 0
+        assert [job["job"] for job in json.loads(capsys.readouterr().out)] == expected
+
+
+def test_show_says_where_a_job_stands_and_why(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    job = _submit(records, "train", "1")
+    records.wait(job, 1, {"kind": "resources", "holders": ["train-b"]}, "waits: held by train-b", 2e9)
+    assert main(["show", job]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["state"], told["deadline"], told["blocked"]["holders"]) == ("WAITING", 2e9, ["train-b"])
+    assert told["needs"] == {"cpus": 2}
+    assert told["attempts"][0]["number"] == 1
+
+
+def test_events_and_logs_are_replayed_from_any_place(
+    records: Records, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    one, two = _submit(records, "train", "1"), _submit(records, "train", "2")
+    records.request_cancel(two)
+    assert main(["events"]) == 0
+    everything = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(event["job"], event["state"]) for event in everything] == [
+        (one, "QUEUED"),
+        (two, "QUEUED"),
+        (two, "CANCELLED"),
+    ]
+    assert main(["events", "--after", str(everything[1]["seq"])]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert main(["events", two, "--after", "1", "--follow"]) == 0  # it has ended: so does the following
+    assert [json.loads(line)["number"] for line in capsys.readouterr().out.splitlines()] == [2]
+    log_file(tmp_path, two).write_text("12:00:00 a line\n12:00:01 half a li")
+    assert main(["logs", two, "--follow"]) == 0
+    assert capsys.readouterr().out == "12:00:00 a line\n"
+
+
+def test_stop_cancel_and_resume(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    job = _submit(records, "train", "1")
+    assert main(["stop", job]) == 0
+    assert json.loads(capsys.readouterr().out) == {"job": job, "state": "CANCELLED", "artifacts": []}
+    assert main(["resume", job]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "QUEUED"
+    assert records.job(job).attempt == 2
+    assert main(["resume", job]) == 1
+    assert "is QUEUED: only one that ended" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["show", "logs", "stop", "cancel", "resume"])
+def test_a_job_that_does_not_exist(command: str, records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "train-0000000000"]) == 1
+    assert "there is no job 'train-0000000000' in the catalog" in capsys.readouterr().err
+
+
+def test_nobody_drives_what_was_not_granted(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    job = _submit(records, "train", "1")
+    assert main(["drive", job, "1"]) == 1
+    assert "has not been granted" in capsys.readouterr().err
+    assert records.job(job).state == "QUEUED"

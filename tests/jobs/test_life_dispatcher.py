@@ -1,0 +1,326 @@
+"""What the dispatcher makes of rows: real rows and a real store; only the start of drivers is written down instead."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.records import JobRow, Records, State, open_records
+from cluster.store import Store
+from configs.identity import parse_ref
+from configs.load import load_config, parse_config
+from configs.requirements import Node, NodeType, Offer, Requirement
+from jobs import stages
+from jobs.life import inputs
+from jobs.life.cancel import ask
+from jobs.life.dispatcher import Cluster, Dispatcher
+from jobs.life.plan import MissingInput
+from jobs.life.resume import resume
+from jobs.life.submit import Submitted, submit
+from tests.jobs.command import Toy
+
+
+class Starts:
+    """Drivers that were asked for. `broken` ones never start."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.broken: dict[str, str] = {}
+
+    def start(self, job: JobRow) -> None:
+        self.started.append(f"{job.id}-a{job.attempt}")
+
+    def stop(self, ray_job: str) -> None:
+        self.broken[ray_job] = "stopped"
+
+    def failed(self, ray_job: str) -> str | None:
+        return self.broken.get(ray_job)
+
+
+class World:
+    """A catalog, a store, a dispatcher on a cluster of four CPUs, and requests for toy stages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.toy = Toy(folder)
+        self.store = Store.open(str(folder / "store"))
+        self.url = f"sqlite:///{folder}/home/catalog.db"
+        self.records: Records = open_records(self.url)
+        self.starts = Starts()
+        self.free = 4.0
+        self.grown: list[list[Requirement]] = []
+        self.node_types: tuple[NodeType, ...] = ()
+        self.dispatcher = self.another("one", "session-1")
+
+    def another(self, name: str, session: str) -> Dispatcher:
+        cluster = Cluster(session, "127.0.0.1:1", "http://127.0.0.1:2", self.offer, self.grown.append)
+        return Dispatcher(self.records, cluster, self.starts, name, self.store)
+
+    def offer(self) -> Offer:
+        return Offer((Node(4, 0, 1 << 34, {}, self.free, 0, 1 << 34),), self.store.free_bytes(), self.node_types)
+
+    def ask(self, *sets: str, config: Path | None = None, stage: str = "tokenize", **more: Any) -> Submitted:
+        found = load_config(stage, config or self.toy.config, sets)
+        return submit(self.records, self.store, found, created_by="ada", profile="local", **more)
+
+    def do(self, job_id: str) -> None:
+        """What a driver does: claims, makes the artifacts, ends."""
+        row = self.records.claim(job_id, self.records.job(job_id).attempt)
+        for ref in row.outputs:
+            path = self.toy.folder / "made"
+            path.write_text(ref)
+            stored = self.store.put(parse_ref(ref), row.attempt, "made", path)
+            from cluster.store import Manifest
+
+            kind, _, name = ref.partition("/")
+            manifest = Manifest(
+                kind=kind, id=name, stage=row.stage, stage_version=1, attempt=row.attempt, files=(stored,)
+            )
+            self.records.publish(row.id, row.attempt, manifest.model_dump(mode="json"))
+            self.store.commit(manifest)
+        self.records.finish(row.id, row.attempt, "SUCCEEDED")
+
+    def states(self, found: Submitted) -> list[str]:
+        return [str(self.records.job(job).state) for job in found.jobs]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setitem(stages.MODULES, "download", "tests.jobs.toys.download")
+    monkeypatch.setitem(stages.MODULES, "tokenize", "tests.jobs.toys.tokenize")
+    monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
+    world = World(tmp_path)
+    yield world
+    world.records.close()
+
+
+def test_inputs_first_then_the_job_and_nothing_is_asked_for_twice(world: World) -> None:
+    found = world.ask()
+    *downloads, target = found.jobs
+    assert len(downloads) == 2
+    assert [world.records.job(job).parent for job in downloads] == [target, target]
+    again = world.ask()
+    assert (again.job_id, again.created, again.jobs) == (found.job_id, False, found.jobs)
+    world.dispatcher.tick()
+    assert world.starts.started == [f"{job}-a1" for job in downloads]
+    row = world.records.job(target)
+    assert row.state == State.QUEUED
+    assert row.blocked is not None
+    assert set(row.blocked["holders"]) == set(downloads)
+    for job in downloads:
+        world.do(job)
+    world.dispatcher.tick()
+    assert world.starts.started[2:] == [f"{target}-a1"]
+    world.do(target)
+    world.dispatcher.tick()
+    assert world.states(found) == ["SUCCEEDED"] * 3
+    done = world.ask()
+    assert (done.job_id, done.state, done.jobs) == (target, "SUCCEEDED", [])
+    assert len(world.starts.started) == 3
+
+
+def test_a_hundred_equal_requests_at_once_are_one_job(world: World) -> None:
+    with ThreadPoolExecutor(100) as threads:
+        answers = list(threads.map(lambda _: world.ask(), range(100)))
+    assert len({(answer.job_id, tuple(answer.artifacts)) for answer in answers}) == 1
+    assert [answer.created for answer in answers].count(True) == 1
+    assert len(world.records.jobs(limit=1000)) == 3
+
+
+def test_an_input_that_fails_takes_with_it_what_waits_for_it(world: World) -> None:
+    found = world.ask()
+    first, second, target = found.jobs
+    world.dispatcher.tick()
+    row = world.records.claim(first, 1)
+    world.records.finish(row.id, 1, "FAILED", code="source_error", message="download: there is no such file")
+    world.dispatcher.tick()
+    ended = world.records.job(target)
+    assert (ended.state, ended.code, ended.message) == (State.FAILED, "source_error", "download: there is no such file")
+    world.do(second)
+    again = world.ask()  # both are tried again, and the end of the first time is not taken for this one's
+    assert again.job_id == target
+    world.dispatcher.tick()
+    assert world.records.job(target).state == State.QUEUED
+    world.do(first)
+    world.dispatcher.tick()
+    world.do(target)
+    assert world.records.job(target).state == State.SUCCEEDED
+
+
+def test_what_waited_for_a_failed_job_alone_goes_too(world: World) -> None:
+    world.free = 0
+    found = world.ask()
+    *downloads, target = found.jobs
+    world.dispatcher.tick()
+    row = world.records.job(downloads[0])
+    assert row.state == State.WAITING
+    world.records.request_cancel(downloads[0])
+    world.dispatcher.tick()
+    assert world.states(found) == ["CANCELLED"] * 3
+    assert world.records.job(target).code == "input_cancelled"
+    resumed = resume(world.records, target, "ada")
+    assert (resumed.state, resumed.attempt) == (State.QUEUED, 2)
+    world.free = 4
+    world.dispatcher.tick()
+    assert world.starts.started == [f"{job}-a2" for job in downloads]
+
+
+def test_an_input_that_another_live_job_needs_outlives_a_cancel(world: World) -> None:
+    one, two = world.ask(), world.ask("context_length=9")
+    assert set(one.jobs[:-1]) == set(two.jobs[:-1])
+    ask(world.records, one.job_id, "cancel")
+    assert world.records.job(one.job_id).state == State.CANCELLED
+    assert world.states(two) == ["QUEUED"] * 3
+    ask(world.records, two.job_id, "cancel")
+    # They were recorded on behalf of the first: they stay, and are made once their turn comes.
+    assert world.records.job(two.job_id).state == State.CANCELLED
+
+
+def test_a_pipeline_is_a_row_that_ends_with_its_stages(world: World) -> None:
+    config = world.toy.folder / "pipeline.yaml"
+    config.write_text(json.dumps({"stage": "pipeline", "stages": [str(world.toy.config)]}))
+    found = world.ask(stage="pipeline", config=config)
+    *_, tokenize, pipeline = found.jobs
+    world.dispatcher.tick()
+    row = world.records.job(pipeline)
+    assert (row.state, row.done, row.total) == (State.RUNNING, 0, 1)
+    assert world.records.attempts(pipeline)[-1].pid is None
+    for job in (*found.jobs[:2], tokenize):
+        world.dispatcher.tick()
+        world.do(job)
+    world.dispatcher.tick()
+    row = world.records.job(pipeline)
+    assert (row.state, row.done) == (State.SUCCEEDED, 1)
+    assert not any(name.startswith("pipeline") for name in world.starts.started)
+
+
+def test_a_pipeline_that_is_cancelled_ends_after_its_stages(world: World) -> None:
+    config = world.toy.folder / "pipeline.yaml"
+    config.write_text(json.dumps({"stage": "pipeline", "stages": [str(world.toy.config)]}))
+    found = world.ask(stage="pipeline", config=config)
+    world.dispatcher.tick()
+    first = found.jobs[0]
+    world.records.claim(first, 1)  # this process drives it
+    assert ask(world.records, found.job_id, "cancel").state == State.CANCELLING
+    world.dispatcher.tick()
+    assert world.records.job(found.job_id).state == State.CANCELLING
+    assert world.records.job(first).state == State.CANCELLING
+    assert f"{found.jobs[1]}-a1" in world.starts.broken  # the other's driver was on its way yet
+    world.records.finish(first, 1, "CANCELLED", code="cancelled")
+    world.dispatcher.tick()
+    world.dispatcher.tick()
+    assert world.states(found) == ["CANCELLED"] * 4
+
+
+def test_a_driver_that_never_starts_is_tried_again_and_then_told(world: World) -> None:
+    found = world.ask()
+    job = found.jobs[0]
+    for attempt in range(1, 4):
+        world.dispatcher.tick()
+        assert f"{job}-a{attempt}" in world.starts.started
+        world.starts.broken[f"{job}-a{attempt}"] = "no space left for its upload"
+        world.dispatcher.tick()
+        row = world.records.job(job)
+        if attempt < 3:
+            assert (row.state, row.attempt, row.tries) == (State.QUEUED, attempt + 1, attempt)
+            assert row.retry_at is not None
+            assert row.retry_at > time.time()
+            world.dispatcher.tick()  # not before its time
+            assert f"{job}-a{attempt + 1}" not in world.starts.started
+            _make_due(world, job)
+    assert (row.state, row.code) == (State.LOST, "driver_never_started")
+    assert "no space left" in (row.message or "")
+
+
+def _make_due(world: World, job: str) -> None:
+    from sqlalchemy import create_engine, text
+
+    with create_engine(world.url).begin() as connection:
+        connection.execute(text("UPDATE jobs SET retry_at = 1 WHERE id = :id"), {"id": job})
+
+
+def test_grants_of_a_cluster_that_is_gone_go_on_on_the_next(world: World) -> None:
+    found = world.ask()
+    world.dispatcher.tick()
+    world.dispatcher.resign()
+    after = world.another("two", "session-2")
+    after.tick()
+    for job in found.jobs[:2]:
+        row = world.records.job(job)
+        assert (row.state, row.attempt) == (State.QUEUED, 2)
+        assert world.records.attempts(job)[0].code == "cluster_gone"
+    with pytest.raises(Exception, match="no longer holds it"):
+        world.records.claim(found.jobs[0], 1)  # the driver of the first, if it comes after all
+
+
+def test_one_dispatcher_leads(world: World) -> None:
+    world.ask()
+    other = world.another("two", "session-1")
+    assert len(world.dispatcher.tick()) == 3
+    assert other.tick() == []
+    world.dispatcher.resign()
+    assert len(other.tick()) == 3
+    assert len(world.starts.started) == 2
+
+
+def test_a_row_that_cannot_be_started_does_not_hold_back_the_others(world: World) -> None:
+    bad = world.records.submit(
+        stage="report", fingerprint="b" * 16, config={"of": "another version"}, requirement={}, outputs=["reports/" + "b" * 16],
+        inputs={}, created_by="ada", drive=False,
+    )  # fmt: skip
+    found = world.ask()
+    world.dispatcher.tick()
+    row = world.records.job(bad.job_id)
+    assert (row.state, row.code) == (State.FAILED, "config_error")
+    assert world.starts.started == [f"{job}-a1" for job in found.jobs[:2]]
+
+
+def test_what_can_never_fit_is_told_on_its_row(world: World) -> None:
+    found = world.ask("resources.cpus=50")
+    world.dispatcher.tick()
+    for job in found.jobs[:2]:
+        world.do(job)
+    world.dispatcher.tick()
+    row = world.records.job(found.job_id)
+    assert (row.state, row.code) == (State.FAILED, "cannot_fit")
+    assert "50 CPU" in (row.message or "")
+
+
+def test_an_input_that_does_not_exist_and_that_nobody_makes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"stage": "tokenize", "dataset": "datasets/" + "0" * 16, "model": "models/" + "0" * 16}
+    with pytest.raises(MissingInput, match="has no datasets/0000000000000000"):
+        submit(world.records, world.store, parse_config("tokenize", config), created_by="ada", profile="local")
+    assert not world.records.jobs()
+    # Deleted after it was asked for: there is some time for whoever is about to ask, and then an end.
+    job = world.records.submit(
+        stage="tokenize", fingerprint="c" * 16, config=config, requirement={}, outputs=["tokens/" + "c" * 16],
+        inputs={"dataset": config["dataset"]}, created_by="ada", drive=False,
+    )  # fmt: skip
+    world.dispatcher.tick()
+    assert world.records.job(job.job_id).state == State.QUEUED
+    monkeypatch.setattr(inputs, "GRACE_S", 0.0)
+    world.dispatcher.tick()
+    row = world.records.job(job.job_id)
+    assert (row.state, row.code) == (State.FAILED, "missing_input")
+
+
+def test_nodes_that_the_autoscaler_can_add_are_asked_for_and_waited_for(world: World) -> None:
+    world.node_types = (NodeType("big", 64, 0, 1 << 36, {}, 2),)
+    found = world.ask("resources.cpus=50")
+    for job in found.jobs[:2]:
+        world.dispatcher.tick()
+        world.do(job)
+    assert world.grown == []
+    world.dispatcher.tick()
+    row = world.records.job(found.job_id)
+    assert (row.state, row.blocked and row.blocked["kind"]) == (State.WAITING, "nodes")
+    assert "1 x big" in (row.message or "")
+    assert [need.cpus for need in world.grown[-1]] == [50]
+    world.records.request_cancel(found.job_id)
+    world.dispatcher.tick()
+    assert world.grown[-1] == []

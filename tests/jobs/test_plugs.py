@@ -1,0 +1,130 @@
+"""Every plug pulled once, one after the other, from one training job: its artifacts are byte-equal to an undisturbed run's.
+
+The counts are in `make chaos`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.records import JobRow, State
+from configs.identity import parse_ref
+from tests.plugs import PLUGS, Up, outcome, pull
+
+
+@pytest.fixture(scope="module")
+def up(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    cluster = Up(tmp_path_factory.mktemp("plugs"), tiny_gpt2)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+        cluster.records.close()
+
+
+def _reached(up: Up, goal: int, row: JobRow) -> bool:
+    return row.state == State.RUNNING and up.blocks(row.id) >= goal
+
+
+def test_a_job_outlives_all_that_it_stands_on(up: Up) -> None:
+    config = up.config("a")
+    job = up.submit(config)
+    expected = outcome(up, job)
+    for ref in expected:
+        up.store.delete(parse_ref(ref))
+    assert up.submit(config) == job  # its artifacts are gone: the next attempt
+
+    rng = random.Random(0)
+    for plug in PLUGS:
+        goal = up.blocks(job) + rng.randint(2, 6)
+        assert goal < 48
+        up.wait(job, partial(_reached, up, goal))
+        pull(up, job, plug)
+
+    assert outcome(up, job) == expected
+    states = [attempt.state for attempt in up.records.attempts(job)]
+    assert states.count(State.SUCCEEDED) == 2
+    assert set(states) == {State.SUCCEEDED, State.LOST}
+    starts = [event.message for event in up.records.events(job) if event.kind == "state"]
+    assert any("is gone" in (message or "") for message in starts)
+
+
+def test_a_job_waits_as_a_row_and_leaves_the_line_when_its_turn_comes(up: Up) -> None:
+    """The holder is named, no process is held, and what waits is cancelled at once."""
+    holder = up.submit(up.config("holder", seed=11), "--set", "resources.cpus=4")
+    up.wait(holder, lambda row: row.state == "RUNNING")
+    waiting = up.submit(up.config("waiting", seed=12, epochs=1), "--set", "resources.cpus=2")
+    behind = up.submit(up.config("behind", seed=13, epochs=1))
+    row = up.wait(waiting, lambda row: row.state == "WAITING", seconds=10)
+    assert row.blocked is not None
+    assert row.blocked["holders"] == [holder]
+    assert "1 worker x {2 CPU" in row.blocked["need"]
+    assert "4 CPU" in row.blocked["offer"]
+    assert holder in (row.message or "")
+    assert row.deadline is not None
+    assert up.records.attempts(waiting)[-1].pid is None
+    assert up.wait(behind, lambda row: row.state == "WAITING", seconds=10).blocked["holders"] == [waiting]  # type: ignore[index]
+    up.run("jobs", "cancel", behind)
+    assert up.records.job(behind).state == State.CANCELLED
+
+    up.run("jobs", "cancel", holder)
+    cancelled = up.ended(holder, seconds=10)
+    assert cancelled.state == State.CANCELLED
+    _, left = psutil.wait_procs(up.find(f"drive {holder}"), timeout=3)  # the shell around it ends a moment later
+    assert not left
+    granted = up.wait(waiting, lambda row: up.records.attempts(row.id)[-1].granted_at is not None, seconds=10)
+    at = up.records.attempts(holder)[-1].ended_at
+    assert up.records.attempts(granted.id)[-1].granted_at - (at or 0) < 5  # type: ignore[operator]
+    up.run("jobs", "stop", waiting)
+    stopped = up.ended(waiting)
+    assert stopped.state == State.CANCELLED
+    assert stopped.resumable
+
+
+def test_what_can_never_run_says_so_and_ends_what_waits_for_it(up: Up) -> None:
+    ran = up.run(
+        "jobs", "train", "--config", up.config("never", seed=77), "--set", "resources.gpus=1", "--profile", "gpu"
+    )
+    assert ran.returncode == 1
+    answer = json.loads(ran.stdout)
+    row = up.records.job(answer["job"])
+    assert (row.state, row.code) == (State.FAILED, "cannot_fit")
+    for part in ("1 GPU", "0 GPU (0 free)", "can never run"):
+        assert part in (row.message or "")
+        assert part in ran.stderr
+
+
+def test_a_command_under_ray_job_submit_asks_and_follows_like_any_other(up: Up) -> None:
+    """Its job runs with the code that was uploaded, in a Ray job that the dashboard shows by the job's name."""
+    from ray.job_submission import JobSubmissionClient
+
+    head = up.recorded()
+    shell = {
+        "RAY_API_SERVER_ADDRESS": head["dashboard"],
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": head["token"],
+    }
+    config = up.config("submitted", seed=21, epochs=1)
+    command = ["python", "-m", "jobs", "train", "--config", config]
+    ran = up.run("ray.scripts.scripts", "job", "submit", "--working-dir", ".", "--", *command, environment=shell)
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    answer = next(json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"job": '))
+    assert answer["state"] == "SUCCEEDED"
+    assert "rows in" in ran.stdout  # it followed
+    row = up.records.job(answer["job"])
+    assert row.environment["working_dir"].startswith("gcs://")
+    last = up.records.attempts(row.id)[-1]
+
+    headers = {"Authorization": f"Bearer {Path(head['token']).read_text().strip()}"}
+    info = JobSubmissionClient(head["dashboard"], headers=headers).get_job_info(str(last.ray_job))
+    assert info.metadata is not None
+    assert (info.metadata["raylens_job"], info.metadata["stage"]) == (row.id, "train")
+    assert info.status == "SUCCEEDED"

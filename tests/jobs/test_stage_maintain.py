@@ -1,0 +1,136 @@
+"""Maintenance: what nothing refers to goes, the rest stays, and a dry run removes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from cluster.records import Records, open_records
+from cluster.store import Manifest, Store
+from configs.identity import ArtifactRef
+from configs.maintain import MaintainConfig
+from jobs.life.context import JobContext
+from jobs.life.folders import log_file
+from jobs.stages import maintain
+
+DAY = 86_400.0
+
+
+class Lines:
+    """What a job says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def start(self, phase: str, total: int, unit: str, done: int = 0) -> None: ...
+    def update(self, done: int, durable: bool = True) -> None: ...
+    def durable(self, done: int) -> None: ...
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+
+
+class World:
+    """A home with jobs that ended in many ways, at many times, and what they left."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.store = home, Store.open(str(home / "store"))
+        self.url = f"sqlite:///{home}/catalog.db"
+        self.records: Records = open_records(self.url)
+
+    def job(self, fp: str, state: str | None, days_ago: float) -> str:
+        """A training run with an unfinished SAE, a checkpoint and a log."""
+        sae = ArtifactRef("saes", fp * 16)
+        job = self.records.submit(
+            stage="train",
+            fingerprint=fp * 16,
+            config={},
+            requirement={},
+            outputs=[str(sae)],
+            inputs={},
+            created_by="ada",
+        ).job_id
+        self.records.progress(job, 1, state="RUNNING")
+        self.part(sae)
+        checkpoint = ArtifactRef("checkpoints", fp * 8 + "0" * 8)
+        stored = self.part(checkpoint)
+        self.store.commit(
+            Manifest(
+                kind="checkpoints", id=checkpoint.id, stage="train", stage_version=1, attempt=1, files=(stored,),
+                summary={"run": fp * 16, "block": 1, "saes": [sae.id]},
+            )
+        )  # fmt: skip
+        log_file(self.home, job).write_text("said\n")
+        if state is not None:
+            self.records.finish(job, 1, state)
+            with create_engine(self.url).begin() as connection:
+                at = time.time() - days_ago * DAY
+                connection.execute(text("UPDATE jobs SET updated_at = :at WHERE id = :id"), {"at": at, "id": job})
+        return job
+
+    def part(self, ref: ArtifactRef):  # type: ignore[no-untyped-def]
+        path = self.home / "part"
+        path.write_text("half")
+        return self.store.put(ref, 1, "part", path, part=True)
+
+    def run(self, **config: object) -> list[str]:
+        said = Lines()
+        maintain.run(
+            JobContext(config=MaintainConfig(**config), outputs=[], store=self.store, scratch=self.home, progress=said)  # type: ignore[arg-type]
+        )
+        return said.lines
+
+    def left(self) -> set[str]:
+        kinds = ("saes", "checkpoints")
+        return {str(ref) for kind in kinds for ref in self.store.list(kind, unfinished=True)} | {
+            path.name for path in (self.home / "logs").glob("*.log")
+        }
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setenv("RAYLENS_HOME", str(tmp_path))
+    monkeypatch.delenv("RAYLENS_DATABASE_URL", raising=False)
+    world = World(tmp_path)
+    yield world
+    world.records.close()
+
+
+def test_what_is_old_or_done_goes_and_what_may_be_wanted_stays(world: World) -> None:
+    jobs = {
+        "live": world.job("a", None, 0),
+        "fresh": world.job("b", "FAILED", 1),
+        "old": world.job("c", "CANCELLED", 10),
+        "older": world.job("d", "FAILED", 40),
+        "done": world.job("e", "SUCCEEDED", 0),
+    }
+    world.part(ArtifactRef("saes", "f" * 16))  # of no job that this catalog knows
+    before = world.left()
+    said = world.run()
+    assert world.left() == before
+    assert sum("would remove" in line for line in said) == 7  # two of each of three jobs, one log
+    said = world.run(dry_run=False)
+    logs = {path.name for path in (world.home / "logs").glob("*.log")}
+    assert logs == {f"{job}.log" for name, job in jobs.items() if name != "older"}
+    unfinished = {ref.id[0] for ref in world.store.list("saes", unfinished=True)}
+    assert unfinished == {"a", "b", "f"}
+    runs = {ref.id[:8] for ref in world.store.list("checkpoints", unfinished=True)}
+    assert runs == {"a" * 8, "b" * 8}
+    assert any("7 things removed" in line for line in said)
+    assert world.run(dry_run=False)[-1] == "0 things removed"
+
+
+def test_folders_of_dead_processes_go_and_those_of_live_ones_stay(world: World) -> None:
+    import os
+
+    dead, mine = world.home / "scratch" / "train-x-a1-4194304", world.home / "scratch" / f"train-x-a2-{os.getpid()}"
+    for folder in (dead, mine):
+        folder.mkdir(parents=True)
+    assert any(str(dead) in line for line in world.run())
+    assert dead.exists()
+    world.run(dry_run=False)
+    assert not dead.exists()
+    assert mine.exists()
