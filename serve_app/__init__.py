@@ -1,1 +1,1 @@
-"""The HTTP API on Ray Serve. Not built yet: jobs come in by `python -m jobs` and `ray job submit`."""
+"""The HTTP API on Ray Serve: the same functions as the command line, typed, authenticated and live."""

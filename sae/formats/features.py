@@ -146,17 +146,26 @@ class FeaturesReader:
         """One row a feature, in order; all columns if none are named."""
         return self._read(FEATURES, columns, None)
 
+    def feature(self, feature: int) -> dict[str, Any]:
+        """All columns of one feature. Raises FeaturesError for one that the SAE has not."""
+        self._check([feature])
+        row: dict[str, Any] = self._read(FEATURES, None, [feature]).to_pylist()[0]
+        return row
+
     def examples(self, features: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Examples of some features (of all if not given), sorted by (feature, kind, part, rank).
 
         Reads only the row groups that hold them. Raises FeaturesError for a feature that the SAE has not.
         """
-        wrong = [f for f in features or () if not 0 <= f < self.info.n_features]
-        if wrong:
-            raise FeaturesError(f"there is no feature {wrong[0]}: they are 0 to {self.info.n_features - 1}")
+        self._check(features or ())
         if features is not None and len(features) == 0:
             return EXAMPLES_SCHEMA.empty_table() if columns is None else EXAMPLES_SCHEMA.empty_table().select(columns)
         return self._read(EXAMPLES, columns, None if features is None else sorted({int(f) for f in features}))
+
+    def _check(self, features: Sequence[int]) -> None:
+        wrong = [f for f in features if not 0 <= f < self.info.n_features]
+        if wrong:
+            raise FeaturesError(f"there is no feature {wrong[0]}: they are 0 to {self.info.n_features - 1}")
 
     def _read(self, name: str, columns: Sequence[str] | None, features: list[int] | None) -> pa.Table:
         path = self._files.path(name)

@@ -1,0 +1,70 @@
+"""What a tokenization makes of one short text, by the rules and functions of the tokenize stage. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tokenizers import Tokenizer
+
+from configs.tokenize import TokenizeConfig
+from sae.formats.tokens import Role
+from sae.text.facts import tokenizer_facts
+
+
+class StoredTokenizer:
+    """A tokenizer read back from an outline: as much of a fast transformers tokenizer as the stage's rules ask for."""
+
+    def __init__(self, stored: dict[str, Any]) -> None:
+        self.backend_tokenizer: Any = Tokenizer.from_str(stored["encoder"])
+        self.bos_token_id: int | None = stored["bos_token_id"]
+        self.eos_token_id: int | None = stored["eos_token_id"]
+        self.pad_token_id: int | None = stored["pad_token_id"]
+        self.all_special_ids: list[int] = stored["all_special_ids"]
+        self._length = int(stored["length"])
+
+    def __len__(self) -> int:
+        return self._length
+
+    def get_vocab(self) -> dict[str, int]:
+        """All tokens with their ids."""
+        vocabulary: dict[str, int] = self.backend_tokenizer.get_vocab()
+        return vocabulary
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Token ids of a text."""
+        ids: list[int] = self.backend_tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        return ids
+
+
+class PreviewToken(NamedTuple):
+    """One token of a row. `text` is what it stands for; `start` and `stop` are characters of the text, if it has any."""
+
+    id: int
+    text: str
+    role: str
+    start: int | None
+    stop: int | None
+
+
+def preview(
+    tokenizer: StoredTokenizer, config: TokenizeConfig, text: str, embeddings: int | None
+) -> list[PreviewToken]:
+    """The tokens that a row with only this document in it begins with. Raises TokenizeError as the stage does."""
+    facts = tokenizer_facts(tokenizer, config, embeddings)
+    encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    special = set(facts.special_ids)
+    tokens = [
+        PreviewToken(id, text[start:stop], _role(id, special), start, stop)
+        for id, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
+    ]
+    begin = [_put_in(tokenizer, facts.row_bos, Role.BOS)] if facts.row_bos is not None else []
+    end = [_put_in(tokenizer, facts.separator, Role.SEPARATOR)] if facts.separator is not None else []
+    return [*begin, *tokens, *end]
+
+
+def _role(id: int, special: set[int]) -> str:
+    return (Role.SPECIAL if id in special else Role.DATA).name.lower()
+
+
+def _put_in(tokenizer: StoredTokenizer, id: int, role: Role) -> PreviewToken:
+    return PreviewToken(id, tokenizer.backend_tokenizer.id_to_token(id) or "", role.name.lower(), None, None)

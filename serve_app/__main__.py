@@ -1,0 +1,123 @@
+"""Starts the HTTP API on the running cluster, and makes its tokens.
+
+python -m serve_app up                                   on loopback, port 8000; what `python -m cluster up` calls
+python -m serve_app down                                 end it; the cluster stays
+python -m serve_app config                               a Serve config file for `serve deploy`
+python -m serve_app token create NAME --scope write      make a token; it is shown once
+python -m serve_app token list | revoke ID-OR-NAME
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+
+import yaml
+
+from cluster.machines.discover import PlaceError
+from cluster.machines.home import raylens_home
+from serve_app.auth import SCOPES, Tokens, TokensError
+from serve_app.settings import DEFAULT_PORT, is_loopback
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command. Gives the exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        if given.command == "token":
+            return _token(given)
+        return {"up": _up, "down": _down, "config": _config}[given.command](given)
+    except (PlaceError, TokensError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _up(given: argparse.Namespace) -> int:
+    from serve_app.running import up
+
+    tokens = Tokens(raylens_home())
+    if not is_loopback(given.host):
+        if not given.others:
+            raise PlaceError(
+                f"{given.host} is not this machine alone: others could reach the API, over plain HTTP. If that is what you "
+                "want, say --i-understand-that-others-can-reach-it"
+            )
+        if not any(token.valid(datetime.now(UTC).timestamp()) for token in tokens.all()):
+            raise PlaceError("make a token first: `python -m serve_app token create NAME --scope write`")
+    url = up(given.host, given.port, given.replicas, given.device)
+    print(f"the API is up at {url}/v1, its documentation at {url}/docs")
+    if is_loopback(given.host):
+        print(f'try: curl -H "Authorization: Bearer $(cat {raylens_home()}/token)" {url}/v1/jobs')
+    return 0
+
+
+def _down(given: argparse.Namespace) -> int:
+    from serve_app.running import down
+
+    down()
+    print("the API has ended")
+    return 0
+
+
+def _config(given: argparse.Namespace) -> int:
+    from serve_app.deployment import config
+
+    print(yaml.safe_dump(config(given.host, given.port, given.replicas, given.device), sort_keys=False), end="")
+    return 0
+
+
+def _token(given: argparse.Namespace) -> int:
+    tokens = Tokens(raylens_home())
+    if given.does == "create":
+        token, text = tokens.create(given.name, given.scope or ["read"], given.days and given.days * 86_400)
+        print(f"token {token.id} ({', '.join(token.scopes)}); it is shown this once:", file=sys.stderr)
+        print(text)
+    elif given.does == "revoke":
+        for token in tokens.revoke(given.which):
+            print(f"revoked {token.id} ({token.name})")
+    else:
+        for token in tokens.all():
+            state = (
+                "revoked" if token.revoked_at else "valid" if token.valid(datetime.now(UTC).timestamp()) else "expired"
+            )
+            made = datetime.fromtimestamp(token.created_at, UTC).strftime("%Y-%m-%d %H:%M")
+            print(f"{token.id}  {state:<8}{'+'.join(token.scopes):<12}{made}  {token.name}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serve_app", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="up | down | config | token")
+    for name, does in (("up", "start the API on the running cluster"), ("config", "print a Serve config file")):
+        one = commands.add_parser(name, help=does)
+        one.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+        one.add_argument(
+            "--port", type=int, default=DEFAULT_PORT, help=f"port to listen on (default: {DEFAULT_PORT}; 0: any)"
+        )
+        one.add_argument("--replicas", type=int, default=2, help="replicas (default: 2)")
+        one.add_argument(
+            "--device", choices=("auto", "cpu", "cuda"), default="auto" if name == "up" else "cpu",
+            help="where the interactive language model runs; auto: on a GPU where the cluster has one",
+        )  # fmt: skip
+        if name == "up":
+            one.add_argument(
+                "--i-understand-that-others-can-reach-it", dest="others", action="store_true",
+                help="listen on another address than loopback",
+            )  # fmt: skip
+    commands.add_parser("down", help="end the API; the cluster stays")
+    token = commands.add_parser("token", help="make, list and revoke tokens")
+    verbs = token.add_subparsers(dest="does", required=True, metavar="create | list | revoke")
+    create = verbs.add_parser("create", help="make a token")
+    create.add_argument("name", help="who it is for")
+    create.add_argument("--scope", action="append", choices=SCOPES, help="read (default) or write; write includes read")
+    create.add_argument("--days", type=float, help="how long it is valid (default: until it is revoked)")
+    verbs.add_parser("list", help="list all tokens")
+    verbs.add_parser("revoke", help="revoke a token").add_argument("which", help="its id or name")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The application: routes, errors, the guard before them, the OpenAPI document. The same under Serve and under uvicorn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from cluster.records import Records
+from cluster.store import Store
+from serve_app import errors
+from serve_app.api import Api, Ask
+from serve_app.auth import Tokens
+from serve_app.docs import EVERYWHERE
+from serve_app.errors import ApiError
+from serve_app.events import Pulse
+from serve_app.idempotency import Keys
+from serve_app.outlines import Outlines
+from serve_app.routes import (
+    activations,
+    cluster,
+    datasets,
+    evaluations,
+    events,
+    features,
+    jobs,
+    logs,
+    models,
+    pages,
+    quick,
+    reports,
+    saes,
+    system,
+    tokenizations,
+)
+from serve_app.schemas.common import Problem
+from serve_app.schemas.jobs import Event
+from serve_app.security import PUBLIC, READ_POSTS, Guard
+from serve_app.settings import Settings
+
+ROUTERS = (datasets, models, tokenizations, activations, saes, evaluations, features, reports, jobs, logs, events, cluster, quick,
+           system)  # fmt: skip
+
+
+async def nobody(key: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Answers for a language model that this server has not."""
+    raise ApiError(503, "no_language_model", "this server has no interactive language model", {"Retry-After": "60"})
+
+
+def create_app(settings: Settings, records: Records, store: Store, ask: Ask = nobody) -> FastAPI:
+    """An application on a catalog and a store. `ask` brings questions to the interactive language model."""
+    from serve_app import about
+
+    app = FastAPI(
+        title="RayLens",
+        version=about.API_VERSION,
+        summary="From a language model and a text to features that a person can read.",
+        description=about.DESCRIPTION,
+        openapi_tags=about.TAGS,
+        docs_url=None,
+        redoc_url=None,
+        responses=EVERYWHERE,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    engine = records._engine
+    app.state.api = Api(
+        settings=settings,
+        records=records,
+        store=store,
+        keys=Keys(engine),
+        pulse=Pulse(records, engine, settings.streams),
+        outlines=Outlines(store),
+        ask=ask,
+    )
+    errors.install(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.include_router(pages.router, include_in_schema=False)
+    app.add_middleware(Guard, settings=settings, tokens=Tokens(settings.home, cluster_token=settings.loopback))
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The document: problems and events have schemas, and every route but the public ones wants a token."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            routes=app.routes,
+            tags=app.openapi_tags,
+        )
+        parts = document.setdefault("components", {})
+        _, extra = models_json_schema(
+            [(Problem, "serialization"), (Event, "serialization")], ref_template="#/components/schemas/{model}"
+        )
+        parts.setdefault("schemas", {}).update(
+            {name: body for name, body in extra["$defs"].items() if name not in parts["schemas"]}
+        )
+        parts["securitySchemes"] = {
+            "bearer": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A token: `python -m serve_app token create`.",
+            }
+        }
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                _say_who(path, method, operation)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _say_who(path: str, method: str, operation: dict[str, Any]) -> None:
+    if path in PUBLIC:
+        operation["security"] = []
+        return
+    operation["security"] = [{"bearer": []}]
+    scope = "read" if method == "get" or path in READ_POSTS else "write"
+    operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()

@@ -1,0 +1,151 @@
+"""What all kinds of artifacts have in common: lists, one with its ETag, labels, deletion, files."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, Field
+from starlette.responses import FileResponse, Response
+
+from cluster.records import ArtifactRow
+from cluster.store import ArtifactFiles, Manifest
+from configs.identity import ArtifactRef
+from serve_app.api import Api
+from serve_app.errors import not_found
+from serve_app.paging import Paged, decode, encode
+from serve_app.schemas.artifacts import Artifact, ArtifactSummary
+from serve_app.schemas.common import Page, Project, Relabel, Word
+from serve_app.sources import unplace
+
+M = TypeVar("M", bound=Artifact)
+_CHUNK = 1 << 20
+
+
+class ArtifactQuery(Paged):
+    """Query parameters of a list of artifacts."""
+
+    project: Project | None = Field(None, description="Only those of this project.")
+    name: str | None = Field(None, max_length=100, description="Only the one of this name.")
+    tag: Word | None = Field(None, description="Only those with this tag.")
+
+
+def page(api: Api, kind: str, query: ArtifactQuery) -> Page[ArtifactSummary]:
+    """Artifacts of a kind, the newest first."""
+    before = decode(query.cursor, int)[0] if query.cursor else None
+    rows = api.records.artifacts(
+        kind, query.limit + 1, project=query.project, name=query.name, tag=query.tag, before=before
+    )
+    more = len(rows) > query.limit
+    rows = rows[: query.limit]
+    items = [ArtifactSummary.of(row) for row in rows]
+    return Page[ArtifactSummary](items=items, next=encode(rows[-1].seq) if more else None)
+
+
+def row_of(api: Api, kind: str, id: str) -> ArtifactRow:
+    """One row. Raises ApiError (404)."""
+    row = api.records.artifact(ArtifactRef(kind, id))
+    if row is None:
+        raise not_found(f"artifact {kind}/{id}")
+    return row
+
+
+def files_of(api: Api, kind: str, id: str) -> ArtifactFiles:
+    """The files of an artifact that the catalog has. Raises ApiError (404)."""
+    row_of(api, kind, id)
+    manifest = api.store.manifest(ArtifactRef(kind, id))
+    if manifest is None:
+        raise not_found(f"artifact {kind}/{id} in the store: its files were deleted; ask for its job again")
+    return ArtifactFiles(api.store, manifest)
+
+
+def whole(api: Api, model: type[M], kind: str, id: str, **more: Any) -> M:
+    """One artifact with its manifest. Raises ApiError (404)."""
+    row = row_of(api, kind, id)
+    manifest = files_of(api, kind, id).manifest
+    return model.whole(row, manifest, config_of(api, manifest), **more)
+
+
+def config_of(api: Api, manifest: Manifest) -> dict[str, Any]:
+    """An artifact's config as clients may see it."""
+    config: dict[str, Any] = unplace(manifest.config, api.settings.data_roots)
+    return config
+
+
+def relabel(api: Api, kind: str, id: str, body: Relabel) -> ArtifactSummary:
+    """Changes labels. Raises ApiError (404), NameTaken."""
+    row_of(api, kind, id)
+    row = api.records.set_labels(ArtifactRef(kind, id), name=body.name, tags=body.tags, notes=body.notes)
+    assert isinstance(row, ArtifactRow)
+    return ArtifactSummary.of(row)
+
+
+def delete(api: Api, kind: str, id: str) -> None:
+    """Deletes an artifact: from the catalog first, which refuses while something needs it, then its files.
+
+    Raises ApiError (404), InUse.
+    """
+    row_of(api, kind, id)
+    ref = ArtifactRef(kind, id)
+    api.records.delete_artifact(ref)
+    api.store.delete(ref)
+
+
+def as_json(body: BaseModel) -> Response:
+    """The body as JSON. FastAPI would look at every value of it once more, which takes as long as reading them did."""
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
+def tagged(request: Request, body: BaseModel) -> Response:
+    """The body as JSON with a strong ETag; 304 without it if the client has it."""
+    data = body.model_dump_json().encode()
+    etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+    if etag in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type="application/json", headers=headers)
+
+
+def file(request: Request, files: ArtifactFiles, name: str) -> Response:
+    """One file, in whole or by Range. A name that the manifest does not hold is no file, whatever it looks like."""
+    found = next((one for one in files.manifest.files if one.name == name), None)
+    if found is None:
+        raise not_found(f"file of that name in {files.ref}")
+    etag = f'"{found.sha256}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return FileResponse(
+        files.path(name),
+        media_type="application/octet-stream",
+        filename=f"{files.ref.id}-{Path(name).name}",
+        headers=headers,
+    )
+
+
+def tar(files: ArtifactFiles) -> Iterator[bytes]:
+    """All files as one tar archive, in a folder of the artifact's id. Equal artifacts give equal archives.
+
+    Two empty blocks end it: it is not padded to a whole record, which readers do not need.
+    """
+    for one in files.manifest.files:
+        info = tarfile.TarInfo(f"{files.ref.id}/{one.name}")
+        info.size = one.size
+        yield info.tobuf(tarfile.PAX_FORMAT)
+        with files.path(one.name).open("rb") as source:
+            while chunk := source.read(_CHUNK):
+                yield chunk
+        yield bytes(-one.size % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def tar_size(manifest: Manifest) -> int:
+    """Bytes of the archive that `tar` makes."""
+    block = tarfile.BLOCKSIZE
+    heads = (len(tarfile.TarInfo(f"{manifest.id}/{one.name}").tobuf(tarfile.PAX_FORMAT)) for one in manifest.files)
+    return sum(heads) + sum(one.size + -one.size % block for one in manifest.files) + 2 * block

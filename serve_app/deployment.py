@@ -1,0 +1,127 @@
+"""The API as a Serve application: stateless replicas on the head, beside the catalog.
+
+    python -m serve_app up                      # what `python -m cluster up` calls
+    python -m serve_app config > api.yaml       # the same for `serve deploy api.yaml`
+
+A standing service declares no CPU: jobs have them all.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+
+from cluster.machines.home import code_root
+from cluster.machines.settings import SERVE
+from serve_app.settings import Settings
+
+API, INTERACTIVE = "api", "interactive"
+HEAD = {"raylens.io/role": "head"}  # the label that `up` gives its head, where SQLite and the logs are
+
+
+class Arguments(BaseModel):
+    """What a Serve config file may set of the API."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address that Serve's HTTP proxy listens on.")
+    port: int = Field(8000, description="Its port.")
+    replicas: int = Field(2, ge=1, le=32, description="Replicas: with two, one can die unnoticed.")
+    anywhere: bool = Field(False, description="Replicas on any node; only with a catalog that all nodes reach.")
+
+
+class InteractiveArguments(BaseModel):
+    """What a Serve config file may set of the language models."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    device: str = Field("cpu", pattern="^(cpu|cuda)$", description="Where models run.")
+    anywhere: bool = Field(False, description="On any node.")
+
+
+@serve.ingress()
+class Replica:
+    """One replica."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        from cluster.records import open_records
+        from cluster.store import Store
+        from serve_app.app import create_app
+        from serve_app.interactive import Client
+
+        settings = Settings.from_environment(self._host, self._port)
+        return create_app(settings, open_records(), Store.open(), Client(INTERACTIVE))
+
+
+def api(given: Arguments | dict[str, Any]) -> serve.Application:
+    """The application `api`, for `serve.run` and for Serve config files, which give a mapping."""
+    arguments = Arguments.model_validate(given)
+    deployment = serve.deployment(
+        Replica,
+        name="Api",
+        num_replicas=arguments.replicas,
+        ray_actor_options={"num_cpus": 0, **placed(arguments.anywhere)},
+        # An open stream takes one of these as long as it lasts.
+        max_ongoing_requests=1000,
+        max_queued_requests=2000,
+        backpressure_config={"status_code": 503, "retry_after_s": 2},
+        # A replica that was killed is found by its actor's death at once; this finds one that hangs.
+        health_check_period_s=1.0,
+        health_check_timeout_s=30.0,
+        graceful_shutdown_timeout_s=5.0,
+        graceful_shutdown_wait_loop_s=0.5,
+    )
+    return deployment.bind(arguments.host, arguments.port)
+
+
+def interactive(given: InteractiveArguments | dict[str, Any]) -> serve.Application:
+    """The application `interactive`, likewise."""
+    from cluster.store import Store
+    from serve_app.interactive import application
+
+    arguments = InteractiveArguments.model_validate(given)
+    gpus = 1.0 if arguments.device == "cuda" else 0.0
+    # A GPU may be on any node; a CPU model stays where the store surely is.
+    options = placed(arguments.anywhere or arguments.device == "cuda")
+    return application(Store.open().url, arguments.device, gpus, options)
+
+
+def placed(anywhere: bool) -> dict[str, Any]:
+    """Where replicas run, and with which code: that of this checkout, if it is one."""
+    names = ("RAYLENS_HOME", "RAYLENS_STORE", "RAYLENS_CACHE", "RAYLENS_DATA_ROOTS", "RAYLENS_API_HOSTS",
+             "RAYLENS_API_ORIGINS", "HF_ENDPOINT", "HF_HUB_OFFLINE")  # fmt: skip
+    # The catalog's URL may hold a password: replicas have it from their node's environment, never from here.
+    environment = {name: os.environ[name] for name in names if name in os.environ}
+    environment |= SERVE
+    if (code_root() / "pyproject.toml").is_file():
+        environment["PYTHONPATH"] = str(code_root())
+    where = {} if anywhere else {"label_selector": HEAD}
+    return {**where, "runtime_env": {"env_vars": environment}}
+
+
+def config(host: str, port: int, replicas: int, device: str) -> dict[str, Any]:
+    """A Serve config file, as a mapping."""
+    root = str(code_root())
+    paths = {"PYTHONPATH": root} if (code_root() / "pyproject.toml").is_file() else {}
+    arguments = {"host": host, "port": port, "replicas": replicas}
+    return {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": host, "port": port, "request_timeout_s": None},
+        "applications": [
+            {
+                "name": API, "route_prefix": "/", "import_path": "serve_app.deployment:api", "args": arguments,
+                "runtime_env": {"env_vars": dict(paths)},
+            },
+            {
+                "name": INTERACTIVE, "route_prefix": None, "import_path": "serve_app.deployment:interactive",
+                "args": {"device": device}, "runtime_env": {"env_vars": dict(paths)},
+            },
+        ],
+    }  # fmt: skip

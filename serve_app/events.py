@@ -1,0 +1,162 @@
+"""Follows the events of one job or of all. What is sent comes from the catalog, so any replica serves any stream.
+
+One task of a replica looks at the catalog for all of its streams; a stream that it wakes reads on from its own place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from sqlalchemy import Engine
+
+from cluster.records import ENDED, EventRow, JobRow, Records, RecordsError
+from serve_app.errors import ApiError
+from serve_app.tables import last_seq
+
+log = logging.getLogger(__name__)
+LOOK_S = 0.25  # between looks for events
+PROGRESS_LOOKS = 4  # looks between two of progress: once a second
+QUIET_S = 15.0  # after so long a client is told that the stream lives
+_PAGE = 500
+
+
+class Item(NamedTuple):
+    """Something to send: an event, or how far a job is (which has no number and cannot be asked for again)."""
+
+    event: EventRow | None = None
+    progress: JobRow | None = None
+
+
+class Pulse:
+    """Notices what is new in the catalog while anybody listens."""
+
+    def __init__(self, records: Records, engine: Engine, streams: int) -> None:
+        self._records, self._engine, self._most = records, engine, streams
+        self._open = 0
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Condition()
+        self._cursor = 0
+        self.version = 0
+        self.jobs: dict[str, int] = {}  # by job: the version at which its last event was noticed
+        self.progress: dict[str, JobRow] = {}
+
+    @property
+    def open(self) -> int:
+        """Streams that are open."""
+        return self._open
+
+    async def head(self) -> int:
+        """Number of the last event of all."""
+        return await asyncio.to_thread(last_seq, self._engine)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Looks at the catalog while the block runs. Raises ApiError (503) if there are too many streams."""
+        if self._open >= self._most:
+            raise ApiError(503, "too_many_streams", f"{self._most} streams are open here", {"Retry-After": "10"})
+        self._open += 1
+        try:
+            if self._task is None:
+                head = await self.head()
+                if self._task is None:  # else another stream was first, and may have read on from an earlier place
+                    self._cursor, self._task = head, asyncio.create_task(self._look())
+            yield
+        finally:
+            self._open -= 1
+            if not self._open and self._task is not None:
+                self._task.cancel()
+                self._task = None
+                self.jobs.clear()
+                self.progress.clear()
+
+    async def wait(self, version: int, seconds: float) -> bool:
+        """Waits until something is newer than `version`. False if nothing is after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: self.version > version)
+            return True
+        except TimeoutError:
+            return False
+
+    async def _look(self) -> None:
+        looks = 0
+        while True:
+            try:
+                changed = await self._events()
+                if looks % PROGRESS_LOOKS == 0:
+                    changed = await self._live() or changed
+            except RecordsError as error:  # a catalog that is away comes back; streams wait meanwhile
+                log.warning("cannot look for events: %s", error)
+                await asyncio.sleep(QUIET_S / 3)
+                continue
+            looks += 1
+            if changed:
+                async with self._changed:
+                    self._changed.notify_all()
+            await asyncio.sleep(LOOK_S)
+
+    async def _events(self) -> bool:
+        rows = await asyncio.to_thread(self._records.changes, self._cursor)
+        if rows:
+            self._cursor = rows[-1].seq
+            self.version += 1
+            self.jobs.update(dict.fromkeys((row.job_id for row in rows), self.version))
+        return bool(rows)
+
+    async def _live(self) -> bool:
+        found = {row.id: row for row, _ in await asyncio.to_thread(self._records.live)}
+        gone = self.progress.keys() - found.keys()  # their streams end
+        changed = bool(gone) or any(_figures(row) != _figures(self.progress.get(row.id)) for row in found.values())
+        self.progress = found
+        self.version += changed
+        return changed
+
+
+async def follow(pulse: Pulse, records: Records, job: str | None, after: int) -> AsyncGenerator[Item | None, None]:
+    """Events above `after`, then what comes, with progress in between; None when it has been quiet for a while.
+
+    `after` is a number of the job's own events, or of those of all jobs. The stream of a job ends once the job has.
+    """
+    sent: dict[str, tuple[object, ...] | None] = {}
+    looked = -1
+    async with pulse.listening():
+        while True:
+            version = pulse.version
+            if looked < 0 or job is None or pulse.jobs.get(job, 0) > looked:
+                while rows := await asyncio.to_thread(_read, records, job, after):
+                    for row in rows:
+                        after = row.number if job else row.seq
+                        yield Item(event=row)
+            looked = version
+            for moved in _moved(pulse, job, sent):
+                yield Item(progress=moved)
+            if job is not None and job not in pulse.progress and await asyncio.to_thread(is_over, records, job, after):
+                return
+            if not await pulse.wait(version, QUIET_S):
+                yield None
+
+
+def is_over(records: Records, job: str, after: int) -> bool:
+    """True if a job has ended and has no event above `after`. Raises RecordsError if there is no such job."""
+    row = records.job(job)
+    return row.state in ENDED and after >= row.last_event
+
+
+def _read(records: Records, job: str | None, after: int) -> list[EventRow]:
+    return records.changes(after, _PAGE) if job is None else records.events(job, after, _PAGE)
+
+
+def _moved(pulse: Pulse, job: str | None, sent: dict[str, tuple[object, ...] | None]) -> list[JobRow]:
+    rows = [row for row in pulse.progress.values() if job in (None, row.id) and row.total is not None]
+    moved = [row for row in rows if _figures(row) != sent.get(row.id)]
+    for row in moved:
+        sent[row.id] = _figures(row)
+    return moved
+
+
+def _figures(row: JobRow | None) -> tuple[object, ...] | None:
+    return None if row is None else (row.attempt, row.phase, row.done, row.total, row.durable)

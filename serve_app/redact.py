@@ -1,0 +1,58 @@
+"""Takes out of texts what a client should not see: paths of the server's machine, tracebacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+# An absolute path: a slash that does not follow a word, a colon, a dot or a slash (so neither `tokens/1a2b` nor a URL).
+_PATH = re.compile(r"(?<![\w/:.])(?:~|/(?=[\w.~+-]))[\w.@+=~%-]*(?:/[\w.@+=~%-]*)+")
+_TRACE = "Traceback (most recent call last):"
+_CHAINED = (
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
+
+
+def redact(text: str) -> str:
+    """The text with the last part only of each absolute path: `/home/ada/data/a.csv` becomes `…/a.csv`."""
+    return _PATH.sub(_shortened, text)
+
+
+def _shortened(match: re.Match[str]) -> str:
+    path = match[0]
+    trailing = path[len(path.rstrip("./")) :] if path.endswith(".") else ""
+    name = path.rstrip("./").rpartition("/")[2]
+    return f"…/{name}{trailing}"
+
+
+class Cleaner:
+    """Takes a log line by line: gives it with its paths shortened, or None for a frame of a traceback.
+
+    The line that names the error stays.
+    """
+
+    def __init__(self) -> None:
+        self._inside = self._told = False
+
+    def __call__(self, line: str) -> str | None:
+        plain = line.strip()
+        if plain.endswith(_TRACE):
+            self._inside = True
+            return None
+        if (self._inside or self._told) and (not plain or plain in _CHAINED):
+            return None
+        if self._inside and line[:1] in (" ", "\t", "|", "+"):
+            return None
+        self._told, self._inside = self._inside, False
+        return redact(line)
+
+
+def clean_lines(lines: Iterable[str], before: Iterable[str] = ()) -> Iterator[str]:
+    """Lines of a log as clients may see them; `before`: some that stand in front of them, for what they belong to."""
+    clean = Cleaner()
+    for line in before:
+        clean(line)
+    for line in lines:
+        if (shown := clean(line)) is not None:
+            yield shown

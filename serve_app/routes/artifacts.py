@@ -1,0 +1,109 @@
+"""The routes that every kind of artifact has: list, get, relabel, delete, download a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from serve_app import artifacts
+from serve_app.api import Api, TheApi
+from serve_app.artifacts import ArtifactQuery
+from serve_app.docs import problems
+from serve_app.schemas.artifacts import Artifact, ArtifactSummary
+from serve_app.schemas.common import HexId, Page, Relabel
+
+FileName = Annotated[str, Path(max_length=500, description="Name of a file, as the artifact's `files` lists it.")]
+_ETAG = {"ETag": {"description": "Send it back in If-None-Match to get 304.", "schema": {"type": "string"}}}
+NOT_CHANGED: dict[str, Any] = {"description": "The client has it already (If-None-Match).", "headers": _ETAG}
+Reader = Callable[[Api, str], Artifact]
+
+
+def artifact_routes(
+    kind: str,
+    one: str,
+    model: type[Artifact] = Artifact,
+    read: Reader | None = None,
+    path: str | None = None,
+    tag: str | None = None,
+) -> APIRouter:
+    """A router for a kind: `one` is what a single one is called, `model` and `read` show it whole."""
+    path = path or kind
+    routes = APIRouter(prefix=f"/v1/{path}", tags=[tag or path])
+    name = one.replace(" ", "_")
+    a = f"an {one}" if one[0] in "aeioS" else f"a {one}"
+
+    @routes.get(
+        "",
+        summary=f"List {path}",
+        operation_id=f"list_{path.replace('-', '_')}",
+        response_model=Page[ArtifactSummary],
+    )
+    def list_all(api: TheApi, query: Annotated[ArtifactQuery, Query()]) -> Response:
+        """The newest first. Ask for the next page with `cursor`."""
+        return artifacts.as_json(artifacts.page(api, kind, query))
+
+    @routes.get(
+        "/{id}",
+        summary=f"Get {a}",
+        operation_id=f"get_{name}",
+        response_model=model,
+        responses={200: {"headers": _ETAG}, 304: NOT_CHANGED, **problems(404)},
+    )
+    def get(api: TheApi, request: Request, id: HexId) -> Response:
+        """With its config, files and provenance."""
+        found = artifacts.whole(api, model, kind, id) if read is None else read(api, id)
+        return artifacts.tagged(request, found)
+
+    @routes.patch(
+        "/{id}", summary=f"Name, tag or annotate {a}", operation_id=f"label_{name}", responses=problems(404, 409)
+    )
+    def label(api: TheApi, id: HexId, body: Relabel) -> ArtifactSummary:
+        """Labels are for people: they change nothing else, and never the id."""
+        return artifacts.relabel(api, kind, id, body)
+
+    @routes.delete(
+        "/{id}",
+        summary=f"Delete {a}",
+        operation_id=f"delete_{name}",
+        status_code=204,
+        responses=problems(404, s409="Something needs it: `referrers` names what was made from it, and live jobs."),
+    )
+    def delete(api: TheApi, id: HexId) -> None:
+        """Deletes it with its files. What something else was made from stays (409)."""
+        artifacts.delete(api, kind, id)
+
+    @routes.get(
+        "/{id}/files/{file_name:path}",
+        summary=f"Download one file of {a}",
+        operation_id=f"get_{name}_file",
+        response_class=Response,
+        responses={200: _binary("The file.", "application/octet-stream"), 304: NOT_CHANGED, **problems(404)},
+    )
+    def download(api: TheApi, request: Request, id: HexId, file_name: FileName) -> Response:
+        """Its ETag is its SHA-256. A Range gives a part."""
+        return artifacts.file(request, artifacts.files_of(api, kind, id), file_name)
+
+    @routes.get(
+        "/{id}/archive",
+        summary=f"Download {a} as a folder",
+        operation_id=f"get_{name}_archive",
+        response_class=Response,
+        responses={200: _binary("A tar archive of one folder, named by the id.", "application/x-tar"), **problems(404)},
+    )
+    def archive(api: TheApi, id: HexId) -> Response:
+        """All its files in a tar archive: `curl ... | tar x`."""
+        files = artifacts.files_of(api, kind, id)
+        headers = {
+            "Content-Disposition": f'attachment; filename="{id}.tar"',
+            "Content-Length": str(artifacts.tar_size(files.manifest)),
+        }
+        return StreamingResponse(artifacts.tar(files), media_type="application/x-tar", headers=headers)
+
+    return routes
+
+
+def _binary(description: str, media_type: str) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}

@@ -1,0 +1,87 @@
+"""The cluster: nodes, what is free and used, and whether each stage of a profile fits."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from cluster.records import DISPATCHER, AttemptRow, JobRow
+from configs.profiles import load_profile
+from configs.requirements import Offer, Requirement, fit
+from jobs.life.needs import requirement_in
+from jobs.life.submit import has_gpu, offer_of
+from serve_app.api import Api, TheApi
+from serve_app.docs import problems
+from serve_app.errors import ApiError
+from serve_app.paging import Query as Closed
+from serve_app.redact import redact
+from serve_app.requests import needed
+from serve_app.schemas.cluster import Cluster, ClusterNode, Fits, NodeType, StageFit
+from serve_app.schemas.common import Profile
+
+router = APIRouter(prefix="/v1/cluster", tags=["cluster"])
+
+
+class FitQuery(Closed):
+    """Which profile to look at."""
+
+    profile: Profile = Field("auto", description="The resource profile.")
+
+
+@router.get("", summary="Look at the cluster")
+def get_cluster(api: TheApi) -> Cluster:
+    """Its nodes with what is free of them, and the jobs that hold or wait for machines."""
+    lease = api.records.lease_row(DISPATCHER)
+    offer = offer_of(api.records) or Offer(())
+    live = api.records.live()
+    return Cluster(
+        up=lease is not None and lease.held,
+        nodes=[ClusterNode.of(node) for node in offer.nodes],
+        node_types=[NodeType(**{k: getattr(t, k) for k in NodeType.model_fields}) for t in offer.node_types],
+        store_free=offer.store_free,
+        running=[job.id for job, attempt in live if _holds(attempt)],
+        waiting=[job.id for job, attempt in live if not _holds(attempt)],
+    )
+
+
+@router.get(
+    "/fit", summary="See whether each stage fits", responses=problems(s503="The cluster was never seen: start it.")
+)
+def get_fit(api: TheApi, query: Annotated[FitQuery, Query()]) -> Fits:
+    """What each stage of a profile needs, what there is, and whether it fits now, later or never: `doctor`'s table."""
+    offer = offer_of(api.records)
+    if offer is None:
+        raise ApiError(503, "no_cluster", "no cluster was seen yet: `python -m cluster up`", {"Retry-After": "5"})
+    profile = load_profile(query.profile, has_gpu(api.records))
+    held = granted(api)
+    stages = [_fit(stage, need.model_copy(update={"device": profile.device}), offer, held)
+              for stage, need in profile.stages.items()]  # fmt: skip
+    return Fits(profile="gpu" if profile.device == "cuda" else "local", stages=stages)
+
+
+def granted(api: Api) -> dict[str, Requirement]:
+    """What each job holds that was granted its place, by its id."""
+    return {job.id: requirement_in(job.requirement) for job, attempt in _holding(api)}
+
+
+def _holding(api: Api) -> list[tuple[JobRow, AttemptRow]]:
+    return [(job, attempt) for job, attempt in api.records.live() if _holds(attempt)]
+
+
+def _holds(attempt: AttemptRow) -> bool:
+    return attempt.pid is not None or attempt.granted_at is not None
+
+
+def _fit(stage: str, need: Requirement, offer: Offer, held: dict[str, Requirement]) -> StageFit:
+    verdict = fit(need, offer, held)
+    return StageFit(
+        stage=stage,
+        need=needed(need),
+        fits=verdict.fit.name.lower(),
+        reason=redact(verdict.reason),
+        largest_workers=verdict.largest_workers,
+        advice=redact(verdict.advice),
+        holders=list(verdict.holders),
+    )

@@ -1,0 +1,79 @@
+"""Datasets: documents from the hub, a package or one of the server's data folders."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Query, Response
+from pydantic import BaseModel, Field
+
+from sae.formats.dataset import DatasetReader
+from serve_app import artifacts
+from serve_app.api import TheApi, Who
+from serve_app.docs import ACCEPTED, problems
+from serve_app.idempotency import IdempotencyKey
+from serve_app.paging import Paged, decode, encode
+from serve_app.requests import accept
+from serve_app.routes.artifacts import artifact_routes
+from serve_app.schemas.common import HexId, Page
+from serve_app.schemas.jobs import Accepted
+from serve_app.schemas.requests import DatasetRequest
+
+router = artifact_routes("datasets", "dataset")
+_OWN = ("doc", "split", "text", "text_bytes")
+
+
+class Sample(BaseModel):
+    """One document."""
+
+    doc: int = Field(description="Its number in the dataset, from 0.")
+    split: str = Field(description="train, validation or test.", examples=["train"])
+    text: str = Field(description="Its text, cut after `characters`.")
+    text_bytes: int = Field(description="Bytes of the whole text in UTF-8.")
+    columns: dict[str, Any] = Field(description="What else the source says about it.")
+
+
+class SampleQuery(Paged):
+    """Query parameters of the documents of a dataset."""
+
+    limit: Annotated[int, Field(ge=1, le=100, description="Documents on a page, at most.")] = 20
+    characters: int = Field(2000, ge=1, le=100_000, description="Characters of each text to show, at most.")
+
+
+@router.post("", status_code=202, responses=ACCEPTED, summary="Bring a dataset into the store")
+def create_dataset(
+    api: TheApi, who: Who, body: DatasetRequest, response: Response, key: IdempotencyKey = None
+) -> Accepted:
+    """From the Hugging Face hub, an installed package, or one of the server's data folders.
+
+    Its id is known before the job runs: a commit or a hash of the files names it.
+    """
+    return accept(api, who, key, "download", body.science(), body, response)
+
+
+@router.get("/{id}/samples", summary="Read documents of a dataset", responses=problems(404))
+def list_samples(api: TheApi, id: HexId, query: Annotated[SampleQuery, Query()]) -> Page[Sample]:
+    """Documents in their order."""
+    reader = DatasetReader(artifacts.files_of(api, "datasets", id))
+    start = decode(query.cursor, int)[0] if query.cursor else 0
+    found: list[Sample] = []
+    first = 0
+    for name, rows in reader.info.files.items():
+        if start + len(found) < first + rows and len(found) < query.limit:
+            begin = max(0, start + len(found) - first)
+            taken = reader.read(name, begin, min(rows, begin + query.limit - len(found)))
+            found += [_sample(row, query.characters) for row in taken.to_pylist()]
+        first += rows
+    after = start + len(found)
+    return Page(items=found, next=encode(after) if found and after < reader.info.documents else None)
+
+
+def _sample(row: dict[str, Any], characters: int) -> Sample:
+    columns = {key: value for key, value in row.items() if key not in _OWN}
+    return Sample(
+        doc=row["doc"],
+        split=row["split"],
+        text=row["text"][:characters],
+        text_bytes=row["text_bytes"],
+        columns=columns,
+    )

@@ -1,0 +1,72 @@
+"""The log of a job: what its driver and workers said, for people."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.responses import Response as PlainResponse
+from starlette.responses import StreamingResponse
+
+from serve_app.api import TheApi
+from serve_app.docs import problems
+from serve_app.logs import read_log, tail_log
+from serve_app.paging import INT64
+from serve_app.paging import Query as Closed
+from serve_app.schemas.common import JobId
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+TEXT = "text/plain; charset=utf-8"
+
+
+class LogQuery(Closed):
+    """Query parameters of a log."""
+
+    offset: int | None = Field(
+        None, ge=0, le=INT64, description="Where to begin, in bytes; if not given, the last `bytes` of it."
+    )
+    bytes: int = Field(65_536, ge=1, le=1 << 20, description="Bytes to read, at most.")
+
+
+class LogFrom(Closed):
+    """Where the stream of a log begins."""
+
+    offset: int = Field(0, ge=0, le=INT64, description="Where to begin, in bytes.")
+
+
+@router.get(
+    "/{id}/log",
+    summary="Read the log of one job",
+    response_class=PlainResponse,
+    responses={
+        200: {
+            "description": "Text. `X-Next-Offset` says where the next part begins.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "headers": {"X-Next-Offset": {"description": "Bytes read so far.", "schema": {"type": "integer"}}},
+        },
+        **problems(404),
+    },
+)
+def get_log(api: TheApi, id: JobId, query: Annotated[LogQuery, Query()]) -> PlainResponse:
+    """Its last lines, or a part of it. Paths and stack frames are left out."""
+    api.records.job(id)
+    text, offset = read_log(api.settings.home, id, query.offset, query.bytes)
+    return PlainResponse(text, media_type=TEXT, headers={"X-Next-Offset": str(offset)})
+
+
+@router.get(
+    "/{id}/log/stream",
+    summary="Follow the log of one job",
+    response_class=PlainResponse,
+    responses={
+        200: {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **problems(404),
+    },
+)
+async def follow_log(api: TheApi, id: JobId, query: Annotated[LogFrom, Query()]) -> PlainResponse:
+    """What stands in it and what is added, until the job has ended."""
+    await asyncio.to_thread(api.records.job, id)
+    lines = tail_log(api.settings.home, id, query.offset, lambda: not api.records.job(id).live)
+    return StreamingResponse(lines, media_type=TEXT)

@@ -1,0 +1,69 @@
+"""SAEs: trained one or several at a time, shown with metrics and curves, downloaded as SAELens folders."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import pyarrow.parquet as pq
+from fastapi import Query, Response
+from pydantic import BaseModel, Field
+
+from serve_app import artifacts
+from serve_app.api import TheApi, Who
+from serve_app.docs import ACCEPTED, problems
+from serve_app.errors import not_found
+from serve_app.idempotency import IdempotencyKey
+from serve_app.paging import Query as Closed
+from serve_app.requests import accept
+from serve_app.routes.artifacts import artifact_routes
+from serve_app.schemas.common import HexId
+from serve_app.schemas.jobs import Accepted
+from serve_app.schemas.requests import TrainRequest
+
+router = artifact_routes("saes", "SAE")
+METRICS, CURVES = "metrics.json", "curves.parquet"
+
+
+class Curves(BaseModel):
+    """How training went: equally long columns, `step` among them."""
+
+    steps: int = Field(description="Steps of the training.")
+    columns: dict[str, list[float | None]] = Field(
+        description="One value for each step that is shown.", examples=[{"step": [0, 1], "loss": [1.9, 1.4]}]
+    )
+
+
+class CurveQuery(Closed):
+    """Query parameters of curves."""
+
+    points: int = Field(500, ge=2, le=10_000, description="Steps to show, at most: spread evenly, the last among them.")
+
+
+@router.post("", status_code=202, responses=ACCEPTED, summary="Train SAEs")
+def create_saes(api: TheApi, who: Who, body: TrainRequest, response: Response, key: IdempotencyKey = None) -> Accepted:
+    """One SAE, or several on one pass of the language model. Each is an artifact of its own, whatever run made it."""
+    return accept(api, who, key, "train", body.science(), body, response)
+
+
+@router.get("/{id}/metrics", summary="Get the metrics of an SAE", responses=problems(404))
+def get_metrics(api: TheApi, id: HexId) -> dict[str, Any]:
+    """Figures of the end of its training. For held-out figures, evaluate it."""
+    files = artifacts.files_of(api, "saes", id)
+    if METRICS not in files.names:
+        raise not_found(f"metrics of saes/{id}")
+    found: dict[str, Any] = json.loads(files.path(METRICS).read_text(encoding="utf-8"))
+    return found
+
+
+@router.get("/{id}/curves", summary="Get the training curves of an SAE", responses=problems(404))
+def get_curves(api: TheApi, id: HexId, query: Annotated[CurveQuery, Query()]) -> Curves:
+    """Loss, sparsity and more, step by step."""
+    files = artifacts.files_of(api, "saes", id)
+    if CURVES not in files.names:
+        raise not_found(f"curves of saes/{id}")
+    table = pq.read_table(files.path(CURVES))
+    n = table.num_rows
+    shown = sorted({round(i * (n - 1) / max(1, query.points - 1)) for i in range(min(n, query.points))} | {n - 1})
+    taken = table.take(shown[-query.points :]) if n else table
+    return Curves(steps=n, columns={name: taken.column(name).to_pylist() for name in taken.column_names})

@@ -1,0 +1,1 @@
+"""What goes over the wire, with descriptions and examples: the OpenAPI document is made from it."""

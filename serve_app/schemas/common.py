@@ -1,0 +1,168 @@
+"""Parts that several resources share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from configs.profiles import PROFILES
+from serve_app.paging import INT64
+
+T = TypeVar("T")
+
+HexId = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{16}$",
+        description="Id of the artifact: 16 hexadecimal digits.",
+        examples=["67d5273bd9611bd1"],
+    ),
+]
+JobId = Annotated[
+    str, Field(pattern=r"^[a-z]{1,32}-[0-9a-f]{10}$", description="Id of the job.", examples=["train-0f3c9a7b21"])
+]
+Profile = Literal["local", "gpu", "auto"]
+assert Profile.__args__ == PROFILES  # type: ignore[attr-defined]
+
+
+def ref(kind: str) -> Any:
+    """The type of a reference to an artifact of a kind."""
+    return Annotated[
+        str,
+        Field(
+            pattern=rf"^{kind}/[0-9a-f]{{16}}$",
+            description=f"Reference of an artifact: `{kind}/` and its id.",
+            examples=[f"{kind}/67d5273bd9611bd1"],
+        ),
+    ]
+
+
+Name = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9 ._+@-]*[A-Za-z0-9._+@-])?$",
+        description="A name that nothing else of the kind has in the project.",
+        examples=["smollm2 layer 7"],
+    ),
+]
+Word = Annotated[
+    str, Field(min_length=1, max_length=50, pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9 ._:+@-]*[A-Za-z0-9._:+@-])?$")
+]
+Project = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9 ._+@-]*[A-Za-z0-9._+@-])?$",
+        description="The project it belongs to.",
+    ),
+]
+Tags = Annotated[list[Word], Field(max_length=32, description="Tags.", examples=[["demo", "layer 7"]])]
+Notes = Annotated[str, Field(max_length=10_000, description="Notes, for people.")]
+
+
+class Body(BaseModel):
+    """A request body. Unknown keys are errors; text that no database or file can hold is refused at any depth."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        check_storable(value)
+        return value
+
+
+class Submit(Body):
+    """What every request for a job may say beside its config."""
+
+    profile: Profile = Field(
+        "auto", description="What machines to ask for: `auto` takes GPUs where the cluster has any."
+    )
+    wait_s: float = Field(
+        600.0, ge=0, le=604_800, description="Seconds that it may wait for machines before it fails.", examples=[600.0]
+    )
+    project: Project = "default"
+    name: Name | None = Field(None, description="A name for the job that no other has in the project.")
+    tags: Tags = []
+    notes: Notes = ""
+
+    def science(self) -> dict[str, Any]:
+        """The rest: what the stage itself takes, as a mapping."""
+        return self.model_dump(mode="json", exclude=set(Submit.model_fields))
+
+
+class Relabel(Body):
+    """Changes labels. What is left out stays; an empty name or list, or an empty text, clears it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "smollm2 layer 7", "tags": ["demo"]}]})
+
+    name: Name | Literal[""] | None = Field(None, description='The new name; `""` takes it away.')
+    tags: Tags | None = Field(None, description="All tags that it shall have.")
+    notes: Notes | None = Field(None, description="The new notes.")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.name is None and self.tags is None and self.notes is None:
+            raise ValueError("give at least one of name, tags and notes")
+        return self
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list."""
+
+    items: list[T] = Field(description="The items, in the order of the list.")
+    next: str | None = Field(description="Cursor of the next page; null on the last one.", examples=["WzQyXQ"])
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it. Programs should look at `code`."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:raylens:problem:cannot_fit",
+                    "title": "Conflict",
+                    "status": 409,
+                    "code": "cannot_fit",
+                    "detail": "train needs 1 worker x {1 CPU, 8 GPU, 2.0 GiB memory}; there is 1 node: ...",
+                    "largest_workers": 0,
+                }
+            ]
+        },
+    )
+
+    type: str = Field(description="`urn:raylens:problem:` and the code.")
+    title: str = Field(description="What the status means.")
+    status: int = Field(description="The HTTP status.")
+    code: str = Field(description="A stable name of the problem.")
+    detail: str = Field(description="What is wrong, where, and what would be right.")
+
+
+def when(seconds: float) -> datetime:
+    """A time as the API tells it: RFC 3339, UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def check_storable(value: Any) -> None:
+    """Raises ValueError for text with NUL or half a surrogate pair, and for whole numbers beyond 64 bits."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("text must not hold the character NUL")
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            raise ValueError("text must be valid Unicode: it holds half of a surrogate pair")
+    elif isinstance(value, int) and abs(value) > INT64:
+        raise ValueError("whole numbers have at most 64 bits")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            check_storable(key)
+            check_storable(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            check_storable(inner)

@@ -1,0 +1,73 @@
+"""What the API is set up with. A small value: it travels to the replicas as JSON."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+DEFAULT_PORT = 8000
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+class Settings(BaseModel):
+    """Places, names and limits of one API. `Settings.from_environment()` reads what operators may set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Annotated[Path, AfterValidator(_absolute)] = Field(description="RAYLENS_HOME: catalog, logs, tokens.")
+    data_roots: tuple[Annotated[Path, AfterValidator(_absolute)], ...] = Field(
+        (), description="Folders that local sources may lie in. A request names a path below one of them."
+    )
+    host: str = Field("127.0.0.1", description="Address that the server listens on.")
+    port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="Port that the server listens on.")
+    hosts: tuple[str, ...] = Field((), description="Host names by which clients may call it, beside its address.")
+    origins: tuple[str, ...] = Field((), description="Origins of web pages, beside its own, that may call it.")
+    body_bytes: int = Field(1 << 20, ge=1, description="Largest request body.")
+    streams: int = Field(500, ge=1, description="Open event streams of one replica, at most.")
+    interactive: str | None = Field("interactive", description="Serve application of the language models; null: none.")
+
+    @classmethod
+    def from_environment(cls, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> Settings:
+        """Settings from RAYLENS_HOME, RAYLENS_DATA_ROOTS, RAYLENS_API_HOSTS and RAYLENS_API_ORIGINS."""
+        home = Path(os.environ.get("RAYLENS_HOME") or "~/.raylens").expanduser().resolve()
+        roots = os.environ.get("RAYLENS_DATA_ROOTS")
+        return cls(
+            home=home,
+            data_roots=tuple(map(Path, filter(None, roots.split(os.pathsep)))) if roots else (home / "data",),
+            host=host,
+            port=port,
+            hosts=_listed("RAYLENS_API_HOSTS"),
+            origins=_listed("RAYLENS_API_ORIGINS"),
+        )
+
+    @property
+    def loopback(self) -> bool:
+        """True if only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    def allowed_hosts(self) -> frozenset[str]:
+        """Names that a request's Host header may carry, without port. Others are a sign of DNS rebinding."""
+        own = self.host if ":" not in self.host else f"[{self.host}]"
+        return frozenset(name.lower() for name in (*_LOOPBACK_NAMES, own, *self.hosts))
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address or name of this machine that no other can reach."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listed(name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in os.environ.get(name, "").split(",") if part.strip())

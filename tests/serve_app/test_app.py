@@ -1,0 +1,203 @@
+"""The resources: lists, one of each, labels, files, previews, jobs, problems."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import Any
+
+import pytest
+
+from serve_app.app import create_app
+from tests.serve_app.conftest import Site
+from tests.serve_app.world import DATASET, DOCUMENTS, MODEL, TOKENS, World
+
+TEXT = "Anna wrote about the harbour. The captain steers the grey boat."
+
+
+def test_every_kind_is_listed_and_shown(site: Site, world: World) -> None:
+    paths = {"tokens": "tokenizations", "features": "feature-sets"}
+    for ref in world.refs():
+        path = f"/v1/{paths.get(ref.kind, ref.kind)}"
+        listed = site.reader.get(path).raise_for_status().json()
+        assert str(ref) in [item["ref"] for item in listed["items"]]
+        one = site.reader.get(f"{path}/{ref.id}").raise_for_status()
+        body = one.json()
+        assert (body["ref"], body["url"]) == (str(ref), f"{path}/{ref.id}")
+        assert {file["name"] for file in body["files"]} == set(site.store.files(ref).names)
+        again = site.reader.get(f"{path}/{ref.id}", headers={"If-None-Match": one.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_model_shows_its_architecture_and_hooks(site: Site) -> None:
+    body = site.reader.get(f"/v1/models/{MODEL.id}").json()
+    assert body["architecture"] == "GPT2LMHeadModel"
+    assert body["hooks"][:2] == ["blocks.0.hook_resid_pre", "blocks.0.hook_attn_out"]
+    assert "blocks.2.hook_resid_post" in body["hooks"]
+    assert body["config"]["source"]["path"] == "tiny", "the path of the server is not shown"
+
+
+def test_a_tokenization_shows_its_options(site: Site) -> None:
+    body = site.reader.get(f"/v1/tokenizations/{TOKENS.id}").json()
+    assert (body["add_special_tokens"], body["return_attention_mask"]) == (True, False)
+    assert body["statistics"]["tokens"] == 1248
+
+
+def test_samples_are_paged_over_files(site: Site) -> None:
+    seen: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        query = {"limit": 7, **({"cursor": cursor} if cursor else {})}
+        page = site.reader.get(f"/v1/datasets/{DATASET.id}/samples", params=query).raise_for_status().json()
+        seen += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert [row["doc"] for row in seen] == list(range(DOCUMENTS))
+    assert {row["split"] for row in seen} == {"train", "test"}
+    assert seen[0]["columns"] == {"topic": "x"}
+
+
+def test_features_are_filtered_sorted_and_paged(site: Site, world: World) -> None:
+    path = f"/v1/feature-sets/{world.features.id}/features"
+    query = {"sort": "density", "order": "desc", "alive": "true", "limit": 10}
+    seen: list[dict[str, Any]] = []
+    page = site.reader.get(path, params=query).raise_for_status().json()
+    total = page["total"]
+    while True:
+        seen += page["items"]
+        if page["next"] is None:
+            break
+        page = site.reader.get(path, params={**query, "cursor": page["next"]}).raise_for_status().json()
+    assert len(seen) == total > 10
+    assert 7 not in [one["feature"] for one in seen], "feature 7 never fires"
+    order = [(-one["density"], one["feature"]) for one in seen]
+    assert order == sorted(order)
+    token = seen[0]["promoted_tokens"][0]
+    found = site.reader.get(path, params={"token": token, "limit": 200}).json()["items"]
+    assert seen[0]["feature"] in [one["feature"] for one in found]
+    assert all(any(token.lower() in t.lower() for t in one["promoted_tokens"]) for one in found)
+
+
+def test_one_feature_and_its_examples(site: Site, world: World) -> None:
+    path = f"/v1/feature-sets/{world.features.id}/features"
+    best = site.reader.get(path, params={"sort": "max", "order": "desc", "limit": 1}).json()["items"][0]
+    one = site.reader.get(f"{path}/{best['feature']}").raise_for_status().json()
+    assert sum(part["count"] for part in one["histogram"]) == one["count"] == best["count"]
+    examples = site.reader.get(f"{path}/{best['feature']}/examples").raise_for_status().json()
+    top = [example for example in examples if example["kind"] == "top"]
+    assert top[0]["activation"] == best["max"] == top[0]["activations"][top[0]["at"]]
+    assert len(top[0]["tokens"]) == len(top[0]["activations"])
+    assert site.reader.get(f"{path}/96").status_code == 404
+
+
+def test_labels_and_conflicts(site: Site, world: World) -> None:
+    path = f"/v1/saes/{world.sae.id}"
+    body = (
+        site.writer.patch(path, json={"name": "tiny sae", "tags": ["b", "a"], "notes": "try"}).raise_for_status().json()
+    )
+    assert (body["name"], body["tags"], body["notes"]) == ("tiny sae", ["a", "b"], "try")
+    assert [i["name"] for i in site.reader.get("/v1/saes", params={"tag": "a"}).json()["items"]] == ["tiny sae"]
+    refused = site.writer.delete(path)
+    assert (refused.status_code, refused.json()["code"]) == (409, "in_use")
+    assert str(world.features) in refused.json()["referrers"]
+    assert site.writer.patch(path, json={"name": ""}).json()["name"] is None
+
+
+def test_files_and_archives(site: Site, world: World) -> None:
+    path = f"/v1/saes/{world.sae.id}"
+    whole = site.reader.get(f"{path}/files/sae_weights.safetensors").raise_for_status()
+    assert whole.content == site.store.files(world.sae).path("sae_weights.safetensors").read_bytes()
+    part = site.reader.get(f"{path}/files/sae_weights.safetensors", headers={"Range": "bytes=8-15"})
+    assert (part.status_code, part.content) == (206, whole.content[8:16])
+    archive = site.reader.get(f"{path}/archive").raise_for_status()
+    with tarfile.open(fileobj=io.BytesIO(archive.content)) as tar:
+        names = tar.getnames()
+        weights = tar.extractfile(f"{world.sae.id}/sae_weights.safetensors")
+        assert weights is not None
+        assert weights.read() == whole.content
+    assert f"{world.sae.id}/cfg.json" in names
+    curves = site.reader.get(f"{path}/curves", params={"points": 5}).raise_for_status().json()
+    assert curves["steps"] == 40
+    assert curves["columns"]["step"] == [0, 10, 20, 29, 39]
+    assert site.reader.get(f"{path}/metrics").json() == {"ev": 0.8, "l0": 6.0}
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_a_preview_is_what_the_stage_would_make(site: Site, special: bool) -> None:
+    body = {"model": str(MODEL), "text": TEXT, "add_special_tokens": special, "return_attention_mask": special}
+    preview = site.reader.post("/v1/tokenization-preview", json=body).raise_for_status().json()
+    tokens = preview["tokens"]
+    text = [token["text"] for token in tokens if token["role"] == "data"]
+    assert "".join(text) == TEXT
+    assert [token["position"] for token in tokens] == list(range(len(tokens)))
+    assert tokens[-1]["special"] is special, "the separator"
+    assert preview["attention_mask"] == ([1] * len(tokens) if special else None)
+    assert preview["counts"] == {
+        "tokens": len(tokens), "special": int(special), "regular": len(text), "characters": len(TEXT),
+    }  # fmt: skip
+    long = site.reader.post("/v1/tokenization-preview", json={**body, "text": "x" * 1001})
+    assert long.status_code == 422
+
+
+def test_which_features_fire_on_a_text(site: Site, world: World) -> None:
+    """On the text of an example, the API finds the activations that the extraction stored."""
+    path = f"/v1/feature-sets/{world.features.id}/features"
+    best = site.reader.get(path, params={"sort": "max", "order": "desc", "limit": 1}).json()["items"][0]["feature"]
+    example = site.reader.get(f"{path}/{best}/examples", params={"kind": "top"}).json()[0]
+    before = example["tokens"][1 : example["at"] + 1]  # the first is the row's BOS, which the API puts in itself
+    assert example["position"] == example["at"], "the window begins with the row"
+    request = {"sae": str(world.sae), "text": "".join(before), "top": 6, "features": [best]}
+    found = site.reader.post("/v1/feature-activations", json=request).raise_for_status().json()
+    assert found["tokens"][0]["left_out"] == "bos"
+    assert found["features"][str(best)][-1] == pytest.approx(example["activation"], rel=1e-3)
+    assert best in [one["feature"] for one in found["tokens"][-1]["top"]]
+    assert max(one["max"] for one in found["top"]) == found["top"][0]["max"]
+    absent = site.reader.post("/v1/feature-activations", json={**request, "features": [96]})
+    assert (absent.status_code, absent.json()["code"]) == (422, "invalid_request")
+
+
+def test_problems_are_problem_details(site: Site) -> None:
+    for response, status, code in (
+        (site.reader.get("/v1/jobs/train-0123456789"), 404, "not_found"),
+        (site.reader.get("/v1/nothing"), 404, "not_found"),
+        (site.reader.get("/v1/jobs", params={"colour": "red"}), 422, "invalid_request"),
+        (site.reader.get("/v1/jobs", params={"cursor": "WzFd!"}), 422, "invalid_request"),
+        (site.reader.get("/v1/jobs", params={"cursor": "eyJhIjoxfQ"}), 422, "invalid_cursor"),
+        (site.writer.put("/v1/jobs"), 405, "method_not_allowed"),
+        (
+            site.writer.post("/v1/jobs", content=b"{", headers={"Content-Type": "application/json"}),
+            400,
+            "malformed_json",
+        ),
+    ):
+        body = response.json()
+        assert (response.status_code, body["code"], body["status"]) == (status, code, status)
+        assert response.headers["content-type"] == "application/problem+json"
+        assert {"type", "title", "detail"} <= set(body)
+    assert set(site.writer.put("/v1/jobs").headers["allow"].split(", ")) == {"GET", "POST"}
+
+
+def test_the_document_describes_everything(site: Site) -> None:
+    document = site.nobody.get("/openapi.json").raise_for_status().json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (method, path)
+            assert operation["description"], (method, path)
+            for parameter in operation.get("parameters", []):
+                assert parameter.get("description"), (method, path, parameter["name"])
+    for name, schema in document["components"]["schemas"].items():
+        for field, body in schema.get("properties", {}).items():
+            described = (
+                "const" in body
+                or "description" in body
+                or "$ref" in body
+                or any("$ref" in one for one in body.get("allOf", []))
+            )
+            assert described, f"{name}.{field} is not described"
+
+
+def test_only_the_application_is_needed(site: Site) -> None:
+    """The factory makes as many applications as one likes: nothing is kept at module level."""
+    other = create_app(site.app.state.api.settings, site.records, site.store)
+    assert other.openapi() == site.app.openapi()

@@ -1,0 +1,180 @@
+"""Asking for jobs: what is made, what an equal request gets, what is refused; cancelling and resuming."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from serve_app.schemas.requests import TokenizationRequest, TrainRequest
+from tests.serve_app.conftest import Site
+from tests.serve_app.world import DATASET, MODEL, TOKENS, World
+
+
+def tokenization(**more: Any) -> dict[str, Any]:
+    return {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, **more}
+
+
+def test_a_tokenization_is_asked_for_once(site: Site) -> None:
+    first = site.writer.post("/v1/tokenizations", json=tokenization(seed=1, name="once", tags=["t"], notes="n"))
+    assert first.status_code == 202
+    body = first.json()
+    job = site.reader.get(first.headers["location"]).raise_for_status().json()
+    assert job == {**job, **{k: v for k, v in body["job"].items() if k != "progress"}}
+    assert (job["state"], job["name"], job["tags"], job["notes"]) == ("QUEUED", "once", ["t"], "n")
+    assert job["created_by"] == "api:writer"
+    assert job["config"]["return_attention_mask"] is True, "on by default in requests"
+    assert body["artifacts"] == job["artifacts"] == [f"tokens/{body['artifacts'][0].partition('/')[2]}"]
+    again = site.writer.post("/v1/tokenizations", json=tokenization(seed=1)).json()
+    assert (again["job"]["id"], again["created"], body["created"]) == (job["id"], False, True)
+    assert [j["id"] for j in site.reader.get("/v1/jobs", params={"name": "once"}).json()["items"]] == [job["id"]]
+    taken = site.writer.post("/v1/tokenizations", json=tokenization(seed=2, name="once"))
+    assert (taken.status_code, taken.json()["code"]) == (409, "name_taken")
+
+
+def test_special_tokens_reach_the_stage(site: Site) -> None:
+    body = site.writer.post("/v1/tokenizations", json=tokenization(add_special_tokens=False)).json()
+    config = site.reader.get(f"/v1/jobs/{body['job']['id']}").json()["config"]
+    assert (config["bos"], config["separator"]) == ("never", "none")
+    wrong = site.writer.post("/v1/tokenizations", json=tokenization(add_special_tokens=False, bos="always"))
+    assert wrong.status_code == 422
+    assert "add_special_tokens" in wrong.json()["detail"]
+
+
+def test_requests_take_every_option_of_their_stage() -> None:
+    from configs.tokenize import TokenizeConfig
+    from configs.train import TrainConfig
+
+    assert set(TokenizeConfig.model_fields) <= set(TokenizationRequest.model_fields)
+    assert set(TrainConfig.model_fields) <= set(TrainRequest.model_fields)
+    science = TokenizationRequest.model_validate(tokenization(bos="always", separator="none")).science()
+    assert set(science) == set(TokenizeConfig.model_fields)
+
+
+def test_what_is_there_is_not_made_again(site: Site, world: World) -> None:
+    """A request for an artifact that exists ends at once, whoever made it."""
+    body = {"sae": str(world.sae), "rows": 26, "top_examples": 5, "quantiles": 2, "quantile_examples": 2}
+    found = site.writer.post("/v1/feature-sets", json={**body, "uniform_examples": 3})
+    assert found.status_code == 202, found.text
+    assert found.json()["artifacts"] == [str(world.features)]
+
+
+def test_a_hundred_requests_with_one_key_make_one_job(site: Site) -> None:
+    body, key = tokenization(seed=100), str(uuid.uuid4())
+    before = len(site.records.jobs(limit=1000))
+
+    def post(_: int) -> tuple[int, str]:
+        response = site.writer.post("/v1/tokenizations", json=body, headers={"Idempotency-Key": key})
+        return response.status_code, response.json()["job"]["id"]
+
+    with ThreadPoolExecutor(100) as threads:
+        answers = set(threads.map(post, range(100)))
+    assert len(answers) == 1
+    assert next(iter(answers))[0] == 202
+    assert len(site.records.jobs(limit=1000)) == before + 1
+    other = site.writer.post("/v1/tokenizations", json=tokenization(seed=101), headers={"Idempotency-Key": key})
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    elsewhere = site.writer.post(
+        "/v1/datasets", json={"source": {"type": "hub", "repo": "a/b"}}, headers={"Idempotency-Key": key}
+    )
+    assert elsewhere.status_code == 409
+    again = site.writer.post("/v1/tokenizations", json=body, headers={"Idempotency-Key": key})
+    assert again.headers["idempotent-replayed"] == "true"
+    _, text = site.tokens.create("another", ["write"])
+    theirs = site.nobody.post(
+        "/v1/tokenizations",
+        json=tokenization(seed=102),
+        headers={"Idempotency-Key": key, "Authorization": f"Bearer {text}"},
+    )
+    assert theirs.status_code == 202, "keys of different tokens are apart"
+
+
+def test_a_refused_request_leaves_its_key_free(site: Site) -> None:
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+    missing = tokenization(dataset="datasets/" + "0" * 16)
+    refused = site.writer.post("/v1/tokenizations", json=missing, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (422, "missing_input")
+    assert site.writer.post("/v1/tokenizations", json=tokenization(seed=3), headers=headers).status_code == 202
+
+
+def test_what_can_never_fit_is_refused_with_need_and_offer(site: Site) -> None:
+    before = len(site.records.jobs(limit=1000))
+    body = tokenization(seed=4, resources={"workers": 3, "memory": 3 << 30})
+    refused = site.writer.post("/v1/tokenizations", json=body)
+    problem = refused.json()
+    assert (refused.status_code, problem["code"], problem["stage"]) == (409, "cannot_fit", "tokenize")
+    assert problem["need"]["workers"] == 3
+    assert problem["need"]["memory"] == 3 << 30
+    assert problem["offer"][0]["cpus"] == 2
+    assert problem["largest_workers"] == 1
+    assert "there is 1 node" in problem["detail"]
+    assert len(site.records.jobs(limit=1000)) == before, "nothing is recorded"
+    gpus = site.writer.post("/v1/saes", json={"model": str(MODEL), "tokens": str(TOKENS), "profile": "gpu",
+                                              "saes": [{"hook": "blocks.1.hook_resid_post", "d_sae": 64, "k": 4}]})  # fmt: skip
+    assert gpus.json()["largest_workers"] == 0
+
+
+def test_a_pipeline_is_one_request(site: Site) -> None:
+    tokens = {"stage": "tokenize", "dataset": str(DATASET), "model": str(MODEL), "context_length": 24}
+    train = {"stage": "train", "model": str(MODEL), "tokens": tokens, "batch_rows": 2, "lanes": 1,
+             "saes": [{"hook": "blocks.1.hook_resid_post", "d_sae": 64, "k": 4}]}  # fmt: skip
+    config = {"stage": "pipeline", "stages": [tokens, train]}
+    body = site.writer.post("/v1/jobs", json={"config": config}).raise_for_status().json()
+    jobs = {job: site.reader.get(f"/v1/jobs/{job}").json() for job in body["jobs"]}
+    assert [jobs[job]["stage"] for job in body["jobs"]] == ["tokenize", "train", "pipeline"]
+    assert {jobs[job]["parent"] for job in body["jobs"][:-1]} == {body["job"]["id"]}
+    listed = site.reader.get("/v1/jobs", params={"parent": body["job"]["id"]}).json()["items"]
+    assert {job["id"] for job in listed} == set(body["jobs"][:-1])
+
+
+def test_cancel_and_resume(site: Site) -> None:
+    body = site.writer.post("/v1/tokenizations", json=tokenization(seed=5)).json()
+    path = f"/v1/jobs/{body['job']['id']}"
+    assert site.writer.post(f"{path}/resume").json()["code"] == "illegal_move", "it has not ended"
+    assert site.writer.post(f"{path}/cancel", params={"how": "stop"}).json()["state"] == "CANCELLED"
+    assert site.writer.post(f"{path}/cancel").json()["code"] == "illegal_move", "it has ended"
+    resumed = site.writer.post(f"{path}/resume")
+    assert (resumed.status_code, resumed.json()["state"], resumed.json()["attempt"]) == (202, "QUEUED", 2)
+    assert [attempt["number"] for attempt in site.reader.get(path).json()["attempts"]] == [1, 2]
+    site.writer.post(f"{path}/cancel")
+    assert site.writer.patch(path, json={"name": "kept"}).json()["name"] == "kept"
+    assert site.writer.patch(path, json={}).status_code == 422
+
+
+def test_jobs_are_paged_in_the_order_of_submission(site: Site) -> None:
+    for seed in range(10, 17):
+        site.writer.post("/v1/tokenizations", json=tokenization(seed=seed, tags=["paged"])).raise_for_status()
+    seen: list[str] = []
+    cursor = None
+    while True:
+        query = {"tag": "paged", "limit": 3, **({"cursor": cursor} if cursor else {})}
+        page = site.reader.get("/v1/jobs", params=query).json()
+        seen += [job["id"] for job in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen)) == 7
+    states = site.reader.get("/v1/jobs", params={"tag": "paged", "state": ["RUNNING", "FAILED"]}).json()["items"]
+    assert states == []
+
+
+def test_logs_are_read_in_parts_without_paths_or_frames(site: Site) -> None:
+    job = site.writer.post("/v1/tokenizations", json=tokenization(seed=6)).json()["job"]["id"]
+    assert site.reader.get(f"/v1/jobs/{job}/log").text == ""
+    folder = site.home / "logs"
+    folder.mkdir(exist_ok=True)
+    lines = ["12:00:00 tokenize starts on /srv/secret/place\n", "Traceback (most recent call last):\n",
+             '  File "/srv/secret/code.py", line 3, in run\n', "    raise ValueError(path)\n", "ValueError: bad é\n",
+             "12:00:01 tokens/s 3\n"]  # fmt: skip
+    (folder / f"{job}.log").write_text("".join(lines))
+    text = site.reader.get(f"/v1/jobs/{job}/log").text
+    assert text == "12:00:00 tokenize starts on …/place\nValueError: bad é\n12:00:01 tokens/s 3\n"
+    part = site.reader.get(f"/v1/jobs/{job}/log", params={"offset": 0, "bytes": 60})
+    rest = site.reader.get(f"/v1/jobs/{job}/log", params={"offset": part.headers["x-next-offset"]})
+    assert part.text == "12:00:00 tokenize starts on …/place\n"
+    assert "12:00:01" in rest.text
+    for offset in range(0, 150, 10):
+        inside = site.reader.get(f"/v1/jobs/{job}/log", params={"offset": offset, "bytes": 400}).text
+        assert "code.py" not in inside, "a part that begins inside a traceback"
+    site.writer.post(f"/v1/jobs/{job}/cancel")
+    assert site.reader.get(f"/v1/jobs/{job}/log/stream").text == text

@@ -1,0 +1,45 @@
+"""A sample of what schemathesis generates; `python -m tests.serve_app.schema_cases` runs all of it under Ray Serve."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.records import open_records
+from cluster.store import Store
+from configs.requirements import to_json
+from serve_app.app import create_app
+from serve_app.auth import Tokens
+from serve_app.settings import Settings
+from tests.serve_app.conftest import Answers, serving
+from tests.serve_app.schema_cases import ids_of, run, warm
+from tests.serve_app.served import OFFER
+from tests.serve_app.world import World
+
+
+@pytest.fixture
+def own_site(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str, World]]:
+    """A server on copies of everything: cases delete what they find."""
+    monkeypatch.setenv("RAYLENS_HOME", str(tmp_path))
+    monkeypatch.setenv("RAYLENS_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(world.store.url, tmp_path / "store")
+    copy = World(Store.open(str(tmp_path / "store")), world.sae, world.features)
+    with open_records(f"sqlite:///{tmp_path}/catalog.db") as records:
+        copy.record(records)
+        records.lease("dispatcher", "nobody", 86_400, {"cluster": "here", "offer": to_json(OFFER)})
+        app = create_app(Settings(home=tmp_path, data_roots=(tmp_path,)), records, copy.store, Answers(copy.store))
+        _, token = Tokens(tmp_path).create("cases", ["write"])
+        with serving(app) as url:
+            yield url, token, copy
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["made-up ids", "ids of what is there"])
+def test_generated_cases(own_site: tuple[str, str, World], known: bool) -> None:
+    url, token, world = own_site
+    warm(url, token, world)
+    found = run(url, token, 1, ids=ids_of(world) if known else None, phases="examples,fuzzing,stateful")
+    assert found.status == 0, found.output[-20_000:]
+    assert found.cases >= 100

@@ -1,0 +1,121 @@
+"""A home with one artifact of each kind that the API shows: a tiny trained model and what is made from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cluster.records import Records
+from cluster.store import Manifest, Store
+from configs.download import DownloadConfig
+from configs.extract import ExtractConfig
+from configs.identity import ArtifactRef
+from configs.tokenize import TokenizeConfig
+from jobs.stages import extract
+from sae.formats.dataset import Document, write_documents
+from sae.language_model import LanguageModel
+from tests.actors import extract_world
+from tests.actors.extract_world import WIDTH, K, inline, make_saes, put_artifact, train_config, write_tokens
+from tests.tiny_model import documents
+
+DATASET = ArtifactRef("datasets", "d" * 16)
+MODEL, TOKENS = extract_world.MODEL, extract_world.TOKENS
+EVALUATION, REPORT = ArtifactRef("evaluations", "e" * 16), ArtifactRef("reports", "f" * 16)
+DOCUMENTS = 30
+
+
+class World:
+    """What is there, by reference."""
+
+    def __init__(self, store: Store, sae: ArtifactRef, features: ArtifactRef) -> None:
+        self.store, self.sae, self.features = store, sae, features
+
+    def refs(self) -> list[ArtifactRef]:
+        """All of it, inputs before what was made from them."""
+        return [DATASET, MODEL, TOKENS, self.sae, EVALUATION, self.features, REPORT]
+
+    def record(self, records: Records) -> None:
+        """Takes all of it into a catalog."""
+        for ref in self.refs():
+            manifest = self.store.manifest(ref)
+            assert manifest is not None
+            records.record_artifact(manifest.model_dump(mode="json"))
+
+
+def make_world(root: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Makes everything in a store below `root`. Real formats; the SAE is random, its features really extracted."""
+    store = Store.open(str(root / "store"), str(root / "cache"))
+    _dataset(store, root)
+    shutil.copytree(gpt2, root / "model")
+    lm = LanguageModel.load(gpt2)
+    summary = {"architecture": "GPT2LMHeadModel", "n_layers": lm.n_layers, "d_model": lm.d_model, "parameters": 120_000}
+    summary |= {"vocab_size": lm.vocab_size, "context_length": lm.context_length}
+    model_source = {"type": "local", "path": "/srv/secret/tiny"}
+    model_config = DownloadConfig.model_validate({"what": "model", "source": model_source})
+    put_artifact(store, MODEL, root / "model", config=model_config.science(), summary=summary, label="tiny")
+    _tokens(store, root, gpt2)
+    sae = make_saes(store, train_config(None), None, root / "saes")[0]
+    _finish_sae(store, sae, root)
+    inline(monkeypatch)
+    counts = {"top_examples": 5, "quantiles": 2, "quantile_examples": 2, "uniform_examples": 3}
+    config = ExtractConfig(sae=str(sae), rows=26, lm_dtype="fp32", **counts)
+    job = extract_world.extract_job(store, config, [sae], root / "scratch")
+    extract.run(job)
+    metrics = {"sae": str(sae), "ev": 0.8, "l0": 6.0, "tokens": 100}
+    _json(store, root, EVALUATION, "metrics.json", metrics, {"sae": str(sae)})
+    inputs = {"features": str(job.outputs[0].ref), "evaluation": str(EVALUATION)}
+    _json(store, root, REPORT, "report.json", {"title": "tiny"}, inputs)
+    return World(store, sae, job.outputs[0].ref)
+
+
+def _dataset(store: Store, root: Path) -> None:
+    folder = root / "documents"
+    folder.mkdir(parents=True)
+    texts = [
+        Document("test" if i % 10 == 0 else "train", t, {"topic": "x"}) for i, t in enumerate(documents(DOCUMENTS))
+    ]
+    info = write_documents(folder, texts, rows_per_file=8)
+    source = {"type": "hub", "repo": "someone/texts"}
+    config = DownloadConfig.model_validate({"what": "dataset", "source": source})
+    summary = {"documents": info.documents, "text_bytes": info.text_bytes, "splits": info.splits}
+    put_artifact(store, DATASET, folder, config=config.science(), summary=summary, label="someone/texts@abc")
+
+
+def _tokens(store: Store, root: Path, gpt2: Path) -> None:
+    from sae.language_model import load_tokenizer
+
+    config = TokenizeConfig(dataset=str(DATASET), model=str(MODEL), context_length=48, bos="always")
+    put_artifact(
+        store,
+        TOKENS,
+        write_tokens(root / "tokens", load_tokenizer(gpt2)),
+        config=config.science(),
+        inputs={"dataset": str(DATASET), "model": str(MODEL)},
+        summary={"tokens": 1248, "splits": {"train": {"rows": 26}}},
+    )
+
+
+def _finish_sae(store: Store, ref: ArtifactRef, root: Path) -> None:
+    """Adds what training would have written beside the SAE: metrics and curves."""
+    manifest = store.manifest(ref)
+    assert manifest is not None
+    steps = np.arange(40)
+    pq.write_table(pa.table({"step": steps, "loss": 1 / (1.0 + steps)}), root / "curves.parquet")
+    (root / "metrics.json").write_text(json.dumps({"ev": 0.8, "l0": 6.0}))
+    more = tuple(store.put(ref, 1, name, root / name) for name in ("curves.parquet", "metrics.json"))
+    summary = {"hook": "blocks.1.hook_resid_post", "d_sae": WIDTH, "k": K, "ev": 0.8}
+    store.commit(manifest.model_copy(update={"files": (*manifest.files, *more), "summary": summary}))
+
+
+def _json(store: Store, root: Path, ref: ArtifactRef, name: str, body: dict[str, Any], inputs: dict[str, str]) -> None:
+    (root / name).write_text(json.dumps(body))
+    file = store.put(ref, 1, name, root / name)
+    fields = {"stage": "test", "stage_version": 1, "attempt": 1, "inputs": inputs, "files": (file,), "summary": body}
+    store.commit(Manifest(kind=ref.kind, id=ref.id, **fields))
