@@ -205,7 +205,16 @@ def _unsettled(up: Up) -> list[str]:
 
 
 # Titles of what stays: the dispatcher, the API, workers that wait for work.
-STANDING = ("DispatcherActor", "IDLE", "Serve", "Proxy", "JobSupervisor", "DashboardAgent", "RuntimeEnvAgent")
+STANDING = (
+    "DispatcherActor",
+    "IDLE",
+    "Serve",
+    "Proxy",
+    "JobSupervisor",
+    "DashboardAgent",
+    "RuntimeEnvAgent",
+    "TrainStateActor",
+)
 
 
 def _pull_worker(up: Up, job: str) -> int:
