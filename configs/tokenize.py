@@ -27,7 +27,9 @@ class TokenizeConfig(StageConfig):
         "row", description="`row`: attention crosses the documents of a row. `document`: it stays inside each document."
     )
     return_attention_mask: bool = Field(
-        False, description="Also write an `attention_mask` column. `roles` is always written and says more."
+        True,
+        description="Also write an `attention_mask` column, for other programs: RayLens itself reads `roles`, which says "
+        "more. False saves the room.",
     )
     seed: int = Field(0, description="Seed of the row shuffle within each split.")
     rows_per_shard: int = Field(

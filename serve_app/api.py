@@ -13,7 +13,6 @@ from cluster.records import Records
 from cluster.store import Store
 from serve_app.auth import Principal
 from serve_app.events import Pulse
-from serve_app.idempotency import Keys
 from serve_app.outlines import Outlines
 from serve_app.settings import Settings
 
@@ -28,7 +27,6 @@ class Api:
     settings: Settings
     records: Records
     store: Store
-    keys: Keys
     pulse: Pulse
     outlines: Outlines
     ask: Ask

@@ -16,7 +16,6 @@ from serve_app.auth import Tokens
 from serve_app.docs import EVERYWHERE
 from serve_app.errors import ApiError
 from serve_app.events import Pulse
-from serve_app.idempotency import Keys
 from serve_app.outlines import Outlines
 from serve_app.routes import (
     activations,
@@ -65,13 +64,11 @@ def create_app(settings: Settings, records: Records, store: Store, ask: Ask = no
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    engine = records._engine
     app.state.api = Api(
         settings=settings,
         records=records,
         store=store,
-        keys=Keys(engine),
-        pulse=Pulse(records, engine, settings.streams),
+        pulse=Pulse(records, settings.streams),
         outlines=Outlines(store),
         ask=ask,
     )

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
-from cluster.records import IllegalMove, RecordsError
+from cluster.records import IllegalMove, InUse, NameTaken, NotFound, RecordsError
 from serve_app.redact import redact
 
 log = logging.getLogger(__name__)
@@ -62,16 +62,15 @@ def of(error: Exception) -> ApiError | None:
     """The problem that an error of the product's own stands for; None for one that nobody expected."""
     if isinstance(error, ApiError):
         return error
-    name = type(error).__name__
-    if name in ("InUse", "NameTaken"):
-        extra = {"referrers": getattr(error, "referrers", None), "holder": getattr(error, "holder", None)}
-        code = "in_use" if name == "InUse" else "name_taken"
-        return ApiError(409, code, str(error), **{k: v for k, v in extra.items() if v})
+    if isinstance(error, InUse):
+        return ApiError(409, "in_use", str(error), referrers=error.referrers)
+    if isinstance(error, NameTaken):
+        return ApiError(409, "name_taken", str(error), holder=error.holder)
     if isinstance(error, IllegalMove):
         return ApiError(409, "illegal_move", str(error))
+    if isinstance(error, NotFound):
+        return ApiError(404, "not_found", str(error))
     if isinstance(error, RecordsError):
-        if str(error).startswith("there is no"):
-            return ApiError(404, "not_found", str(error))
         return ApiError(503, "catalog_unavailable", str(error), {"Retry-After": "5"})
     if isinstance(error, SQLAlchemyError):
         return ApiError(503, "catalog_unavailable", "the catalog does not answer", {"Retry-After": "5"})
@@ -82,6 +81,7 @@ def _of_work(error: Exception) -> ApiError | None:
     """Errors of configs, sources, the store and stages, which say themselves whether they were expected."""
     from cluster.store import CorruptFile, StoreError, StoreFull
     from jobs.life.failure import code_of, failure_of
+    from sae.sources import SourceUnreachable
 
     if isinstance(error, CorruptFile):
         return ApiError(500, "corrupt_file", str(error))
@@ -92,7 +92,7 @@ def _of_work(error: Exception) -> ApiError | None:
     failure = failure_of(error)
     if not failure.expected:
         return None
-    if type(error).__name__ in ("SourceUnreachable", "StoreUnreachable"):
+    if isinstance(error, SourceUnreachable):
         return ApiError(503, failure.code, failure.message, {"Retry-After": "30"})
     if isinstance(error, ValueError):
         return ApiError(422, code_of(type(error)) if type(error) is not ValueError else "invalid_request", str(error))

@@ -11,11 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from sqlalchemy import Engine
-
 from cluster.records import ENDED, EventRow, JobRow, Records, RecordsError
 from serve_app.errors import ApiError
-from serve_app.tables import last_seq
 
 log = logging.getLogger(__name__)
 LOOK_S = 0.25  # between looks for events
@@ -34,8 +31,8 @@ class Item(NamedTuple):
 class Pulse:
     """Notices what is new in the catalog while anybody listens."""
 
-    def __init__(self, records: Records, engine: Engine, streams: int) -> None:
-        self._records, self._engine, self._most = records, engine, streams
+    def __init__(self, records: Records, streams: int) -> None:
+        self._records, self._most = records, streams
         self._open = 0
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
@@ -51,7 +48,7 @@ class Pulse:
 
     async def head(self) -> int:
         """Number of the last event of all."""
-        return await asyncio.to_thread(last_seq, self._engine)
+        return await asyncio.to_thread(self._records.last_change)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:

@@ -18,6 +18,7 @@ from jobs.life.submit import Submitted, has_gpu, offer_of, submit
 from serve_app.api import Api
 from serve_app.auth import Principal
 from serve_app.errors import ApiError
+from serve_app.idempotency import once
 from serve_app.schemas.cluster import ClusterNode
 from serve_app.schemas.common import Submit
 from serve_app.schemas.jobs import Accepted, JobSummary
@@ -39,7 +40,7 @@ def accept(
         return done[0].job_id
 
     request = [stage, raw, asked.model_dump(mode="json", include=set(Submit.model_fields))]
-    job_id, replayed = api.keys.once(who.id, key, request, ask)
+    job_id, replayed = once(api.records, who.id, key, request, ask)
     row = api.records.job(job_id)
     response.status_code = 202
     response.headers["Location"] = f"/v1/jobs/{job_id}"

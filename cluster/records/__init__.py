@@ -1,7 +1,7 @@
 """The catalog: jobs, attempts, events and artifacts as rows. Knows no Ray and no store."""
 
 from cluster.records.artifact_rows import ArtifactRow
-from cluster.records.errors import CancelPending, IllegalMove, InUse, NameTaken, RecordsError, StaleAttempt
+from cluster.records.errors import CancelPending, IllegalMove, InUse, NameTaken, NotFound, RecordsError, StaleAttempt
 from cluster.records.leases import DISPATCHER, LeaseRow
 from cluster.records.marks import MarkRow
 from cluster.records.records import Records, open_records
@@ -23,6 +23,7 @@ __all__ = [
     "LeaseRow",
     "MarkRow",
     "NameTaken",
+    "NotFound",
     "Records",
     "RecordsError",
     "StaleAttempt",

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cluster.records.clock import Anchor
-from cluster.records.errors import RecordsError, StaleAttempt
+from cluster.records.errors import NotFound, StaleAttempt
 from cluster.records.process import Driver
 from cluster.records.rows import AttemptRow, Submission
 from cluster.records.states import ENDED, LIVE, State, check_move
@@ -24,12 +24,12 @@ SILENCE_S = 900.0
 
 
 def job_of(session: Session, job_id: str, lock: bool = True) -> Job:
-    """The job's row; locked, unless the transaction only reads. Raises RecordsError if there is none."""
+    """The job's row; locked, unless the transaction only reads. Raises NotFound if there is none."""
     query = select(Job).where(Job.id == job_id)
     # Not the whole row's lock: a job whose parent this is may be added meanwhile.
     job = session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
     if job is None:
-        raise RecordsError(f"there is no job {job_id!r} in the catalog")
+        raise NotFound(f"there is no job {job_id!r} in the catalog")
     return job
 
 

@@ -7,6 +7,10 @@ class RecordsError(RuntimeError):
     """The catalog cannot be used, or does not hold what was asked of it."""
 
 
+class NotFound(RecordsError):
+    """The catalog has no job or artifact of that name."""
+
+
 class IllegalMove(RecordsError):
     """A job cannot go from the state it is in to the state that was wanted."""
 

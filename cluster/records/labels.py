@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from cluster.records.artifact_tables import Artifact, ArtifactTag
-from cluster.records.errors import NameTaken, RecordsError
+from cluster.records.errors import NameTaken, NotFound
 from cluster.records.tables import Job, JobTag
 from configs.identity import ArtifactRef
 
@@ -97,14 +97,14 @@ def set_tags(session: Session, row: Job | Artifact, tags: Sequence[str]) -> None
 
 
 def labelled(session: Session, what: str | ArtifactRef) -> Job | Artifact:
-    """The row of a job's id or of an artifact's reference, locked. Raises RecordsError if there is none."""
+    """The row of a job's id or of an artifact's reference, locked. Raises NotFound if there is none."""
     if isinstance(what, ArtifactRef):
         query = select(Artifact).where(Artifact.kind == what.kind, Artifact.id == what.id)
         artifact = session.scalars(query.with_for_update(key_share=True)).one_or_none()
         if artifact is None:
-            raise RecordsError(f"there is no artifact {what} in the catalog")
+            raise NotFound(f"there is no artifact {what} in the catalog")
         return artifact
     job = session.scalars(select(Job).where(Job.id == what).with_for_update(key_share=True)).one_or_none()
     if job is None:
-        raise RecordsError(f"there is no job {what!r} in the catalog")
+        raise NotFound(f"there is no job {what!r} in the catalog")
     return job

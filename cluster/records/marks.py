@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cluster.records.artifact_tables import Artifact, FeatureMark
-from cluster.records.errors import RecordsError
+from cluster.records.errors import NotFound
 from cluster.records.fact_tables import SAES
 from cluster.records.rows import plain
 from cluster.records.transactions import Transactions
@@ -84,7 +84,7 @@ def _check(text: str, what: str, most: int) -> None:
 
 def _check_latent(session: Session, sae: ArtifactRef, latent: int) -> None:
     if sae.kind != "saes" or session.get(Artifact, tuple(sae)) is None:
-        raise RecordsError(f"there is no SAE {sae} in the catalog")
+        raise NotFound(f"there is no SAE {sae} in the catalog")
     width = session.scalars(select(SAES.c.d_sae).where(SAES.c.id == sae.id)).one_or_none()
     if latent < 0 or (width is not None and latent >= width):
         raise ValueError(f"{sae} has no latent {latent}: its latents are 0 to {'?' if width is None else width - 1}")

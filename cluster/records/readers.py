@@ -20,7 +20,7 @@ class Readers(Transactions):
     """job, jobs, attempts, silent, events, changes."""
 
     def job(self, job_id: str) -> JobRow:
-        """One job. Raises RecordsError if there is none of that id."""
+        """One job. Raises NotFound if there is none of that id."""
         with self._read() as session:
             return job_row(job_of(session, job_id, lock=False))
 

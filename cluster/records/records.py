@@ -6,6 +6,7 @@ from cluster.records.artifacts import Artifacts
 from cluster.records.database import open_engine
 from cluster.records.dispatching import Dispatching
 from cluster.records.driving import Driving
+from cluster.records.keys import Keys
 from cluster.records.leases import Leases
 from cluster.records.marks import Marks
 from cluster.records.readers import Readers
@@ -17,7 +18,7 @@ def open_records(url: str | None = None) -> Records:
     return Records(open_engine(url))
 
 
-class Records(Submitting, Driving, Dispatching, Leases, Artifacts, Marks, Readers):
+class Records(Submitting, Driving, Dispatching, Leases, Artifacts, Marks, Keys, Readers):
     """All that can be done with the catalog, by whom: submitters, drivers, the dispatcher, and everybody who reads.
 
     Every call is one transaction. Threads may share a value of this class; processes open their own.

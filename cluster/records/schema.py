@@ -12,7 +12,7 @@ from cluster.records.errors import RecordsError
 from cluster.records.tables import Base, Counter
 
 # The revisions in migrations/versions, the oldest first.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 METADATA = Base.metadata
 COUNTERS = ("jobs", "artifacts", "events")

@@ -171,3 +171,15 @@ class Lease(Base):
     boot: Mapped[str | None]
     boot_seconds: Mapped[float]
     data: Mapped[dict[str, Any]]
+
+
+class RequestKey(Base):
+    """An Idempotency-Key: whose it is, the hash of the request that it came with, and the job that this came to."""
+
+    __tablename__ = "idempotency"
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[str]
+    job_id: Mapped[str | None]
+    created_at: Mapped[float] = mapped_column(index=True)

@@ -3,7 +3,6 @@
 from configs.requirements.fit import Fit, Verdict, fit
 from configs.requirements.labels import matches
 from configs.requirements.offer import Node, NodeType, Offer, from_json, to_json
-from configs.requirements.packing import left
 from configs.requirements.requirement import Requirement
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "Verdict",
     "fit",
     "from_json",
-    "left",
     "matches",
     "to_json",
 ]

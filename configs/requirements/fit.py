@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
 def fit(need: Requirement, offer: Offer, held: Mapping[str, Requirement] = MappingProxyType({})) -> Verdict:
     """Holds a requirement against an offer. Deterministic and without side effects.
 
-    `held`: what was granted already, by the name of who holds it. It is taken out of what is free as left() does, and
+    `held`: what was granted already, by the name of who holds it. It is taken out of what is free (packing.place), and
     the names are given back where the requirement waits for them.
 
     Labels of an autoscaler's node type may be unknown: then the type counts, and the reason says so.

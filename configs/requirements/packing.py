@@ -1,4 +1,4 @@
-"""How many workers a node holds, and what is left of an offer once what was granted has its places."""
+"""How many workers a node holds, and where what was granted has its places."""
 
 from __future__ import annotations
 
@@ -86,16 +86,6 @@ def free(node: Node) -> Space:
     return Space(node.free_cpus, node.free_gpus, node.free_memory)
 
 
-def left(offer: Offer, granted: Sequence[Requirement]) -> Offer:
-    """The offer with what was granted, but has not taken its place yet, taken out of what is free of the nodes.
-
-    A grant is a promise: its workers may be on their nodes already, or start later, or pause between two phases. What
-    nodes have in use is held against the grants, largest first; workers that it does not account for are packed into
-    what is free. So no place is promised twice, and none is counted twice. Totals, node types and the store stay.
-    """
-    return with_free(offer, place(offer, granted).free)
-
-
 def with_free(offer: Offer, spaces: Sequence[Space]) -> Offer:
     """The offer with these spaces free on its nodes."""
     nodes = [
@@ -106,7 +96,12 @@ def with_free(offer: Offer, spaces: Sequence[Space]) -> Offer:
 
 
 def place(offer: Offer, granted: Sequence[Requirement]) -> Places:
-    """Where the workers of each grant are or could be; deterministic, by the order of nodes and grants."""
+    """Where the workers of each grant are or could be; deterministic, by the order of nodes and grants.
+
+    A grant is a promise: its workers may be on their nodes already, or start later, or pause between two phases. What
+    nodes have in use is held against the grants, largest first; workers that it does not account for are packed into
+    what is free. So no place is promised twice, and none is counted twice.
+    """
     nodes = offer.nodes
     spaces = [free(node) for node in nodes]
     used = [Space(*(max(0.0, a - b) for a, b in zip(total(node), free(node), strict=True))) for node in nodes]

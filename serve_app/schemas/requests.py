@@ -90,11 +90,6 @@ class TokenizationRequest(Submit, TokenizeConfig):
         description="Put special tokens into the rows: BOS as `bos` says, and `separator` after each document. "
         "Recommended for most models. False puts in neither.",
     )
-    return_attention_mask: bool = Field(
-        True,
-        description="Also write an `attention_mask` column, for other programs: RayLens itself reads `roles`, which says "
-        "more. False saves the room.",
-    )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -8,14 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from cluster.machines.home import code_root
+from cluster.machines.ports import free_port
 from cluster.machines.settings import CLUSTER
 from tests.cluster.nodes import CONNECTED, DOWN, REMAINS, UP, cluster, environment_of, python
 
@@ -35,47 +39,93 @@ def node_env(tmp_path: Path, head_env: dict[str, str]) -> Iterator[dict[str, str
     python(DOWN, environment)
 
 
-def test_a_head_and_a_node_that_joins_it(head_env: dict[str, str], node_env: dict[str, str], tmp_path: Path) -> None:
-    up = python(UP, head_env)
-    assert python(UP, head_env) == up  # a second `up` gives the one that runs
-    other = cluster(["up", "--port", "7000"], head_env)
+def test_a_head_and_a_node_that_joins_it_as_their_scripts_run_them(
+    head_env: dict[str, str], node_env: dict[str, str], tmp_path: Path
+) -> None:
+    home, node = tmp_path / "head", tmp_path / "node"
+    port = str(free_port())
+    join = [f"127.0.0.1:{port}", "--labels", "zone=a", "tier=big", "--num-cpus", "1", "--num-gpus", "2"]
+    with _script("head.sh", ["--no-api", "--port", port], head_env) as head:
+        up = _wait(lambda: (found := _record(home, "cluster.json")) and found["session"] and found)
+        _check_head(up, head_env)
+        _check_no_token(up, node, node_env)
+        shutil.copy(home / "token", node / "token")
+        with _script("worker.sh", join, node_env) as worker:
+            joined = _wait(lambda: _record(node / "joined", "*.json"))
+            _check_joined(up, join, joined, head_env, node_env)
+            psutil.Process(joined["pid"]).kill()  # it comes back
+            again = _wait(lambda: _record(node / "joined", "*.json", old=joined["pid"]))
+            worker.send_signal(signal.SIGTERM)  # while it starts, or later: nothing of it may stay
+            assert worker.wait(timeout=60) == 0
+        assert python(REMAINS.format(again["temp_dir"]), head_env) == []
+        assert not Path(again["temp_dir"]).exists()
+        assert cluster(["down"], node_env).stdout == "no cluster was up\n"
+        assert head.poll() is None
+        head.send_signal(signal.SIGTERM)
+        assert head.wait(timeout=60) == 0
+    assert python(REMAINS.format(up["temp_dir"]), head_env) == []
+    assert not (home / "cluster.json").exists()
+
+
+def _check_head(up: dict[str, Any], environment: dict[str, str]) -> None:
+    assert python(UP, environment) == up  # a second `up` gives the one that runs
+    other = cluster(["up", "--port", "7000"], environment)
     assert other.returncode == 1
     assert f"a cluster is up already at {up['address']}" in other.stderr
-    session = python(CONNECTED.format("print(json.dumps(ray.get_runtime_context().get_session_name()))"), head_env)
+    session = python(CONNECTED.format("print(json.dumps(ray.get_runtime_context().get_session_name()))"), environment)
     assert up["session"] == session
     with urllib.request.urlopen(f"http://127.0.0.1:{up['metrics_port']}/metrics", timeout=10) as answer:
         assert b"ray_" in answer.read()
 
-    without_token = cluster(["join", up["address"]], node_env)
-    assert without_token.returncode == 1
-    assert f"copy $RAYLENS_HOME/token of the head to {tmp_path / 'node' / 'token'}" not in without_token.stdout
-    assert f"{tmp_path / 'node' / 'token'} is not there: copy" in without_token.stderr
-    shutil.copy(tmp_path / "head" / "token", tmp_path / "node" / "token")
-    arguments = ["join", up["address"], "--labels", "zone=a", "tier=big", "--num-cpus", "1", "--num-gpus", "2"]
-    joined = cluster(arguments, node_env)
-    assert joined.returncode == 0, joined.stderr
-    again = cluster(arguments, node_env)
-    assert again.stdout == joined.stdout  # the same process
-    other = cluster(arguments[:-2], node_env)
-    assert "joined" in other.stderr and "already, with 1 CPU, 2 GPU" in other.stderr
-    head_itself = cluster(["join", up["address"]], head_env)
-    assert "this machine is the head" in head_itself.stderr
 
-    status = cluster(["status"], head_env).stdout
-    assert up["dashboard"] in status
-    assert "1 head    2 of 2  0" in status
-    assert "2 worker  1 of 1  2 of 2" in status
-    assert "tier=big, zone=a" in status
-    doctor = cluster(["doctor"], head_env)  # `up` as a function starts no dispatcher
-    assert doctor.returncode == 1
-    assert "recovery  BAD: nobody grants or recovers jobs on this cluster" in doctor.stdout
-    assert "1 check failed" in doctor.stdout
-    record = json.loads(next((tmp_path / "node" / "joined").glob("*.json")).read_text())
-    assert cluster(["down"], node_env).returncode == 0
-    assert python(REMAINS.format(record["temp_dir"]), head_env) == []
-    assert not Path(record["temp_dir"]).exists()
-    assert python(CONNECTED.format("print(json.dumps(sum(n['Alive'] for n in ray.nodes())))"), head_env) == 1
-    assert cluster(["down"], node_env).stdout == "no cluster was up\n"
+def _check_no_token(up: dict[str, Any], node: Path, environment: dict[str, str]) -> None:
+    refused = cluster(["join", up["address"]], environment)
+    assert refused.returncode == 1
+    assert f"{node / 'token'} is not there: copy" in refused.stderr
+
+
+def _check_joined(
+    up: dict[str, Any], join: list[str], joined: dict[str, Any], head_env: dict[str, str], node_env: dict[str, str]
+) -> None:
+    again = cluster(["join", *join], node_env)
+    assert f"process {joined['pid']};" in again.stdout  # the same one
+    other = cluster(["join", *join[:-2]], node_env)
+    assert "joined" in other.stderr and "already, with 1 CPU, 2 GPU" in other.stderr
+    itself = cluster(["join", up["address"]], head_env)
+    assert "this machine is the head" in itself.stderr
+    doctor = cluster(["doctor", "--profile", "local"], head_env)
+    assert doctor.returncode == 0, doctor.stdout
+    assert "recovery  a job that dies goes on from its last checkpoint by itself" in doctor.stdout
+    assert "1 head    2 of 2  0" in doctor.stdout
+    assert "2 worker  1 of 1  2 of 2" in doctor.stdout
+    assert "tier=big, zone=a" in doctor.stdout
+
+
+@contextmanager
+def _script(name: str, arguments: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    command = ["sh", str(code_root() / "cluster" / "machines" / "scripts" / name), *arguments]
+    process = subprocess.Popen(
+        command, env={**environment, "PYTHON": sys.executable}, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(what: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    return found
+
+
+def _record(folder: Path, pattern: str, old: int = 0) -> dict[str, Any] | None:
+    """The record of what is started, once it is there and not the one with the pid `old`."""
+    found: list[dict[str, Any]] = [json.loads(path.read_text()) for path in folder.glob(pattern)]
+    return next((record for record in found if record["pid"] != old), None)
 
 
 _DRIVER = CONNECTED.format(
@@ -119,6 +169,10 @@ def test_up_over_the_remains_of_a_killed_head_ends_them_and_nothing_else(head_en
         assert not Path(up["temp_dir"]).exists()
         assert bystander.poll() is None
         assert python(CONNECTED.format("print(json.dumps(len(ray.nodes())))"), head_env) == 1
+        doctor = cluster(["doctor"], head_env)  # `up` as a function starts no dispatcher
+        assert doctor.returncode == 1
+        assert "recovery  BAD: nobody grants or recovers jobs on this cluster" in doctor.stdout
+        assert "1 check failed" in doctor.stdout
     finally:
         for process in (driver, bystander):
             process.kill()

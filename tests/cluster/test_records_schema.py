@@ -71,7 +71,8 @@ def _where(index: Any) -> Any:
     return options.get("sqlite_where", options.get("postgresql_where"))
 
 
-def test_a_catalog_made_now_equals_one_that_was_brought_here(empty_url: str, engine: Engine) -> None:
+@pytest.mark.parametrize("revision", schema.REVISIONS[:-1])
+def test_a_catalog_made_now_equals_one_that_was_brought_here(empty_url: str, engine: Engine, revision: str) -> None:
     with open_records(empty_url):
         pass
     with engine.connect() as connection:
@@ -81,7 +82,7 @@ def test_a_catalog_made_now_equals_one_that_was_brought_here(empty_url: str, eng
         for name in reversed(schema.METADATA.sorted_tables):
             name.drop(connection)
         connection.execute(text("DROP TABLE alembic_version"))
-    load(engine, schema.REVISIONS[0])
+    load(engine, revision)
     with open_records(empty_url):
         pass
     with engine.connect() as connection:
@@ -175,6 +176,13 @@ FACTS = {
         "data_positions": 1100, "count": 256, "alive": 199, "l0": 8.0,
     },
 }  # fmt: skip
+
+
+def test_a_catalog_of_the_second_revision_keeps_the_keys_of_its_api(empty_url: str, engine: Engine) -> None:
+    load(engine, "0002")
+    with open_records(empty_url) as records:
+        assert records.take_key("token", "key", "e" * 64, 1.0) == ("f" * 64, "train-0000000005")
+        assert [job.tags for job in records.jobs(limit=1)] == [["a", "b"]]
 
 
 @pytest.mark.parametrize("revision", schema.REVISIONS[:-1])
