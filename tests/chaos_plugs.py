@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from configs.identity import parse_ref
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 def plugs(ledger: Ledger, given: argparse.Namespace) -> None:
     """`--kills` jobs, of each of which every plug is pulled once."""
-    from tests.plugs import Up, outcome
+    from tests.plugs import Up, outcome, settled
     from tests.tiny_model import cached
 
     rounds = [n for n in range(given.kills) if f"round-{n}" not in ledger]
@@ -30,6 +32,8 @@ def plugs(ledger: Ledger, given: argparse.Namespace) -> None:
             up.up()
             config = up.config("a")
             expected = outcome(up, up.submit(config))
+            assert not settled(up, 60)
+            up.shared_at_rest = psutil.virtual_memory().shared
             for number in rounds:
                 _round(up, config, expected, ledger, number)
         finally:

@@ -44,6 +44,7 @@ class Up:
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         }
         self.nodes: list[Path] = []
+        self.shared_at_rest: int | None = None  # bytes of shared memory; unknown until somebody has seen it at rest
         # Its own, and the same after a crash: another cluster on the machine may start at the same moment.
         self.ports = ("--port", str(free_port()), "--dashboard-port", str(free_port()))
         self.records: Records = open_records(f"sqlite:///{self.home}/catalog.db")
@@ -177,7 +178,7 @@ def of_job(up: Up, job: str) -> list[psutil.Process]:
 
 
 def settled(up: Up, seconds: float) -> list[str]:
-    """What is not back to rest after so long: processes, CPUs, temporary folders. Empty if all is."""
+    """What is not back to rest after so long: processes, CPUs, shared memory, temporary folders. Empty if all is."""
     deadline = time.monotonic() + seconds
     while left := _unsettled(up):
         if time.monotonic() > deadline:
@@ -196,6 +197,9 @@ def _unsettled(up: Up) -> list[str]:
         f"process {p.pid}: {_title(p)[:60]}" for p in up.find("ray::") if not any(n in _title(p) for n in STANDING)
     ]
     left += [f"folder {path}" for path in (up.home / "scratch").glob("*")]
+    shared = psutil.virtual_memory().shared
+    if up.shared_at_rest is not None and shared > up.shared_at_rest + SHARED_SLACK:
+        left.append(f"{shared - up.shared_at_rest:,} bytes of shared memory more than before")
     mine = {str(process.pid) for process in up.processes()}
     for path in Path("/tmp").glob("raylens-*-*"):
         pid = path.name.split("-")[1]
@@ -204,6 +208,7 @@ def _unsettled(up: Up) -> list[str]:
     return left
 
 
+SHARED_SLACK = 64 << 20  # bytes; the machine's other processes share memory too
 # Titles of what stays: the dispatcher, the API, workers that wait for work.
 STANDING = (
     "DispatcherActor",

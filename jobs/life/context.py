@@ -88,10 +88,12 @@ class JobContext:
         files: Sequence[StoredFile],
         summary: dict[str, Any],
         provenance: dict[str, Any] | None = None,
+        inputs: dict[str, list[ArtifactRef]] | None = None,
     ) -> None:
         """Makes an artifact appear, whole: the right to do so first, then the manifest, then leftovers go.
 
-        `summary` holds plain JSON values that people and later stages read. Raises StaleAttempt if a newer attempt
+        `summary` holds plain JSON values that people and later stages read. `inputs`: what this one was made from, if
+        that is not all that the job has: of many SAEs, an evaluation is of one. Raises StaleAttempt if a newer attempt
         holds the job, StoreError if a file is not there.
         """
         from cluster.store import Manifest
@@ -106,7 +108,7 @@ class JobContext:
             attempt=self.attempt,
             label=output.label,
             config=config.science(),
-            inputs=named_inputs(self.inputs),
+            inputs=named_inputs(self.inputs if inputs is None else inputs),
             files=tuple(files),
             summary=summary,
             provenance={**provenance_of(self.requirement), **(provenance or {})},

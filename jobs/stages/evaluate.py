@@ -77,7 +77,7 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
     }
     names = write_evaluation(job.scratch, metrics, summary.counts)
     files = [job.store.put(output.ref, job.attempt, name, job.scratch / name) for name in names]
-    job.publish(output, files, metrics)
+    job.publish(output, files, metrics, inputs={"sae": [sae]})
 
 
 def _results(job: JobContext, output: ArtifactRef, chunks: list[Chunk]) -> list[RowResults]:

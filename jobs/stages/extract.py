@@ -72,11 +72,12 @@ def run(job: JobContext) -> None:
     ):
         raise Stopped(f"stopped after {done} of {settings.rows} rows; the finished chunks are kept")
     job.progress.start("merge", len(pairs), "SAEs")
-    for i, (_, output) in enumerate(pairs):
+    for i, (sae, output) in enumerate(pairs):
         if job.stop_requested():
             raise Stopped(f"stopped before merging; all {settings.rows} rows are kept")
         merged = merge_on_worker(job.store, settings, i, len(chunks), need)
-        job.publish(output, merged.files, _summary(merged.info), {"activations_from": sources[i]})
+        provenance = {"activations_from": sources[i]}
+        job.publish(output, merged.files, _summary(merged.info), provenance, {"sae": [sae]})
         job.progress.update(i + 1)
 
 

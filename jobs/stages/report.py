@@ -48,7 +48,7 @@ def run(job: JobContext) -> None:
                 ray.cancel(task)
                 raise Stopped("stopped before the page was made")
         files, summary = ray.get(task)
-        job.publish(output, files, summary)
+        job.publish(output, files, summary, inputs={"features": [features], "evaluation": [evaluation]})
         job.progress.update(done)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cluster.store import CorruptFile, Store
+from cluster.store import CorruptFile, Manifest, Store
 from configs.evaluate import EvaluateConfig
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
@@ -115,8 +115,11 @@ def test_two_workers_give_equal_bytes(
 def test_saes_of_a_run_are_named_and_measured_as_each_alone(
     store: Store, saes: list[ArtifactRef], undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    job = job_of(store, saes, tmp_path / "job", {"sae": train_config(None, HOOKS).model_dump()})
+    made: list[Manifest] = []
+    config = {"sae": train_config(None, HOOKS).model_dump()}
+    job = job_of(store, saes, tmp_path / "job", config, claim=made.append)
     first, second = run_anew(store, job)
+    assert [manifest.inputs for manifest in made] == [{"sae": str(sae)} for sae in saes], "each is made from its own only"
     assert first == undisturbed
     assert second != first
     assert job.outputs[1:] == job_of(store, saes[1:], tmp_path / "alone", {}).outputs
