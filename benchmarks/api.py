@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -19,13 +17,11 @@ import threading
 import time
 from typing import Any
 
-import httpx2
-
 from benchmarks.api_world import FEATURES, ROWS, SET, fill
 from benchmarks.common import REPOSITORY, Figure, machine, write_results
+from tests.serve_app.following import Follower, client, driven_job, killed, say
 from tests.serve_app.schema_cases import warm
-from tests.serve_app.served import Served, made_world, served, wait_until
-from tests.serve_app.test_serve import Follower, driven_job, say
+from tests.serve_app.served import Served, made_world, served
 from tests.serve_app.world import MODEL
 
 LISTS = (
@@ -55,7 +51,7 @@ def main() -> None:
         full = load(site, given.seconds, 0, 20, LISTS)
         previews = preview(site)
         late = events(site, given.seconds)
-        kills = killed(site)
+        kills = killed(site, LISTS[0], kills=3, pause_s=3.0)
     figures = [
         _row("lists, 20 clients at 2 requests/s each, p95", p95(paced["took"]), 0.1, f"{len(paced['took'])} answers"),
         Figure("errors there", str(len(paced["wrong"])), "0", not paced["wrong"]),
@@ -63,17 +59,22 @@ def main() -> None:
         Figure("errors there", str(len(full["wrong"])), "0", not full["wrong"]),
         _row("tokenization preview of 1,000 characters, warm, p95", p95(previews), 0.2, f"{len(previews)} answers"),
         _row("event from a driver to 20 connected clients, p95", p95(late), 1.0, f"{len(late)} events"),
-        Figure("events lost or doubled over 3 kills and reconnects, 4 clients", str(kills["lost"]), "0", not kills["lost"]),
-        Figure("requests without an answer, 4 clients under 3 kills", f"{kills['wrong']} of {kills['answers']}",
-               "those in flight: at most 12", kills["wrong"] <= 12),
-        _row("a replica in place of a killed one, longest", max(kills["back"]), 10.0, ""),
+        Figure("events lost or doubled over 3 kills and reconnects, 4 clients", str(kills.lost), "0", not kills.lost),
+        Figure("requests without an answer, 4 clients under 3 kills", f"{len(kills.failures)} of {kills.answers}",
+               "those in flight: at most 12", len(kills.failures) <= 12),
+        _row("a replica in place of a killed one, longest", max(kills.back_s), 10.0, ""),
     ]  # fmt: skip
     settings = {"seconds": given.seconds, "replicas": REPLICAS, "jobs": ROWS, "artifacts": ROWS, "features": FEATURES}
     took = {"paced": paced["took"], "saturated": full["took"], "preview": previews, "events": late}
     raw = {name: {f"p{p}": quantile(values, p) for p in (5, 25, 50, 75, 90, 95, 99)} for name, values in took.items()}
     wrong = {"paced": paced["wrong"][:20], "saturated": full["wrong"][:20]}
     write_results(
-        "api", "The HTTP API under Ray Serve", figures, settings, {**raw, "wrong": wrong, "kills": kills}, place
+        "api",
+        "The HTTP API under Ray Serve",
+        figures,
+        settings,
+        {**raw, "wrong": wrong, "kills": kills._asdict()},
+        place,
     )
 
 
@@ -95,7 +96,7 @@ def preview(site: Served, n: int = 200) -> list[float]:
     """Seconds of previews, one after the other."""
     body = {"model": str(MODEL), "text": (TEXT * 20)[:1000]}
     took = []
-    with _client(site) as http:
+    with client(site) as http:
         for _ in range(n):
             began = time.monotonic()
             http.post("/v1/tokenization-preview", json=body).raise_for_status()
@@ -118,42 +119,6 @@ def events(site: Served, seconds: float) -> list[float]:
     return [late for follower in followers for late in follower.late]
 
 
-def killed(site: Served) -> dict[str, Any]:
-    """Three replicas killed under load, with four followers of a job that says something all the time."""
-    job, attempt = driven_job(site, 2)
-    followers = [Follower(site, f"/v1/jobs/{job}/events/stream") for _ in range(4)]
-    stop, wrong, answers, back = threading.Event(), [], [], []
-
-    def ask() -> None:
-        with _client(site) as http:
-            while not stop.is_set():
-                try:
-                    answers.append(http.get(LISTS[0]).status_code)
-                except httpx2.HTTPError as error:
-                    wrong.append(repr(error))
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    threads += [threading.Thread(target=say, args=(site.records, job, attempt, stop))]
-    for thread in threads:
-        thread.start()
-    for _ in range(3):
-        first = site.pids()[0]
-        time.sleep(3)
-        os.kill(first, signal.SIGKILL)
-        back.append(wait_until(lambda first=first: len(set(site.ready()) - {first}) == REPLICAS, 60, "a replica"))
-    time.sleep(3)
-    stop.set()
-    for thread in threads:
-        thread.join(60)
-    site.records.finish(job, attempt, "CANCELLED")
-    for follower in followers:
-        follower.join(60)
-    whole = list(range(1, site.records.job(job).last_event + 1))
-    lost = sum(follower.ids != whole for follower in followers)
-    wrong += [str(status) for status in answers if status != 200]
-    return {"lost": lost, "wrong": len(wrong), "answers": len(answers), "back": back, "said": wrong}
-
-
 def p95(values: list[float]) -> float:
     """The 95th percentile."""
     return quantile(values, 95)
@@ -167,12 +132,6 @@ def quantile(values: list[float], percent: int) -> float:
 def _row(what: str, value: float, most: float, more: str) -> Figure:
     unit = (lambda v: f"{v * 1000:.0f} ms") if most < 1 else (lambda v: f"{v:.2f} s")
     return Figure(what, f"{unit(value)}{f' ({more})' if more else ''}", f"<= {unit(most)}", value <= most)
-
-
-def _client(site: Served) -> httpx2.Client:
-    return httpx2.Client(
-        base_url=site.url, headers={"Authorization": f"Bearer {site.token}"}, timeout=60, trust_env=False
-    )
 
 
 if __name__ == "__main__":

@@ -119,7 +119,9 @@ def test_saes_of_a_run_are_named_and_measured_as_each_alone(
     config = {"sae": train_config(None, HOOKS).model_dump()}
     job = job_of(store, saes, tmp_path / "job", config, claim=made.append)
     first, second = run_anew(store, job)
-    assert [manifest.inputs for manifest in made] == [{"sae": str(sae)} for sae in saes], "each is made from its own only"
+    assert [manifest.inputs for manifest in made] == [{"sae": str(sae)} for sae in saes], (
+        "each is made from its own only"
+    )
     assert first == undisturbed
     assert second != first
     assert job.outputs[1:] == job_of(store, saes[1:], tmp_path / "alone", {}).outputs

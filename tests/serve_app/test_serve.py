@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
-from typing import Any
 
 import httpx2
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from cluster.records import Records
-from tests.serve_app.served import Served, served, wait_until
+from tests.serve_app.following import client, killed
+from tests.serve_app.served import Served, served
 from tests.serve_app.world import DATASET, MODEL, World
 
 
@@ -24,23 +18,6 @@ from tests.serve_app.world import DATASET, MODEL, World
 def site(world: World) -> Iterator[Served]:
     with served(world) as running:
         yield running
-
-
-def client(site: Served) -> httpx2.Client:
-    return httpx2.Client(
-        base_url=site.url, headers={"Authorization": f"Bearer {site.token}"}, timeout=60, trust_env=False
-    )
-
-
-def driven_job(site: Served, seed: int) -> tuple[str, int]:
-    """A job that this process drives."""
-    body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": seed}
-    with client(site) as http:
-        job = http.post("/v1/tokenizations", json=body).raise_for_status().json()["job"]["id"]
-    row = site.records.job(job)
-    site.records.grant(job, row.attempt, f"{job}-a1", "here")
-    site.records.claim(job, row.attempt)
-    return job, row.attempt
 
 
 def test_the_same_answers_as_without_serve(site: Served) -> None:
@@ -84,91 +61,10 @@ def test_who_holds_the_room_of_a_language_model_is_named(site: Served) -> None:
         site.records.lose(job, 1, "test", "over")
 
 
-class Follower:
-    """Follows a stream as a browser does: it asks again after its last event, however often the connection breaks."""
-
-    def __init__(self, site: Served, path: str) -> None:
-        self._site, self._path = site, path
-        self.ids: list[int] = []
-        self.late: list[float] = []
-        self.connections = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with client(self._site) as http:
-            while True:
-                try:
-                    last = {"Last-Event-ID": str(self.ids[-1])} if self.ids else {}
-                    with http.stream("GET", self._path, headers=last) as response:
-                        self.connections += 1
-                        if response.status_code == 204:
-                            return
-                        self._read(response)
-                except httpx2.HTTPError:
-                    time.sleep(0.2)
-
-    def _read(self, response: httpx2.Response) -> None:
-        data: dict[str, Any] = {}
-        for line in response.iter_lines():
-            if line.startswith("data: "):
-                data = json.loads(line[6:])
-            elif line.startswith("id: "):
-                self.ids.append(int(line[4:]))
-                if (data.get("message") or "").startswith("at "):
-                    self.late.append(time.time() - float(data["message"][3:]))
-
-    def join(self, seconds: float) -> None:
-        self._thread.join(seconds)
-        assert not self._thread.is_alive(), "the stream did not end"
-
-
-def say(records: Records, job: str, attempt: int, stop: threading.Event) -> int:
-    """Writes events until it is told to stop; gives how many."""
-    said = 0
-    while not stop.is_set():
-        records.progress(job, attempt, done=said, total=10_000, unit="rows", message=f"at {time.time()}")
-        said += 1
-        time.sleep(0.05)
-    return said
-
-
 def test_nothing_is_lost_when_replicas_are_killed(site: Served) -> None:
-    job, attempt = driven_job(site, 901)
-    followers = [Follower(site, f"/v1/jobs/{job}/events/stream") for _ in range(4)]
-    stop, failures, answers = threading.Event(), [], []
-
-    def load() -> None:
-        with client(site) as http:
-            while not stop.is_set():
-                try:
-                    answers.append(http.get("/v1/jobs", params={"limit": 5}).status_code)
-                except httpx2.HTTPError as error:
-                    failures.append(repr(error))
-
-    threads = [threading.Thread(target=load) for _ in range(4)]
-    threads += [threading.Thread(target=say, args=(site.records, job, attempt, stop))]
-    for thread in threads:
-        thread.start()
-    took = []
-    for _ in range(3):
-        before = site.pids()
-        time.sleep(1.5)
-        os.kill(before[0], signal.SIGKILL)
-        took.append(
-            wait_until(lambda before=before: len(set(site.ready()) - {before[0]}) == 2, 60, "a replica in its place")
-        )
-    time.sleep(2)
-    stop.set()
-    for thread in threads:
-        thread.join(60)
-    site.records.finish(job, attempt, "CANCELLED")
-    for follower in followers:
-        follower.join(60)
-        assert follower.ids == list(range(1, site.records.job(job).last_event + 1)), "each event once, in order"
-    assert max(follower.connections for follower in followers) >= 2, "at least one was on a replica that died"
-    wrong = [status for status in answers if status != 200]
+    found = killed(site, "/v1/jobs?limit=5", kills=3)
+    assert found.lost == 0, "each event once, in order"
+    assert found.connections >= 2, "at least one follower was on a replica that died"
     # A request that was on the replica when it died has no answer: of four clients that is four a kill at most.
-    assert len(wrong) + len(failures) <= 3 * 4, (wrong, failures)
-    assert len(answers) > 50
-    print(f"back in {took} s; {len(answers)} answers, {len(wrong) + len(failures)} without")
+    assert len(found.failures) <= 3 * 4, found.failures
+    assert found.answers > 50
