@@ -18,7 +18,7 @@ from configs.identity import ArtifactRef
 from serve_app.api import Api
 from serve_app.errors import not_found
 from serve_app.paging import Paged, decode, encode
-from serve_app.schemas.artifacts import Artifact, ArtifactSummary
+from serve_app.schemas.artifacts import Artifact, ArtifactItem
 from serve_app.schemas.common import Page, Project, Relabel, Word
 from serve_app.sources import unplace
 
@@ -34,7 +34,7 @@ class ArtifactQuery(Paged):
     tag: Word | None = Field(None, description="Only those with this tag.")
 
 
-def page(api: Api, kind: str, query: ArtifactQuery) -> Page[ArtifactSummary]:
+def page(api: Api, kind: str, query: ArtifactQuery) -> Page[ArtifactItem]:
     """Artifacts of a kind, the newest first."""
     before = decode(query.cursor, int)[0] if query.cursor else None
     rows = api.records.artifacts(
@@ -42,8 +42,8 @@ def page(api: Api, kind: str, query: ArtifactQuery) -> Page[ArtifactSummary]:
     )
     more = len(rows) > query.limit
     rows = rows[: query.limit]
-    items = [ArtifactSummary.of(row) for row in rows]
-    return Page[ArtifactSummary](items=items, next=encode(rows[-1].seq) if more else None)
+    items = [ArtifactItem.of(row) for row in rows]
+    return Page[ArtifactItem](items=items, next=encode(rows[-1].seq) if more else None)
 
 
 def row_of(api: Api, kind: str, id: str) -> ArtifactRow:
@@ -76,12 +76,12 @@ def config_of(api: Api, manifest: Manifest) -> dict[str, Any]:
     return config
 
 
-def relabel(api: Api, kind: str, id: str, body: Relabel) -> ArtifactSummary:
+def relabel(api: Api, kind: str, id: str, body: Relabel) -> ArtifactItem:
     """Changes labels. Raises ApiError (404), NameTaken."""
     row_of(api, kind, id)
     row = api.records.set_labels(ArtifactRef(kind, id), name=body.name, tags=body.tags, notes=body.notes)
     assert isinstance(row, ArtifactRow)
-    return ArtifactSummary.of(row)
+    return ArtifactItem.of(row)
 
 
 def delete(api: Api, kind: str, id: str) -> None:

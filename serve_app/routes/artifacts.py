@@ -12,7 +12,7 @@ from serve_app import artifacts
 from serve_app.api import Api, TheApi
 from serve_app.artifacts import ArtifactQuery
 from serve_app.docs import problems
-from serve_app.schemas.artifacts import Artifact, ArtifactSummary
+from serve_app.schemas.artifacts import Artifact, ArtifactItem
 from serve_app.schemas.common import HexId, Page, Relabel
 
 FileName = Annotated[str, Path(max_length=500, description="Name of a file, as the artifact's `files` lists it.")]
@@ -39,7 +39,7 @@ def artifact_routes(
         "",
         summary=f"List {path}",
         operation_id=f"list_{path.replace('-', '_')}",
-        response_model=Page[ArtifactSummary],
+        response_model=Page[ArtifactItem],
     )
     def list_all(api: TheApi, query: Annotated[ArtifactQuery, Query()]) -> Response:
         """The newest first. Ask for the next page with `cursor`."""
@@ -60,7 +60,7 @@ def artifact_routes(
     @routes.patch(
         "/{id}", summary=f"Name, tag or annotate {a}", operation_id=f"label_{name}", responses=problems(404, 409)
     )
-    def label(api: TheApi, id: HexId, body: Relabel) -> ArtifactSummary:
+    def label(api: TheApi, id: HexId, body: Relabel) -> ArtifactItem:
         """Labels are for people: they change nothing else, and never the id."""
         return artifacts.relabel(api, kind, id, body)
 

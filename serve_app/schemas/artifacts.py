@@ -16,7 +16,7 @@ from serve_app.schemas.common import when
 PATHS = {"tokens": "tokenizations", "features": "feature-sets"}
 
 
-class ArtifactSummary(BaseModel):
+class ArtifactItem(BaseModel):
     """One artifact, as lists have it."""
 
     id: str = Field(description="Its id: a hash of what it was made from and how.", examples=["67d5273bd9611bd1"])
@@ -62,7 +62,7 @@ class File(BaseModel):
     sha256: str = Field(description="SHA-256 of its bytes; also its ETag.")
 
 
-class Artifact(ArtifactSummary):
+class Artifact(ArtifactItem):
     """One artifact with its config, files and provenance."""
 
     stage_version: int = Field(description="Version of the stage; raised when output bytes change.")

@@ -197,6 +197,17 @@ def test_the_document_describes_everything(site: Site) -> None:
             assert described, f"{name}.{field} is not described"
 
 
+def test_generators_of_clients_find_no_name_twice(site: Site) -> None:
+    """They name the type of an object within a schema after both: Artifact's `summary` is their ArtifactSummary."""
+    schemas = site.app.openapi()["components"]["schemas"]
+    names = {name.casefold() for name in schemas}
+    for name, schema in schemas.items():
+        for field, body in schema.get("properties", {}).items():
+            if body.get("type") == "object":
+                inner = (name + body.get("title", field)).replace(" ", "").replace("_", "")
+                assert inner.casefold() not in names, f"{name}.{field}"
+
+
 def test_only_the_application_is_needed(site: Site) -> None:
     """The factory makes as many applications as one likes: nothing is kept at module level."""
     other = create_app(site.app.state.api.settings, site.records, site.store)

@@ -91,7 +91,9 @@ def _dataset(store: Store, root: Path) -> None:
 def _tokens(store: Store, root: Path, gpt2: Path) -> None:
     from sae.language_model import load_tokenizer
 
-    config = TokenizeConfig(dataset=str(DATASET), model=str(MODEL), context_length=48, bos="always")
+    config = TokenizeConfig(
+        dataset=str(DATASET), model=str(MODEL), context_length=48, bos="always", return_attention_mask=False
+    )
     put_artifact(
         store,
         TOKENS,
