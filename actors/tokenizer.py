@@ -138,6 +138,7 @@ def run_tasks(
     if not items:
         return True
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # it tells of every plan and every end
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # and that it has no bars, as asked
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
