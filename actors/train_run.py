@@ -32,8 +32,9 @@ POLL_S = 1.0
 
 # Read by Ray Train when a run starts. What the user set stays.
 _ENVIRONMENT = {
-    # A worker group that cannot start says so: the default tries again without an end.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "25",
+    # A worker group that has no place says so: the default tries again without an end. The place was granted before, so
+    # it is there at once, or something outside the catalog has it; how long workers take to start does not count.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
     # How often workers are polled: the default of 2 s makes short runs wait at both ends, and a shorter interval takes
     # CPU from the workers of a small machine.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",

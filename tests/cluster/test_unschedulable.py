@@ -19,8 +19,6 @@ from configs.requirements import Node, Offer, Requirement
 from tests.cluster.nodes import DOWN, UP, environment_of, python
 
 LIMIT_S = 30.0
-# Ray Train tries three times, a minute each, in the product; the gate has refused such a run before.
-PATIENCE = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "4", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 SLOW = ("serve_replica", "train")  # they mostly wait: started first, they do so while the others run
 
 
@@ -50,7 +48,7 @@ def _start(name: str, environment: dict[str, str]) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cases]:
-    environment = environment_of(tmp_path_factory.mktemp("home"), RAYLENS_CPUS="2", **PATIENCE)
+    environment = environment_of(tmp_path_factory.mktemp("home"), RAYLENS_CPUS="2")
     python(UP, environment, timeout=180)
     found = Cases(environment, {name: _start(name, environment) for name in SLOW})
     try:
