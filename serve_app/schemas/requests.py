@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from configs.activations import HarvestConfig
 from configs.base import Config, Resources
-from configs.download import DatasetOptions, DownloadConfig, HubSource, PackageSource
+from configs.download import DatasetOptions, DownloadConfig, HubSource, PackageSource, Patterns
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
 from configs.maintain import MaintainConfig
@@ -35,7 +35,7 @@ class BelowRoot(Config):
         description="Path below one of the server's data folders (RAYLENS_DATA_ROOTS), with `/`. Neither absolute nor with `..`.",
         examples=["news/2026.jsonl"],
     )
-    files: tuple[str, ...] = Field((), description="Glob patterns of files to take; empty takes what the kind needs.")
+    files: Patterns = Field((), description="Glob patterns of files to take; empty takes what the kind needs.")
 
 
 ApiSource = Annotated[HubSource | BelowRoot | PackageSource, Field(discriminator="type")]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from configs.download import HubSource, LocalSource, PackageSource
 from sae.sources import SourceError, find
-from sae.sources.choose import choose_files
+from sae.sources.choose import choose_files, matches
 from tests.hub import COMMIT, Hub, hub
 
 __all__ = ["hub"]
@@ -31,6 +34,22 @@ def test_patterns() -> None:
     assert taken("data/**", "a.json") == ["a.json", "data/b.json", "data/x/c.json", "data/x/d.txt"]
     with pytest.raises(SourceError, match=r"no file of here matches \*\.csv; there are a\.json, data/b\.json"):
         taken("*.json", "*.csv")
+
+
+@given(st.text("ab/", max_size=8), st.text("ab/*?", max_size=8))
+def test_a_pattern_means_what_the_regular_expression_for_it_means(name: str, pattern: str) -> None:
+    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
+    expression = "".join(meaning.get(piece, re.escape(piece)) for piece in pieces)
+    seen = name if "/" in pattern else name.rpartition("/")[2]
+    assert matches(name, pattern) == (re.fullmatch(expression, seen) is not None)
+
+
+def test_a_pattern_that_means_no_good_takes_no_time() -> None:
+    assert not matches("a" * 200, "*" * 200 + "!")
+    assert not matches("a/" * 100, "**/" * 50 + "!")
+    with pytest.raises(ValueError, match="at most 64"):
+        LocalSource(path="x", files=("*",) * 65)
 
 
 def test_without_patterns_a_dataset_takes_the_first_format() -> None:
@@ -79,11 +98,20 @@ def test_packages_are_found_without_importing_them(tmp_path: Path, monkeypatch: 
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     (package / "data/a.txt").write_text("x")
     monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SourceError, match="not installed"):  # a folder on the path is no package yet
+        find(PackageSource(package="made_up_texts", files=("data/*.txt",)), "dataset")
+    information = tmp_path / "made_up_texts-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: made-up-texts\nVersion: 1.0\n")
+    (information / "top_level.txt").write_text("made_up_texts\njson_single\n")
     found = find(PackageSource(package="made_up_texts", files=("data/*.txt",)), "dataset")
     assert found.names == ["data/a.txt"]
     assert "made_up_texts" not in sys.modules
     with pytest.raises(SourceError, match="not installed: `pip install no-such-texts`"):
         find(PackageSource(package="no_such_texts", files=("*",)), "dataset")
+    for module in ("__main__", "tests", "sys"):  # Python finds these, but they were not installed
+        with pytest.raises(SourceError, match="not installed"):
+            find(PackageSource(package=module, files=("*",)), "dataset")
     with pytest.raises(SourceError, match="not the import name"):
         find(PackageSource(package="os.path", files=("*",)), "dataset")
     with pytest.raises(SourceError, match="a single module"):
