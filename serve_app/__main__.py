@@ -17,7 +17,7 @@ import yaml
 
 from cluster.machines.discover import PlaceError
 from cluster.machines.home import raylens_home
-from serve_app.auth import SCOPES, Tokens, TokensError
+from serve_app.auth import SCOPES, Tokens, TokensError, check_exposure
 from serve_app.settings import DEFAULT_PORT, is_loopback
 
 
@@ -36,16 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _up(given: argparse.Namespace) -> int:
     from serve_app.running import up
 
-    tokens = Tokens(raylens_home())
-    if not is_loopback(given.host):
-        if not given.others:
-            raise PlaceError(
-                f"{given.host} is not this machine alone: others could reach the API, over plain HTTP. If that is what you "
-                "want, say --i-understand-that-others-can-reach-it"
-            )
-        if not any(token.valid(datetime.now(UTC).timestamp()) for token in tokens.all()):
-            raise PlaceError("make a token first: `python -m serve_app token create NAME --scope write`")
-    url = up(given.host, given.port, given.replicas, given.device)
+    check_exposure(given.host, Tokens(raylens_home()), given.others)
+    url = up(given.host, given.port, given.replicas, given.device, given.others)
     print(f"the API is up at {url}/v1, its documentation at {url}/docs")
     if is_loopback(given.host):
         print(f'try: curl -H "Authorization: Bearer $(cat {raylens_home()}/token)" {url}/v1/jobs')
@@ -63,7 +55,9 @@ def _down(given: argparse.Namespace) -> int:
 def _config(given: argparse.Namespace) -> int:
     from serve_app.deployment import config
 
-    print(yaml.safe_dump(config(given.host, given.port, given.replicas, given.device), sort_keys=False), end="")
+    check_exposure(given.host, Tokens(raylens_home()), given.others)
+    mapping = config(given.host, given.port, given.replicas, given.device, given.others)
+    print(yaml.safe_dump(mapping, sort_keys=False), end="")
     return 0
 
 
@@ -102,11 +96,10 @@ def _parser() -> argparse.ArgumentParser:
             "--device", choices=("auto", "cpu", "cuda"), default="auto" if name == "up" else "cpu",
             help="where the interactive language model runs; auto: on a GPU where the cluster has one",
         )  # fmt: skip
-        if name == "up":
-            one.add_argument(
-                "--i-understand-that-others-can-reach-it", dest="others", action="store_true",
-                help="listen on another address than loopback",
-            )  # fmt: skip
+        one.add_argument(
+            "--i-understand-that-others-can-reach-it", dest="others", action="store_true",
+            help="listen on another address than loopback",
+        )  # fmt: skip
     commands.add_parser("down", help="end the API; the cluster stays")
     token = commands.add_parser("token", help="make, list and revoke tokens")
     verbs = token.add_subparsers(dest="does", required=True, metavar="create | list | revoke")

@@ -18,6 +18,8 @@ from serve_app.settings import Settings
 
 # Asks the interactive language model: (model id, request) to answer. Raises ApiError.
 Ask = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+# Raises ApiError once the token of a request is no longer valid.
+Check = Callable[[], Awaitable[Principal]]
 
 
 @dataclass(frozen=True)
@@ -45,5 +47,12 @@ def principal_of(connection: HTTPConnection) -> Principal:
     return principal
 
 
+def check_of(connection: HTTPConnection) -> Check:
+    """Dependency: asks again whether the token is still valid."""
+    check: Check = connection.scope["state"]["check"]
+    return check
+
+
 TheApi = Annotated[Api, Depends(api_of)]
+StillValid = Annotated[Check, Depends(check_of)]
 Who = Annotated[Principal, Depends(principal_of)]

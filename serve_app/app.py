@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
@@ -60,6 +61,7 @@ def create_app(settings: Settings, records: Records, store: Store, ask: Ask = no
         openapi_tags=about.TAGS,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         responses=EVERYWHERE,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
@@ -78,6 +80,7 @@ def create_app(settings: Settings, records: Records, store: Store, ask: Ask = no
     app.include_router(pages.router, include_in_schema=False)
     app.add_middleware(Guard, settings=settings, tokens=Tokens(settings.home, cluster_token=settings.loopback))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.state.document = json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
     return app
 
 
@@ -116,6 +119,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 def _say_who(path: str, method: str, operation: dict[str, Any]) -> None:
     if path in PUBLIC:
         operation["security"] = []
+        for status in ("401", "403", "422", *(() if path == "/v1/ready" else ("503",))):
+            operation["responses"].pop(status, None)
         return
     operation["security"] = [{"bearer": []}]
     scope = "read" if method == "get" or path in READ_POSTS else "write"

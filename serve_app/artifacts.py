@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from cluster.records import ArtifactRow
 from cluster.store import ArtifactFiles, Manifest
 from configs.identity import ArtifactRef
 from serve_app.api import Api
-from serve_app.errors import not_found
+from serve_app.errors import ApiError, not_found
 from serve_app.paging import Paged, decode, encode
 from serve_app.schemas.artifacts import Artifact, ArtifactItem
 from serve_app.schemas.common import Page, Project, Relabel, Word
@@ -24,6 +26,7 @@ from serve_app.sources import unplace
 
 M = TypeVar("M", bound=Artifact)
 _CHUNK = 1 << 20
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
 
 
 class ArtifactQuery(Paged):
@@ -111,8 +114,19 @@ def tagged(request: Request, body: BaseModel) -> Response:
     return Response(data, media_type="application/json", headers=headers)
 
 
+class _Whole(FileResponse):
+    """A file in whole, whatever Range was asked for."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
 def file(request: Request, files: ArtifactFiles, name: str) -> Response:
-    """One file, in whole or by Range. A name that the manifest does not hold is no file, whatever it looks like."""
+    """One file, in whole or by Range. A name that the manifest does not hold is no file, whatever it looks like.
+
+    A Range that is not one `bytes=FROM-TO` is ignored. Raises ApiError (416) for one beyond the end.
+    """
     found = next((one for one in files.manifest.files if one.name == name), None)
     if found is None:
         raise not_found(f"file of that name in {files.ref}")
@@ -120,12 +134,25 @@ def file(request: Request, files: ArtifactFiles, name: str) -> Response:
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return FileResponse(
+    response = FileResponse if _is_part(request, found.size, etag) else _Whole
+    return response(
         files.path(name),
         media_type="application/octet-stream",
         filename=f"{files.ref.id}-{Path(name).name}",
         headers=headers,
     )
+
+
+def _is_part(request: Request, size: int, etag: str) -> bool:
+    asked = _RANGE.fullmatch(request.headers.get("range", ""))
+    if asked is None or request.headers.get("if-range", etag) != etag:
+        return False
+    first, last, suffix = asked.groups()
+    if suffix is not None and int(suffix) and size:
+        return True
+    if suffix is not None or int(first) >= size:
+        raise ApiError(416, "range_not_satisfiable", f"the file has {size} bytes", {"Content-Range": f"bytes */{size}"})
+    return not last or int(last) >= int(first)
 
 
 def tar(files: ArtifactFiles) -> Iterator[bytes]:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from serve_app.settings import is_loopback
+
 SCOPES = ("read", "write")
 PREFIX = "rl_"
 FILE = "api_tokens.json"
@@ -62,13 +64,16 @@ class Tokens:
         self._seen: tuple[int, int, int] | None = None
         self._by_hash: dict[str, Token] = {}
 
-    def verify(self, text: str) -> Principal | None:
-        """Who a token is; None if it is none of ours. Reads files: not for an event loop. Raises TokensError."""
+    def verify(self, text: str, near: bool = True) -> Principal | None:
+        """Who a token is; None if it is none of ours. Reads files: not for an event loop. Raises TokensError.
+
+        `near`: whether the client is on this machine. Only then is the cluster's own token accepted.
+        """
         self._refresh()
         token = self._by_hash.get(_digest(text))
         if token is not None and token.valid(time.time()):
             return Principal(token.id, token.name, frozenset(token.scopes))
-        own = _read_secret(self._cluster) if self._cluster is not None else None
+        own = _read_secret(self._cluster) if near and self._cluster is not None else None
         if own is not None and hmac.compare_digest(own.encode(), text.encode("utf-8", "replace")):
             return Principal("cluster", "cluster", frozenset(SCOPES))
         return None
@@ -148,6 +153,19 @@ class Tokens:
                 _replace(self.path, json.dumps({"tokens": [t._asdict() for t in tokens.values()]}, indent=1))
         except OSError as error:
             raise TokensError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+def check_exposure(host: str, tokens: Tokens, others: bool) -> None:
+    """Raises TokensError for an address that others reach, unless that was said to be meant and a token is there."""
+    if is_loopback(host):
+        return
+    if not others:
+        raise TokensError(
+            f"{host} is not this machine alone: others could reach the API, over plain HTTP. If that is what you want, say "
+            "--i-understand-that-others-can-reach-it"
+        )
+    if not any(token.valid(time.time()) for token in tokens.all()):
+        raise TokensError("make a token first: `python -m serve_app token create NAME --scope write`")
 
 
 def _digest(text: str) -> str:

@@ -9,7 +9,7 @@ A standing service declares no CPU: jobs have them all.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,11 +26,15 @@ HEAD = {"raylens.io/role": "head"}  # the label that `up` gives its head, where 
 class Arguments(BaseModel):
     """What a Serve config file may set of the API."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     host: str = Field("127.0.0.1", description="Address that Serve's HTTP proxy listens on.")
     port: int = Field(8000, description="Its port.")
+    others: bool = Field(
+        False, alias="i_understand_that_others_can_reach_it", description="Needed for an address other than loopback."
+    )
     replicas: int = Field(2, ge=1, le=32, description="Replicas: with two, one can die unnoticed.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the interactive language models run.")
     anywhere: bool = Field(False, description="Replicas on any node; only with a catalog that all nodes reach.")
 
 
@@ -39,7 +43,7 @@ class InteractiveArguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    device: str = Field("cpu", pattern="^(cpu|cuda)$", description="Where models run.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where models run.")
     anywhere: bool = Field(False, description="On any node.")
 
 
@@ -47,16 +51,18 @@ class InteractiveArguments(BaseModel):
 class Replica:
     """One replica."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, arguments: Arguments) -> None:
+        self._given = arguments
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         from cluster.records import open_records
         from cluster.store import Store
         from serve_app.app import create_app
+        from serve_app.auth import Tokens, check_exposure
         from serve_app.interactive import Client
 
-        settings = Settings.from_environment(self._host, self._port)
+        settings = Settings.from_environment(self._given.host, self._given.port, self._given.device)
+        check_exposure(settings.host, Tokens(settings.home), self._given.others)
         return create_app(settings, open_records(), Store.open(), Client(INTERACTIVE))
 
 
@@ -78,7 +84,7 @@ def api(given: Arguments | dict[str, Any]) -> serve.Application:
         graceful_shutdown_timeout_s=5.0,
         graceful_shutdown_wait_loop_s=0.5,
     )
-    return deployment.bind(arguments.host, arguments.port)
+    return deployment.bind(arguments)
 
 
 def interactive(given: InteractiveArguments | dict[str, Any]) -> serve.Application:
@@ -106,11 +112,13 @@ def placed(anywhere: bool) -> dict[str, Any]:
     return {**where, "runtime_env": {"env_vars": environment}}
 
 
-def config(host: str, port: int, replicas: int, device: str) -> dict[str, Any]:
+def config(host: str, port: int, replicas: int, device: str, others: bool = False) -> dict[str, Any]:
     """A Serve config file, as a mapping."""
     root = str(code_root())
     paths = {"PYTHONPATH": root} if (code_root() / "pyproject.toml").is_file() else {}
-    arguments = {"host": host, "port": port, "replicas": replicas}
+    arguments: dict[str, Any] = {"host": host, "port": port, "replicas": replicas, "device": device}
+    if others:
+        arguments["i_understand_that_others_can_reach_it"] = True
     return {
         "proxy_location": "HeadOnly",
         "http_options": {"host": host, "port": port, "request_timeout_s": None},

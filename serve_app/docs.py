@@ -16,6 +16,7 @@ _MEANING: dict[int | str, tuple[str, str, str]] = {
         "name_taken",
         "the name 'demo' in project 'default' ...",
     ),
+    416: ("The file ends before the part that Range asks for.", "range_not_satisfiable", "the file has 1234 bytes"),
     422: (
         "The request cannot be used; `detail` and `errors` say why.",
         "invalid_request",
@@ -52,7 +53,14 @@ def _problem(status: int | str, description: str | None = None) -> dict[str, Any
         "detail": detail,
     }
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": description or meaning, "content": {MEDIA_TYPE: {"schema": schema, "example": example}}}
+    found: dict[str, Any] = {
+        "description": description or meaning,
+        "content": {MEDIA_TYPE: {"schema": schema, "example": example}},
+    }
+    if status == 503:
+        after = {"description": "Seconds after which trying again may help.", "schema": {"type": "integer"}}
+        found["headers"] = {"Retry-After": after}
+    return found
 
 
 EVERYWHERE: Responses = problems(401, 403, 422, 503, "4XX")

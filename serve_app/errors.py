@@ -70,10 +70,10 @@ def of(error: Exception) -> ApiError | None:
         return ApiError(409, "illegal_move", str(error))
     if isinstance(error, NotFound):
         return ApiError(404, "not_found", str(error))
-    if isinstance(error, RecordsError):
-        return ApiError(503, "catalog_unavailable", str(error), {"Retry-After": "5"})
-    if isinstance(error, SQLAlchemyError):
-        return ApiError(503, "catalog_unavailable", "the catalog does not answer", {"Retry-After": "5"})
+    if isinstance(error, RecordsError | SQLAlchemyError):  # its words name the database and who uses it
+        log.error("the catalog cannot be used", exc_info=error)
+        said = "the catalog does not answer; the server's log says more"
+        return ApiError(503, "catalog_unavailable", said, {"Retry-After": "5"})
     return _of_work(error)
 
 

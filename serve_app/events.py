@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
-from cluster.records import ENDED, EventRow, JobRow, Records, RecordsError
+from cluster.records import ENDED, EventRow, JobRow, Records
 from serve_app.errors import ApiError
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Pulse:
 
     def __init__(self, records: Records, streams: int) -> None:
         self._records, self._most = records, streams
-        self._open = 0
+        self._open = self._listen = 0  # streams, and those of them that listen for events
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self._cursor = 0
@@ -50,25 +50,44 @@ class Pulse:
         """Number of the last event of all."""
         return await asyncio.to_thread(self._records.last_change)
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Looks at the catalog while the block runs. Raises ApiError (503) if there are too many streams."""
+    def check_room(self) -> None:
+        """Raises ApiError (503) if there are too many streams."""
         if self._open >= self._most:
             raise ApiError(503, "too_many_streams", f"{self._most} streams are open here", {"Retry-After": "10"})
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Counts a stream while the block runs. Raises ApiError (503) if there are too many."""
+        self.check_room()
         self._open += 1
         try:
-            if self._task is None:
-                head = await self.head()
-                if self._task is None:  # else another stream was first, and may have read on from an earlier place
-                    self._cursor, self._task = head, asyncio.create_task(self._look())
             yield
         finally:
             self._open -= 1
-            if not self._open and self._task is not None:
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Looks at the catalog while the block runs, which is a stream that counts."""
+        with self.counted():
+            self._listen += 1
+            try:
+                if self._task is None:
+                    head = await self.head()
+                    if self._task is None:  # else another stream was first, and may have read on from an earlier place
+                        self._cursor, self._task = head, asyncio.create_task(self._look())
+                yield
+            finally:
+                self._listen -= 1
+                self._rest()
+
+    def _rest(self) -> None:
+        """Looks no more once nobody listens."""
+        if not self._listen:
+            if self._task is not None:
                 self._task.cancel()
                 self._task = None
-                self.jobs.clear()
-                self.progress.clear()
+            self.jobs.clear()
+            self.progress.clear()
 
     async def wait(self, version: int, seconds: float) -> bool:
         """Waits until something is newer than `version`. False if nothing is after `seconds`."""
@@ -86,8 +105,8 @@ class Pulse:
                 changed = await self._events()
                 if looks % PROGRESS_LOOKS == 0:
                     changed = await self._live() or changed
-            except RecordsError as error:  # a catalog that is away comes back; streams wait meanwhile
-                log.warning("cannot look for events: %s", error)
+            except Exception:
+                log.warning("cannot look for events", exc_info=True)
                 await asyncio.sleep(QUIET_S / 3)
                 continue
             looks += 1

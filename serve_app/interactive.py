@@ -11,6 +11,7 @@ from typing import Any
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
+from starlette.concurrency import run_in_threadpool
 
 from cluster.store import Store
 from serve_app.errors import ApiError, of
@@ -28,6 +29,7 @@ class Interactive:
 
         self._models = LanguageModels(Store.open(store_url), device)
         self._one = asyncio.Lock()
+        self._work: set[asyncio.Task[dict[str, Any]]] = set()
 
     @serve.multiplexed(max_num_models_per_replica=1)  # type: ignore[untyped-decorator]
     async def model(self, key: str) -> Any:
@@ -35,12 +37,31 @@ class Interactive:
         return await asyncio.to_thread(self._models.load, key)
 
     async def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer, or `{"problem": [status, code, detail]}`: Ray would wrap an exception beyond recognition."""
+        """The answer, or `{"problem": [status, code, detail]}`: Ray would wrap an exception beyond recognition.
+
+        A thread cannot be stopped. So what a client that gives up has begun goes on, one at a time: else each who tries
+        again would load the model once more beside it.
+        """
+        gone = asyncio.Event()
+        work = asyncio.ensure_future(self._answer(request, gone))
+        self._work.add(work)
+        work.add_done_callback(self._work.discard)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            gone.set()
+            raise
+
+    async def _answer(self, request: dict[str, Any], gone: asyncio.Event) -> dict[str, Any]:
         from serve_app.language_models import NoRoom, Question
 
         try:
             async with self._one:
+                if gone.is_set():
+                    return {}
                 lm = await self.model(serve.get_multiplexed_model_id())
+                if gone.is_set():
+                    return {}
                 return await asyncio.to_thread(self._models.answer, lm, Question(**request))
         except NoRoom as error:
             return {"problem": [503, "no_room", str(error)]}
@@ -76,14 +97,15 @@ class Client:
 
     def __init__(self, application_name: str) -> None:
         self._name = application_name
+        self._handle: Any = None
 
     async def __call__(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
         """The answer. Raises ApiError."""
         try:
-            handle = await asyncio.to_thread(serve.get_app_handle, self._name)
-            response = handle.options(multiplexed_model_id=key).remote(request)
             async with asyncio.timeout(ANSWER_S):
-                answer: dict[str, Any] = await response
+                if self._handle is None:  # asks Serve's controller, which may be starting again
+                    self._handle = await run_in_threadpool(serve.get_app_handle, self._name)
+                answer: dict[str, Any] = await self._handle.options(multiplexed_model_id=key).remote(request)
         except TimeoutError:
             raise ApiError(
                 503, "no_answer", f"the language model gave no answer in {ANSWER_S:.0f} s", {"Retry-After": "30"}

@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-# An absolute path: a slash that does not follow a word, a colon, a dot or a slash (so neither `tokens/1a2b` nor a URL).
-_PATH = re.compile(r"(?<![\w/:.])(?:~|/(?=[\w.~+-]))[\w.@+=~%-]*(?:/[\w.@+=~%-]*)+")
+# What is kept as it is, or an absolute path: in quotes whatever it holds, else from slashes that follow no word or dot (so
+# `tokens/1a2b` is none) to the first character that paths seldom have.
+_PATH = re.compile(
+    r"(?P<kept>\b(?:https?|s3|wss?)://\S*)"
+    r"|(?P<database>\bpostgresql\S*?://\S*)"
+    r"|(?P<quote>['\"])(?P<quoted>(?:file:)?(?:~|/)[^'\"\n]*)(?P=quote)"
+    r"|(?<![\w/.])(?P<path>(?:~[\w.-]*|/+(?=[\w.~+-]))[\w.@+=~%-]*(?:/[\w.@+=~%-]*)+)"
+)
 _TRACE = "Traceback (most recent call last):"
 _CHAINED = (
     "During handling of the above exception, another exception occurred:",
@@ -20,7 +26,13 @@ def redact(text: str) -> str:
 
 
 def _shortened(match: re.Match[str]) -> str:
-    path = match[0]
+    if match["kept"]:
+        return match[0]
+    if match["database"]:
+        return "postgresql://…"
+    if match["quote"]:
+        return f"{match['quote']}…/{match['quoted'].rstrip('/').rpartition('/')[2]}{match['quote']}"
+    path = match["path"]
     trailing = path[len(path.rstrip("./")) :] if path.endswith(".") else ""
     name = path.rstrip("./").rpartition("/")[2]
     return f"…/{name}{trailing}"

@@ -32,10 +32,10 @@ def accept(
 
     Raises ApiError, and what `submit` raises: ValueError for a config, source or input that cannot be used.
     """
-    config = parse_config(stage, place(raw, api.settings.data_roots), "request")
     done: list[Submitted] = []
 
     def ask() -> str:
+        config = parse_config(stage, place(raw, api.settings.data_roots), "request")
         done.append(_submit(api, who, config, asked))
         return done[0].job_id
 

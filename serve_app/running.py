@@ -10,7 +10,7 @@ from cluster.machines.ports import asked_port
 from serve_app.settings import DEFAULT_PORT, is_loopback
 
 
-def up(host: str, port: int, replicas: int, device: str) -> str:
+def up(host: str, port: int, replicas: int, device: str, others: bool = False) -> str:
     """Deploys the API and the language models, and returns once the API answers. Gives its URL. Raises PlaceError.
 
     Port 0: where they run already, else the usual port, or any free one if that is taken.
@@ -29,7 +29,7 @@ def up(host: str, port: int, replicas: int, device: str) -> str:
         serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port, "request_timeout_s": None})
         anywhere = not _head_is_labelled()
         chosen = device if device != "auto" else _device()
-        arguments = Arguments(host=host, port=port, replicas=replicas, anywhere=anywhere)
+        arguments = Arguments(host=host, port=port, replicas=replicas, device=chosen, anywhere=anywhere, others=others)
         serve.run(api(arguments), name=API, route_prefix="/")
         models = InteractiveArguments(device=chosen, anywhere=anywhere)
         serve.run(interactive(models), name=INTERACTIVE, route_prefix=None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.auth import Principal, Tokens, TokensError
 from serve_app.errors import ApiError
-from serve_app.settings import Settings
+from serve_app.settings import Settings, is_loopback
 
 PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/v1/health", "/v1/ready"})
 PUBLIC_ASSETS = "/docs/assets/"
@@ -35,7 +36,9 @@ _HEADERS = {
 
 
 class Guard:
-    """The ASGI layer. What it lets through has `scope["state"]["principal"]`, None on public paths."""
+    """The ASGI layer. What it lets through has `scope["state"]["principal"]`, None on public paths, and
+    `scope["state"]["check"]`, with which what lasts, such as a stream, asks again whether its token is still valid.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings, tokens: Tokens) -> None:
         self._app, self._tokens = app, tokens
@@ -54,10 +57,10 @@ class Guard:
             self._check_host(headers)
             self._check_origin(scope, headers)
             self._check_size(headers)
-            principal = None if _public(scope) else await self._authenticate(scope, headers)
-            scope.setdefault("state", {})["principal"] = principal
+            check = partial(self._authenticate, scope, headers)
+            scope.setdefault("state", {}).update(principal=None if _public(scope) else await check(), check=check)
         except ApiError as error:
-            await _refuse(error, scope, receive, send)
+            await refuse(error, scope, receive, send)
             return
         await self._app(scope, self._limited(receive), _with_headers(scope, send))
 
@@ -125,7 +128,8 @@ class Guard:
         text = _bearer(scope, headers)
         try:
             loop = asyncio.get_running_loop()
-            who = None if text is None else await loop.run_in_executor(self._threads, self._tokens.verify, text)
+            verify = partial(self._tokens.verify, text or "", near=_near(scope))
+            who = None if text is None else await loop.run_in_executor(self._threads, verify)
         except TokensError:
             raise ApiError(
                 503, "tokens_unusable", "the server's tokens cannot be read: `python -m serve_app token list` says why"
@@ -176,7 +180,14 @@ def _with_headers(scope: Scope, send: Send) -> Send:
     return sending
 
 
-async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+def _near(scope: Scope) -> bool:
+    """False for a client on another machine. Serve may listen on more addresses than its settings say."""
+    client = scope.get("client")
+    return client is None or is_loopback(client[0])
+
+
+async def refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a request, or a WebSocket that was not accepted yet, with a problem."""
     if scope["type"] == "http":
         await error.response()(scope, receive, _with_headers(scope, send))
         return

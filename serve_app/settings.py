@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -32,10 +32,12 @@ class Settings(BaseModel):
     origins: tuple[str, ...] = Field((), description="Origins of web pages, beside its own, that may call it.")
     body_bytes: int = Field(1 << 20, ge=1, description="Largest request body.")
     streams: int = Field(500, ge=1, description="Open event streams of one replica, at most.")
-    interactive: str | None = Field("interactive", description="Serve application of the language models; null: none.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the interactive language model runs.")
 
     @classmethod
-    def from_environment(cls, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> Settings:
+    def from_environment(
+        cls, host: str = "127.0.0.1", port: int = DEFAULT_PORT, device: Literal["cpu", "cuda"] = "cpu"
+    ) -> Settings:
         """Settings from RAYLENS_HOME, RAYLENS_DATA_ROOTS, RAYLENS_API_HOSTS and RAYLENS_API_ORIGINS."""
         home = Path(os.environ.get("RAYLENS_HOME") or "~/.raylens").expanduser().resolve()
         roots = os.environ.get("RAYLENS_DATA_ROOTS")
@@ -44,6 +46,7 @@ class Settings(BaseModel):
             data_roots=tuple(map(Path, filter(None, roots.split(os.pathsep)))) if roots else (home / "data",),
             host=host,
             port=port,
+            device=device,
             hosts=_listed("RAYLENS_API_HOSTS"),
             origins=_listed("RAYLENS_API_ORIGINS"),
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
@@ -12,12 +14,15 @@ from fastapi.sse import format_sse_event
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from serve_app.api import Api
-from serve_app.errors import ApiError
-from serve_app.events import Item, follow, is_over
+from cluster.records import RecordsError
+from serve_app.api import Api, Check
+from serve_app.errors import ApiError, of
+from serve_app.events import QUIET_S, Item, follow, is_over
 from serve_app.paging import INT64, Query
 from serve_app.schemas.jobs import Event, JobSummary
+from serve_app.security import refuse
 
+log = logging.getLogger(__name__)
 RETRY_MS = 1000
 SSE_DOCS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -54,25 +59,40 @@ class AfterSeq(Query):
     )
 
 
-async def sse(api: Api, job: str | None, after: int | None, last: str | None) -> Response:
-    """The answer to a request for a stream. Raises RecordsError if there is no such job."""
+async def sse(api: Api, still_valid: Check, job: str | None, after: int | None, last: str | None) -> Response:
+    """The answer to a request for a stream. Raises NotFound if there is no such job, ApiError if there is no room."""
     begin = int(last) if last is not None else after
     if job is not None and await asyncio.to_thread(is_over, api.records, job, begin or 0) and last is not None:
         return Response(status_code=204)
     if begin is None:
         begin = await api.pulse.head()
-    if api.pulse.open >= api.settings.streams:
-        raise ApiError(503, "too_many_streams", f"{api.settings.streams} streams are open", {"Retry-After": "10"})
+    api.pulse.check_room()
     return StreamingResponse(
-        _frames(api, job, begin), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        _frames(api, still_valid, job, begin), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
 
 
-async def _frames(api: Api, job: str | None, after: int) -> AsyncIterator[bytes]:
+async def _frames(api: Api, still_valid: Check, job: str | None, after: int) -> AsyncIterator[bytes]:
     yield format_sse_event(comment="RayLens events", retry=RETRY_MS)
+    try:
+        async with aclosing(_watched(api, still_valid, job, after)) as items:
+            async for item in items:
+                yield format_sse_event(comment="still here") if item is None else _frame(item, job)
+    except (ApiError, RecordsError) as error:  # too late for a status: a client that asks again is told
+        known = of(error)
+        assert known is not None
+        yield format_sse_event(comment=known.code)
+
+
+async def _watched(api: Api, still_valid: Check, job: str | None, after: int) -> AsyncGenerator[Item | None, None]:
+    """What `follow` gives, for as long as the token is valid. Raises ApiError once it is not."""
+    looked = time.monotonic()
     async with aclosing(follow(api.pulse, api.records, job, after)) as items:
         async for item in items:
-            yield format_sse_event(comment="still here") if item is None else _frame(item, job)
+            if time.monotonic() - looked >= QUIET_S:
+                await still_valid()
+                looked = time.monotonic()
+            yield item
 
 
 def _frame(item: Item, job: str | None) -> bytes:
@@ -84,21 +104,29 @@ def _frame(item: Item, job: str | None) -> bytes:
     return format_sse_event(event="progress", data_str=JobSummary.of(item.progress).model_dump_json())
 
 
-async def talk(api: Api, socket: WebSocket, job: str | None, after: int | None) -> None:
-    """Sends the same to a WebSocket, as `{"type": ..., "event" | "job": ...}`. Closes with 1000 once the job has ended."""
-    if api.pulse.open >= api.settings.streams:
-        await socket.close(1013, "too many streams")
+async def talk(api: Api, still_valid: Check, socket: WebSocket, job: str | None, after: int | None) -> None:
+    """Sends the same to a WebSocket, as `{"type": ..., "event" | "job": ...}`; `{"type": "alive"}` while it is quiet.
+
+    Closes with 1000 once the job has ended, 1008 when the token is no longer valid, 1013 where trying again may help.
+    """
+    try:
+        api.pulse.check_room()
+        if job is not None:
+            await asyncio.to_thread(api.records.job, job)
+    except (ApiError, RecordsError) as error:
+        known = of(error)
+        assert known is not None
+        await refuse(known, socket.scope, socket.receive, socket.send)
         return
     protocol = "raylens" if "raylens" in socket.scope.get("subprotocols", []) else None
     await socket.accept(subprotocol=protocol)
     begin = await api.pulse.head() if after is None else after
-    sending = asyncio.create_task(_send(api, socket, job, begin))
+    sending = asyncio.create_task(_send(api, still_valid, socket, job, begin))
     leaving = asyncio.create_task(_gone(socket))
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if sending.done() and not leaving.done():
-            sending.result()
-            await socket.close(1000)
+            await socket.close(*_why(sending.exception()))
     finally:
         for task in (sending, leaving):
             task.cancel()
@@ -106,8 +134,19 @@ async def talk(api: Api, socket: WebSocket, job: str | None, after: int | None) 
                 await task
 
 
-async def _send(api: Api, socket: WebSocket, job: str | None, after: int) -> None:
-    async with aclosing(follow(api.pulse, api.records, job, after)) as items:
+def _why(error: BaseException | None) -> tuple[int, str]:
+    """Close code and reason for what ended a stream."""
+    if error is None:
+        return 1000, "the job has ended"
+    known = of(error) if isinstance(error, Exception) else None
+    if known is None:
+        log.error("a stream broke", exc_info=error)
+        return 1011, "internal_error"
+    return 1008 if known.status in (401, 403) else 1013, known.code
+
+
+async def _send(api: Api, still_valid: Check, socket: WebSocket, job: str | None, after: int) -> None:
+    async with aclosing(_watched(api, still_valid, job, after)) as items:
         async for item in items:
             if item is None:
                 await socket.send_json({"type": "alive"})

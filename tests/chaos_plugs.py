@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tests.plugs import Up
 
 
+EPOCHS = 12  # 192 blocks: the job must outlast all of its kills
+
+
 def plugs(ledger: Ledger, given: argparse.Namespace) -> None:
     """`--kills` jobs, of each of which every plug is pulled once."""
     from tests.plugs import Up, outcome, settled
@@ -30,7 +33,7 @@ def plugs(ledger: Ledger, given: argparse.Namespace) -> None:
         up = Up(Path(folder), cached(Path(tempfile.gettempdir()) / "raylens-tests"))
         try:
             up.up()
-            config = up.config("a")
+            config = up.config("a", epochs=EPOCHS)
             expected = outcome(up, up.submit(config))
             assert not settled(up, 60)
             up.shared_at_rest = psutil.virtual_memory().shared

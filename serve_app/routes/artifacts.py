@@ -80,10 +80,15 @@ def artifact_routes(
         summary=f"Download one file of {a}",
         operation_id=f"get_{name}_file",
         response_class=Response,
-        responses={200: _binary("The file.", "application/octet-stream"), 304: NOT_CHANGED, **problems(404)},
+        responses={
+            200: _binary("The file.", "application/octet-stream"),
+            206: _binary("The part that Range asked for.", "application/octet-stream"),
+            304: NOT_CHANGED,
+            **problems(404, 416),
+        },
     )
     def download(api: TheApi, request: Request, id: HexId, file_name: FileName) -> Response:
-        """Its ETag is its SHA-256. A Range gives a part."""
+        """Its ETag is its SHA-256. `Range: bytes=FROM-TO` gives a part; any other Range is ignored."""
         return artifacts.file(request, artifacts.files_of(api, kind, id), file_name)
 
     @routes.get(

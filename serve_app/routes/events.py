@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, WebSocket
 from pydantic import Field
 from starlette.responses import Response
 
-from serve_app.api import TheApi
+from serve_app.api import StillValid, TheApi
 from serve_app.paging import INT64
 from serve_app.paging import Query as Closed
 from serve_app.schemas.jobs import Event
@@ -31,15 +31,19 @@ def list_all_events(api: TheApi, query: Annotated[SeqQuery, Query()]) -> list[Ev
 
 
 @router.get("/stream", summary="Follow the events of all jobs", response_class=Response, responses={200: SSE_DOCS[200]})
-async def follow_all(api: TheApi, query: Annotated[AfterSeq, Query()], last: LastEventId = None) -> Response:
+async def follow_all(
+    api: TheApi, still_valid: StillValid, query: Annotated[AfterSeq, Query()], last: LastEventId = None
+) -> Response:
     """Server-Sent Events, from now on; `Last-Event-ID` or `after` resumes, on any replica. The ids are `seq`.
 
-    The same by WebSocket at `/v1/events/ws?after=`.
+    The same by WebSocket at `/v1/events/ws?after=`. A stream ends soon after its token has been revoked.
     """
-    return await sse(api, None, query.after, last)
+    return await sse(api, still_valid, None, query.after, last)
 
 
 @router.websocket("/ws")
-async def talk_all(socket: WebSocket, api: TheApi, query: Annotated[AfterSeq, Query()]) -> None:
+async def talk_all(
+    socket: WebSocket, api: TheApi, still_valid: StillValid, query: Annotated[AfterSeq, Query()]
+) -> None:
     """The events of all jobs as messages."""
-    await talk(api, socket, None, query.after)
+    await talk(api, still_valid, socket, None, query.after)

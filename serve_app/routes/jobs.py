@@ -11,7 +11,7 @@ from starlette.responses import Response as PlainResponse
 from cluster.records import State
 from jobs.life.cancel import ask
 from jobs.life.resume import resume
-from serve_app.api import Api, TheApi, Who
+from serve_app.api import Api, StillValid, TheApi, Who
 from serve_app.artifacts import as_json
 from serve_app.docs import ACCEPTED, FOLLOW, problems
 from serve_app.idempotency import IdempotencyKey
@@ -136,20 +136,23 @@ def list_events(api: TheApi, id: JobId, query: Annotated[EventQuery, Query()]) -
     responses={**SSE_DOCS, **problems(404)},
 )
 async def follow_job(
-    api: TheApi, id: JobId, query: Annotated[After, Query()], last: LastEventId = None
+    api: TheApi, still_valid: StillValid, id: JobId, query: Annotated[After, Query()], last: LastEventId = None
 ) -> PlainResponse:
     """Server-Sent Events, from the first one on, until the job has ended. `Last-Event-ID` or `after` resumes.
 
     The same by WebSocket at `/v1/jobs/{id}/events/ws?after=`: messages `{"type": "state" | "log", "event": {...}}` and
-    `{"type": "progress", "job": {...}}`.
+    `{"type": "progress", "job": {...}}`, and `{"type": "alive"}` while nothing happens. A stream ends soon after its token
+    has been revoked.
     """
-    return await sse(api, id, query.after, last)
+    return await sse(api, still_valid, id, query.after, last)
 
 
 @router.websocket("/{id}/events/ws")
-async def talk_job(socket: WebSocket, api: TheApi, id: JobId, query: Annotated[After, Query()]) -> None:
+async def talk_job(
+    socket: WebSocket, api: TheApi, still_valid: StillValid, id: JobId, query: Annotated[After, Query()]
+) -> None:
     """The events of one job as messages."""
-    await talk(api, socket, id, query.after)
+    await talk(api, still_valid, socket, id, query.after)
 
 
 def _whole(api: Api, id: str) -> Job:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -10,8 +13,10 @@ from pydantic import Field
 from starlette.responses import Response as PlainResponse
 from starlette.responses import StreamingResponse
 
-from serve_app.api import TheApi
+from serve_app.api import Api, Check, StillValid, TheApi
 from serve_app.docs import problems
+from serve_app.errors import ApiError
+from serve_app.events import QUIET_S
 from serve_app.logs import read_log, tail_log
 from serve_app.paging import INT64
 from serve_app.paging import Query as Closed
@@ -27,7 +32,7 @@ class LogQuery(Closed):
     offset: int | None = Field(
         None, ge=0, le=INT64, description="Where to begin, in bytes; if not given, the last `bytes` of it."
     )
-    bytes: int = Field(65_536, ge=1, le=1 << 20, description="Bytes to read, at most.")
+    bytes: int = Field(65_536, ge=1, le=1 << 20, description="Bytes to read, at most, but for the rest of a line.")
 
 
 class LogFrom(Closed):
@@ -50,9 +55,9 @@ class LogFrom(Closed):
     },
 )
 def get_log(api: TheApi, id: JobId, query: Annotated[LogQuery, Query()]) -> PlainResponse:
-    """Its last lines, or a part of it. Paths and stack frames are left out."""
-    api.records.job(id)
-    text, offset = read_log(api.settings.home, id, query.offset, query.bytes)
+    """Its last lines, or a part of it, in whole lines. Paths and stack frames are left out."""
+    ended = not api.records.job(id).live
+    text, offset = read_log(api.settings.home, id, query.offset, query.bytes, ended)
     return PlainResponse(text, media_type=TEXT, headers={"X-Next-Offset": str(offset)})
 
 
@@ -65,8 +70,28 @@ def get_log(api: TheApi, id: JobId, query: Annotated[LogQuery, Query()]) -> Plai
         **problems(404),
     },
 )
-async def follow_log(api: TheApi, id: JobId, query: Annotated[LogFrom, Query()]) -> PlainResponse:
-    """What stands in it and what is added, until the job has ended."""
+async def follow_log(
+    api: TheApi, still_valid: StillValid, id: JobId, query: Annotated[LogFrom, Query()]
+) -> PlainResponse:
+    """What stands in it and what is added, until the job has ended. To go on after a break, read parts: `.../log?offset=`."""
     await asyncio.to_thread(api.records.job, id)
-    lines = tail_log(api.settings.home, id, query.offset, lambda: not api.records.job(id).live)
-    return StreamingResponse(lines, media_type=TEXT)
+    api.pulse.check_room()
+    return StreamingResponse(_followed(api, still_valid, id, query.offset), media_type=TEXT)
+
+
+async def _followed(api: Api, still_valid: Check, id: str, offset: int) -> AsyncIterator[str]:
+    looked = time.monotonic()
+
+    async def goes_on() -> bool:
+        nonlocal looked
+        if time.monotonic() - looked >= QUIET_S:
+            looked = time.monotonic()
+            try:
+                await still_valid()
+            except ApiError:
+                return False
+        return True
+
+    with suppress(ApiError), api.pulse.counted():
+        async for text in tail_log(api.settings.home, id, offset, lambda: not api.records.job(id).live, goes_on):
+            yield text

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
 
 from configs.requirements import Fit, Offer, Requirement, fit
 from configs.tokenize import TokenizeConfig
@@ -69,8 +69,14 @@ async def activations(api: TheApi, body: ActivationsRequest) -> TextActivations:
 
     The model is loaded when it is first asked for. BOS, special tokens and attention sinks are left out as in training.
     """
-    question = await asyncio.to_thread(_question, api, body)
-    answer = await api.ask(question.key, question.request)
+    # In the routes' own threads: the default ones are those of the streams.
+    question = await run_in_threadpool(_question, api, body)
+    try:
+        answer = await api.ask(question.key, question.request)
+    except ApiError as error:
+        if error.code == "no_room":  # it knows of no jobs
+            error.extra.setdefault("holders", list(await run_in_threadpool(granted, api)))
+        raise
     tokens = [
         TokenActivations(
             id=token.id, text=token.text, position=i, role=token.role, left_out=found["left_out"], active=found["active"],
@@ -132,7 +138,7 @@ def _check_room(api: Api, model: str, dtype: str) -> None:
     if offer is None:
         return
     parameters = int(artifacts.row_of(api, "models", model).summary.get("parameters") or 0)
-    gpus = 1.0 if any(node.gpus for node in offer.nodes) else 0.0
+    gpus = 1.0 if api.settings.device == "cuda" else 0.0
     need = Requirement(workers=1, cpus=0, gpus=gpus, memory=0 if gpus else process_bytes(parameters, dtype))
     # What the language models themselves hold is theirs: only jobs stand in their way.
     empty = Offer(

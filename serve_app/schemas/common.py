@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from configs.profiles import PROFILES
+from jobs.life.session import ROW_WAIT
 from serve_app.paging import INT64
 
 T = TypeVar("T")
@@ -84,7 +85,11 @@ class Submit(Body):
         "auto", description="What machines to ask for: `auto` takes GPUs where the cluster has any."
     )
     wait_s: float = Field(
-        600.0, ge=0, le=604_800, description="Seconds that it may wait for machines before it fails.", examples=[600.0]
+        ROW_WAIT,
+        ge=0,
+        le=604_800,
+        description="Seconds that it may wait for machines before it fails. A job that waits costs nothing.",
+        examples=[600.0],
     )
     project: Project = "default"
     name: Name | None = Field(None, description="A name for the job that no other has in the project.")
@@ -143,6 +148,19 @@ class Problem(BaseModel):
     status: int = Field(description="The HTTP status.")
     code: str = Field(description="A stable name of the problem.")
     detail: str = Field(description="What is wrong, where, and what would be right.")
+    errors: list[dict[str, str]] | None = Field(
+        None, description="`invalid_request`: each fault with `where`, `code` and `detail`."
+    )
+    stage: str | None = Field(None, description="`cannot_fit`: the stage that does not fit.")
+    need: dict[str, Any] | None = Field(None, description="`cannot_fit`: what it needs.")
+    offer: list[dict[str, Any]] | None = Field(None, description="`cannot_fit`: the nodes that there are.")
+    largest_workers: int | None = Field(None, description="`cannot_fit`: how many workers of that size would fit.")
+    largest_worker: dict[str, Any] | None = Field(
+        None, description="`cannot_fit`: the largest worker that a node holds."
+    )
+    holders: list[str] | None = Field(None, description="`no_room`: the jobs that hold what is needed.")
+    referrers: list[str] | None = Field(None, description="`in_use`: what needs it.")
+    holder: str | None = Field(None, description="`name_taken`: what has the name.")
 
 
 def when(seconds: float) -> datetime:
