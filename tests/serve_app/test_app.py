@@ -104,6 +104,30 @@ def test_labels_and_conflicts(site: Site, world: World) -> None:
     assert site.writer.patch(path, json={"name": ""}).json()["name"] is None
 
 
+def test_a_range_is_a_part_or_a_problem(site: Site, world: World) -> None:
+    name = site.reader.get(f"/v1/saes/{world.sae.id}").json()["files"][0]["name"]
+    path = f"/v1/saes/{world.sae.id}/files/{name}"
+    whole = site.reader.get(path)
+
+    def asked(value: str, **more: str) -> Any:
+        return site.reader.get(path, headers={"Range": value, **more})
+
+    for value, part in (
+        ("bytes=2-5", whole.content[2:6]),
+        ("bytes=-3", whole.content[-3:]),
+        ("bytes=1-", whole.content[1:]),
+    ):
+        assert (asked(value).status_code, asked(value).content) == (206, part)
+    assert asked("bytes=0-1", **{"If-Range": whole.headers["etag"]}).status_code == 206
+    for value in ("x", "bytes=5-2", "bytes=a-b", "lines=1-2", "bytes=0-1,3-4"):
+        assert (asked(value).status_code, asked(value).content) == (200, whole.content)
+    assert asked("bytes=0-1", **{"If-Range": '"other"'}).status_code == 200
+    for value in (f"bytes={len(whole.content)}-", "bytes=-0"):
+        beyond = asked(value)
+        assert (beyond.status_code, beyond.json()["code"]) == (416, "range_not_satisfiable")
+        assert beyond.headers["content-range"] == f"bytes */{len(whole.content)}"
+
+
 def test_files_and_archives(site: Site, world: World) -> None:
     path = f"/v1/saes/{world.sae.id}"
     whole = site.reader.get(f"{path}/files/sae_weights.safetensors").raise_for_status()

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from tests.serve_app.conftest import Site
 from tests.serve_app.test_jobs import tokenization
@@ -128,6 +129,76 @@ def test_streams_that_were_left_are_not_kept(site: Site) -> None:
     while pulse.open and time.monotonic() < deadline:
         time.sleep(0.1)
     assert pulse.open == 0
+
+
+def _token(site: Site, name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {site.tokens.create(name, ['read'])[1]}"}
+
+
+def _read_all(socket: ClientConnection) -> None:
+    while True:
+        socket.recv(timeout=10)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams look at their tokens twice a second."""
+    for module in ("events", "streams", "routes.logs"):
+        monkeypatch.setattr(f"serve_app.{module}.QUIET_S", 0.5)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_stream_ends_with_its_token(site: Site) -> None:
+    job, attempt = running_job(site, 210)
+    headers = _token(site, "short-lived")
+    ws = site.url.replace("http://", "ws://") + "/v1/events/ws"
+    timer = threading.Timer(1.0, lambda: site.tokens.revoke("short-lived"))
+    timer.start()
+    with connect(ws, additional_headers=headers, proxy=None) as socket:
+        for path in (f"/v1/jobs/{job}/events/stream", "/v1/events/stream", f"/v1/jobs/{job}/log/stream"):
+            with site.nobody.stream("GET", path, headers=headers, timeout=10) as response:
+                if timer.is_alive():
+                    assert response.status_code == 200
+                response.read()  # ends, though the job lives
+        with pytest.raises(ConnectionClosed) as closed:
+            _read_all(socket)
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "not_authenticated")
+    site.records.finish(job, attempt, "CANCELLED")
+
+
+def test_more_streams_than_there_is_room_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, attempt = running_job(site, 211)
+    monkeypatch.setattr(site.app.state.api.pulse, "_most", 1)
+    url = site.url.replace("http://", "ws://")
+    headers = {"Authorization": site.reader.headers["Authorization"]}
+    with site.reader.stream("GET", "/v1/events/stream") as one:
+        lines = one.iter_lines()  # kept: the stream would be closed with it
+        next(lines)
+        deadline = time.monotonic() + 10
+        while not site.app.state.api.pulse.open:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        for path in ("/v1/events/stream", f"/v1/jobs/{job}/events/stream", f"/v1/jobs/{job}/log/stream"):
+            full = site.reader.get(path)
+            assert (full.status_code, full.json()["code"], full.headers["retry-after"]) == (
+                503,
+                "too_many_streams",
+                "10",
+            )
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"{url}/v1/jobs/{job}/events/ws", additional_headers=headers, proxy=None)
+        assert (refused.value.response.status_code, refused.value.response.headers["retry-after"]) == (503, "10")
+    site.records.finish(job, attempt, "CANCELLED")
+
+
+def test_a_websocket_of_no_job_is_not_opened(site: Site) -> None:
+    url = site.url.replace("http://", "ws://") + "/v1/jobs/train-0123456789/events/ws"
+    headers = {"Authorization": site.reader.headers["Authorization"]}
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url, additional_headers=headers, proxy=None)
+    assert refused.value.response.status_code == 404
+    assert json.loads(refused.value.response.body)["code"] == "not_found"
 
 
 def test_there_is_no_stream_of_no_job(site: Site) -> None:

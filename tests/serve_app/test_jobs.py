@@ -176,5 +176,36 @@ def test_logs_are_read_in_parts_without_paths_or_frames(site: Site) -> None:
     for offset in range(0, 150, 10):
         inside = site.reader.get(f"/v1/jobs/{job}/log", params={"offset": offset, "bytes": 400}).text
         assert "code.py" not in inside, "a part that begins inside a traceback"
+    for most in (1, 8, 33):
+        assert _in_parts(site, job, most) == text, "whole lines, however little is asked for"
+    with (folder / f"{job}.log").open("a") as log:
+        log.write("x" * (1 << 17) + " /srv/secret/long\n" + "cut off at /srv/secret/end")
+    assert "cut off" not in _in_parts(site, job, 4096), "it may go on"
     site.writer.post(f"/v1/jobs/{job}/cancel")
-    assert site.reader.get(f"/v1/jobs/{job}/log/stream").text == text
+    whole = site.reader.get(f"/v1/jobs/{job}/log/stream").text
+    assert whole.startswith(text)
+    assert whole.endswith("cut off at …/end"), "what a driver said last that was killed"
+    assert "secret" not in whole
+    assert _in_parts(site, job, 4096).endswith("cut off at …/end")
+
+
+def _in_parts(site: Site, job: str, most: int) -> str:
+    text, offset = "", 0
+    while True:
+        part = site.reader.get(f"/v1/jobs/{job}/log", params={"offset": offset, "bytes": most})
+        if int(part.headers["x-next-offset"]) == offset:
+            return text
+        text, offset = text + part.text, int(part.headers["x-next-offset"])
+
+
+def test_a_key_holds_though_the_source_has_gone(site: Site) -> None:
+    source = site.home / "data" / "goes.txt"
+    source.write_text("a document\n")
+    request = {"source": {"type": "local", "path": "goes.txt"}}
+    headers = {"Idempotency-Key": "goes"}
+    first = site.writer.post("/v1/datasets", json=request, headers=headers)
+    source.unlink()
+    again = site.writer.post("/v1/datasets", json=request, headers=headers)
+    assert (again.status_code, again.json()["job"]["id"]) == (202, first.json()["job"]["id"])
+    assert again.headers["idempotent-replayed"] == "true"
+    assert site.writer.post("/v1/datasets", json=request).json()["code"] == "source_not_found"

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from serve_app.__main__ import main
-from serve_app.auth import Tokens
+from serve_app.auth import Tokens, TokensError, check_exposure
+from serve_app.deployment import Arguments
 from serve_app.redact import clean_lines, redact
 from serve_app.settings import Settings, is_loopback
 
@@ -61,14 +62,25 @@ def test_the_clusters_token_is_taken_on_loopback_only(home: Path) -> None:
     assert Tokens(home, cluster_token=True).verify("c" * 64) is not None
     assert Tokens(home, cluster_token=False).verify("c" * 64) is None
     assert Tokens(home, cluster_token=True).verify("") is None
+    assert Tokens(home, cluster_token=True).verify("c" * 64, near=False) is None, "Serve may listen on more addresses"
 
 
+@pytest.mark.parametrize("command", ["up", "config"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
-def test_another_address_needs_a_word_and_a_token(host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["up", "--host", host]) == 1
+def test_another_address_needs_a_word_and_a_token(host: str, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--host", host]) == 1
     assert "--i-understand-that-others-can-reach-it" in capsys.readouterr().err
-    assert main(["up", "--host", host, "--i-understand-that-others-can-reach-it"]) == 1
+    assert main([command, "--host", host, "--i-understand-that-others-can-reach-it"]) == 1
     assert "make a token first" in capsys.readouterr().err
+
+
+def test_a_config_file_for_another_address_carries_the_word(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Tokens(home).create("ada", ["write"])
+    assert main(["config", "--host", "0.0.0.0", "--i-understand-that-others-can-reach-it"]) == 0
+    arguments = yaml.safe_load(capsys.readouterr().out)["applications"][0]["args"]
+    assert Arguments.model_validate(arguments).others
+    with pytest.raises(TokensError, match="others could reach the API"):
+        check_exposure("0.0.0.0", Tokens(home), Arguments.model_validate({"host": "0.0.0.0"}).others)
 
 
 def test_up_without_a_cluster_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +120,12 @@ def test_paths_are_shortened() -> None:
         ("tokens/1a2b at 3 tokens/s and/or CE/KL", "tokens/1a2b at 3 tokens/s and/or CE/KL"),
         ("http://127.0.0.1:8000/v1/jobs", "http://127.0.0.1:8000/v1/jobs"),
         ("'/a/b'", "'…/b'"),
+        ("sqlite:////root/.raylens/catalog.db is locked", "sqlite:…/catalog.db is locked"),
+        ("PATH=/a/bin:/home/ada/bin", "PATH=…/bin:…/bin"),
+        ("open:/home/ada/x, file:///root/store", "open:…/x, file:…/store"),
+        ("no file '/home/ada/My Data/secret.csv'", "no file '…/secret.csv'"),
+        ("at postgresql+psycopg://ada:pw@db.inside/cat now", "at postgresql://… now"),
+        ("s3://bucket/key/part and https://hub/a/b", "s3://bucket/key/part and https://hub/a/b"),
     ):
         assert redact(text) == shown
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -41,11 +42,29 @@ def test_the_same_answers_as_without_serve(site: Served) -> None:
 def test_features_on_a_text_through_the_application_of_their_own(site: Served) -> None:
     with client(site) as http:
         request = {"sae": str(site.world.sae), "text": "The captain steers the grey boat.", "top": 3}
+        for _ in range(3):  # who gives up while the model is loaded leaves it to those who come after
+            with pytest.raises(httpx2.TimeoutException):
+                http.post("/v1/feature-activations", json=request, timeout=0.5)
         found = http.post("/v1/feature-activations", json=request).raise_for_status().json()
         assert len(found["top"]) == 3
         assert found["tokens"][0]["role"] == "bos"
         held = {"sae": str(site.world.sae), "text": "x", "features": [4096]}
         assert http.post("/v1/feature-activations", json=held).json()["code"] == "invalid_request"
+
+
+def test_a_hundred_requests_with_one_key_make_one_job_whichever_replica_has_them(site: Served) -> None:
+    body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": 902}
+
+    def ask(_: int) -> tuple[int, str]:
+        with client(site) as http:
+            answer = http.post("/v1/tokenizations", json=body, headers={"Idempotency-Key": "hundred"})
+            return answer.status_code, answer.json()["job"]["id"]
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = set(pool.map(ask, range(100)))
+    ((status, job),) = answers
+    assert status == 202
+    assert len(site.records.attempts(job)) == 1
 
 
 def test_who_holds_the_room_of_a_language_model_is_named(site: Served) -> None:
