@@ -15,6 +15,7 @@ from typing import Any
 
 from cluster.machines.discover import PlaceError
 from cluster.machines.home import raylens_home
+from cluster.machines.marks import process_mark
 from cluster.machines.processes import Started, is_alive
 
 RAY_START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block")
@@ -52,14 +53,16 @@ def start(command: list[str], environment: dict[str, str], log: Path) -> subproc
         )
 
 
-def created(process: subprocess.Popen[bytes]) -> float:
-    """When it was created, to tell it from a later process with its pid. Raises PlaceError if it has ended."""
-    import psutil
+def head_log() -> Path:
+    """What the head's process says."""
+    return raylens_home() / "logs" / "cluster.log"
 
-    try:
-        return float(psutil.Process(process.pid).create_time())
-    except psutil.NoSuchProcess:
-        raise PlaceError("it ended at once") from None
+
+def mark_of(process: subprocess.Popen[bytes]) -> str:
+    """Tells it from a later process with its pid. Raises PlaceError if it has ended."""
+    if (mark := process_mark(process.pid)) is None:
+        raise PlaceError("it ended at once")
+    return mark
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, what: str, wait: float) -> None:
