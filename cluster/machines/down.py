@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cluster.machines.discover import PlaceError, recorded_up, up_file
+from cluster.machines.elsewhere import may_live
 from cluster.machines.join import joined_here
 from cluster.machines.processes import end, is_here, machine
 from cluster.machines.start import lock
@@ -19,7 +20,7 @@ def down() -> list[int]:
             ended += end(joined)
             path.unlink(missing_ok=True)
         head = recorded_up()
-        if head is not None and not is_here(head):
+        if head is not None and not is_here(head) and may_live(head):
             if ended:  # a node that shares its home with the head
                 return ended
             raise PlaceError(

@@ -39,9 +39,10 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Starts a process that outlives this one; what it says goes to the log."""
+    """Starts a process that outlives this one; what it says goes to the log, which stays locked while it lives."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with log.open("w+b") as output:
+        fcntl.flock(output, fcntl.LOCK_SH)  # of the open file, which the process inherits
         return subprocess.Popen(
             command,
             env=environment,
@@ -56,6 +57,18 @@ def start(command: list[str], environment: dict[str, str], log: Path) -> subproc
 def head_log() -> Path:
     """What the head's process says."""
     return raylens_home() / "logs" / "cluster.log"
+
+
+def is_written(log: Path) -> bool:
+    """True if a process that `start` gave this log lives, on whichever machine that shares the disk and its locks."""
+    try:
+        with log.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def mark_of(process: subprocess.Popen[bytes]) -> str:

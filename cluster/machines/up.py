@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cluster.machines import settings
 from cluster.machines.discover import PlaceError, Up, answers, read_up, recorded_up, up_file
+from cluster.machines.elsewhere import may_live
 from cluster.machines.home import raylens_home
 from cluster.machines.offer import local_cpus, local_gpus
 from cluster.machines.ports import LOOPBACK, asked_port, free_port, own_address
@@ -97,7 +98,7 @@ def _clear() -> None:
     old = recorded_up()
     if old is None:
         return
-    if not is_here(old):
+    if not is_here(old) and may_live(old):
         raise PlaceError(
             f"{up_file()} says that a cluster was started on {old.machine}, and this is {machine()}: run "
             f"`python -m cluster down` there, or set RAYLENS_HOME to a folder of this machine; if {old.machine} is "
