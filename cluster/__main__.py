@@ -15,9 +15,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 
-from cluster.machines.discover import PlaceError
-from cluster.machines.processes import Started
+from cluster.machines.discover import PlaceError, Up
+from cluster.machines.down import down, end_only
+from cluster.machines.join import Joined, join
+from cluster.machines.processes import is_here
+from cluster.machines.start import stay
 from configs.profiles import PROFILES
 
 _START_S = 120.0
@@ -40,9 +45,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _up(given: argparse.Namespace) -> int:
-    from cluster.machines.up import exports, up
+    from cluster.machines.up import up
 
     started = up(given.host, given.port, given.dashboard_port)
+    serve = partial(_serve, started, given)
+    return _stay(started, serve) if given.block else serve()
+
+
+def _serve(started: Up, given: argparse.Namespace) -> int:
+    """Says what is up, and starts what runs on it: the dispatcher, and the API unless it is not wanted."""
+    from cluster.machines.up import exports
+
     print(f"a cluster is up at {started.address}, dashboard {started.dashboard}, process {started.pid}")
     print(f"Prometheus metrics of this node: http://127.0.0.1:{started.metrics_port}/metrics")
     if started.token is None:
@@ -51,23 +64,26 @@ def _up(given: argparse.Namespace) -> int:
         )
     print("`python -m jobs ...` uses it as it is; for `ray job submit`:")
     print("".join(f"  export {name}={value}\n" for name, value in exports(started).items()), end="")
-    failed = _start_dispatcher() or (0 if given.no_api else _start_api(given.api_port))
-    return failed or (_stay(started) if given.block else 0)
+    return _start_dispatcher() or (0 if given.no_api else _start_api(given.api_port))
 
 
-def _stay(started: Started) -> int:
-    """Ends with the node, and ends it: for what starts a command again when it ends, as systemd or a container."""
-    from cluster.machines.down import down
-    from cluster.machines.start import stay
+def _stay(started: Up | Joined, first: Callable[[], int]) -> int:
+    """Ends with the node, and ends it: for what starts a command again when it ends, as systemd or a container.
 
+    Only this one, for the machine may have others. Does something else `first`; if that fails, the node goes on.
+    """
     try:
+        if not is_here(started):
+            raise PlaceError(f"the cluster runs on {started.machine}: leave out --block here")
+        if failed := first():
+            return failed
         stay(started)
-        print("error: its process has ended", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
+        end_only(started)
         return 0
-    finally:
-        down()
+    print("error: its process has ended", file=sys.stderr)
+    end_only(started)
+    return 1
 
 
 def _start_dispatcher() -> int:
@@ -112,8 +128,6 @@ def _run(command: list[str]) -> tuple[str, str]:
 
 
 def _join(given: argparse.Namespace) -> int:
-    from cluster.machines.join import join
-
     labels = {}
     for text in given.labels:
         key, equals, value = text.partition("=")
@@ -121,18 +135,21 @@ def _join(given: argparse.Namespace) -> int:
             raise ValueError(f"--labels {text}: expected KEY=VALUE, each key once")
         labels[key] = value
     joined = join(given.address, labels, given.num_cpus, given.num_gpus)
-    carries = f", labels {', '.join(given.labels)}" if labels else ""
+    say = partial(_say_joined, joined)
+    return _stay(joined, say) if given.block else say()
+
+
+def _say_joined(joined: Joined) -> int:
+    carries = f", labels {', '.join(f'{key}={value}' for key, value in joined.labels.items())}" if joined.labels else ""
     print(
         f"this machine is a node of {joined.address} with {joined.cpus} CPU and {joined.gpus} GPU{carries}, "
         f"process {joined.pid}; `python -m cluster down` here ends it",
         flush=True,
     )
-    return _stay(joined) if given.block else 0
+    return 0
 
 
 def _down(given: argparse.Namespace) -> int:
-    from cluster.machines.down import down
-
     ended = down()
     print(f"ended {len(ended)} processes" if ended else "no cluster was up")
     return 0

@@ -23,12 +23,12 @@ class Up(NamedTuple):
     address: str
     dashboard: str
     pid: int  # `ray start --block`, the parent of all others
-    created: float  # when that process was created, so that a reused pid is not taken for it
     temp_dir: str  # of this cluster alone
     token: str | None
     session: str = ""  # Ray's name of this run of it, by which it differs from an earlier one at the same address
     metrics_port: int = 0  # Prometheus metrics of the head: http://HOST:PORT/metrics
     machine: str = ""  # the host that it was started on
+    mark: str = ""  # of that process (marks.py), so that a reused pid is not taken for it
 
 
 class Place(NamedTuple):
@@ -84,10 +84,12 @@ def read_up() -> Up | None:
 def recorded_up() -> Up | None:
     """What `up` wrote down, dead or alive. Raises PlaceError if it cannot be read."""
     try:
-        return Up(**json.loads(up_file().read_text(encoding="utf-8")))
+        record = json.loads(up_file().read_text(encoding="utf-8"))
+        record.pop("created", None)  # a wall-clock time, of an earlier version
+        return Up(**record)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise PlaceError(f"{up_file()} is damaged ({error}): remove it, then run `python -m cluster up`") from None
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cluster.machines.discover import PlaceError, recorded_up, up_file
+from cluster.machines.elsewhere import may_live
 from cluster.machines.join import joined_here
-from cluster.machines.processes import end, is_here, machine
+from cluster.machines.processes import Started, end, is_here, machine
 from cluster.machines.start import lock
 
 
@@ -19,7 +22,7 @@ def down() -> list[int]:
             ended += end(joined)
             path.unlink(missing_ok=True)
         head = recorded_up()
-        if head is not None and not is_here(head):
+        if head is not None and not is_here(head) and may_live(head):
             if ended:  # a node that shares its home with the head
                 return ended
             raise PlaceError(
@@ -28,4 +31,18 @@ def down() -> list[int]:
         if head is not None:
             ended += end(head)
             up_file().unlink(missing_ok=True)
+        return ended
+
+
+def end_only(started: Started) -> list[int]:
+    """Ends one head or node that was started here, and forgets it; others of this machine go on. Gives the pids.
+
+    Raises PlaceError if a record cannot be read, once it has ended.
+    """
+    with lock():
+        ended = end(started)
+        records: list[tuple[Path, Started | None]] = [(up_file(), recorded_up()), *joined_here()]
+        for path, record in records:
+            if record is not None and record.temp_dir == started.temp_dir:  # not of one that took its place meanwhile
+                path.unlink(missing_ok=True)
         return ended

@@ -14,7 +14,7 @@ from cluster.machines.home import raylens_home
 from cluster.machines.offer import local_cpus, local_gpus
 from cluster.machines.ports import free_port
 from cluster.machines.processes import end, is_alive, is_here, machine, new_folder
-from cluster.machines.start import RAY_START, created, is_started, lock, start, wait_until, write_record
+from cluster.machines.start import RAY_START, is_started, lock, mark_of, start, wait_until, write_record
 from configs.requirements.labels import check_labels
 
 
@@ -26,10 +26,10 @@ class Joined(NamedTuple):
     gpus: int
     labels: dict[str, str]
     pid: int  # `ray start --block`, the parent of all others
-    created: float
     temp_dir: str
     machine: str
     metrics_port: int = 0
+    mark: str = ""  # of that process (marks.py)
 
 
 def join(
@@ -71,8 +71,10 @@ def joined_here() -> list[tuple[Path, Joined]]:
     found = []
     for path in sorted((raylens_home() / "joined").glob("*.json")):
         try:
-            joined = Joined(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            record.pop("created", None)  # a wall-clock time, of an earlier version
+            joined = Joined(**record)
+        except (ValueError, TypeError, AttributeError) as error:
             raise PlaceError(f"{path} is damaged ({error}): remove it") from None
         if is_here(joined):
             found.append((path, joined))
@@ -96,7 +98,9 @@ def _start(address: str, labels: dict[str, str], cpus: int, gpus: int, wait: flo
     settings.apply_up(environment, home, folder)
     process = start(_command(address, labels, cpus, gpus, metrics_port, folder), environment, log)
     joined = Joined(
-        *(address, cpus, gpus, labels, process.pid, created(process), str(folder), machine()), metrics_port=metrics_port
+        *(address, cpus, gpus, labels, process.pid, str(folder), machine()),
+        metrics_port=metrics_port,
+        mark=mark_of(process),
     )
     record = home / "joined" / f"{folder.name}.json"
     write_record(record, joined._asdict())

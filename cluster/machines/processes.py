@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from cluster.machines.marks import process_mark
 from cluster.machines.settings import CLUSTER
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ class Started(Protocol):
         """`ray start --block`, the parent of all others."""
 
     @property
-    def created(self) -> float:
-        """When that process was created, so that a reused pid is not taken for it."""
+    def mark(self) -> str:
+        """What no other process with that pid has; empty in a record of an earlier version, which knew the time only."""
 
     @property
     def temp_dir(self) -> str:
@@ -44,20 +45,15 @@ def machine() -> str:
 
 
 def is_here(started: Started) -> bool:
-    """True if it was started on this host."""
-    return started.machine in ("", machine())
+    """True if it was started on this host, or lives on it: a host may be renamed."""
+    return started.machine in ("", machine()) or is_alive(started)
 
 
 def is_alive(started: Started) -> bool:
     """True while the process that was started exists, here."""
-    import psutil
-
-    try:
-        process = psutil.Process(started.pid)
-        alive = process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started.created) < 1
-        return bool(is_here(started) and alive)
-    except psutil.NoSuchProcess:
-        return False
+    if started.mark:
+        return process_mark(started.pid) == started.mark
+    return started.machine in ("", machine()) and _carries(started.pid, started.temp_dir)
 
 
 def has_parts(started: Started, names: set[str]) -> bool:
@@ -121,6 +117,17 @@ def end(started: Started) -> list[int]:
     if folder.parent == Path("/tmp") and folder.name.startswith(_PREFIX):  # a damaged record must not cost more
         shutil.rmtree(folder, ignore_errors=True)
     return sorted({process.pid for process in (*tree, *left)})
+
+
+def _carries(pid: int, temp_dir: str) -> bool:
+    """Whether a process lives that was given the folder in its command line."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and any(_names(part, temp_dir) for part in process.cmdline())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
 
 
 def _names(part: str, temp_dir: str) -> bool:

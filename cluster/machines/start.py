@@ -15,6 +15,7 @@ from typing import Any
 
 from cluster.machines.discover import PlaceError
 from cluster.machines.home import raylens_home
+from cluster.machines.marks import process_mark
 from cluster.machines.processes import Started, is_alive
 
 RAY_START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block")
@@ -38,9 +39,10 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Starts a process that outlives this one; what it says goes to the log."""
+    """Starts a process that outlives this one; what it says goes to the log, which stays locked while it lives."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with log.open("w+b") as output:
+        fcntl.flock(output, fcntl.LOCK_SH)  # of the open file, which the process inherits
         return subprocess.Popen(
             command,
             env=environment,
@@ -52,14 +54,28 @@ def start(command: list[str], environment: dict[str, str], log: Path) -> subproc
         )
 
 
-def created(process: subprocess.Popen[bytes]) -> float:
-    """When it was created, to tell it from a later process with its pid. Raises PlaceError if it has ended."""
-    import psutil
+def head_log() -> Path:
+    """What the head's process says."""
+    return raylens_home() / "logs" / "cluster.log"
 
+
+def is_written(log: Path) -> bool:
+    """True if a process that `start` gave this log lives, on whichever machine that shares the disk and its locks."""
     try:
-        return float(psutil.Process(process.pid).create_time())
-    except psutil.NoSuchProcess:
-        raise PlaceError("it ended at once") from None
+        with log.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def mark_of(process: subprocess.Popen[bytes]) -> str:
+    """Tells it from a later process with its pid. Raises PlaceError if it has ended."""
+    if (mark := process_mark(process.pid)) is None:
+        raise PlaceError("it ended at once")
+    return mark
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, what: str, wait: float) -> None:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from cluster.machines import settings
 from cluster.machines.discover import PlaceError, Up, answers, read_up, recorded_up, up_file
+from cluster.machines.elsewhere import may_live
 from cluster.machines.home import raylens_home
 from cluster.machines.offer import local_cpus, local_gpus
 from cluster.machines.ports import LOOPBACK, asked_port, free_port, own_address
 from cluster.machines.processes import end, has_parts, is_alive, is_here, machine, new_folder, remains
-from cluster.machines.start import RAY_START, created, is_started, lock, start, wait_until, write_record
+from cluster.machines.start import RAY_START, head_log, is_started, lock, mark_of, start, wait_until, write_record
 
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 PATIENCE_S = 10.0  # for a head that lives but is not whole: it is about to end
@@ -97,7 +98,7 @@ def _clear() -> None:
     old = recorded_up()
     if old is None:
         return
-    if not is_here(old):
+    if not is_here(old) and may_live(old):
         raise PlaceError(
             f"{up_file()} says that a cluster was started on {old.machine}, and this is {machine()}: run "
             f"`python -m cluster down` there, or set RAYLENS_HOME to a folder of this machine; if {old.machine} is "
@@ -122,18 +123,18 @@ def _start(host: str, port: int, dashboard_port: int, wait: float) -> Up:
         )
     port = asked_port(port, GCS_PORT, "--port")
     dashboard_port = asked_port(dashboard_port, DASHBOARD_PORT, "--dashboard-port")
-    metrics_port, folder, log = free_port(), new_folder(), home / "logs" / "cluster.log"
+    metrics_port, folder, log = free_port(), new_folder(), head_log()
     settings.apply_up(environment, home, folder)
     process = start(_command(host, port, dashboard_port, metrics_port, folder), environment, log)
     started = Up(
         address=f"{host}:{port}",
         dashboard=f"http://{LOOPBACK}:{dashboard_port}",
         pid=process.pid,
-        created=created(process),
         temp_dir=str(folder),
         token=environment.get("RAY_AUTH_TOKEN_PATH") if with_token else None,
         metrics_port=metrics_port,
         machine=machine(),
+        mark=mark_of(process),
     )
     # Written before the wait: what is started can be ended, whatever happens next.
     write_record(up_file(), started._asdict())

@@ -8,12 +8,12 @@ import socket
 import stat
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cluster.machines import settings
 from cluster.machines.discover import PlaceError, Up, discover, up_file
 from cluster.machines.doctor import checks
+from cluster.machines.marks import process_mark
 from cluster.machines.offer import local_gpus, node_of
 from cluster.machines.ports import free_port
 from cluster.machines.up import exports
@@ -28,9 +28,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _write_up(port: int, pid: int | None = None, created: float | None = None) -> Up:
-    process = psutil.Process(pid or os.getpid())
-    up = Up(f"127.0.0.1:{port}", "http://127.0.0.1:1", process.pid, created or process.create_time(), "/tmp/x", None)
+def _write_up(port: int, mark: str | None = None) -> Up:
+    here = mark or process_mark(os.getpid())
+    assert here is not None
+    up = Up(f"127.0.0.1:{port}", "http://127.0.0.1:1", os.getpid(), "/tmp/x", None, mark=here)
     up_file().write_text(json.dumps(up._asdict()))
     return up
 
@@ -46,7 +47,7 @@ def test_the_cluster_that_up_started_is_found_while_it_lives() -> None:
         port = gcs.getsockname()[1]
         up = _write_up(port)
         assert discover().address == up.address
-        _write_up(port, created=1.0)  # another process with that pid
+        _write_up(port, mark="another boot:1")  # another process with that pid
         assert discover().own
     _write_up(port)  # the process lives, but nothing answers
     assert discover().own
@@ -101,7 +102,7 @@ def test_own_tokens_differ() -> None:
 
 
 def test_no_token_is_printed() -> None:
-    up = Up("h:1", "http://h:2", 1, 1.0, "/tmp/x", "/home/token")
+    up = Up("h:1", "http://h:2", 1, "/tmp/x", "/home/token")
     assert exports(up)["RAY_AUTH_TOKEN_PATH"] == "/home/token"
 
 

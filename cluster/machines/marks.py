@@ -1,0 +1,44 @@
+"""What tells a process from a later one with its id. No wall clock is in it: one that is set must not end a cluster."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@cache
+def this_boot() -> str:
+    """Names this machine's present boot, also in its containers; empty where the system has no such name."""
+    return _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else ""
+
+
+def process_mark(pid: int) -> str | None:
+    """Boot and start of a process, BOOT:TICKS. None if it is gone or a zombie.
+
+    The kernel counts the start from boot. psutil's create_time adds the time of that boot, which Linux works out anew
+    from the wall clock at each reading.
+    """
+    if not Path("/proc/self/stat").exists():
+        return _mark_without_proc(pid)
+    try:
+        state, *rest = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state in (b"Z", b"X") else f"{this_boot()}:{int(rest[18])}"
+
+
+def boot_of(mark: str) -> str:
+    """The boot that a mark names; empty if it names none."""
+    return mark.partition(":")[0]
+
+
+def _mark_without_proc(pid: int) -> str | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else f":{process.create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,122 @@
+"""A record under another host's name: no obstacle once its cluster has ended for certain, and never taken from one that lives."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.machines.discover import PlaceError, Up, answers, read_up, recorded_up, up_file
+from cluster.machines.down import down
+from cluster.machines.marks import this_boot
+from cluster.machines.ports import free_port
+from cluster.machines.processes import is_alive
+from cluster.machines.start import head_log, start, write_record
+from cluster.machines.up import up
+from tests.cluster.standins import StandIns, stand_ins
+
+__all__ = ["stand_ins"]
+
+FOREIGN = "no.such.host.invalid:9"
+PASSED = "a port is a number from 1024"  # `up` looks at the port once the way is free
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def _write(address: str, mark: str) -> None:
+    record = Up(address, "http://127.0.0.1:9", 2**22 + 1, "/tmp/raylens-up-gone", None, machine="old-name", mark=mark)
+    write_record(up_file(), record._asdict())
+
+
+def _own_address() -> str:
+    found = (a.address for nic in psutil.net_if_addrs().values() for a in nic if a.family == socket.AF_INET)
+    return next((address for address in found if not address.startswith("127.")), "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("address", "mark"),
+    [
+        (lambda: f"127.0.0.1:{free_port()}", "another boot:1"),  # a container made anew, on any machine
+        (lambda: f"{_own_address()}:{free_port()}", "another boot:1"),  # a host that was renamed, and restarted
+        (lambda: FOREIGN, f"{this_boot()}:1"),  # a container made anew with another address
+    ],
+)
+def test_a_cluster_that_has_ended_is_cleared_away(address: Callable[[], str], mark: str) -> None:
+    _write(address(), mark)
+    with pytest.raises(PlaceError, match=PASSED):
+        up(port=80)
+    assert recorded_up() is None
+    _write(address(), mark)
+    assert down() == []
+    assert recorded_up() is None
+
+
+@pytest.mark.parametrize(
+    ("address", "mark"),
+    [
+        (FOREIGN, "another boot:1"),
+        (FOREIGN, ":1"),  # of a system that does not name its boots
+        ("127.0.0.1:9", ""),  # of an earlier version
+    ],
+)
+def test_one_that_may_live_is_left_alone(address: str, mark: str) -> None:
+    _write(address, mark)
+    _is_refused()
+
+
+def test_one_that_answers_is_left_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gcs:
+        address = f"127.0.0.1:{gcs.getsockname()[1]}"
+        _write(address, "another boot:1")
+        with pytest.raises(PlaceError, match=f"a cluster is up already at {address}"):
+            up(port=80)
+        with pytest.raises(PlaceError, match="started on old-name"):
+            down()
+        assert recorded_up() is not None
+
+
+def test_one_on_a_shared_disk_is_left_alone_while_its_log_is_locked() -> None:
+    """Its loopback address cannot be seen from here; its lock can."""
+    _write(f"127.0.0.1:{free_port()}", "another boot:1")
+    process = start(["sleep", "600"], {}, head_log())
+    try:
+        _is_refused()
+    finally:
+        process.kill()
+        process.wait()
+    assert down() == []
+    assert recorded_up() is None
+
+
+def test_the_lock_of_a_log_is_no_obstacle_to_who_starts_over_it(home: Path) -> None:
+    """What a head that was killed left may hold it for a while."""
+    head_log().parent.mkdir(parents=True)
+    with head_log().open("w+b") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert start(["true"], {}, head_log()).wait(10) == 0
+
+
+def test_a_host_that_was_renamed_keeps_its_cluster(stand_ins: StandIns) -> None:
+    head = stand_ins.head(machine="old-name")
+    assert is_alive(head)
+    assert up() == read_up() == head
+    assert head.pid in down()
+    assert recorded_up() is None
+    assert not is_alive(head)
+
+
+def _is_refused() -> None:
+    before = recorded_up()
+    assert before is not None and not answers(before.address, 0.2)
+    for command in (lambda: up(port=80), down):
+        with pytest.raises(PlaceError, match="started on old-name"):
+            command()
+        assert recorded_up() == before
