@@ -25,6 +25,7 @@ class Found(NamedTuple):
     waits_for: tuple[str, ...]  # jobs
     reason: str
     ended: tuple[str, str, str] | None
+    asked: bool = False  # for each that is not there: a live job makes it
 
 
 class Inputs:
@@ -68,7 +69,7 @@ class Inputs:
             f"waits for its inputs, made by {', '.join(named)}" if named else "waits for its inputs to be asked for"
         )
         waits_for = tuple(dict.fromkeys(maker.id for maker in makers.values()))
-        return Found(False, there, total, waits_for, reason, None)
+        return Found(False, there, total, waits_for, reason, None, len(makers) == len(absent))
 
     def _ended(self, job: JobRow, attempt: AttemptRow, ref: str) -> tuple[str, str, str] | None:
         """How a job ends of whose inputs one is not there, and no live job makes it. None while it may yet be asked for."""

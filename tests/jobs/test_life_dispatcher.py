@@ -193,15 +193,39 @@ def test_a_row_that_cannot_be_started_does_not_hold_back_the_others(world: World
     assert world.starts.started == [f"{job}-a1" for job in found.jobs[:2]]
 
 
-def test_what_can_never_fit_is_told_on_its_row(world: World) -> None:
+def test_what_can_never_fit_is_told_before_its_inputs_are_made(world: World) -> None:
+    """And they go with it, but for one that another live job needs."""
     found = world.ask("resources.cpus=50")
-    world.dispatcher.tick()
-    for job in found.jobs[:2]:
-        world.do(job)
     world.dispatcher.tick()
     row = world.records.job(found.job_id)
     assert (row.state, row.code) == (State.FAILED, "cannot_fit")
     assert "50 CPU" in (row.message or "")
+    assert world.states(found) == ["CANCELLED", "CANCELLED", "FAILED"]
+    assert world.starts.started == []
+    again, other = world.ask("resources.cpus=50"), world.ask("context_length=9")
+    world.dispatcher.tick()
+    assert world.records.job(again.job_id).code == "cannot_fit"
+    assert world.starts.started == [f"{job}-a2" for job in other.jobs[:2]]
+
+
+def test_what_can_never_fit_takes_its_pipeline_with_it_before_anything_starts(world: World) -> None:
+    config = world.toy.folder / "pipeline.yaml"
+    stage = world.toy.folder / "large.yaml"
+    stage.write_text(json.dumps({**json.loads(world.toy.config.read_text()), "resources": {"cpus": 50}}))
+    config.write_text(json.dumps({"stage": "pipeline", "stages": [str(stage)]}))
+    found = world.ask(stage="pipeline", config=config)
+    world.dispatcher.tick()
+    assert world.states(found) == ["CANCELLED", "CANCELLED", "FAILED", "FAILED"]
+    assert world.records.job(found.job_id).code == "cannot_fit"
+    assert world.starts.started == []
+
+
+def test_a_request_whose_rows_are_not_all_written_yet_is_not_refused(world: World) -> None:
+    """Those that follow would be left behind, and made in vain."""
+    found = world.ask("resources.cpus=50")
+    world.set("jobs", found.jobs[1], state="SUCCEEDED")  # as if it were not asked for yet
+    world.dispatcher.tick()
+    assert world.records.job(found.job_id).state == State.QUEUED
 
 
 def test_an_input_that_does_not_exist_and_that_nobody_makes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,3 +261,25 @@ def test_nodes_that_the_autoscaler_can_add_are_asked_for_and_waited_for(world: W
     world.records.request_cancel(found.job_id)
     world.dispatcher.tick()
     assert world.grown[-1] == []
+
+
+def test_of_two_that_make_one_artifact_one_waits_though_the_other_runs_on_another_cluster(world: World) -> None:
+    """It holds no machine of this one."""
+    found = world.ask("resources.cpus=4")
+    ref = world.records.job(found.job_id).outputs[0]
+    driven = world.records.submit(
+        stage="train", fingerprint="d" * 16, config={}, requirement={"cpus": 4, "cluster": "session-0"}, outputs=[ref],
+        inputs={}, created_by="ada",
+    )  # fmt: skip
+    world.records.progress(driven.job_id, 1, state="RUNNING")
+    for job in found.jobs[:-1]:
+        world.dispatcher.tick()
+        world.do(job)
+    world.dispatcher.tick()
+    row = world.records.job(found.job_id)
+    assert row.state == State.WAITING
+    assert (row.blocked or {})["kind"] == "same_artifact"
+    assert (row.blocked or {})["holders"] == [driven.job_id]
+    world.records.finish(driven.job_id, 1, "FAILED", code="failed")
+    world.dispatcher.tick()
+    assert f"{found.job_id}-a1" in world.starts.started
