@@ -65,7 +65,7 @@ def test_a_dashboard_that_does_not_answer_keeps_nobody_waiting(
     found = drivers.Drivers(f"http://127.0.0.1:{dashboard.server_port}", "session-1")
     began = time.monotonic()
     assert [found.failed("train-1-a1") for _ in range(100)] == [None] * 100
-    assert time.monotonic() - began < 0.25
+    assert time.monotonic() - began < 5  # not a hundred times LOOK_S
     while dashboard.asked < 2:  # the first question was given up, and is not known to have an answer
         assert time.monotonic() - began < 10
         assert found.failed("train-1-a1") is None

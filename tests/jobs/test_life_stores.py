@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from cluster.records import State
 from cluster.store import Manifest, Store, StoreUnreachable
 from configs.identity import parse_ref
 from configs.load import load_config
+from configs.requirements import Node, Offer
 from jobs.life import needs, stores
 from jobs.life.submit import submit
 from tests.jobs.world import World
@@ -137,3 +139,22 @@ def test_a_job_says_that_its_store_does_not_answer(
     assert (row.state, row.code) == (State.FAILED, "store_unreachable")
     world.dispatcher.tick()
     assert f"{waiting[1]}-a1" in world.starts.started
+
+
+def test_the_dispatcher_goes_on_while_its_own_store_does_not_say_what_is_free(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = Store.open(str(tmp_path / "other"))
+    fine, waits = _ask(world, other, 1), _ask(world, world.store, 2)
+
+    def free_bytes(self: Store) -> int:
+        if self.url == world.store.url:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return 1 << 60
+
+    monkeypatch.setattr(Store, "free_bytes", free_bytes)
+    monkeypatch.setattr(world, "offer", lambda: Offer((Node(4, 0, 1 << 34, {}, 4, 0, 1 << 34),)))
+    world.dispatcher = world.another("one", "session-1")
+    world.dispatcher.tick()
+    assert f"{fine}-a1" in world.starts.started
+    assert (world.records.job(waits).blocked or {})["kind"] == "store"
