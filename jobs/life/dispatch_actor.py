@@ -59,7 +59,7 @@ class DispatcherActor:
         address, dashboard = self._place
         store, metrics, swept = Store.open(), JobMetrics(), 0.0
         drivers = Drivers(dashboard, self._session)
-        cluster = Cluster(self._session, address, dashboard, lambda: offer(store.free_bytes()), ask)
+        cluster = Cluster(self._session, address, dashboard, offer, ask)
         with open_records() as records:
             dispatcher = Dispatcher(records, cluster, drivers, self._name, store)
             outcomes = Outcomes(records)

@@ -6,17 +6,23 @@ import os
 import shlex
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.machines.discover import ray_job_working_dir
 from cluster.machines.own import runtime_env
 from cluster.records import JobRow
 from configs.identity import canonical_json
 
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
 # `ray job stop` sends SIGTERM and kills 3 s later; the stage needs SIGINT and time for its checkpoint.
 STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 PASSED_ON = ("RAYLENS_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE")
 _OVER = ("FAILED", "STOPPED", "SUCCEEDED")
+LOOK_S = 10.0  # what the dashboard has to say how a Ray job stands
+ANSWER_S = 60.0  # and to do anything else; Ray's own client waits for ever
+_LOOKS = 1000  # answers that are remembered
 
 
 def environment_here(store_url: str, cluster: str | None) -> dict[str, Any]:
@@ -35,14 +41,15 @@ def ray_job_of(job: JobRow) -> str:
 
 
 class Drivers:
-    """Starts Ray jobs in threads of its own: an upload takes seconds, and the dispatcher must go on looking."""
+    """Starts and watches Ray jobs in threads of its own: an upload takes seconds, a dashboard that hangs answers never,
+    and the dispatcher must go on looking."""
 
     def __init__(self, dashboard: str, cluster: str) -> None:
-        from ray.job_submission import JobSubmissionClient
-
-        self._client = JobSubmissionClient(dashboard)
+        self._client = _client(dashboard)
         self._cluster = cluster
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="raylens-driver")
+        self._lookers = ThreadPoolExecutor(4, thread_name_prefix="raylens-look")
+        self._looks: dict[str, Future[str | None]] = {}
         self._starting: dict[str, Future[None]] = {}
 
     def start(self, job: JobRow) -> None:
@@ -55,7 +62,10 @@ class Drivers:
         self._threads.submit(self._client.stop_job, ray_job)
 
     def failed(self, ray_job: str) -> str | None:
-        """Why a driver that has not claimed its attempt never will; None while it still may."""
+        """Why a driver that has not claimed its attempt never will; None while it still may. Waits for nobody.
+
+        What the dashboard says is asked for now and known at a later call.
+        """
         starting = self._starting.get(ray_job)
         if starting is not None:
             if not starting.done():
@@ -63,6 +73,16 @@ class Drivers:
             del self._starting[ray_job]
             if (error := starting.exception()) is not None:
                 return (str(error).strip() or type(error).__name__).splitlines()[0]
+        look = self._looks.pop(ray_job, None)
+        if look is not None and not look.done():
+            self._looks[ray_job] = look
+            return None
+        self._looks[ray_job] = self._lookers.submit(self._look, ray_job)
+        while len(self._looks) > _LOOKS:  # of drivers that nobody asks about any more
+            del self._looks[next(iter(self._looks))]
+        return None if look is None else look.result()
+
+    def _look(self, ray_job: str) -> str | None:
         try:
             info = self._client.get_job_info(ray_job)
         except Exception as error:  # noqa: BLE001 - the dashboard may be slow; the reconciler's own patience has an end
@@ -88,6 +108,18 @@ class Drivers:
         usable = given.get("cluster") == self._cluster if "://" in code else bool(code) and Path(code).is_dir()
         chosen = {"working_dir": code} if usable else runtime_env()
         return {**chosen, "env_vars": {**STOP, **given.get("env_vars", {})}}
+
+
+def _client(dashboard: str) -> JobSubmissionClient:
+    from ray.job_submission import JobSubmissionClient
+
+    class Patient(JobSubmissionClient):  # type: ignore[misc]  # Ray's class has no types
+        """Ray's client with an end to its patience. The method is not a public name, but Ray has none that sets this."""
+
+        def _do_request(self, method: str, *place: Any, **more: Any) -> Any:
+            return super()._do_request(method, *place, timeout=LOOK_S if method == "GET" else ANSWER_S, **more)
+
+    return Patient(dashboard)
 
 
 def metadata(job: JobRow) -> dict[str, str]:

@@ -25,6 +25,7 @@ class Found(NamedTuple):
     waits_for: tuple[str, ...]  # jobs
     reason: str
     ended: tuple[str, str, str] | None
+    asked: bool = False  # for each that is not there: a live job makes it
 
 
 class Inputs:
@@ -35,7 +36,8 @@ class Inputs:
         self._makers: dict[str, JobRow] = {}
         self._there: dict[tuple[str, str], float] = {}  # when an artifact was last seen in a store
         self._absent: dict[tuple[str, str], float] = {}
-        self._since: dict[str, float] = {}
+        self._since: dict[tuple[str, int], float] = {}
+        self._began: dict[tuple[str, int], int] = {}
 
     def look(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
         """Learns who makes what now."""
@@ -44,6 +46,9 @@ class Inputs:
             if ref not in makers:  # its maker has ended: the artifact is looked for at once
                 self._absent = {key: at for key, at in self._absent.items() if key[1] != ref}
         self._makers = makers
+        held = {(job.id, job.attempt) for job, _ in live}
+        self._since = {key: at for key, at in self._since.items() if key in held}
+        self._began = {key: seq for key, seq in self._began.items() if key in held}
 
     def of(self, job: JobRow, attempt: AttemptRow) -> Found:
         """How one job stands."""
@@ -53,7 +58,7 @@ class Inputs:
         there = len(set(job.inputs.values())) - len(absent)
         total = len(set(job.inputs.values()))
         if not absent:
-            self._since.pop(job.id, None)
+            self._since.pop((job.id, job.attempt), None)
             return Found(False, there, total, (), "", None)
         makers = {ref: maker for ref in absent if (maker := self._makers.get(ref)) is not None}
         for ref in absent:
@@ -63,18 +68,19 @@ class Inputs:
         reason = (
             f"waits for its inputs, made by {', '.join(named)}" if named else "waits for its inputs to be asked for"
         )
-        return Found(False, there, total, tuple(dict.fromkeys(m.id for m in makers.values())), reason, None)
+        waits_for = tuple(dict.fromkeys(maker.id for maker in makers.values()))
+        return Found(False, there, total, waits_for, reason, None, len(makers) == len(absent))
 
     def _ended(self, job: JobRow, attempt: AttemptRow, ref: str) -> tuple[str, str, str] | None:
         """How a job ends of whose inputs one is not there, and no live job makes it. None while it may yet be asked for."""
-        maker = self._last_maker(job, ref)
-        if maker is not None and maker.updated_at < attempt.started_at:
+        maker, ended = self._last_maker(job, ref)
+        if ended < self._begin(attempt):
             maker = None  # it ended before this was asked for, which asks for it once more
         if maker is not None and maker.state in ("FAILED", "LOST"):
             return "FAILED", maker.code or "input_failed", maker.message or f"{maker.stage} job {maker.id} failed"
         if maker is not None and maker.state == "CANCELLED":
             return "CANCELLED", "input_cancelled", f"{maker.stage} job {maker.id}, which makes its input, was cancelled"
-        since = self._since.setdefault(job.id, time.monotonic())
+        since = self._since.setdefault((job.id, job.attempt), time.monotonic())
         if time.monotonic() - since < GRACE_S:
             return None
         message = (
@@ -82,8 +88,12 @@ class Inputs:
         )
         return "FAILED", "missing_input", message
 
-    def _last_maker(self, job: JobRow, ref: str) -> JobRow | None:
-        """The ended job that should have made an input: one that this request made, or that the row says it waited for."""
+    def _last_maker(self, job: JobRow, ref: str) -> tuple[JobRow | None, int]:
+        """The ended job that should have made an input, and the `seq` of its end among all events.
+
+        One that this request made, or that the row says it waited for; of several, the one that ended last. Events are
+        numbered in the order in which they were committed, whatever was done to a clock meanwhile.
+        """
         waited = (job.blocked or {}).get("holders", [])
         candidates = []
         for job_id in waited:
@@ -97,7 +107,24 @@ class Inputs:
         made = [
             row for row in candidates if ref in row.outputs and row.id != job.id and not stage_runs_inputs(row.stage)
         ]
-        return max(made, key=lambda row: row.updated_at, default=None)
+        ends = {row.id: (row, self._last_event(row)) for row in made}
+        return max(ends.values(), key=lambda end: end[1], default=(None, 0))
+
+    def _last_event(self, row: JobRow) -> int:
+        return max((event.seq for event in self._records.events(row.id, row.last_event - 1)), default=0)
+
+    def _begin(self, attempt: AttemptRow) -> int:
+        """The `seq` of an attempt's first event."""
+        key, after = (attempt.job_id, attempt.number), 0
+        while key not in self._began:
+            events = self._records.events(attempt.job_id, after)
+            if not events:
+                return 0
+            after = events[-1].number
+            first = next((event.seq for event in events if event.attempt == attempt.number), None)
+            if first is not None:
+                self._began[key] = first
+        return self._began[key]
 
     def _has(self, job: JobRow, ref: str) -> bool:
         """Whether the store has an artifact. While a job makes it there is no need to look each second."""

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from cluster.machines.workers import end_tree
 from cluster.records import AttemptRow, JobRow, Records, RecordsError
+from cluster.records.clock import this_boot
+from cluster.records.process import Driver
 from jobs.life.retry import delay, tries_for
 
 START_S = 90.0  # a granted driver that has not claimed its attempt by then never will
@@ -60,10 +62,10 @@ class Reconciler:
             return self._gone(job, attempt, why)
         if attempt.cluster is not None and attempt.cluster != self._cluster:
             # Of a cluster that is no more: its driver waits for a head that does not come back.
-            end_tree(int(attempt.pid or 0))
-            return self._gone(job, attempt, "the cluster that it ran on is gone")
-        if job.cancel == "cancel" and attempt.ray_job and self._since(job, "cancel") > CANCEL_S:
-            end_tree(int(attempt.pid or 0))
+            if _ended_here(attempt):
+                self._gone(job, attempt, "the cluster that it ran on is gone")
+        elif job.cancel == "cancel" and attempt.ray_job and self._since(job, "cancel") > CANCEL_S:
+            _ended_here(attempt)
         return None
 
     def _gone(self, job: JobRow, attempt: AttemptRow, why: str) -> None:
@@ -87,3 +89,17 @@ class Reconciler:
     def _forget(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
         held = {(job.id, job.attempt) for job, _ in live}
         self._seen = {key: at for key, at in self._seen.items() if key[:2] in held}
+
+
+def _ended_here(attempt: AttemptRow) -> bool:
+    """Ends the process that drives an attempt, if it is one of this machine; True if it is gone now.
+
+    A process of another machine is left alone, whatever has its number here: its silence tells when it is gone.
+    """
+    driver = Driver(attempt.host or "", attempt.pid or 0, attempt.process or "")
+    # A mark begins with the boot, where the system names its boots: then the process is known though the host was renamed.
+    known = driver.here() or driver.process.startswith(f"{this_boot()}:")
+    if not known or driver.gone():
+        return False
+    end_tree(driver.pid)
+    return driver.gone()

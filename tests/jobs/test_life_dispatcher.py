@@ -4,99 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cluster.records import JobRow, Records, State, open_records
-from cluster.store import Store
-from configs.identity import parse_ref
-from configs.load import load_config, parse_config
-from configs.requirements import Node, NodeType, Offer, Requirement
-from jobs import stages
+from cluster.records import State
+from configs.load import parse_config
+from configs.requirements import NodeType
 from jobs.life import inputs
 from jobs.life.cancel import ask
-from jobs.life.dispatcher import Cluster, Dispatcher
 from jobs.life.plan import MissingInput
 from jobs.life.resume import resume
-from jobs.life.submit import Submitted, submit
-from tests.jobs.command import Toy
-
-
-class Starts:
-    """Drivers that were asked for. `broken` ones never start."""
-
-    def __init__(self) -> None:
-        self.started: list[str] = []
-        self.broken: dict[str, str] = {}
-
-    def start(self, job: JobRow) -> None:
-        self.started.append(f"{job.id}-a{job.attempt}")
-
-    def stop(self, ray_job: str) -> None:
-        self.broken[ray_job] = "stopped"
-
-    def failed(self, ray_job: str) -> str | None:
-        return self.broken.get(ray_job)
-
-
-class World:
-    """A catalog, a store, a dispatcher on a cluster of four CPUs, and requests for toy stages."""
-
-    def __init__(self, folder: Path) -> None:
-        self.toy = Toy(folder)
-        self.store = Store.open(str(folder / "store"))
-        self.url = f"sqlite:///{folder}/home/catalog.db"
-        self.records: Records = open_records(self.url)
-        self.starts = Starts()
-        self.free = 4.0
-        self.grown: list[list[Requirement]] = []
-        self.node_types: tuple[NodeType, ...] = ()
-        self.dispatcher = self.another("one", "session-1")
-
-    def another(self, name: str, session: str) -> Dispatcher:
-        cluster = Cluster(session, "127.0.0.1:1", "http://127.0.0.1:2", self.offer, self.grown.append)
-        return Dispatcher(self.records, cluster, self.starts, name, self.store)
-
-    def offer(self) -> Offer:
-        return Offer((Node(4, 0, 1 << 34, {}, self.free, 0, 1 << 34),), self.store.free_bytes(), self.node_types)
-
-    def ask(self, *sets: str, config: Path | None = None, stage: str = "tokenize", **more: Any) -> Submitted:
-        found = load_config(stage, config or self.toy.config, sets)
-        return submit(self.records, self.store, found, created_by="ada", profile="local", **more)
-
-    def do(self, job_id: str) -> None:
-        """What a driver does: claims, makes the artifacts, ends."""
-        row = self.records.claim(job_id, self.records.job(job_id).attempt)
-        for ref in row.outputs:
-            path = self.toy.folder / "made"
-            path.write_text(ref)
-            stored = self.store.put(parse_ref(ref), row.attempt, "made", path)
-            from cluster.store import Manifest
-
-            kind, _, name = ref.partition("/")
-            manifest = Manifest(
-                kind=kind, id=name, stage=row.stage, stage_version=1, attempt=row.attempt, files=(stored,)
-            )
-            self.records.publish(row.id, row.attempt, manifest.model_dump(mode="json"))
-            self.store.commit(manifest)
-        self.records.finish(row.id, row.attempt, "SUCCEEDED")
-
-    def states(self, found: Submitted) -> list[str]:
-        return [str(self.records.job(job).state) for job in found.jobs]
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setitem(stages.MODULES, "download", "tests.jobs.toys.download")
-    monkeypatch.setitem(stages.MODULES, "tokenize", "tests.jobs.toys.tokenize")
-    monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
-    world = World(tmp_path)
-    yield world
-    world.records.close()
+from jobs.life.submit import submit
+from tests.jobs.world import World
 
 
 def test_inputs_first_then_the_job_and_nothing_is_asked_for_twice(world: World) -> None:
@@ -232,16 +152,9 @@ def test_a_driver_that_never_starts_is_tried_again_and_then_told(world: World) -
             assert row.retry_at > time.time()
             world.dispatcher.tick()  # not before its time
             assert f"{job}-a{attempt + 1}" not in world.starts.started
-            _make_due(world, job)
+            world.set("jobs", job, retry_at=1)
     assert (row.state, row.code) == (State.LOST, "driver_never_started")
     assert "no space left" in (row.message or "")
-
-
-def _make_due(world: World, job: str) -> None:
-    from sqlalchemy import create_engine, text
-
-    with create_engine(world.url).begin() as connection:
-        connection.execute(text("UPDATE jobs SET retry_at = 1 WHERE id = :id"), {"id": job})
 
 
 def test_grants_of_a_cluster_that_is_gone_go_on_on_the_next(world: World) -> None:
@@ -280,15 +193,39 @@ def test_a_row_that_cannot_be_started_does_not_hold_back_the_others(world: World
     assert world.starts.started == [f"{job}-a1" for job in found.jobs[:2]]
 
 
-def test_what_can_never_fit_is_told_on_its_row(world: World) -> None:
+def test_what_can_never_fit_is_told_before_its_inputs_are_made(world: World) -> None:
+    """And they go with it, but for one that another live job needs."""
     found = world.ask("resources.cpus=50")
-    world.dispatcher.tick()
-    for job in found.jobs[:2]:
-        world.do(job)
     world.dispatcher.tick()
     row = world.records.job(found.job_id)
     assert (row.state, row.code) == (State.FAILED, "cannot_fit")
     assert "50 CPU" in (row.message or "")
+    assert world.states(found) == ["CANCELLED", "CANCELLED", "FAILED"]
+    assert world.starts.started == []
+    again, other = world.ask("resources.cpus=50"), world.ask("context_length=9")
+    world.dispatcher.tick()
+    assert world.records.job(again.job_id).code == "cannot_fit"
+    assert world.starts.started == [f"{job}-a2" for job in other.jobs[:2]]
+
+
+def test_what_can_never_fit_takes_its_pipeline_with_it_before_anything_starts(world: World) -> None:
+    config = world.toy.folder / "pipeline.yaml"
+    stage = world.toy.folder / "large.yaml"
+    stage.write_text(json.dumps({**json.loads(world.toy.config.read_text()), "resources": {"cpus": 50}}))
+    config.write_text(json.dumps({"stage": "pipeline", "stages": [str(stage)]}))
+    found = world.ask(stage="pipeline", config=config)
+    world.dispatcher.tick()
+    assert world.states(found) == ["CANCELLED", "CANCELLED", "FAILED", "FAILED"]
+    assert world.records.job(found.job_id).code == "cannot_fit"
+    assert world.starts.started == []
+
+
+def test_a_request_whose_rows_are_not_all_written_yet_is_not_refused(world: World) -> None:
+    """Those that follow would be left behind, and made in vain."""
+    found = world.ask("resources.cpus=50")
+    world.set("jobs", found.jobs[1], state="SUCCEEDED")  # as if it were not asked for yet
+    world.dispatcher.tick()
+    assert world.records.job(found.job_id).state == State.QUEUED
 
 
 def test_an_input_that_does_not_exist_and_that_nobody_makes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,3 +261,25 @@ def test_nodes_that_the_autoscaler_can_add_are_asked_for_and_waited_for(world: W
     world.records.request_cancel(found.job_id)
     world.dispatcher.tick()
     assert world.grown[-1] == []
+
+
+def test_of_two_that_make_one_artifact_one_waits_though_the_other_runs_on_another_cluster(world: World) -> None:
+    """It holds no machine of this one."""
+    found = world.ask("resources.cpus=4")
+    ref = world.records.job(found.job_id).outputs[0]
+    driven = world.records.submit(
+        stage="train", fingerprint="d" * 16, config={}, requirement={"cpus": 4, "cluster": "session-0"}, outputs=[ref],
+        inputs={}, created_by="ada",
+    )  # fmt: skip
+    world.records.progress(driven.job_id, 1, state="RUNNING")
+    for job in found.jobs[:-1]:
+        world.dispatcher.tick()
+        world.do(job)
+    world.dispatcher.tick()
+    row = world.records.job(found.job_id)
+    assert row.state == State.WAITING
+    assert (row.blocked or {})["kind"] == "same_artifact"
+    assert (row.blocked or {})["holders"] == [driven.job_id]
+    world.records.finish(driven.job_id, 1, "FAILED", code="failed")
+    world.dispatcher.tick()
+    assert f"{found.job_id}-a1" in world.starts.started

@@ -50,9 +50,34 @@ def test_what_can_never_fit_is_refused_and_holds_nobody_back() -> None:
 
 
 def test_what_ran_before_waits_for_the_node_that_went_away() -> None:
-    (decision,) = decide([_waiting("a", 1, 1)._replace(started=True)], [], Offer([_node(4)]))
+    (decision,) = decide([_waiting("a", 1, 1)._replace(fitted=True)], [], Offer([_node(4)]))
     assert (decision.do, decision.kind) == (Do.WAIT, "resources")
     assert "though it did before" in decision.reason
+
+
+def test_who_waits_for_a_node_that_went_away_holds_nobody_back() -> None:
+    gone, fits = decide([_waiting("a", 9)._replace(fitted=True), _waiting("b", 4)], [], Offer([_node(4)]))
+    assert gone.do is Do.WAIT
+    assert fits.do is Do.START
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), max_size=6), held=st.lists(st.integers(0, 9), max_size=3), free=st.integers(0, 20)
+)
+def test_no_byte_is_promised_twice(sizes: list[int], held: list[int], free: int) -> None:
+    def need(size: int) -> Requirement:
+        return Requirement(cpus=0, store_bytes=size)
+
+    line = [Waiting(f"w{i}", need(size), frozenset(), True, ("a", "b")[i % 2], free) for i, size in enumerate(sizes)]
+    holding = [Holding(f"h{i}", "train", need(size), frozenset(), "a") for i, size in enumerate(held)]
+    decisions = decide(line, holding, Offer([_node()], 0))
+    for store, promised in (("a", sum(held)), ("b", 0)):
+        started = [
+            w.need.store_bytes for w, d in zip(line, decisions, strict=True) if w.store == store and d.do is Do.START
+        ]
+        assert sum(started) <= max(0, free - promised)
+        if not started:
+            assert all(w.need.store_bytes > max(0, free - promised) for w in line if w.store == store)
 
 
 def test_of_two_that_make_one_artifact_the_second_waits_whatever_is_free() -> None:

@@ -1,0 +1,77 @@
+"""Ray's dashboard as it should not be: it accepts, and does not answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from jobs.life import drivers
+
+
+class Dashboard(ThreadingHTTPServer):
+    """Tells its version, as a client wants to know first; says how a job stands once `answers` is set."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers = threading.Event()
+        self.asked = 0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Dashboard
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/api/jobs/"):
+            self.server.asked += 1
+            self.server.answers.wait(30)
+            job = {"type": "SUBMISSION", "status": "FAILED", "entrypoint": "x", "message": "no space is left"}
+            return self._say(job)
+        return self._say({"ray_version": "2.60.0", "ray_commit": "", "version": "4", "session_name": "s"})
+
+    def _say(self, value: dict[str, str]) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def dashboard() -> Iterator[Dashboard]:
+    server = Dashboard()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.answers.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_dashboard_that_does_not_answer_keeps_nobody_waiting(
+    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "LOOK_S", 0.3)
+    found = drivers.Drivers(f"http://127.0.0.1:{dashboard.server_port}", "session-1")
+    began = time.monotonic()
+    assert [found.failed("train-1-a1") for _ in range(100)] == [None] * 100
+    assert time.monotonic() - began < 5  # not a hundred times LOOK_S
+    while dashboard.asked < 2:  # the first question was given up, and is not known to have an answer
+        assert time.monotonic() - began < 10
+        assert found.failed("train-1-a1") is None
+        time.sleep(0.05)
+    dashboard.answers.set()
+    while (why := found.failed("train-1-a1")) is None:
+        assert time.monotonic() - began < 10
+        time.sleep(0.05)
+    assert why == "no space is left"
