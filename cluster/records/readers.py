@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from cluster.records.changes import attempt_of, job_of, silent
-from cluster.records.rows import AttemptRow, EventRow, JobRow, attempt_row, event_row, job_row
+from cluster.records.rows import AttemptRow, EventRow, JobRow, attempt_row, event_row, job_row, listed_job
 from cluster.records.states import State
 from cluster.records.tables import Attempt, Event, Job, JobTag
 from cluster.records.transactions import Transactions
@@ -52,8 +52,8 @@ class Readers(Transactions):
             wanted.append(Job.state.in_([State(state) for state in states]))
         with self._read() as session:
             found = _found(session, wanted, tag, before).limit(limit)
-            query = select(Job).where(Job.seq.in_(found)).order_by(Job.seq.desc())
-            return [job_row(row) for row in session.scalars(query)]
+            query = select(Job.__table__).where(Job.seq.in_(found)).order_by(Job.seq.desc())
+            return [listed_job(row) for row in session.execute(query).mappings()]
 
     def attempts(self, job_id: str) -> list[AttemptRow]:
         """All attempts of a job, the first first."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import RowMapping
 
 from cluster.records.clock import Anchor
 from cluster.records.states import LIVE, State
@@ -153,15 +156,28 @@ class EventRow:
 
 def plain(cls: type[T], row: Base) -> T:
     """The row as a value of a dataclass whose fields are named as its columns."""
-    values = {field.name: getattr(row, field.name) for field in fields(cls)}  # type: ignore[arg-type]
+    return _made(cls, {name: getattr(row, name) for name in _names(cls)})  # type: ignore[arg-type]
+
+
+def _made(cls: type[T], values: dict[str, Any]) -> T:
     if "state" in values:
         values["state"] = State(values["state"])
     return cls(**values)
 
 
+@cache
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
+
+
 def job_row(row: Job) -> JobRow:
     """The value of a row of `jobs`."""
     return plain(JobRow, row)
+
+
+def listed_job(columns: RowMapping) -> JobRow:
+    """The value of a row of `jobs` as its columns: for lists, where an object of each row would take half of the time."""
+    return _made(JobRow, {name: columns[name] for name in _names(JobRow)})
 
 
 def attempt_row(row: Attempt) -> AttemptRow:

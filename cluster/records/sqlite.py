@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine import URL
 
@@ -26,7 +27,7 @@ def open_sqlite(url: URL, home: Path) -> Engine:
     path = Path(url.database).expanduser().absolute()
     _make_private(path, home.absolute())
     url = url.set(database=str(path))
-    engine = create_engine(url)
+    engine = create_engine(url, json_deserializer=from_json)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     try:
