@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import json
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cluster.records import JobRow, Records, State, open_records
+from cluster.records import IllegalMove, JobRow, Records, State, open_records
 from cluster.store import Store
 from configs.identity import parse_ref
 from configs.load import load_config, parse_config
@@ -20,8 +22,11 @@ from jobs import stages
 from jobs.life import inputs
 from jobs.life.cancel import ask
 from jobs.life.dispatcher import Cluster, Dispatcher
+from jobs.life.follow import Follower
 from jobs.life.plan import MissingInput
 from jobs.life.resume import resume
+from jobs.life.session import Session
+from jobs.life.signals import StopFlag
 from jobs.life.submit import Submitted, submit
 from tests.jobs.command import Toy
 
@@ -179,6 +184,66 @@ def test_an_input_that_another_live_job_needs_outlives_a_cancel(world: World) ->
     ask(world.records, two.job_id, "cancel")
     # They were recorded on behalf of the first: they stay, and are made once their turn comes.
     assert world.records.job(two.job_id).state == State.CANCELLED
+
+
+def test_an_input_that_somebody_asked_for_by_name_outlives_a_cancel_of_what_it_was_made_for(world: World) -> None:
+    config = world.toy.folder / "dataset.yaml"
+    config.write_text(json.dumps(json.loads(world.toy.config.read_text())["dataset"]))
+    whole = world.ask()
+    part = world.ask(stage="download", config=config)
+    assert part.job_id in whole.jobs
+    world.dispatcher.tick()
+    ask(world.records, whole.job_id, "cancel")
+    states = {job: world.records.job(job).state for job in whole.jobs}
+    assert states.pop(part.job_id) == State.QUEUED
+    assert set(states.values()) == {State.CANCELLED, State.CANCELLING}
+
+
+def test_a_cancel_after_a_stop_reaches_what_works_below(world: World) -> None:
+    found = world.ask()
+    first, second, target = found.jobs
+    world.dispatcher.tick()
+    world.records.claim(first, 1)  # this process drives it
+    world.records.request_cancel(second)
+    assert ask(world.records, target, "stop").state == State.CANCELLED
+    assert world.records.job(first).cancel == "stop"
+    assert ask(world.records, target, "cancel").state == State.CANCELLED
+    assert world.records.job(first).cancel == "cancel"
+    world.records.finish(first, 1, "CANCELLED")
+    world.starts.broken[f"{second}-a1"] = "stopped"
+    world.dispatcher.tick()
+    with pytest.raises(IllegalMove, match="nothing to cancel"):
+        ask(world.records, target, "cancel")
+
+
+def test_a_command_that_is_interrupted_twice_ends_after_what_works_for_it(world: World) -> None:
+    found = world.ask()
+    first, second, target = found.jobs
+    world.dispatcher.tick()
+    for job in (first, second):
+        world.records.claim(job, 1)
+    seen: list[tuple[str, str | None]] = []
+
+    def interrupt_and_obey() -> None:
+        while world.records.job(first).cancel != "stop":
+            time.sleep(0.05)
+        _thread.interrupt_main()
+        while world.records.job(first).cancel != "cancel":
+            time.sleep(0.05)
+        time.sleep(0.6)  # more than one look of the command
+        seen.append((str(world.records.job(target).state), world.records.job(first).cancel))
+        for job in (first, second):
+            world.records.finish(job, 1, "CANCELLED")
+
+    stop = StopFlag()
+    stop.set()
+    obeying = threading.Thread(target=interrupt_and_obey)
+    with Session("local", stop=stop, store=world.store, records=world.records) as session:
+        obeying.start()
+        ended = Follower(session, target, found.jobs).run()
+    assert world.states(found) == ["CANCELLED"] * 3
+    obeying.join()
+    assert (ended.state, seen) == ("CANCELLED", [("CANCELLED", "cancel")])
 
 
 def test_a_pipeline_is_a_row_that_ends_with_its_stages(world: World) -> None:
