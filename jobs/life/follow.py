@@ -12,12 +12,11 @@ from cluster.records import DISPATCHER, IllegalMove, JobRow
 from configs.base import StageConfig
 from jobs.life.bar import bar_for
 from jobs.life.cancel import ask, for_it_alone
-from jobs.life.drivers import environment_here
 from jobs.life.ended import Ended
 from jobs.life.failure import Failure
 from jobs.life.folders import log_file
 from jobs.life.session import Session
-from jobs.life.submit import submit
+from jobs.life.submit import environment_for, submit
 from jobs.life.tail import Tail
 
 POLL_S = 0.5
@@ -29,8 +28,6 @@ def request(session: Session, config: StageConfig, detach: bool = False) -> Ende
 
     A stop or cancel of this process is handed on to the job.
     """
-    lease = session.records.lease_row(DISPATCHER)
-    cluster = lease.data.get("cluster") if lease is not None and lease.data else None
     found = submit(
         session.records,
         session.store,
@@ -38,7 +35,7 @@ def request(session: Session, config: StageConfig, detach: bool = False) -> Ende
         profile=session.profile_name,
         wait_s=session.wait,
         created_by=session.user,
-        environment=environment_here(session.store.url, cluster),
+        environment=environment_for(session.records, session.store),
         planner=session.planner,
     )
     if not found.jobs:

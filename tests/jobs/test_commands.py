@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cluster.records import Records, open_records
+from cluster.records import DISPATCHER, Records, open_records
 from jobs.__main__ import main
 from jobs.life.folders import log_file
 
@@ -84,6 +84,10 @@ def test_stop_cancel_and_resume(records: Records, capsys: pytest.CaptureFixture[
     job = _submit(records, "train", "1")
     assert main(["stop", job]) == 0
     assert json.loads(capsys.readouterr().out) == {"job": job, "state": "CANCELLED", "artifacts": []}
+    assert main(["resume", job]) == 1
+    assert "`python -m jobs train --config FILE ...`" in capsys.readouterr().err, "nobody would ever drive it"
+    assert records.job(job).state == "CANCELLED"
+    records.lease(DISPATCHER, "one", 60.0)
     assert main(["resume", job]) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "QUEUED"
     assert records.job(job).attempt == 2
@@ -95,6 +99,14 @@ def test_stop_cancel_and_resume(records: Records, capsys: pytest.CaptureFixture[
 def test_a_job_that_does_not_exist(command: str, records: Records, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "train-0000000000"]) == 1
     assert "there is no job 'train-0000000000' in the catalog" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+def test_a_time_to_wait_is_a_number_of_seconds(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["tokenize", "--config", "configs/presets/tokenize.yaml", f"--wait={seconds}"])
+    assert caught.value.code == 2
+    assert "argument --wait: " in capsys.readouterr().err
 
 
 def test_nobody_drives_what_was_not_granted(records: Records, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,7 @@ class World:
 
     def ask(self, *sets: str, config: Path | None = None, stage: str = "tokenize", **more: Any) -> Submitted:
         found = load_config(stage, config or self.toy.config, sets)
-        return submit(self.records, self.store, found, created_by="ada", profile="local", **more)
+        return submit(self.records, self.store, found, created_by="ada", **{"profile": "local", **more})
 
     def do(self, job_id: str) -> None:
         """What a driver does: claims, makes the artifacts, ends."""
@@ -127,6 +127,32 @@ def test_inputs_first_then_the_job_and_nothing_is_asked_for_twice(world: World) 
     done = world.ask()
     assert (done.job_id, done.state, done.jobs) == (target, "SUCCEEDED", [])
     assert len(world.starts.started) == 3
+
+
+def test_the_profile_that_was_chosen_is_recorded(world: World) -> None:
+    world.dispatcher.tick()  # which says what the nodes offer
+    assert world.records.job(world.ask(profile="auto").job_id).profile == "local"
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
+def test_nobody_waits_for_ever_or_less_than_nothing(world: World, seconds: float) -> None:
+    with pytest.raises(ValueError, match="a job cannot wait"):
+        world.ask(wait_s=seconds)
+    assert world.records.jobs() == []
+
+
+def test_what_a_resumed_job_waited_for_goes_on_too_whoever_asked_for_it(world: World) -> None:
+    config = world.toy.folder / "dataset.yaml"
+    config.write_text(json.dumps(json.loads(world.toy.config.read_text())["dataset"]))
+    whole = world.ask()
+    part = world.ask(stage="download", config=config)
+    world.dispatcher.tick()
+    world.records.claim(part.job_id, 1)
+    world.records.finish(part.job_id, 1, "FAILED", code="source_error", message="download: no such file")
+    world.dispatcher.tick()
+    assert world.records.job(whole.job_id).state == State.FAILED
+    resume(world.records, whole.job_id, "ada")
+    assert (world.records.job(part.job_id).state, world.records.job(part.job_id).attempt) == (State.QUEUED, 2)
 
 
 def test_a_hundred_equal_requests_at_once_are_one_job(world: World) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,12 +21,22 @@ from configs.load import parse_config
 from configs.requirements import Requirement
 from jobs import stages
 from jobs.life import perform as performing
+from jobs.life.attach import SUSPECT_SECONDS, attach
 from jobs.life.context import JobContext
 from jobs.life.drive import drive
 from jobs.life.resolve import Planner, Step
+from jobs.life.run import execute
 from jobs.life.session import Session
 from tests.jobs.command import Toy
 from tests.jobs.toys import download
+
+DRIVER = """
+import json, sys
+from cluster.records import open_records
+open_records(sys.argv[1]).submit(**json.loads(sys.argv[2]))
+print("submitted", flush=True)
+sys.stdin.read()
+"""
 
 
 class World:
@@ -37,19 +49,20 @@ class World:
         raw["source"]["path"] = str(folder / "text.txt")
         self.step: Step = Planner().step(parse_config("download", raw, "test"))
 
-    def submit(self, drive: bool = True, **more: Any) -> Submission:
-        return self.records.submit(
-            stage="download",
-            fingerprint=self.step.fingerprint,
-            config=self.step.config.model_dump(mode="json"),
-            requirement={},
-            outputs=[str(output.ref) for output in self.step.outputs],
-            inputs={},
-            created_by="ada",
-            drive=drive,
-            profile="local",
-            **more,
-        )
+    def request(self) -> dict[str, Any]:
+        return {
+            "stage": "download",
+            "fingerprint": self.step.fingerprint,
+            "config": self.step.config.model_dump(mode="json"),
+            "requirement": {},
+            "outputs": [str(output.ref) for output in self.step.outputs],
+            "inputs": {},
+            "created_by": "ada",
+            "profile": "local",
+        }
+
+    def submit(self, drive: bool = True) -> Submission:
+        return self.records.submit(**self.request(), drive=drive)
 
     def perform(self, job: Submission) -> performing.Ended:
         def admit() -> bool:
@@ -147,3 +160,37 @@ def test_a_command_whose_log_cannot_be_made_ends_its_row(world: World) -> None:
     job = world.submit()
     assert world.perform(job).state == "FAILED"
     assert "File exists" in (world.records.job(job.job_id).message or "")
+
+
+def test_a_driver_that_dies_is_followed_at_once_whatever_the_clocks_say(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [sys.executable, "-c", DRIVER, str(world.records._engine.url), json.dumps(world.request())]
+    driver = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert driver.stdin is not None
+    assert driver.stdout is not None
+    driver.stdout.readline()
+    row = world.submit()
+    assert not row.created
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 3600)  # somebody sets the clock back
+    dying = threading.Timer(0.3, driver.communicate)
+    dying.start()
+    began = time.monotonic()
+    with Session("local", store=world.store, records=world.records) as session:
+        ended, taken = attach(session, world.step, row, world.submit)
+    dying.join()
+    assert (ended, taken.created, taken.attempt) == (None, True, 2)
+    assert time.monotonic() - began < SUSPECT_SECONDS / 2
+
+
+def test_a_command_records_how_to_go_on_elsewhere(world: World) -> None:
+    assert world.perform(world.submit()).state == "SUCCEEDED"
+    with (
+        open_records(str(world.records._engine.url).replace("catalog.db", "another.db")) as records,
+        Session("auto", store=world.store, records=records) as session,
+    ):
+        row = records.job(execute(session, world.step.config).job_id)
+    assert row.environment["env_vars"]["RAYLENS_STORE"] == world.store.url
+    assert row.environment["working_dir"]
+    assert row.profile == session.profile.name, "what `auto` came to"
