@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,36 @@ def test_show_says_where_a_job_stands_and_why(records: Records, capsys: pytest.C
     assert (told["state"], told["deadline"], told["blocked"]["holders"]) == ("WAITING", 2e9, ["train-b"])
     assert told["needs"] == {"cpus": 2}
     assert told["attempts"][0]["number"] == 1
+
+
+DRIVER = """
+import json, sys
+from cluster.records import open_records
+with open_records() as records:
+    job = records.submit(stage="train", fingerprint="9", **json.loads(sys.argv[1])).job_id
+    records.progress(job, 1, state="RUNNING", done=1, total=9, unit="rows")
+    print(job)
+"""
+
+
+def test_a_job_whose_process_is_gone_is_told_as_that(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", DRIVER, json.dumps(REQUEST)], stdout=subprocess.PIPE, check=True, text=True
+    )
+    job, mine = ran.stdout.strip(), records.submit(stage="train", fingerprint="8", **REQUEST, profile="gpu").job_id
+    assert main(["show", job]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["state"] == "RUNNING"
+    assert "is gone; the same command (`python -m jobs train --config FILE ...`) goes on with it" in told["gone"]
+    assert main(["show", mine]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["gone"], told["profile"]) == (None, "gpu")
+    records.lease(DISPATCHER, "one", 60.0)
+    assert main(["list"]) == 0
+    said = capsys.readouterr()
+    assert [one["gone"] is None for one in json.loads(said.out)] == [True, False]
+    assert "is gone; the dispatcher finds that within seconds" in said.err
+    assert records.job(job).state == "RUNNING", "looking changes nothing"
 
 
 def test_events_and_logs_are_replayed_from_any_place(
