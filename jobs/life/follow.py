@@ -85,6 +85,7 @@ class Follower:
 
     def _wait_cancelled(self) -> Ended:
         while not self._over():
+            self._watch_dispatcher()
             time.sleep(POLL_S)
         return self._ended(self._session.records.job(self._job_id))
 
