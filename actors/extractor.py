@@ -1,4 +1,4 @@
-"""Workers of the extract stage: an actor that sketches chunks of rows, and the task that merges them."""
+"""Workers of the extract stage: an actor that sketches chunks of rows, and one that merges the sketches."""
 
 from __future__ import annotations
 
@@ -141,37 +141,42 @@ def make_extractor(store: Store, settings: ExtractorSettings, need: Requirement)
     return ray.remote(Extractor).options(**worker_options(need)).remote(store, settings, need)
 
 
-def merge_on_worker(store: Store, settings: ExtractorSettings, index: int, chunks: int, need: Requirement) -> Merged:
-    """Runs merge_partials as one Ray task, again if its worker dies."""
-    task = ray.remote(merge_partials).options(**worker_options(need))
-    merged: Merged = ray.get(task.remote(store, settings, index, chunks, need))
-    return merged
+class Merger:
+    """An actor that merges the partials of one target a call."""
+
+    def __init__(self, store: Store, settings: ExtractorSettings, chunks: int, need: Requirement) -> None:
+        self.store, self.settings, self.chunks, self.need = store, settings, chunks, need
+
+    def merge(self, index: int) -> Merged:
+        """Merges the partials of the target at this index into its artifact's files."""
+        set_up(self.need)
+        store, settings = self.store, self.settings
+        target = settings.targets[index]
+        sae = _load_sae(store, target, self.need.device)
+        model = store.files(settings.model).directory()
+        sizes = _sizes(settings, sae, TokensReader(store.files(settings.tokens), settings.split))
+        inputs = {"sae": str(target.sae), "model": str(settings.model), "tokens": str(settings.tokens)}
+        with temporary_folder() as temporary:
+            folder = Path(temporary)
+            info = finish(
+                folder,
+                _sketches(store, target.output, settings.attempt, self.chunks),
+                *sizes,
+                sae,
+                LanguageModel.load(model, "fp32"),
+                load_tokenizer(model),
+                settings.science,
+                settings.split,
+                inputs,
+            )
+            names = sorted(path.name for path in folder.iterdir())
+            files = [store.put(target.output, settings.attempt, name, folder / name) for name in names]
+        return Merged(files, info.model_dump(mode="json"))
 
 
-def merge_partials(store: Store, settings: ExtractorSettings, index: int, chunks: int, need: Requirement) -> Merged:
-    """Merges the partials of one target into its artifact's files."""
-    set_up(need)
-    target = settings.targets[index]
-    sae = _load_sae(store, target, need.device)
-    model = store.files(settings.model).directory()
-    sizes = _sizes(settings, sae, TokensReader(store.files(settings.tokens), settings.split))
-    inputs = {"sae": str(target.sae), "model": str(settings.model), "tokens": str(settings.tokens)}
-    with temporary_folder() as temporary:
-        folder = Path(temporary)
-        info = finish(
-            folder,
-            _sketches(store, target.output, settings.attempt, chunks),
-            *sizes,
-            sae,
-            LanguageModel.load(model, "fp32"),
-            load_tokenizer(model),
-            settings.science,
-            settings.split,
-            inputs,
-        )
-        names = sorted(path.name for path in folder.iterdir())
-        files = [store.put(target.output, settings.attempt, name, folder / name) for name in names]
-    return Merged(files, info.model_dump(mode="json"))
+def make_merger(store: Store, settings: ExtractorSettings, chunks: int, need: Requirement) -> Any:
+    """Starts a merger actor."""
+    return ray.remote(Merger).options(**worker_options(need)).remote(store, settings, chunks, need)
 
 
 def _sketches(store: Store, output: ArtifactRef, attempt: int, chunks: int) -> Iterator[Sketch]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from configs.requirements import Requirement
 
 Chunk = TypeVar("Chunk")
+
+
+# From an actor's making to its first answer. Its place was granted before, so this is for a busy machine to start a process
+# that imports torch; the place itself is there, or something outside the catalog has it, which Ray would wait for.
+START_S = 60.0
+
+
+class WorkersDidNotStart(RuntimeError):
+    """The place was granted, but the workers did not come up in time."""
 
 
 class WorkersKeepDying(RuntimeError):
@@ -41,43 +51,92 @@ def run_chunks(
 
     An error that the method raises ends the run and is raised. Actors load what they need in their first call, not in
     `__init__`: Ray hands on the errors of methods as they are, those of `__init__` as text only. `max_deaths` bounds
-    deaths in a row without a finished chunk. Returns False if `should_stop` ended it early; chunks in flight are
-    finished first.
+    deaths in a row without a finished chunk. Only actors that have started get chunks, so those that find no place
+    hold none back; WorkersDidNotStart if no actor works and none starts. Returns False if `should_stop` ended it early;
+    chunks in flight are finished first.
     """
     waiting = deque(chunks)
-    running: dict[Any, tuple[Any, Chunk]] = {}
-    idle = [make_actor() for _ in range(min(n_actors, len(chunks)))]
-    deaths = 0
+    pool = _Pool(make_actor, max_deaths)
     try:
-        while waiting or running:
+        for _ in range(min(n_actors, len(chunks))):
+            pool.start()
+        while waiting or pool.running:
             stopping = should_stop()
-            while idle and waiting and not stopping:
-                actor, chunk = idle.pop(), waiting.popleft()
-                running[getattr(actor, method).remote(chunk)] = (actor, chunk)
-            if not running:
+            while pool.idle and waiting and not stopping:
+                pool.give(method, waiting.popleft())
+            if stopping and not pool.running:
                 return False
-            ready, _ = ray.wait(list(running), timeout=1.0)
-            for reference in ready:
-                actor, chunk = running.pop(reference)
-                try:
-                    result = ray.get(reference)
-                except (RayActorError, OutOfMemoryError) as error:  # the second: killed by Ray's memory monitor
-                    if getattr(error, "actor_init_failed", False):
-                        raise
-                    ray.kill(actor)
-                    deaths += 1
-                    if deaths > max_deaths:
-                        raise WorkersKeepDying(
-                            f"workers died {deaths} times in a row without finishing a chunk (last: {error}). A common "
-                            f"cause is memory: lower batch_rows or rows_per_chunk, or give the stage more memory"
-                        ) from error
+            pool.check_starts()
+            for chunk, done, result in pool.answers():
+                if done:
+                    on_done(chunk, result)
+                else:
                     waiting.appendleft(chunk)
-                    idle.append(make_actor())
-                    continue
-                deaths = 0
-                on_done(chunk, result)
-                idle.append(actor)
         return True
     finally:
-        for actor in [*idle, *(actor for actor, _ in running.values())]:
+        pool.kill()
+
+
+class _Pool(Generic[Chunk]):
+    """Actors: those that start, those that work at a chunk, and those that could."""
+
+    def __init__(self, make_actor: Callable[[], Any], max_deaths: int) -> None:
+        self._make, self._max_deaths = make_actor, max_deaths
+        self._starting: dict[Any, Any] = {}
+        self.running: dict[Any, tuple[Any, Chunk]] = {}
+        self.idle: list[Any] = []
+        self._deaths = 0
+        self._worked = time.monotonic()
+
+    def start(self) -> None:
+        """Makes an actor, which is idle once it has answered."""
+        actor = self._make()
+        self._starting[actor.__ray_ready__.remote()] = actor
+
+    def give(self, method: str, chunk: Chunk) -> None:
+        """Has an idle actor work at a chunk."""
+        actor = self.idle.pop()
+        self.running[getattr(actor, method).remote(chunk)] = (actor, chunk)
+
+    def check_starts(self) -> None:
+        """Raises WorkersDidNotStart if no actor has worked, or could have, for START_S."""
+        if self.running or self.idle:
+            self._worked = time.monotonic()
+        elif time.monotonic() - self._worked > START_S:
+            raise WorkersDidNotStart(
+                f"none of {len(self._starting)} worker(s) started in {START_S:.0f} s, though a place was granted. "
+                "Something that this catalog does not know of may hold it: see `ray status`"
+            )
+
+    def answers(self) -> Iterator[tuple[Chunk, bool, Any]]:
+        """Chunks that actors have answered for within a second, whether they are done, and the results."""
+        ready, _ = ray.wait([*self.running, *self._starting], timeout=1.0)
+        for reference in ready:
+            actor, *chunks = self.running.pop(reference, None) or (self._starting.pop(reference),)
+            try:
+                result = ray.get(reference)
+            except (RayActorError, OutOfMemoryError) as error:  # the second: killed by Ray's memory monitor
+                self._replace(actor, error)
+                yield from ((chunk, False, None) for chunk in chunks)
+            else:
+                self.idle.append(actor)
+                for chunk in chunks:
+                    self._deaths = 0
+                    yield chunk, True, result
+
+    def _replace(self, actor: Any, error: RayError) -> None:
+        if getattr(error, "actor_init_failed", False):
+            raise error
+        ray.kill(actor)
+        self._deaths += 1
+        if self._deaths > self._max_deaths:
+            raise WorkersKeepDying(
+                f"workers died {self._deaths} times in a row without finishing a chunk (last: {error}). A common "
+                f"cause is memory: lower batch_rows or rows_per_chunk, or give the stage more memory"
+            ) from error
+        self.start()
+
+    def kill(self) -> None:
+        """Ends all of them."""
+        for actor in [*self.idle, *self._starting.values(), *(actor for actor, _ in self.running.values())]:
             ray.kill(actor)

@@ -20,6 +20,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from actors.board import Board
+from actors.pool import WorkersDidNotStart
 from actors.trainer import TrainTask, train_worker
 from configs.requirements import Requirement
 from sae.language_model.memory import ENVIRONMENT as KEEP_FREED_MEMORY
@@ -41,10 +42,6 @@ _ENVIRONMENT = {
     # One actor less: we read nothing of what it tells, and a preempted worker is a death like any other.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
-
-
-class WorkersDidNotStart(RuntimeError):
-    """The place was granted, but Ray Train's workers did not come up in time."""
 
 
 def fit(

@@ -163,13 +163,13 @@ def _status(given: argparse.Namespace) -> int:
 
 def _reindex(given: argparse.Namespace) -> int:
     from cluster.records import RecordsError, open_records
-    from cluster.reindex import reindex
+    from cluster.reindex import WrongStore, reindex
     from cluster.store import Store, StoreError
 
     try:
         with open_records() as records:
-            found = reindex(records, Store.open())
-    except (RecordsError, StoreError) as error:
+            found = reindex(records, Store.open(), given.empty)
+    except (RecordsError, StoreError, WrongStore) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"recorded {found.recorded} artifacts; took out {found.removed} that the store does not have")
@@ -206,7 +206,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--block", action="store_true", help="stay until it ends, and end it on SIGTERM or Ctrl-C")
     commands.add_parser("down", help="end what was started on this machine")
     commands.add_parser("status", help="which cluster commands use, and what it offers")
-    commands.add_parser("reindex", help="rebuild the catalog's artifacts from the store")
+    reindex = commands.add_parser("reindex", help="rebuild the catalog's artifacts from the store")
+    reindex.add_argument(
+        "--empty", action="store_true", help="also if the store is not there, or has nothing that the catalog knows"
+    )
     doctor = commands.add_parser("doctor", help="what would stop a job before it starts")
     doctor.add_argument("--profile", choices=PROFILES, default="auto", help="whose stages to hold against the nodes")
     return parser

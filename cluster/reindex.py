@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cluster.records import InUse, Records
-from cluster.store import Store, StoreError
+from cluster.store import Manifest, Store, StoreError
 from configs.identity import KINDS, ArtifactRef
 
 _PAGE = 1000
@@ -19,12 +19,18 @@ class Reindexed(NamedTuple):
     faults: list[str]
 
 
-def reindex(records: Records, store: Store) -> Reindexed:
+class WrongStore(RuntimeError):
+    """Nothing that the catalog knows is in the store: more likely another store, or one that is not mounted."""
+
+
+def reindex(records: Records, store: Store, empty: bool = False) -> Reindexed:
     """Records every finished artifact of the store, those first that others were made from.
 
-    Rows of artifacts that are not in the store go, unless something else needs them. Raises StoreError.
+    Rows of artifacts that are not in the store go, unless something else needs them; with them go names, tags and
+    notes. So a store that has none of them is refused before anything is changed, unless `empty` says that it is so.
+    Raises StoreError, WrongStore.
     """
-    seen: set[ArtifactRef] = set()
+    manifests: list[Manifest] = []
     damaged: set[ArtifactRef] = set()  # there, and to be looked at
     faults: list[str] = []
     for kind in KINDS:  # in the order in which they are made from one another
@@ -36,17 +42,34 @@ def reindex(records: Records, store: Store) -> Reindexed:
                 damaged.add(ref)
                 continue
             if manifest is not None:
-                records.record_artifact(manifest.model_dump(mode="json"))
-                seen.add(ref)
+                manifests.append(manifest)
+    there = damaged | {manifest.ref for manifest in manifests}
+    known = _rows(records)
+    if not empty:
+        _check(store, known, there)
+    for manifest in manifests:
+        records.record_artifact(manifest.model_dump(mode="json"))
     removed = 0
-    for row in _rows(records):
-        if row not in seen | damaged:
+    for row in known:
+        if row not in there:
             try:
                 records.delete_artifact(row)
                 removed += 1
             except InUse as error:
                 faults.append(f"{row} is not in the store, but {error}")
-    return Reindexed(len(seen), removed, faults)
+    return Reindexed(len(manifests), removed, faults)
+
+
+def _check(store: Store, known: list[ArtifactRef], there: set[ArtifactRef]) -> None:
+    advice = "If this is the right store and all of it is to be forgotten, say --empty"
+    root = store.backend.local("")
+    if root is not None and not root.is_dir():
+        raise WrongStore(f"there is no store at {store.url}: is RAYLENS_STORE right, and is it mounted? {advice}")
+    if known and there.isdisjoint(known):
+        raise WrongStore(
+            f"none of the {len(known)} artifacts that the catalog knows is in {store.url}: is RAYLENS_STORE right, and is "
+            f"it mounted? {advice}"
+        )
 
 
 def _rows(records: Records) -> list[ArtifactRef]:

@@ -18,6 +18,7 @@ _WITHOUT = {
     "download": frozenset({"workers", "gpus"}),
     "tokenize": frozenset({"gpus"}),
     "report": frozenset({"workers", "gpus"}),
+    "maintain": frozenset({"workers", "gpus", "labels"}),  # it runs in its driver
     "pipeline": frozenset({"workers", "cpus", "gpus", "memory", "threads", "labels"}),
 }
 
@@ -25,6 +26,7 @@ _WITHOUT = {
 class Profile(Config):
     """Requirements by stage."""
 
+    name: Literal["local", "gpu"] = Field(description="Which one it is.")
     device: Literal["cpu", "cuda"] = Field(description="Where tensors live under this profile.")
     stages: dict[str, Requirement] = Field(description="What each stage asks for.")
 
@@ -34,7 +36,7 @@ def load_profile(name: str, cluster_has_gpu: bool) -> Profile:
     if name not in PROFILES:
         raise ValueError(f"there is no profile {name!r}; the profiles are {', '.join(PROFILES)}")
     chosen = ("gpu" if cluster_has_gpu else "local") if name == "auto" else name
-    return Profile.model_validate(yaml.safe_load((_FOLDER / f"{chosen}.yaml").read_text()))
+    return Profile.model_validate({"name": chosen, **yaml.safe_load((_FOLDER / f"{chosen}.yaml").read_text())})
 
 
 def requirement_for(config: StageConfig, profile: Profile) -> Requirement:

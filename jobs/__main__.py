@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         stage.add_argument(
             "--wait",
-            type=float,
+            type=_seconds,
             default=None,
             metavar="SECONDS",
             help="how long it may wait for machines (default: 600; a day on a cluster that `up` started, where it is a row)",
@@ -123,6 +123,15 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--detach", action="store_true", help="on such a cluster: ask for the job, do not follow it")
     add_commands(stages)
     return parser
+
+
+def _seconds(text: str) -> float:
+    from jobs.life.submit import checked_wait
+
+    try:
+        return checked_wait(float(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _answer_stream() -> Any:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from cluster.records import JobRow, Records, RecordsError, State, open_records
+from cluster.records import DISPATCHER, JobRow, Records, RecordsError, State, open_records
 
 POLL_S = 0.5
 
@@ -36,17 +36,20 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 def _list(given: argparse.Namespace) -> None:
     with open_records() as records:
         rows = records.jobs(stage=given.stage, states=given.state, project=given.project, limit=given.limit)
+        gone = {row.id: _gone(records, row) for row in rows}
         for row in rows:
-            print(_line(row), file=sys.stderr)
+            print(_line(row, gone[row.id]), file=sys.stderr)
         if not rows:
             print("no jobs", file=sys.stderr)
-        _answer([_brief(row) for row in rows])
+        _answer([_brief(row) | {"gone": gone[row.id]} for row in rows])
 
 
 def _show(given: argparse.Namespace) -> None:
     with open_records() as records:
         row = records.job(given.job)
         told = _brief(row) | {
+            "gone": _gone(records, row),
+            "profile": row.profile,
             "needs": row.requirement,
             "blocked": row.blocked if row.live else None,
             "deadline": row.deadline if row.live else None,
@@ -213,8 +216,22 @@ def _brief(row: JobRow) -> dict[str, Any]:
     }
 
 
-def _line(row: JobRow) -> str:
-    if row.live and row.total:
+def _gone(records: Records, row: JobRow) -> str | None:
+    """That the process of a job that is said to live is gone, and what goes on with it. The row stays: others end it."""
+    if not row.live or (why := records.silent(row.id)) is None:
+        return None
+    lease = records.lease_row(DISPATCHER)
+    if lease is not None and lease.held:
+        return f"{why}; the dispatcher finds that within seconds"
+    if records.attempts(row.id)[-1].ray_job is not None:
+        return f"{why}; `python -m cluster up` goes on with it"
+    return f"{why}; the same command (`python -m jobs {row.stage} --config FILE ...`) goes on with it"
+
+
+def _line(row: JobRow, gone: str | None) -> str:
+    if gone is not None:
+        told = gone
+    elif row.live and row.total:
         told = f"[{row.phase or ''}] {row.done or 0:,}/{row.total:,} {row.unit or ''}"
     else:
         told = (row.message or ", ".join(row.outputs)).partition("\n")[0][:90]

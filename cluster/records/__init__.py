@@ -1,7 +1,16 @@
 """The catalog: jobs, attempts, events and artifacts as rows. Knows no Ray and no store."""
 
 from cluster.records.artifact_rows import ArtifactRow
-from cluster.records.errors import CancelPending, IllegalMove, InUse, NameTaken, NotFound, RecordsError, StaleAttempt
+from cluster.records.errors import (
+    CancelPending,
+    CatalogUnreachable,
+    IllegalMove,
+    InUse,
+    NameTaken,
+    NotFound,
+    RecordsError,
+    StaleAttempt,
+)
 from cluster.records.leases import DISPATCHER, LeaseRow
 from cluster.records.marks import MarkRow
 from cluster.records.records import Records, open_records
@@ -16,6 +25,7 @@ __all__ = [
     "ArtifactRow",
     "AttemptRow",
     "CancelPending",
+    "CatalogUnreachable",
     "EventRow",
     "IllegalMove",
     "InUse",

@@ -7,6 +7,10 @@ class RecordsError(RuntimeError):
     """The catalog cannot be used, or does not hold what was asked of it."""
 
 
+class CatalogUnreachable(RecordsError):
+    """The database does not answer, or others keep what is needed of it locked. The same call may work later."""
+
+
 class NotFound(RecordsError):
     """The catalog has no job or artifact of that name."""
 

@@ -63,8 +63,10 @@ class Submitting(Transactions):
         `drive`: the calling process is recorded as the one that drives the attempt; it also takes over a live job that
         nobody was let in to drive yet. Otherwise nobody drives it until one is granted it and claims it.
         `environment`: how to start it elsewhere; it can be read by all who can read the catalog, so no secrets.
-        `parent`, `project`, `name`, `tags` and `notes` belong to whoever asks first; a later one's tags are added, its
-        name and notes taken where there are none. Raises NameTaken, ValueError (labels).
+        `parent`: the job that each attempt is made for. A live job that is asked for without one is wanted for itself
+        from then on, and ends no more with the job that it was made for.
+        `project`, `name`, `tags` and `notes` belong to whoever asks first; a later one's tags are added, its name and
+        notes taken where there are none. Raises NameTaken, ValueError (labels).
         """
         labels = checked(Labels(name, tags, notes))
         how = {
@@ -106,6 +108,8 @@ class Submitting(Transactions):
             return job, True, None
         lost = None
         if job.state in LIVE:
+            if first["parent"] is None:
+                job.parent = None
             attempt = attempt_of(session, job)
             if driver is not None and pending(job, attempt):
                 for name, value in how.items():
@@ -120,6 +124,7 @@ class Submitting(Transactions):
                 lose(session, job, code, why)
         if job.state in LIVE or (job.state == State.SUCCEEDED and not artifacts_gone):
             return job, False, None
+        job.parent = first["parent"]
         forget_tries(job)
         next_attempt(job, how)
         begin_attempt(session, job, driver)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, text, update
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from cluster.records.errors import RecordsError
+from cluster.records.errors import CatalogUnreachable, RecordsError
 from cluster.records.secret import Secret
 from cluster.records.tables import Counter, Event
 from cluster.records.watch import Watch
@@ -20,6 +22,10 @@ T = TypeVar("T")
 PATIENCE_S = 30.0
 _TRIES = 5
 _REFERENCES_LOCK = 0x5241594C454E54  # any number that nothing else takes for a lock in the same database
+# SQLite's primary codes, and PostgreSQL's SQLSTATEs and their classes, for what passes by itself: the connection was lost,
+# the server is ending or has no place for one more, a lock was not to be had.
+_SQLITE_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN}
+_POSTGRES_PASSING = {"08", "40", "57", "53300", "55P03"}
 _EVENTS = "events"  # in Session.info: those of this transaction, not numbered yet
 
 
@@ -89,7 +95,10 @@ class Transactions:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turns what a database says into a RecordsError, but for a broken uniqueness, which is an answer."""
+        """Turns what a database says into a RecordsError, but for a broken uniqueness, which is an answer.
+
+        What passes by itself is a CatalogUnreachable: whoever called may call again.
+        """
         try:
             yield
         except IntegrityError:
@@ -97,7 +106,22 @@ class Transactions:
         except SQLAlchemyError as error:
             said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
             message = f"the catalog {self._engine.url.render_as_string()} cannot be used: {said}"
-            raise RecordsError(self._secret.hide(message)) from error
+            kind = CatalogUnreachable if _passes(error) else RecordsError
+            raise kind(self._secret.hide(message)) from error
+
+
+def _passes(error: SQLAlchemyError) -> bool:
+    """True for what a database says while it cannot be reached, or is kept by others."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_PASSING
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:  # no server has said anything
+        return error.connection_invalidated or isinstance(error, OperationalError)
+    return error.connection_invalidated or not _POSTGRES_PASSING.isdisjoint({state, state[:2]})
 
 
 def _connect(engine: Engine) -> Connection:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-from cluster.records import JobRow, Submission
+from cluster.records import AttemptRow, JobRow, Records, Submission
+from cluster.records.watch import Watch
 from jobs.life.ended import Ended
 from jobs.life.failure import Failure
 from jobs.life.progress import Progress
@@ -13,7 +13,7 @@ from jobs.life.resolve import Step
 from jobs.life.session import Session
 
 POLL_SECONDS = 1.0
-SUSPECT_SECONDS = 15.0  # a driver beats every second; one that was silent this long may be gone
+SUSPECT_SECONDS = 15.0  # a dispatcher writes more often what a job waits for; after this long there may be none
 
 
 def attach(
@@ -27,6 +27,7 @@ def attach(
     session.say(f"{step.stage:<9} an equal job, {job_id}, is running already: waiting for its end")
     progress = Progress(step.stage)
     phase: tuple[int | None, str | None] | None = None
+    watch = Watch()
     try:
         while (job := session.records.job(job_id)).live:
             if job.total and (job.total, job.unit) != phase:
@@ -37,7 +38,7 @@ def attach(
             if session.stop.wait(POLL_SECONDS):
                 message = f"no longer waiting; job {job_id} goes on (`python -m jobs stop {job_id}` ends it)"
                 return Ended(job_id, str(job.state), [], message), row
-            if _suspect(job, session.records.attempts(job_id)[-1].heartbeat):
+            if _suspect(session.records, job, session.records.attempts(job_id)[-1], watch):
                 row = submit()  # finds out whether the process is gone
                 if row.created:
                     return None, row
@@ -49,9 +50,8 @@ def attach(
     return Ended(job_id, str(job.state), [], f"{step.stage}: {job.message or 'it ended'}", failure), row
 
 
-def _suspect(job: JobRow, heartbeat: float | None) -> bool:
-    """Whether the process that drives a job may be gone, or none has taken up the attempt that is due."""
-    now = time.time()
-    if heartbeat is None:
-        return now - (job.retry_at or job.updated_at) > SUSPECT_SECONDS
-    return now - heartbeat > SUSPECT_SECONDS
+def _suspect(records: Records, job: JobRow, attempt: AttemptRow, watch: Watch) -> bool:
+    """Whether the process that drives a job is gone, or nobody takes up the attempt that is due. No wall clock says."""
+    if attempt.driven:
+        return records.silence(attempt) is not None
+    return job.due and watch.unchanged_s(attempt.number, job.updated_at) > SUSPECT_SECONDS

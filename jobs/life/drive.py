@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 
 from cluster.records import CancelPending, JobRow, open_records
 from configs.base import StageConfig
@@ -11,7 +12,7 @@ from jobs.life.context import grouped_inputs
 from jobs.life.ended import Ended
 from jobs.life.folders import log_file
 from jobs.life.needs import requirement_in, with_bytes
-from jobs.life.perform import cancelled, failed, perform
+from jobs.life.perform import cancelled, failed, not_begun, perform
 from jobs.life.session import Session
 from jobs.life.signals import StopFlag, install
 from jobs.life.tee import teed
@@ -30,11 +31,14 @@ def drive(job_id: str, attempt: int) -> Ended:
         job = records.claim(job_id, attempt)
     except CancelPending as error:  # the dispatcher says CANCELLED once this process is gone too
         return Ended(job_id, "CANCELLED", [], str(error))
-    with Session(job.profile, job.wait_s, stop, records=records) as session:
-        log = log_file(session.home, job_id)
-        with teed(log):
-            print(f"{job.stage:<9} attempt {attempt} of job {job_id}", file=sys.stderr, flush=True)
-            return _run(session, job)
+    with ExitStack() as opened:
+        try:
+            session = opened.enter_context(Session(job.profile, job.wait_s, stop, records=records))
+            opened.enter_context(teed(log_file(session.home, job_id)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the row must say how it ended
+            return not_begun(records, job, error)
+        print(f"{job.stage:<9} attempt {attempt} of job {job_id}", file=sys.stderr, flush=True)
+        return _run(session, job)
 
 
 def _run(session: Session, job: JobRow) -> Ended:

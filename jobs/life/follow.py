@@ -11,13 +11,12 @@ from typing import Literal
 from cluster.records import DISPATCHER, IllegalMove, JobRow
 from configs.base import StageConfig
 from jobs.life.bar import bar_for
-from jobs.life.cancel import ask
-from jobs.life.drivers import environment_here
+from jobs.life.cancel import ask, for_it_alone
 from jobs.life.ended import Ended
 from jobs.life.failure import Failure
 from jobs.life.folders import log_file
 from jobs.life.session import Session
-from jobs.life.submit import submit
+from jobs.life.submit import environment_for, submit
 from jobs.life.tail import Tail
 
 POLL_S = 0.5
@@ -29,8 +28,6 @@ def request(session: Session, config: StageConfig, detach: bool = False) -> Ende
 
     A stop or cancel of this process is handed on to the job.
     """
-    lease = session.records.lease_row(DISPATCHER)
-    cluster = lease.data.get("cluster") if lease is not None and lease.data else None
     found = submit(
         session.records,
         session.store,
@@ -38,7 +35,7 @@ def request(session: Session, config: StageConfig, detach: bool = False) -> Ende
         profile=session.profile_name,
         wait_s=session.wait,
         created_by=session.user,
-        environment=environment_here(session.store.url, cluster),
+        environment=environment_for(session.records, session.store),
         planner=session.planner,
     )
     if not found.jobs:
@@ -60,6 +57,7 @@ class Follower:
         self._logs = {job: Tail(log_file(session.home, job)) for job in jobs}
         self._said: dict[str, str] = {}
         self._asked: Literal["stop", "cancel"] | None = None
+        self._ending = {job_id}  # what is waited for: after a stop, those too that live for this job alone
         self._bar = bar_for(sys.stderr)
         self._phase: tuple[str, str | None, int | None] | None = None
         self._silent_said = False
@@ -68,12 +66,11 @@ class Follower:
         """Returns once the job has ended. A second stop becomes a cancel."""
         try:
             while True:
+                over = self._over()
                 rows = {job: self._session.records.job(job) for job in self._jobs}
                 for row in rows.values():
                     self._show(row)
-                if not any(row.live for row in rows.values()):
-                    return self._ended(rows[self._job_id])
-                if not rows[self._job_id].live and self._asked is None:
+                if over:
                     return self._ended(rows[self._job_id])
                 self._watch_dispatcher()
                 if self._session.stop.wait(POLL_S):
@@ -87,14 +84,19 @@ class Follower:
                 self._bar.close()
 
     def _wait_cancelled(self) -> Ended:
-        while (row := self._session.records.job(self._job_id)).live:
+        while not self._over():
+            self._watch_dispatcher()
             time.sleep(POLL_S)
-        return self._ended(row)
+        return self._ended(self._session.records.job(self._job_id))
+
+    def _over(self) -> bool:
+        return not any(self._session.records.job(job).live for job in self._ending)
 
     def _hand_on(self, how: Literal["stop", "cancel"]) -> None:
         if self._asked == how:
             return
         self._asked = how
+        self._ending |= for_it_alone(self._session.records, self._job_id)
         with suppress(IllegalMove):  # it has just ended
             ask(self._session.records, self._job_id, how)
 

@@ -20,6 +20,7 @@ TRIES = {
     # The network.
     "source_unreachable": 4,
     "store_unreachable": 4,
+    "catalog_unreachable": 4,
 }
 FIRST_S = 2.0
 LONGEST_S = 120.0

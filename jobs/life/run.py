@@ -22,6 +22,7 @@ from jobs.life.perform import perform
 from jobs.life.plan import check_given, is_done, missing_steps, runs_inputs
 from jobs.life.resolve import Step, resolve_auto
 from jobs.life.session import RAY_JOB, Session
+from jobs.life.submit import environment_for
 from jobs.stages import stage_module
 
 
@@ -68,7 +69,8 @@ def run_step(session: Session, step: Step) -> Ended:
             inputs=named_inputs(step.inputs),
             created_by=session.user,
             artifacts_gone=not done,
-            profile=session.profile_name,
+            profile=session.profile.name,
+            environment=environment_for(session.records, session.store),  # its next attempt may be a dispatcher's
             wait_s=session.wait,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +12,7 @@ from configs.base import StageConfig
 from configs.profiles import Profile, load_profile, requirement_for
 from configs.requirements import Offer, Requirement, from_json
 from jobs.life.context import named_inputs
+from jobs.life.drivers import environment_here
 from jobs.life.plan import check_given, is_done, missing_steps
 from jobs.life.resolve import Planner, Step, resolve_auto
 from jobs.stages import stage_module
@@ -33,7 +35,6 @@ class Asked(NamedTuple):
     """What goes into every row of one request."""
 
     profile: Profile
-    profile_name: str
     wait_s: float
     created_by: str
     environment: dict[str, Any]
@@ -61,8 +62,8 @@ def submit(
     """Records the job and, as jobs of their own, those of its inputs that are not there. Nothing runs in this process.
 
     An equal live job, or a finished one whose artifacts are there, is given instead. Raises ValueError for what is
-    wrong before: a config, a source, an input that does not exist. What can never fit gets its row, and the dispatcher
-    says so there. Looks at sources (hashes files, asks a hub): do not call it on an event loop.
+    wrong before: a config, a source, an input that does not exist, a time to wait. What can never fit gets its row, and
+    the dispatcher says so there. Looks at sources (hashes files, asks a hub): do not call it on an event loop.
     """
     chosen = load_profile(profile, has_gpu(records))
     config = resolve_auto(config, chosen.device)
@@ -74,7 +75,7 @@ def submit(
     if missing:
         check_given(store, steps)
     asked = Asked(
-        chosen, profile, wait_s, created_by, environment or {}, project, name, tuple(tags), notes
+        chosen, checked_wait(wait_s), created_by, environment or {}, project, name, tuple(tags), notes
     )  # fmt: skip
     first = _submit(records, store, target, asked, None)
     if not first.live:
@@ -83,6 +84,19 @@ def submit(
     rest = [_submit(records, store, step, asked, first.job_id) for step in missing if step is not target]
     jobs = [row.job_id for row in rest if row.live] + [first.job_id]
     return Submitted(first.job_id, str(first.state), first.created, list(first.outputs), jobs)
+
+
+def environment_for(records: Records, store: Store) -> dict[str, Any]:
+    """How what this process asks for is to be started elsewhere: by the dispatcher that is there now, or by a later one."""
+    lease = records.lease_row(DISPATCHER)
+    return environment_here(store.url, lease.data.get("cluster") if lease is not None and lease.data else None)
+
+
+def checked_wait(seconds: float) -> float:
+    """Seconds that a job may wait for machines. Raises ValueError for what is no time to wait."""
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError(f"a job cannot wait {seconds:g} s for machines: say a number of seconds, 0 or more")
+    return seconds
 
 
 def check(step: Step, need: Requirement) -> None:
@@ -115,7 +129,7 @@ def _submit(records: Records, store: Store, step: Step, asked: Asked, parent: st
         created_by=asked.created_by,
         artifacts_gone=not is_done(store, step),
         drive=False,
-        profile=asked.profile_name,
+        profile=asked.profile.name,
         environment=asked.environment,
         wait_s=asked.wait_s,
         parent=parent,

@@ -46,7 +46,7 @@ def store_bytes(config: ExtractConfig, inputs: dict[str, list[ArtifactRef]], sto
 
 def run(job: JobContext) -> None:
     """Sketches the chunks that no earlier attempt finished, on a pool of extractors; merges and publishes each SAE."""
-    from actors.extractor import make_extractor, merge_on_worker
+    from actors.extractor import Merged, make_extractor, make_merger
     from actors.pool import run_chunks
 
     missing = job.missing()
@@ -72,13 +72,23 @@ def run(job: JobContext) -> None:
     ):
         raise Stopped(f"stopped after {done} of {settings.rows} rows; the finished chunks are kept")
     job.progress.start("merge", len(pairs), "SAEs")
-    for i, (sae, output) in enumerate(pairs):
-        if job.stop_requested():
-            raise Stopped(f"stopped before merging; all {settings.rows} rows are kept")
-        merged = merge_on_worker(job.store, settings, i, len(chunks), need)
+
+    def on_merged(i: int, merged: Merged) -> None:
+        sae, output = pairs[i]
         provenance = {"activations_from": sources[i]}
         job.publish(output, merged.files, _summary(merged.info), provenance, {"sae": [sae]})
         job.progress.update(i + 1)
+
+    # One merger, which goes through them in order.
+    if not run_chunks(
+        lambda: make_merger(job.store, settings, len(chunks), need),
+        range(len(pairs)),
+        1,
+        "merge",
+        on_merged,
+        job.stop_requested,
+    ):
+        raise Stopped(f"stopped before merging; all {settings.rows} rows are kept")
 
 
 def _science(config: ExtractConfig) -> dict[str, Any]:

@@ -8,7 +8,8 @@ What it looks at stands in the store and on this machine's disk; whether somethi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,11 +28,12 @@ _PAGE = 1000
 
 
 class Removal(NamedTuple):
-    """One thing that may go: what it is, why, and how to remove it."""
+    """One thing that may go: what it is, why, how to remove it, and whether it still may: jobs begin meanwhile."""
 
     what: str
     why: str
     remove: Callable[[], object]
+    still: Callable[[], bool] = lambda: True
 
 
 def inputs(config: MaintainConfig) -> dict[str, StageConfig | str]:
@@ -50,31 +52,39 @@ def run(job: JobContext) -> None:
 
     config: MaintainConfig = job.config
     with open_records() as records:
-        owners = Owners(records)
         removals = [
             *_logs(raylens_home(), records, config.log_days),
-            *_unfinished(job.store, owners, config.unfinished_days),
+            *_unfinished(job.store, records, config.unfinished_days),
             *_temporary(raylens_home()),
         ]
-    job.progress.start("dry run" if config.dry_run else "remove", len(removals), "things")
+        _go_through(job, removals)
+
+
+def _go_through(job: JobContext, removals: list[Removal]) -> None:
+    dry = job.config.dry_run
+    job.progress.start("dry run" if dry else "remove", len(removals), "things")
+    gone = 0
     for number, removal in enumerate(removals, start=1):
         if job.stop_requested():
             raise Stopped(f"stopped after {number - 1} of {len(removals)} things")
-        job.progress.log(f"{'would remove' if config.dry_run else 'removes'} {removal.what}: {removal.why}")
-        if not config.dry_run:
-            removal.remove()
+        if removal.still():
+            job.progress.log(f"{'would remove' if dry else 'removes'} {removal.what}: {removal.why}")
+            gone += 1
+            if not dry:
+                removal.remove()
+        else:
+            job.progress.log(f"keeps {removal.what}: it is wanted again")
         job.progress.update(number)
-    verb = "would go (dry_run: false removes them)" if config.dry_run else "removed"
-    job.progress.log(f"{len(removals)} things {verb}")
+    job.progress.log(f"{gone} things {'would go (dry_run: false removes them)' if dry else 'removed'}")
 
 
 class Owners:
-    """Which job an unfinished artifact or a checkpoint belongs to: the newest that makes it."""
+    """Which job an unfinished artifact or a checkpoint belongs to: a live one that makes it, else the newest."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, rows: Iterable[JobRow]) -> None:
         self._by_output: dict[str, JobRow] = {}
         self._by_fingerprint: dict[str, JobRow] = {}
-        for row in _all_jobs(records):
+        for row in sorted(rows, key=lambda row: (not row.live, -row.seq)):
             self._by_fingerprint.setdefault(row.fingerprint, row)
             for ref in row.outputs:
                 self._by_output.setdefault(ref, row)
@@ -96,19 +106,34 @@ def _all_jobs(records: Records) -> Iterator[JobRow]:
         before = rows[-1].seq
 
 
-def _unfinished(store: Store, owners: Owners, days: float) -> Iterator[Removal]:
+def _unfinished(store: Store, records: Records, days: float) -> Iterator[Removal]:
     """Checkpoints, and artifacts without a manifest, of jobs that ended long ago. What no job here made stays."""
+    owners = Owners(_all_jobs(records))
     for kind in KINDS:
         for ref in store.list(kind, unfinished=True):
             manifest = store.manifest(ref)
             if manifest is not None and kind != "checkpoints":
                 continue
-            owner = owners.of(ref, manifest.summary.get("run") if manifest is not None else None)
-            if owner is None or owner.live or (owner.state != "SUCCEEDED" and not _old(owner.updated_at, days)):
+            run = manifest.summary.get("run") if manifest is not None else None
+            owner = owners.of(ref, run)
+            if owner is None or not _over(owner, days):
                 continue
             what = "checkpoint" if kind == "checkpoints" else "unfinished artifact"
             why = f"{owner.stage} job {owner.id} ended {owner.state}" + _ago(owner.updated_at)
-            yield Removal(f"{what} {ref}", why, lambda ref=ref: store.delete(ref))  # type: ignore[misc]
+            yield Removal(
+                f"{what} {ref}", why, partial(store.delete, ref), partial(_still_over, records, owner, ref, run, days)
+            )
+
+
+def _over(owner: JobRow, days: float) -> bool:
+    """True if a job will not go on from what it left: it has succeeded, or ended otherwise and long ago."""
+    return not owner.live and (owner.state == "SUCCEEDED" or _old(owner.updated_at, days))
+
+
+def _still_over(records: Records, owner: JobRow, ref: ArtifactRef, run: str | None, days: float) -> bool:
+    """The same by rows as they are now: of the job, and of all that live."""
+    now = Owners([records.job(owner.id), *(job for job, _ in records.live())]).of(ref, run)
+    return now is not None and _over(now, days)
 
 
 def _logs(home: Path, records: Records, days: float) -> Iterator[Removal]:
@@ -118,8 +143,13 @@ def _logs(home: Path, records: Records, days: float) -> Iterator[Removal]:
             row = records.job(log.stem)
         except RecordsError:  # of no job that this catalog knows
             continue
-        if row.state in ENDED and _old(row.updated_at, days):
-            yield Removal(f"log {log.name}", f"its job ended {row.state}" + _ago(row.updated_at), log.unlink)
+        if _ended_long_ago(row, days):
+            why = f"its job ended {row.state}" + _ago(row.updated_at)
+            yield Removal(f"log {log.name}", why, log.unlink, lambda id=row.id: _ended_long_ago(records.job(id), days))  # type: ignore[misc]
+
+
+def _ended_long_ago(row: JobRow, days: float) -> bool:
+    return row.state in ENDED and _old(row.updated_at, days)
 
 
 def _temporary(home: Path) -> Iterator[Removal]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from actors.extractor import Extractor, merge_partials
+from actors.extractor import Extractor, Merger
 from actors.harvester import Harvester
 from cluster.store import Manifest, Store
 from configs.activations import DataPolicy
@@ -138,7 +138,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.pool.run_chunks", run_chunks)
     monkeypatch.setattr("actors.harvester.make_harvester", Harvester)
     monkeypatch.setattr("actors.extractor.make_extractor", Extractor)
-    monkeypatch.setattr("actors.extractor.merge_on_worker", merge_partials)
+    monkeypatch.setattr("actors.extractor.make_merger", Merger)
 
 
 def extract_job(

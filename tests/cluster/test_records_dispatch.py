@@ -288,6 +288,19 @@ def test_what_is_submitted_on_behalf_of_a_job_names_it(records: Records) -> None
         undriven(records, "c" * 16, parent="nobody")
 
 
+def test_a_live_job_that_is_asked_for_by_name_is_nobodys_part_any_more(records: Records) -> None:
+    whole, other = undriven(records, "a" * 16), undriven(records, "d" * 16)
+    part = undriven(records, "b" * 16, parent=whole.job_id)
+    assert undriven(records, "b" * 16, parent=other.job_id).job_id == part.job_id
+    assert records.job(part.job_id).parent == whole.job_id
+    undriven(records, "b" * 16)
+    undriven(records, "b" * 16, parent=whole.job_id)
+    assert records.job(part.job_id).parent is None
+    records.request_cancel(part.job_id)
+    again = undriven(records, "b" * 16, parent=other.job_id)
+    assert (again.attempt, records.job(part.job_id).parent) == (2, other.job_id), "the attempt is made for this one"
+
+
 def test_a_grant_that_nobody_watches_is_taken_over_by_a_command_that_drives(records: Records) -> None:
     """Granted, and then its cluster ended before the driver started. While a dispatcher watches, it is left to that."""
     job = granted(records)

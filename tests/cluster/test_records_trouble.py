@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cluster.records import Records, RecordsError, State, open_records
+from cluster.records import CatalogUnreachable, Records, RecordsError, State, open_records
 from cluster.records.changes import job_of
 from cluster.records.secret import Secret
 from tests.cluster.catalog import REPOSITORY, submit
@@ -107,7 +107,7 @@ def test_a_writer_that_stands_still_is_waited_for_but_not_for_ever(
         job = submit(records)
         with other._write() as session:
             job_of(session, job.job_id)
-            with pytest.raises(RecordsError, match=r"cannot be used: .*(locked|lock timeout)"):
+            with pytest.raises(CatalogUnreachable, match=r"cannot be used: .*(locked|lock timeout)"):
                 records.progress(job.job_id, 1, state="RUNNING")
         assert records.job(job.job_id).state == State.QUEUED
         assert records.progress(job.job_id, 1, state="RUNNING")
@@ -145,7 +145,7 @@ def test_a_server_that_is_gone_is_told(postgres: Postgres, monkeypatch: pytest.M
         postgres.end()
         try:
             for call in (lambda: records.progress(job.job_id, 1, state="RUNNING"), records.live):
-                with pytest.raises(RecordsError, match=r"the catalog .* cannot be used: .*refused") as caught:
+                with pytest.raises(CatalogUnreachable, match=r"the catalog .* cannot be used: .*refused") as caught:
                     call()
                 _assert_hidden(caught.value)
             with pytest.raises(RecordsError, match=r"cannot open the catalog .*refused") as caught:
@@ -226,5 +226,18 @@ def test_records_of_a_catalog_that_was_removed_say_so(tmp_path: Path) -> None:
         records.close()
         for path in tmp_path.glob("catalog.db*"):
             path.unlink()
-        with pytest.raises(RecordsError, match="cannot be used: no such table"):
+        with pytest.raises(RecordsError, match="cannot be used: no such table") as caught:
             records.job(job.job_id)
+        assert not isinstance(caught.value, CatalogUnreachable), "it would be the same again"
+
+
+def test_a_connection_that_a_server_ends_in_the_middle_may_be_made_again(postgres: Postgres) -> None:
+    with postgres.catalog() as url, open_records(url) as records:
+        job = submit(records)
+        begun = records._write()
+        job_of(begun.__enter__(), job.job_id).done = 99
+        postgres.end()
+        postgres.start()
+        with pytest.raises(CatalogUnreachable):
+            begun.__exit__(None, None, None)
+        assert records.progress(job.job_id, 1, done=1)

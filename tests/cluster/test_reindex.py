@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from cluster.__main__ import main
 from cluster.records import open_records
-from cluster.reindex import reindex
+from cluster.reindex import WrongStore, reindex
 from cluster.store import Manifest, Store
 from configs.identity import ArtifactRef
 
@@ -37,3 +40,24 @@ def test_what_is_in_the_store_comes_back_and_what_is_not_goes(tmp_path: Path) ->
         assert len(found.faults) == 1
         assert "is damaged" in found.faults[0]
         assert records.artifact(tokens) is not None  # it is there, and must be looked at, not forgotten
+
+
+def test_a_store_that_has_nothing_of_what_is_known_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, other = Store.open(str(tmp_path / "store")), Store.open(str(tmp_path / "other"))
+    dataset = _put(store, tmp_path, "datasets", "1", {})
+    monkeypatch.setenv("RAYLENS_DATABASE_URL", f"sqlite:///{tmp_path}/catalog.db")
+    with open_records() as records:
+        reindex(records, store)
+        with pytest.raises(WrongStore, match=r"there is no store at .*other"):
+            reindex(records, other)
+        _put(other, tmp_path, "datasets", "2", {})
+        with pytest.raises(WrongStore, match=r"none of the 1 artifacts that the catalog knows is in .*other"):
+            reindex(records, other)
+        assert [row.id for row in records.artifacts()] == [dataset.id], "nothing of the other was recorded"
+        monkeypatch.setenv("RAYLENS_STORE", other.url)
+        assert main(["reindex"]) == 1
+        assert "say --empty" in capsys.readouterr().err
+        assert main(["reindex", "--empty"]) == 0
+        assert [row.id[0] for row in records.artifacts()] == ["2"]

@@ -14,6 +14,9 @@ from tests.configs.test_load import PRESETS
     [
         ("download", "local", "workers=2", "resources.workers has no effect on stage download"),
         ("tokenize", "gpu", "gpus=1", "resources.gpus has no effect on stage tokenize"),
+        ("maintain", "local", "workers=2", "resources.workers has no effect on stage maintain"),
+        ("maintain", "gpu", "gpus=1", "resources.gpus has no effect on stage maintain"),
+        ("maintain", "local", "labels={a: b}", "resources.labels has no effect on stage maintain"),
         ("pipeline", "local", "cpus=4", "resources.cpus has no effect on stage pipeline"),
         ("train", "local", "gpus=1", "resources.gpus=1, but this profile computes on the CPU: use --profile gpu"),
         ("train", "local", "cpus=0", "resources.cpus=0, but a worker of stage train computes"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster.records import Records, open_records
+from cluster.records import DISPATCHER, Records, open_records
 from jobs.__main__ import main
 from jobs.life.folders import log_file
 
@@ -59,6 +61,36 @@ def test_show_says_where_a_job_stands_and_why(records: Records, capsys: pytest.C
     assert told["attempts"][0]["number"] == 1
 
 
+DRIVER = """
+import json, sys
+from cluster.records import open_records
+with open_records() as records:
+    job = records.submit(stage="train", fingerprint="9", **json.loads(sys.argv[1])).job_id
+    records.progress(job, 1, state="RUNNING", done=1, total=9, unit="rows")
+    print(job)
+"""
+
+
+def test_a_job_whose_process_is_gone_is_told_as_that(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", DRIVER, json.dumps(REQUEST)], stdout=subprocess.PIPE, check=True, text=True
+    )
+    job, mine = ran.stdout.strip(), records.submit(stage="train", fingerprint="8", **REQUEST, profile="gpu").job_id
+    assert main(["show", job]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["state"] == "RUNNING"
+    assert "is gone; the same command (`python -m jobs train --config FILE ...`) goes on with it" in told["gone"]
+    assert main(["show", mine]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["gone"], told["profile"]) == (None, "gpu")
+    records.lease(DISPATCHER, "one", 60.0)
+    assert main(["list"]) == 0
+    said = capsys.readouterr()
+    assert [one["gone"] is None for one in json.loads(said.out)] == [True, False]
+    assert "is gone; the dispatcher finds that within seconds" in said.err
+    assert records.job(job).state == "RUNNING", "looking changes nothing"
+
+
 def test_events_and_logs_are_replayed_from_any_place(
     records: Records, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -84,6 +116,10 @@ def test_stop_cancel_and_resume(records: Records, capsys: pytest.CaptureFixture[
     job = _submit(records, "train", "1")
     assert main(["stop", job]) == 0
     assert json.loads(capsys.readouterr().out) == {"job": job, "state": "CANCELLED", "artifacts": []}
+    assert main(["resume", job]) == 1
+    assert "`python -m jobs train --config FILE ...`" in capsys.readouterr().err, "nobody would ever drive it"
+    assert records.job(job).state == "CANCELLED"
+    records.lease(DISPATCHER, "one", 60.0)
     assert main(["resume", job]) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "QUEUED"
     assert records.job(job).attempt == 2
@@ -95,6 +131,14 @@ def test_stop_cancel_and_resume(records: Records, capsys: pytest.CaptureFixture[
 def test_a_job_that_does_not_exist(command: str, records: Records, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "train-0000000000"]) == 1
     assert "there is no job 'train-0000000000' in the catalog" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+def test_a_time_to_wait_is_a_number_of_seconds(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["tokenize", "--config", "configs/presets/tokenize.yaml", f"--wait={seconds}"])
+    assert caught.value.code == 2
+    assert "argument --wait: " in capsys.readouterr().err
 
 
 def test_nobody_drives_what_was_not_granted(records: Records, capsys: pytest.CaptureFixture[str]) -> None:

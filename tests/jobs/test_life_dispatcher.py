@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import _thread
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster.records import State
+from cluster.records import IllegalMove, State
 from configs.load import parse_config
 from configs.requirements import NodeType
 from jobs.life import inputs
 from jobs.life.cancel import ask
+from jobs.life.follow import Follower
 from jobs.life.plan import MissingInput
 from jobs.life.resume import resume
+from jobs.life.session import Session
+from jobs.life.signals import StopFlag
 from jobs.life.submit import submit
 from tests.jobs.world import World
 
@@ -42,6 +47,32 @@ def test_inputs_first_then_the_job_and_nothing_is_asked_for_twice(world: World) 
     done = world.ask()
     assert (done.job_id, done.state, done.jobs) == (target, "SUCCEEDED", [])
     assert len(world.starts.started) == 3
+
+
+def test_the_profile_that_was_chosen_is_recorded(world: World) -> None:
+    world.dispatcher.tick()  # which says what the nodes offer
+    assert world.records.job(world.ask(profile="auto").job_id).profile == "local"
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
+def test_nobody_waits_for_ever_or_less_than_nothing(world: World, seconds: float) -> None:
+    with pytest.raises(ValueError, match="a job cannot wait"):
+        world.ask(wait_s=seconds)
+    assert world.records.jobs() == []
+
+
+def test_what_a_resumed_job_waited_for_goes_on_too_whoever_asked_for_it(world: World) -> None:
+    config = world.toy.folder / "dataset.yaml"
+    config.write_text(json.dumps(json.loads(world.toy.config.read_text())["dataset"]))
+    whole = world.ask()
+    part = world.ask(stage="download", config=config)
+    world.dispatcher.tick()
+    world.records.claim(part.job_id, 1)
+    world.records.finish(part.job_id, 1, "FAILED", code="source_error", message="download: no such file")
+    world.dispatcher.tick()
+    assert world.records.job(whole.job_id).state == State.FAILED
+    resume(world.records, whole.job_id, "ada")
+    assert (world.records.job(part.job_id).state, world.records.job(part.job_id).attempt) == (State.QUEUED, 2)
 
 
 def test_a_hundred_equal_requests_at_once_are_one_job(world: World) -> None:
@@ -99,6 +130,66 @@ def test_an_input_that_another_live_job_needs_outlives_a_cancel(world: World) ->
     ask(world.records, two.job_id, "cancel")
     # They were recorded on behalf of the first: they stay, and are made once their turn comes.
     assert world.records.job(two.job_id).state == State.CANCELLED
+
+
+def test_an_input_that_somebody_asked_for_by_name_outlives_a_cancel_of_what_it_was_made_for(world: World) -> None:
+    config = world.toy.folder / "dataset.yaml"
+    config.write_text(json.dumps(json.loads(world.toy.config.read_text())["dataset"]))
+    whole = world.ask()
+    part = world.ask(stage="download", config=config)
+    assert part.job_id in whole.jobs
+    world.dispatcher.tick()
+    ask(world.records, whole.job_id, "cancel")
+    states = {job: world.records.job(job).state for job in whole.jobs}
+    assert states.pop(part.job_id) == State.QUEUED
+    assert set(states.values()) == {State.CANCELLED, State.CANCELLING}
+
+
+def test_a_cancel_after_a_stop_reaches_what_works_below(world: World) -> None:
+    found = world.ask()
+    first, second, target = found.jobs
+    world.dispatcher.tick()
+    world.records.claim(first, 1)  # this process drives it
+    world.records.request_cancel(second)
+    assert ask(world.records, target, "stop").state == State.CANCELLED
+    assert world.records.job(first).cancel == "stop"
+    assert ask(world.records, target, "cancel").state == State.CANCELLED
+    assert world.records.job(first).cancel == "cancel"
+    world.records.finish(first, 1, "CANCELLED")
+    world.starts.broken[f"{second}-a1"] = "stopped"
+    world.dispatcher.tick()
+    with pytest.raises(IllegalMove, match="nothing to cancel"):
+        ask(world.records, target, "cancel")
+
+
+def test_a_command_that_is_interrupted_twice_ends_after_what_works_for_it(world: World) -> None:
+    found = world.ask()
+    first, second, target = found.jobs
+    world.dispatcher.tick()
+    for job in (first, second):
+        world.records.claim(job, 1)
+    seen: list[tuple[str, str | None]] = []
+
+    def interrupt_and_obey() -> None:
+        while world.records.job(first).cancel != "stop":
+            time.sleep(0.05)
+        _thread.interrupt_main()
+        while world.records.job(first).cancel != "cancel":
+            time.sleep(0.05)
+        time.sleep(0.6)  # more than one look of the command
+        seen.append((str(world.records.job(target).state), world.records.job(first).cancel))
+        for job in (first, second):
+            world.records.finish(job, 1, "CANCELLED")
+
+    stop = StopFlag()
+    stop.set()
+    obeying = threading.Thread(target=interrupt_and_obey)
+    with Session("local", stop=stop, store=world.store, records=world.records) as session:
+        obeying.start()
+        ended = Follower(session, target, found.jobs).run()
+    assert world.states(found) == ["CANCELLED"] * 3
+    obeying.join()
+    assert (ended.state, seen) == ("CANCELLED", [("CANCELLED", "cancel")])
 
 
 def test_a_pipeline_is_a_row_that_ends_with_its_stages(world: World) -> None:

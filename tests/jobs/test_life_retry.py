@@ -18,7 +18,10 @@ def test_what_would_fail_again_is_not_tried_again(code: str | None) -> None:
     assert tries_for(code) == 1
 
 
-@pytest.mark.parametrize("code", ["driver_gone", "worker_died", "node_died", "source_unreachable", "store_unreachable"])
+@pytest.mark.parametrize(
+    "code",
+    ["driver_gone", "worker_died", "node_died", "source_unreachable", "store_unreachable", "catalog_unreachable"],
+)
 def test_what_surrounds_a_job_is_worth_another_try(code: str) -> None:
     assert tries_for(code) > 1
 

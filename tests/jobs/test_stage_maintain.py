@@ -41,9 +41,9 @@ class World:
         self.url = f"sqlite:///{home}/catalog.db"
         self.records: Records = open_records(self.url)
 
-    def job(self, fp: str, state: str | None, days_ago: float) -> str:
-        """A training run with an unfinished SAE, a checkpoint and a log."""
-        sae = ArtifactRef("saes", fp * 16)
+    def job(self, fp: str, state: str | None, days_ago: float, makes: str | None = None) -> str:
+        """A training run with an unfinished SAE (that of run `makes`, if it says one), a checkpoint and a log."""
+        sae = ArtifactRef("saes", (makes or fp) * 16)
         job = self.records.submit(
             stage="train",
             fingerprint=fp * 16,
@@ -76,8 +76,8 @@ class World:
         path.write_text("half")
         return self.store.put(ref, 1, "part", path, part=True)
 
-    def run(self, **config: object) -> list[str]:
-        said = Lines()
+    def run(self, said: Lines | None = None, **config: object) -> list[str]:
+        said = said or Lines()
         maintain.run(
             JobContext(config=MaintainConfig(**config), outputs=[], store=self.store, scratch=self.home, progress=said)  # type: ignore[arg-type]
         )
@@ -121,6 +121,31 @@ def test_what_is_old_or_done_goes_and_what_may_be_wanted_stays(world: World) -> 
     assert runs == {"a" * 8, "b" * 8}
     assert any("7 things removed" in line for line in said)
     assert world.run(dry_run=False)[-1] == "0 things removed"
+
+
+def test_what_a_live_job_makes_stays_whatever_became_of_a_newer_one(world: World) -> None:
+    world.job("a", None, 0)
+    world.job("b", "CANCELLED", 8, makes="a")
+    world.run(dry_run=False)
+    assert {ref.id[0] for ref in world.store.list("saes", unfinished=True)} == {"a"}
+
+
+def test_what_is_wanted_again_while_others_go_stays(world: World) -> None:
+    first, second = world.job("c", "CANCELLED", 40), world.job("d", "FAILED", 40)
+
+    class Resuming(Lines):
+        """Somebody resumes the second job as soon as something goes."""
+
+        def log(self, message: str) -> None:
+            super().log(message)
+            if not world.records.job(second).live:
+                world.records.resume(second, "ada")
+
+    said = world.run(Resuming(), dry_run=False)
+    assert world.left() == {f"saes/{'d' * 16}", f"checkpoints/{'d' * 8}{'0' * 8}", f"{second}.log"}
+    assert f"keeps log {second}.log: it is wanted again" in said
+    assert said[-1] == "3 things removed"
+    assert not world.records.job(first).live
 
 
 def test_folders_of_dead_processes_go_and_those_of_live_ones_stay(world: World) -> None:

@@ -57,7 +57,7 @@ class World:
 
     def ask(self, *sets: str, config: Path | None = None, stage: str = "tokenize", **more: Any) -> Submitted:
         found = load_config(stage, config or self.toy.config, sets)
-        return submit(self.records, self.store, found, created_by="ada", profile="local", **more)
+        return submit(self.records, self.store, found, created_by="ada", **{"profile": "local", **more})
 
     def do(self, job_id: str) -> None:
         """What a driver does: claims, makes the artifacts, ends."""

@@ -1,0 +1,196 @@
+"""How an attempt ends when what records it, or what it runs in, does not work for a while or at all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from cluster.records import DISPATCHER, Records, State, Submission, open_records
+from cluster.store import Store
+from configs.load import parse_config
+from configs.requirements import Requirement
+from jobs import stages
+from jobs.life import perform as performing
+from jobs.life.attach import SUSPECT_SECONDS, attach
+from jobs.life.context import JobContext
+from jobs.life.drive import drive
+from jobs.life.resolve import Planner, Step
+from jobs.life.run import execute
+from jobs.life.session import Session
+from tests.jobs.command import Toy
+from tests.jobs.toys import download
+
+DRIVER = """
+import json, sys
+from cluster.records import open_records
+open_records(sys.argv[1]).submit(**json.loads(sys.argv[2]))
+print("submitted", flush=True)
+sys.stdin.read()
+"""
+
+
+class World:
+    """A catalog on SQLite that waits a fifth of a second for a lock, and one small job that needs no cluster."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store.open(str(folder / "store"))
+        self.records: Records = open_records(f"sqlite:///{folder}/home/catalog.db")
+        raw = json.loads(Toy(folder).config.read_text())["dataset"]
+        raw["source"]["path"] = str(folder / "text.txt")
+        self.step: Step = Planner().step(parse_config("download", raw, "test"))
+
+    def request(self) -> dict[str, Any]:
+        return {
+            "stage": "download",
+            "fingerprint": self.step.fingerprint,
+            "config": self.step.config.model_dump(mode="json"),
+            "requirement": {},
+            "outputs": [str(output.ref) for output in self.step.outputs],
+            "inputs": {},
+            "created_by": "ada",
+            "profile": "local",
+        }
+
+    def submit(self, drive: bool = True) -> Submission:
+        return self.records.submit(**self.request(), drive=drive)
+
+    def perform(self, job: Submission) -> performing.Ended:
+        def admit() -> bool:
+            return self.records.progress(job.job_id, 1, state="RUNNING")
+
+        def no_other(config: object) -> None:
+            raise AssertionError
+
+        with Session("local", store=self.store, records=self.records) as session:
+            return performing.perform(session, self.step, Requirement(cpus=0), job.job_id, 1, admit, no_other)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps the catalog from every other writer."""
+        with open_records(str(self.records._engine.url)) as other, other._write() as session:
+            session.execute(text("SELECT 1"))  # a transaction begins with its first statement
+            yield
+
+    def lock(self, seconds: float) -> threading.Thread:
+        """The same for a while, from now on."""
+        locked = threading.Event()
+
+        def hold() -> None:
+            with self.locked():
+                locked.set()
+                time.sleep(seconds)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        assert locked.wait(10)
+        return thread
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setitem(stages.MODULES, "download", "tests.jobs.toys.download")
+    monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("cluster.records.sqlite.BUSY_MS", 200)
+    world = World(tmp_path)
+    yield world
+    world.records.close()
+
+
+def test_a_success_is_recorded_once_the_catalog_answers_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, locks = download.run, []
+
+    def run_and_lock(job: JobContext) -> None:
+        run(job)
+        locks.append(world.lock(1.0))
+
+    monkeypatch.setattr(download, "run", run_and_lock)
+    job = world.submit()
+    assert world.perform(job).state == "SUCCEEDED"
+    locks[0].join()
+    row = world.records.job(job.job_id)
+    assert (row.state, row.attempt) == (State.SUCCEEDED, 1)
+
+
+def test_work_that_the_catalog_did_not_answer_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = download.run
+
+    def run_locked(job: JobContext) -> None:
+        with world.locked():
+            run(job)
+
+    monkeypatch.setattr(download, "run", run_locked)
+    job = world.submit()
+    ended = world.perform(job)
+    assert ended.failure is not None
+    assert (ended.failure.code, ended.failure.retryable) == ("catalog_unreachable", True)
+    row = world.records.job(job.job_id)
+    assert (row.state, row.attempt, row.tries) == (State.QUEUED, 2, 1)
+
+
+@pytest.mark.parametrize("fault", ["a bad store", "logs that cannot be made"])
+def test_a_driver_that_cannot_begin_says_why(world: World, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    home = Path(world.records._engine.url.database or "").parent
+    if fault == "a bad store":
+        monkeypatch.setenv("RAYLENS_STORE", "ftp://nowhere")
+        said = "'ftp://nowhere' is not a store"
+    else:
+        (home / "logs").write_text("a file where the folder should be")
+        said = "File exists"
+    job = world.submit(drive=False)
+    world.records.lease(DISPATCHER, "one", 60.0)
+    world.records.grant(job.job_id, 1, "ray-job", "cluster")
+    assert drive(job.job_id, 1).state == "FAILED"
+    row = world.records.job(job.job_id)
+    assert row.state == State.FAILED
+    assert said in (row.message or "")
+
+
+def test_a_command_whose_log_cannot_be_made_ends_its_row(world: World) -> None:
+    (Path(world.records._engine.url.database or "").parent / "logs").write_text("")
+    job = world.submit()
+    assert world.perform(job).state == "FAILED"
+    assert "File exists" in (world.records.job(job.job_id).message or "")
+
+
+def test_a_driver_that_dies_is_followed_at_once_whatever_the_clocks_say(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [sys.executable, "-c", DRIVER, str(world.records._engine.url), json.dumps(world.request())]
+    driver = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert driver.stdin is not None
+    assert driver.stdout is not None
+    driver.stdout.readline()
+    row = world.submit()
+    assert not row.created
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 3600)  # somebody sets the clock back
+    dying = threading.Timer(0.3, driver.communicate)
+    dying.start()
+    began = time.monotonic()
+    with Session("local", store=world.store, records=world.records) as session:
+        ended, taken = attach(session, world.step, row, world.submit)
+    dying.join()
+    assert (ended, taken.created, taken.attempt) == (None, True, 2)
+    assert time.monotonic() - began < SUSPECT_SECONDS / 2
+
+
+def test_a_command_records_how_to_go_on_elsewhere(world: World) -> None:
+    assert world.perform(world.submit()).state == "SUCCEEDED"
+    with (
+        open_records(str(world.records._engine.url).replace("catalog.db", "another.db")) as records,
+        Session("auto", store=world.store, records=records) as session,
+    ):
+        row = records.job(execute(session, world.step.config).job_id)
+    assert row.environment["env_vars"]["RAYLENS_STORE"] == world.store.url
+    assert row.environment["working_dir"]
+    assert row.profile == session.profile.name, "what `auto` came to"
