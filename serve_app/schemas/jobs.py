@@ -33,7 +33,11 @@ class Blocked(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    kind: str = Field(description="`inputs`, `resources`, `retry` or `same_artifact`.", examples=["resources"])
+    kind: str = Field(
+        description="`inputs` (in the making), `resources`, `nodes` (that the autoscaler adds), `turn` (others asked before), "
+        "`same_artifact` (another job makes it), `store` (it does not answer) or `retry` (a pause before the next attempt).",
+        examples=["resources"],
+    )
     reason: str | None = Field(None, description="In words.")
     need: Any = Field(None, description="What the job asks for.")
     offer: Any = Field(None, description="What the cluster has.")
