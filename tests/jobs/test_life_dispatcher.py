@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import _thread
 import json
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -162,6 +164,16 @@ def test_a_cancel_after_a_stop_reaches_what_works_below(world: World) -> None:
         ask(world.records, target, "cancel")
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, whatever a library that ran in this process has put in its place."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
+@pytest.mark.timeout(60)
 def test_a_command_that_is_interrupted_twice_ends_after_what_works_for_it(world: World) -> None:
     found = world.ask()
     first, second, target = found.jobs
