@@ -15,9 +15,9 @@ from configs.requirements import Requirement
 Chunk = TypeVar("Chunk")
 
 
-# From an actor's making to its first answer. Its place was granted before, so this is for a busy machine to start a process
+# From an actor's making to its first answer. Its place was granted before, so this is for a slow disk to load a process
 # that imports torch; the place itself is there, or something outside the catalog has it, which Ray would wait for.
-START_S = 60.0
+START_S = 180.0
 
 
 class WorkersDidNotStart(RuntimeError):
