@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cluster.machines.discover import PlaceError, Up, answers
-from cluster.machines.marks import boot_of, this_boot
 from cluster.machines.ports import own_address
 from cluster.machines.start import head_log, is_written
+from cluster.process import boot_of, this_boot
 
 
 def may_live(up: Up) -> bool:

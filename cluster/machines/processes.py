@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from cluster.machines.marks import process_mark
 from cluster.machines.settings import CLUSTER
+from cluster.process import process_mark
 
 if TYPE_CHECKING:
     import psutil

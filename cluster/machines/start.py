@@ -15,8 +15,8 @@ from typing import Any
 
 from cluster.machines.discover import PlaceError
 from cluster.machines.home import raylens_home
-from cluster.machines.marks import process_mark
 from cluster.machines.processes import Started, is_alive
+from cluster.process import process_mark
 
 RAY_START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block")
 _LINES_SHOWN = 5

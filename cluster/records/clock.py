@@ -8,17 +8,9 @@ say now had nobody set it; after a restart, or on another machine, the wall cloc
 from __future__ import annotations
 
 import time
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-
-
-@cache
-def this_boot() -> str | None:
-    """Names the machine's present boot; None where the system has no such name."""
-    return _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else None
+from cluster.process import this_boot
 
 
 def boot_seconds() -> float:

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cluster.records.clock import boot_seconds, this_boot
+from cluster.process import this_boot
+from cluster.records.clock import boot_seconds
 from cluster.records.process import Driver
 from cluster.records.tables import Lease
 from cluster.records.transactions import Transactions

@@ -10,8 +10,8 @@ import time
 from typing import Protocol
 
 from cluster.machines.workers import end_tree
+from cluster.process import this_boot
 from cluster.records import AttemptRow, JobRow, Records, RecordsError
-from cluster.records.clock import this_boot
 from cluster.records.process import Driver
 from jobs.life.retry import delay, tries_for
 

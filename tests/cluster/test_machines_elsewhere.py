@@ -12,11 +12,11 @@ import pytest
 
 from cluster.machines.discover import PlaceError, Up, answers, read_up, recorded_up, up_file
 from cluster.machines.down import down
-from cluster.machines.marks import this_boot
 from cluster.machines.ports import free_port
 from cluster.machines.processes import is_alive
 from cluster.machines.start import head_log, start, write_record
 from cluster.machines.up import up
+from cluster.process import this_boot
 from tests.cluster.standins import StandIns, stand_ins
 
 __all__ = ["stand_ins"]

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from cluster.process import process_mark
 from cluster.records import IllegalMove, Records, StaleAttempt, State
-from cluster.records.process import Driver, process_mark
+from cluster.records.process import Driver
 from tests.cluster.catalog import REPOSITORY
 
 REQUEST: dict[str, Any] = {

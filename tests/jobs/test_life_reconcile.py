@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.process import process_mark
 from cluster.records import State, watch
-from cluster.records.process import process_mark
 from jobs.life import reconcile
 from tests.jobs.world import World
 

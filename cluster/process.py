@@ -1,4 +1,4 @@
-"""What tells a process from a later one with its id. No wall clock is in it: one that is set must not end a cluster."""
+"""What tells a process from a later one with its id. No wall clock, which may be set, is in it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @cache
-def this_boot() -> str:
-    """Names this machine's present boot, also in its containers; empty where the system has no such name."""
-    return _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else ""
+def this_boot() -> str | None:
+    """Names this machine's present boot, also in its containers; None where the system has no such name."""
+    return _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else None
 
 
 def process_mark(pid: int) -> str | None:
@@ -26,12 +26,12 @@ def process_mark(pid: int) -> str | None:
         state, *rest = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if state in (b"Z", b"X") else f"{this_boot()}:{int(rest[18])}"
+    return None if state in (b"Z", b"X") else f"{this_boot() or ''}:{int(rest[18])}"
 
 
-def boot_of(mark: str) -> str:
-    """The boot that a mark names; empty if it names none."""
-    return mark.partition(":")[0]
+def boot_of(mark: str) -> str | None:
+    """The boot that a mark names; None if it names none."""
+    return mark.partition(":")[0] or None
 
 
 def _mark_without_proc(pid: int) -> str | None:
