@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from cluster.records import Records, clock, leases, open_records, watch
-from tests.cluster.nodes import four
 from tests.postgres import postgres
 from tests.s3 import s3_server
 
-__all__ = ["four", "postgres", "s3_server"]
+__all__ = ["postgres", "s3_server"]
 
 
 BOTH = ["sqlite", "postgresql"]

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from cluster.machines.home import code_root
+from tests.cluster.nodes import environment_of
+
 # The test tells the actor what to say through standard input, one update a line.
-_DRIVER = """
+_CLUSTER = """
 import json, sys
 import ray
 from collections import namedtuple
@@ -27,10 +32,9 @@ class Holder:
     def ended(self, *arguments):
         self.metrics.ended(*arguments)
 
-ray.init()
-here = ray.nodes()[0]
-holder = ray.remote(Holder).options(num_cpus=0, label_selector={"ray.io/node-id": here["NodeID"]}).remote()
-print(here["MetricsExportPort"], flush=True)
+ray.init(address="local", num_cpus=1, include_dashboard=False, _temp_dir=sys.argv[1])
+holder = ray.remote(Holder).options(num_cpus=0).remote()
+print(ray.nodes()[0]["MetricsExportPort"], flush=True)
 rows = []
 import threading
 def say():
@@ -71,14 +75,21 @@ def _wait(port: int, holds: Callable[[Samples], bool], seconds: float = 40) -> S
     return found
 
 
-def test_what_a_scrape_says_of_jobs(four: dict[str, str]) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _DRIVER], env=four, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        _check(process)
-    finally:
-        process.communicate(timeout=60)  # closes its input: it ends
+def test_what_a_scrape_says_of_jobs(tmp_path: Path) -> None:
+    environment = environment_of(tmp_path, RAY_AUTH_MODE="disabled", RAY_metrics_report_interval_ms="1000")
+    environment["PYTHONPATH"] = str(code_root())
+    with tempfile.TemporaryDirectory(prefix="rl", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CLUSTER, folder],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            _check(process)
+        finally:
+            process.communicate(timeout=60)  # closes its input: it ends its cluster
 
 
 def _check(process: subprocess.Popen[str]) -> None:

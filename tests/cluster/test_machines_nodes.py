@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.machines.home import code_root
 from cluster.machines.node_types import declared
 from configs.requirements import Fit, NodeType, Offer, Requirement, fit, from_json
 from tests.cluster.nodes import cluster, environment_of, python
 
 GIB = 2**30
+# Four nodes with made-up GPUs and labels, that live until standard input is closed.
+_FOUR = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(
+    initialize_head=True,
+    head_node_args={"num_cpus": 2, "memory": 8 << 30, "labels": {"zone": "a"}, "temp_dir": sys.argv[1]},
+)
+cluster.add_node(num_cpus=4, memory=16 << 30, labels={"zone": "b"})
+for zone in "ab":
+    cluster.add_node(
+        num_cpus=4, num_gpus=1, memory=16 << 30, labels={"zone": zone, "gpu": "a100", "ray.io/node-group": "gpus"}
+    )
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
 _JOIN = """
 import json, os, sys, time
 from cluster.machines.discover import Place
@@ -23,6 +46,29 @@ with connected(place, bring_code=False):
     from configs.requirements import to_json
     {}
 """
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a command that uses a cluster of four nodes."""
+    environment = environment_of(tmp_path_factory.mktemp("home"), RAY_AUTH_MODE="disabled")
+    environment |= {"RAY_enable_autoscaler_v2": "1", "RAY_enable_infeasible_task_early_exit": "1"}
+    with tempfile.TemporaryDirectory(prefix="rl", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _FOUR, folder],
+            env=environment,
+            cwd=code_root(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            assert address
+            yield {**environment, "RAY_ADDRESS": address}
+        finally:
+            process.communicate(timeout=60)
 
 
 def _asked(four: dict[str, str], code: str, **more: str) -> Any:
@@ -83,16 +129,14 @@ _SELECT = """
     @ray.remote(num_cpus=0)
     def node():
         return ray.get_runtime_context().get_node_id()
-    asked = [
-        (key, selector, node.options(label_selector=Requirement(labels={key: selector}).labels).remote())
-        for key in ("zone", "gpu") for selector in SELECTORS
-    ]
     found = []
-    for key, selector, where in asked:
-        try:
-            found.append([key, selector, ray.get(where, timeout=60)])
-        except ray.exceptions.TaskUnschedulableError:
-            found.append([key, selector, None])
+    for key in ("zone", "gpu"):
+        for selector in SELECTORS:
+            task = node.options(label_selector=Requirement(labels={key: selector}).labels)
+            try:
+                found.append([key, selector, ray.get(task.remote(), timeout=60)])
+            except ray.exceptions.TaskUnschedulableError:
+                found.append([key, selector, None])
     print(json.dumps([found, to_json(offer())]))
 """.strip()
 

@@ -34,6 +34,7 @@ def _reached(up: Up, goal: int, row: JobRow) -> bool:
     return row.state == State.RUNNING and up.blocks(row.id) >= goal
 
 
+@pytest.mark.timeout(600)
 def test_a_job_outlives_all_that_it_stands_on(up: Up) -> None:
     config = up.config("a")
     job = up.submit(config)

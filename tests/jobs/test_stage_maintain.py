@@ -131,10 +131,12 @@ def test_what_a_live_job_makes_stays_whatever_became_of_a_newer_one(world: World
 
 
 def test_what_is_wanted_again_while_others_go_stays(world: World) -> None:
-    first, second = world.job("c", "CANCELLED", 40), world.job("d", "FAILED", 40)
+    letters = {world.job("c", "CANCELLED", 40): "c", world.job("d", "FAILED", 40): "d"}
+    first, second = sorted(letters)  # their logs go in this order
+    letter = letters[second]
 
     class Resuming(Lines):
-        """Somebody resumes the second job as soon as something goes."""
+        """Somebody resumes the second job as soon as something goes that was the first one's."""
 
         def log(self, message: str) -> None:
             super().log(message)
@@ -142,7 +144,7 @@ def test_what_is_wanted_again_while_others_go_stays(world: World) -> None:
                 world.records.resume(second, "ada")
 
     said = world.run(Resuming(), dry_run=False)
-    assert world.left() == {f"saes/{'d' * 16}", f"checkpoints/{'d' * 8}{'0' * 8}", f"{second}.log"}
+    assert world.left() == {f"saes/{letter * 16}", f"checkpoints/{letter * 8}{'0' * 8}", f"{second}.log"}
     assert f"keeps log {second}.log: it is wanted again" in said
     assert said[-1] == "3 things removed"
     assert not world.records.job(first).live
