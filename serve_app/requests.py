@@ -6,15 +6,13 @@ from typing import Any
 
 from fastapi import Response
 
-from cluster.records import DISPATCHER
 from configs.base import StageConfig
 from configs.load import parse_config
 from configs.profiles import load_profile, requirement_for
 from configs.requirements import Fit, Requirement, fit
-from jobs.life.drivers import environment_here
 from jobs.life.plan import is_done, missing_steps
 from jobs.life.resolve import Planner, Step, resolve_auto
-from jobs.life.submit import Submitted, has_gpu, offer_of, submit
+from jobs.life.submit import Submitted, environment_for, has_gpu, offer_of, submit
 from serve_app.api import Api
 from serve_app.auth import Principal
 from serve_app.errors import ApiError
@@ -57,8 +55,6 @@ def accept(
 def _submit(api: Api, who: Principal, config: StageConfig, asked: Submit) -> Submitted:
     planner = Planner()  # it remembers: sources are looked at once
     _check_fits(api, config, asked.profile, planner)
-    lease = api.records.lease_row(DISPATCHER)
-    cluster = lease.data.get("cluster") if lease is not None and lease.data else None
     return submit(
         api.records,
         api.store,
@@ -66,7 +62,7 @@ def _submit(api: Api, who: Principal, config: StageConfig, asked: Submit) -> Sub
         profile=asked.profile,
         wait_s=asked.wait_s,
         created_by=f"api:{who.name}",
-        environment=environment_here(api.store.url, cluster),
+        environment=environment_for(api.records, api.store),
         project=asked.project,
         name=asked.name,
         tags=asked.tags,
