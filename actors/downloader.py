@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import ray
 
-from actors.setup import temporary_folder
+from actors.worker_setup import temporary_folder
 from cluster.store import Store, StoredFile
 from configs.download import DatasetOptions, DownloadConfig
 from configs.identity import ArtifactRef

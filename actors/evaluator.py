@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import ray
 
 from actors.pool import worker_options
-from actors.setup import set_up, temporary_folder
+from actors.worker_setup import set_up, temporary_folder
 from cluster.store import Store
-from configs.activations import DataPolicy
+from configs.data_policy import DataPolicy
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader
 from sae.language_model import HookPoint, LanguageModel
-from sae.metrics.partial import partial_name, save_results
+from sae.metrics.results_file import partial_name, save_results
 from sae.metrics.rows import Batch, evaluate_batch
 
 

@@ -10,16 +10,16 @@ import ray
 import torch
 
 from actors.pool import worker_options
-from actors.setup import set_up, temporary_folder
+from actors.worker_setup import set_up, temporary_folder
 from cluster.store import ArtifactFiles, Manifest, Store, StoredFile
-from configs.activations import DataPolicy
+from configs.data_policy import DataPolicy
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
-from sae.features.collect import Collector, rows_from_cache, rows_from_model
-from sae.features.draw import Quota
-from sae.features.finish import finish
-from sae.features.partial import load_sketch, partial_name, save_sketch
+from sae.features.encode_rows import Collector, rows_from_cache, rows_from_model
+from sae.features.sampling import Quota
 from sae.features.sketch import Sketch, Space
+from sae.features.sketch_file import load_sketch, partial_name, save_sketch
+from sae.features.write_features import finish
 from sae.formats.activations import ActivationsReader
 from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader

@@ -10,16 +10,16 @@ import ray
 import torch
 
 from actors.pool import worker_options
-from actors.setup import set_up, temporary_folder
+from actors.worker_setup import set_up, temporary_folder
 from cluster.store import Store
-from configs.activations import HarvestConfig
+from configs.harvest import HarvestConfig
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from sae.calibration import Calibration, calibrate, check_finite, count_excluded, data_mask, save_calibration
 from sae.formats.activations import HOOKS_JSON, chunk_name, write_chunk
 from sae.formats.tokens import TokensReader
 from sae.language_model import LanguageModel
-from sae.training.source import calibration_batches, run_rows
+from sae.training.activation_source import calibration_batches, run_rows
 
 
 class HarvestTask(NamedTuple):

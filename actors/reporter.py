@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from actors.setup import temporary_folder
+from actors.worker_setup import temporary_folder
 from cluster.store import Store, StoredFile
 from configs.identity import ArtifactRef, parse_ref
 from configs.report import ReportConfig

@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 import ray.data
 from ray.data import DataContext, TaskPoolStrategy
 
-from actors.setup import temporary_folder
+from actors.worker_setup import temporary_folder
 from cluster.store import ArtifactFiles, Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
 from sae.formats.dataset import DatasetReader
 from sae.text.chunk import pack_shard, tokenize_chunk
-from sae.text.facts import Facts
-from sae.text.flat import Flat, open_flat
+from sae.text.flat_tokens import Flat, open_flat
 from sae.text.layout import Shard, SplitLayout
+from sae.text.tokenizer_spec import Facts
 
 _TOLD = (ValueError, RuntimeError, OSError, MemoryError)
 NO_PROGRESS_SECONDS = 300  # no task ended for so long: the execution fails instead of waiting for ever

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.board import Board
 from actors.checkpoints import Checkpoints
-from actors.setup import set_up, temporary_folder
+from actors.progress_channel import Board
+from actors.worker_setup import set_up, temporary_folder
 from cluster.store import Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from sae.formats.sae_folder import fold, write_sae
-from sae.training.exchange import DistributedExchange, Exchange, LocalExchange
+from sae.training.build import TrainingRun, build_run, count_left_out
+from sae.training.collectives import DistributedExchange, Exchange, LocalExchange
 from sae.training.loop import CURVE, Trainee, Verdict, train
-from sae.training.run import TrainingRun, build_run, count_left_out
 
 # Files of a finished SAE, in the order in which they are stored: when the last is there, all are.
 LAST_FILE = "metrics.json"

@@ -92,7 +92,7 @@ def _demo(config: Path, home: Path) -> tuple[float, dict[str, Any]]:
     environment.pop("RAYLENS_STORE", None)
     start = time.monotonic()
     ran = _command(["-m", "jobs", "pipeline", "--config", str(config)], environment, None)
-    said = _command(["-m", "jobs.summary"], environment, ran)
+    said = _command(["-m", "jobs.report_summary"], environment, ran)
     seconds = time.monotonic() - start
     sys.stderr.write(said)
     page = Path(said.strip().splitlines()[-1].removeprefix("report: "))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from actors.setup import set_up
+from actors.worker_setup import set_up
 from benchmarks.common import (
     Figure,
     demo_inputs,

@@ -27,17 +27,17 @@ def main(path: str) -> None:
 
 def _ray(spec: dict[str, Any]) -> dict[str, Any]:
     # First, before anything imports Ray: the cluster is the one that `python -m jobs` starts for itself.
+    from cluster.machines.connection import connected, prepare
     from cluster.machines.discover import Place
-    from cluster.machines.own import connected, prepare
 
     prepare(Place(None, "benchmark"))
-    import actors.train_run
+    import actors.train_launcher
     from cluster.store import Store
     from configs.identity import ArtifactRef
     from configs.requirements import Requirement
     from configs.train import TrainConfig
-    from jobs.life.context import JobContext
     from jobs.life.resolve import Planner, resolve_auto
+    from jobs.life.stage_context import JobContext
 
     config = resolve_auto(TrainConfig.model_validate(spec["config"]), "cpu")
     step = Planner().step(config)
@@ -45,7 +45,7 @@ def _ray(spec: dict[str, Any]) -> dict[str, Any]:
     store = _store_beside(Store(spec["store"]), scratch)
     clock = scratch / "loop.json"
     os.environ["RAYLENS_BENCHMARK_CLOCK"] = str(clock)
-    actors.train_run.train_worker = timed_worker
+    actors.train_launcher.train_worker = timed_worker
     (scratch / "job").mkdir()
     with connected(Place(None, "benchmark")):
         job = JobContext(
@@ -92,16 +92,16 @@ def timed_worker(settings: dict[str, Any]) -> None:
 
 def _plain(spec: dict[str, Any]) -> dict[str, Any]:
 
-    from actors.setup import set_up
+    from actors.worker_setup import set_up
     from cluster.store import Store
     from configs.identity import parse_ref
     from configs.requirements import Requirement
     from configs.train import TrainConfig
     from jobs.life.resolve import resolve_auto
     from sae.formats.sae_folder import fold, write_sae
-    from sae.training.exchange import LocalExchange
+    from sae.training.build import build_run
+    from sae.training.collectives import LocalExchange
     from sae.training.loop import CURVE, Verdict, train
-    from sae.training.run import build_run
 
     set_up(Requirement(threads=spec["threads"]))  # as every worker does
     config = resolve_auto(TrainConfig.model_validate(spec["config"]), "cpu")

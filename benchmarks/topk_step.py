@@ -13,12 +13,12 @@ import statistics
 
 import torch
 
-from actors.setup import set_up
+from actors.worker_setup import set_up
 from benchmarks.common import Figure, interleave, machine, median_ratio, threads_argument, write_results
 from configs.requirements import Requirement
 from configs.train import SaeConfig
 from sae.calibration import Calibration
-from sae.training.owner import SaeOwner
+from sae.training.sae_trainer import SaeOwner
 
 
 def main() -> None:

@@ -184,7 +184,7 @@ def _quality(
     """EV and L0 of the last round's SAEs on held-out rows, by RayLens' metric, calibration and mask."""
     from safetensors.torch import load_file
 
-    from configs.activations import DataPolicy
+    from configs.data_policy import DataPolicy
     from sae.formats.sae_folder import Sae, Weights, load_sae
     from sae.metrics.rows import Batch, evaluate_batch
     from sae.metrics.summary import summarise

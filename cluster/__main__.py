@@ -22,7 +22,7 @@ from cluster.machines.discover import PlaceError, Up
 from cluster.machines.down import down, end_only
 from cluster.machines.join import Joined, join
 from cluster.machines.processes import is_here
-from cluster.machines.start import stay
+from cluster.machines.ray_process import stay
 from configs.profiles import PROFILES
 
 _START_S = 120.0
@@ -156,7 +156,7 @@ def _down(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    from cluster.look import status
+    from cluster.status_command import status
 
     return status()
 
@@ -179,7 +179,7 @@ def _reindex(given: argparse.Namespace) -> int:
 
 
 def _doctor(given: argparse.Namespace) -> int:
-    from cluster.look import doctor
+    from cluster.status_command import doctor
 
     return doctor(given.profile)
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from configs.activations import LmDtype
+from configs.artifact_ids import SaeId
 from configs.base import StageConfig
-from configs.inputs import SaeId
+from configs.dtypes import LmDtype
 from configs.train import TrainConfig
 
 

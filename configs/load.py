@@ -14,11 +14,11 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from configs.activations import HarvestConfig
 from configs.base import Config, StageConfig
 from configs.download import DownloadConfig
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
+from configs.harvest import HarvestConfig
 from configs.maintain import MaintainConfig
 from configs.pipeline import PipelineConfig
 from configs.report import ReportConfig

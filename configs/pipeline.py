@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.activations import HarvestConfig
 from configs.base import StageConfig
 from configs.download import DownloadConfig
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
+from configs.harvest import HarvestConfig
 from configs.report import ReportConfig
 from configs.tokenize import TokenizeConfig
 from configs.train import TrainConfig

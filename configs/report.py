@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from configs.artifact_ids import EvaluationId, FeaturesId
 from configs.base import StageConfig
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
-from configs.inputs import EvaluationId, FeaturesId
 
 
 class ReportConfig(StageConfig):

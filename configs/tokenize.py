@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from configs.artifact_ids import DatasetId, ModelId
 from configs.base import StageConfig
 from configs.download import DownloadConfig
-from configs.inputs import DatasetId, ModelId
 
 
 class TokenizeConfig(StageConfig):

@@ -6,10 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from configs.activations import CacheDtype, DataPolicy, HarvestConfig, LmDtype, stored_hook
+from configs.artifact_ids import ModelId, TokensId
 from configs.base import Config, StageConfig
+from configs.data_policy import DataPolicy
 from configs.download import DownloadConfig
-from configs.inputs import ModelId, TokensId
+from configs.dtypes import CacheDtype, LmDtype
+from configs.harvest import HarvestConfig
+from configs.hook_names import stored_hook
 from configs.tokenize import TokenizeConfig
 
 

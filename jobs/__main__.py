@@ -25,7 +25,7 @@ from typing import Any
 
 from configs.load import STAGES, ConfigError, load_config, parse_config
 from configs.profiles import PROFILES
-from jobs.commands import COMMANDS, add_commands, run_command
+from jobs.job_commands import COMMANDS, add_commands, run_command
 
 _STATUS = {"SUCCEEDED": 0, "FAILED": 1}  # else 130: cancelled, or no longer waiting for another process's job
 
@@ -92,7 +92,7 @@ def _ask(session: Any, config: Any, detach: bool) -> Any:
         raise ConfigError(
             "--detach needs a cluster that `python -m cluster up` started: without one, this process runs the job"
         )
-    from jobs.life.run import execute
+    from jobs.life.local_runner import execute
 
     return execute(session, config)
 
@@ -144,7 +144,7 @@ def _answer_stream() -> Any:
 
 def _trace() -> str:
     """Writes the traceback of the error being handled where it can be found."""
-    from cluster.machines.home import raylens_home
+    from cluster.machines.paths import raylens_home
 
     log = raylens_home() / "logs" / "command.log"
     log.parent.mkdir(exist_ok=True)

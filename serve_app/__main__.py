@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 import yaml
 
 from cluster.machines.discover import PlaceError
-from cluster.machines.home import raylens_home
-from serve_app.auth import SCOPES, Tokens, TokensError, check_exposure
+from cluster.machines.paths import raylens_home
+from serve_app.security.tokens import SCOPES, Tokens, TokensError, check_exposure
 from serve_app.settings import DEFAULT_PORT, is_loopback
 
 
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _up(given: argparse.Namespace) -> int:
-    from serve_app.running import up
+    from serve_app.deploy import up
 
     check_exposure(given.host, Tokens(raylens_home()), given.others)
     url = up(given.host, given.port, given.replicas, given.device, given.others)
@@ -45,7 +45,7 @@ def _up(given: argparse.Namespace) -> int:
 
 
 def _down(given: argparse.Namespace) -> int:
-    from serve_app.running import down
+    from serve_app.deploy import down
 
     down()
     print("the API has ended")

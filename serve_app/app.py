@@ -12,12 +12,10 @@ from pydantic.json_schema import models_json_schema
 from cluster.records import Records
 from cluster.store import Store
 from serve_app import errors
-from serve_app.api import Api, Ask
-from serve_app.auth import Tokens
-from serve_app.docs import EVERYWHERE
+from serve_app.dependencies import Api, Ask
 from serve_app.errors import ApiError
-from serve_app.events import Pulse
-from serve_app.outlines import Outlines
+from serve_app.language_models.summaries import Outlines
+from serve_app.openapi.responses import EVERYWHERE
 from serve_app.routes import (
     activations,
     cluster,
@@ -29,18 +27,20 @@ from serve_app.routes import (
     logs,
     models,
     pages,
-    quick,
     reports,
     saes,
     system,
-    tokenizations,
+    text_queries,
+    tokens,
 )
 from serve_app.schemas.common import Problem
 from serve_app.schemas.jobs import Event
-from serve_app.security import PUBLIC, READ_POSTS, Guard
+from serve_app.security.guard import PUBLIC, READ_POSTS, Guard
+from serve_app.security.tokens import Tokens
 from serve_app.settings import Settings
+from serve_app.streaming.events import Pulse
 
-ROUTERS = (datasets, models, tokenizations, activations, saes, evaluations, features, reports, jobs, logs, events, cluster, quick,
+ROUTERS = (datasets, models, tokens, activations, saes, evaluations, features, reports, jobs, logs, events, cluster, text_queries,
            system)  # fmt: skip
 
 
@@ -51,14 +51,14 @@ async def nobody(key: str, request: dict[str, Any]) -> dict[str, Any]:
 
 def create_app(settings: Settings, records: Records, store: Store, ask: Ask = nobody) -> FastAPI:
     """An application on a catalog and a store. `ask` brings questions to the interactive language model."""
-    from serve_app import about
+    from serve_app.openapi import description
 
     app = FastAPI(
         title="RayLens",
-        version=about.API_VERSION,
+        version=description.API_VERSION,
         summary="From a language model and a text to features that a person can read.",
-        description=about.DESCRIPTION,
-        openapi_tags=about.TAGS,
+        description=description.DESCRIPTION,
+        openapi_tags=description.TAGS,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,

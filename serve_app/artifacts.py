@@ -17,12 +17,12 @@ from starlette.types import Receive, Scope, Send
 from cluster.records import ArtifactRow
 from cluster.store import ArtifactFiles, Manifest
 from configs.identity import ArtifactRef
-from serve_app.api import Api
+from serve_app.dependencies import Api
 from serve_app.errors import ApiError, not_found
+from serve_app.local_paths import unplace
 from serve_app.paging import Paged, decode, encode
 from serve_app.schemas.artifacts import Artifact, ArtifactItem
 from serve_app.schemas.common import Page, Project, Relabel, Word
-from serve_app.sources import unplace
 
 M = TypeVar("M", bound=Artifact)
 _CHUNK = 1 << 20

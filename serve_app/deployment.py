@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 from cluster.machines.settings import SERVE
 from serve_app.settings import Settings
 
@@ -58,8 +58,8 @@ class Replica:
         from cluster.records import open_records
         from cluster.store import Store
         from serve_app.app import create_app
-        from serve_app.auth import Tokens, check_exposure
-        from serve_app.interactive import Client
+        from serve_app.language_models.interactive import Client
+        from serve_app.security.tokens import Tokens, check_exposure
 
         settings = Settings.from_environment(self._given.host, self._given.port, self._given.device)
         check_exposure(settings.host, Tokens(settings.home), self._given.others)
@@ -90,7 +90,7 @@ def api(given: Arguments | dict[str, Any]) -> serve.Application:
 def interactive(given: InteractiveArguments | dict[str, Any]) -> serve.Application:
     """The application `interactive`, likewise."""
     from cluster.store import Store
-    from serve_app.interactive import application
+    from serve_app.language_models.interactive import application
 
     arguments = InteractiveArguments.model_validate(given)
     gpus = 1.0 if arguments.device == "cuda" else 0.0

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
 from cluster.records import IllegalMove, InUse, NameTaken, NotFound, RecordsError
-from serve_app.redact import redact
+from serve_app.security.redaction import redact
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"

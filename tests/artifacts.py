@@ -12,7 +12,7 @@ from cluster.store import Manifest, Store
 from configs.base import StageConfig
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
-from jobs.life.context import JobContext
+from jobs.life.stage_context import JobContext
 
 MODEL = ArtifactRef("models", "1" * 16)
 TOKENS = ArtifactRef("tokens", "2" * 16)

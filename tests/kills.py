@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import psutil
 
 from cluster.store import Store
-from configs.activations import HarvestConfig
 from configs.extract import ExtractConfig
+from configs.harvest import HarvestConfig
 from configs.identity import ArtifactRef
 from configs.train import TrainConfig
-from jobs.life.context import JobContext
+from jobs.life.stage_context import JobContext
 from jobs.stages import extract, harvest, train
 from tests.artifacts import MODEL, TOKENS, hashes, make_job
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 from cluster.machines.ports import free_port
 from cluster.records import DISPATCHER, JobRow, Records, State, open_records
 from cluster.store import Store

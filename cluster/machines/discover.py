@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.machines import settings
-from cluster.machines.home import raylens_home
+from cluster.machines.paths import raylens_home
 from cluster.machines.processes import is_alive, is_here
 
 

@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from cluster.machines.connection import connected
 from cluster.machines.discover import Place
-from cluster.machines.home import raylens_home
-from cluster.machines.own import connected
+from cluster.machines.paths import raylens_home
 from configs.profiles import Profile, load_profile
 from configs.requirements import Offer, Requirement, Verdict, fit
 
@@ -31,7 +31,7 @@ class Look(NamedTuple):
 
 def look(place: Place, store_free: int | None = None) -> Look:
     """Asks the running cluster what it offers, or says what one of its own would. Raises PlaceError."""
-    from cluster.machines.offer import offer, own_offer
+    from cluster.machines.capacity import offer, own_offer
 
     if place.own:
         return Look(own_offer(store_free), "")
@@ -62,7 +62,7 @@ def stages(offer: Offer, name: str, held: Mapping[str, Requirement]) -> tuple[Pr
 
     `held`: what running jobs were granted, by their names.
     """
-    from cluster.machines.offer import has_gpu
+    from cluster.machines.capacity import has_gpu
 
     gpu = has_gpu(offer)
     profile = load_profile(name, gpu)

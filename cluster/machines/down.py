@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cluster.machines.discover import PlaceError, recorded_up, up_file
-from cluster.machines.elsewhere import may_live
+from cluster.machines.foreign_host import may_live
 from cluster.machines.join import joined_here
 from cluster.machines.processes import Started, end, is_here, machine
-from cluster.machines.start import lock
+from cluster.machines.ray_process import lock
 
 
 def down() -> list[int]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.machines import settings
+from cluster.machines.capacity import local_cpus, local_gpus
 from cluster.machines.discover import PlaceError, answers, read_up
-from cluster.machines.home import raylens_home
-from cluster.machines.offer import local_cpus, local_gpus
+from cluster.machines.paths import raylens_home
 from cluster.machines.ports import free_port
 from cluster.machines.processes import end, is_alive, is_here, machine, new_folder
-from cluster.machines.start import RAY_START, is_started, lock, mark_of, start, wait_until, write_record
+from cluster.machines.ray_process import RAY_START, is_started, lock, mark_of, start, wait_until, write_record
 from configs.requirements.labels import check_labels
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from cluster.machines.settings import CLUSTER
-from cluster.process import process_mark
+from cluster.process_identity import process_mark
 
 if TYPE_CHECKING:
     import psutil

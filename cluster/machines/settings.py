@@ -8,7 +8,7 @@ import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 
 OBJECT_STORE_BYTES = 512 << 20
 

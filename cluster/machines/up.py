@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 from cluster.machines import settings
+from cluster.machines.capacity import local_cpus, local_gpus
 from cluster.machines.discover import PlaceError, Up, answers, read_up, recorded_up, up_file
-from cluster.machines.elsewhere import may_live
-from cluster.machines.home import raylens_home
-from cluster.machines.offer import local_cpus, local_gpus
+from cluster.machines.foreign_host import may_live
+from cluster.machines.paths import raylens_home
 from cluster.machines.ports import LOOPBACK, asked_port, free_port, own_address
 from cluster.machines.processes import end, has_parts, is_alive, is_here, machine, new_folder, remains
-from cluster.machines.start import RAY_START, head_log, is_started, lock, mark_of, start, wait_until, write_record
+from cluster.machines.ray_process import RAY_START, head_log, is_started, lock, mark_of, start, wait_until, write_record
 
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 PATIENCE_S = 10.0  # for a head that lives but is not whole: it is about to end

@@ -11,8 +11,8 @@ from cluster.records.errors import (
     RecordsError,
     StaleAttempt,
 )
+from cluster.records.feature_annotations import MarkRow
 from cluster.records.leases import DISPATCHER, LeaseRow
-from cluster.records.marks import MarkRow
 from cluster.records.records import Records, open_records
 from cluster.records.rows import AttemptRow, EventRow, JobRow, Submission
 from cluster.records.states import ENDED, LIVE, MOVES, State, check_move

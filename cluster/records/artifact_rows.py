@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from cluster.records.artifact_index import facts_of
 from cluster.records.artifact_tables import Artifact
-from cluster.records.facts import facts_of
 
 
 @dataclass(frozen=True)

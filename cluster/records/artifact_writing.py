@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from cluster.records.artifact_index import write_facts
 from cluster.records.artifact_tables import Artifact, ArtifactInput
-from cluster.records.facts import write_facts
-from cluster.records.labels import set_tags
+from cluster.records.names_and_tags import set_tags
 from cluster.records.tables import Job
 from cluster.records.transactions import next_number
 from configs.identity import ArtifactRef, parse_ref

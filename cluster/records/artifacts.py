@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import and_, select
 from sqlalchemy.exc import IntegrityError
 
+from cluster.records.artifact_index import measure_again, with_facts
 from cluster.records.artifact_rows import ArtifactRow, artifact_row, artifact_rows
 from cluster.records.artifact_tables import Artifact, ArtifactInput, ArtifactTag
 from cluster.records.artifact_writing import write_artifact
 from cluster.records.errors import InUse, NameTaken
-from cluster.records.facts import measure_again, with_facts
-from cluster.records.labels import Labels, checked, labelled, set_name, set_tags
+from cluster.records.names_and_tags import Labels, checked, labelled, set_name, set_tags
 from cluster.records.rows import JobRow, job_row
 from cluster.records.tables import IS_LIVE, Job
 from cluster.records.transactions import Transactions

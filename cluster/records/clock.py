@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from cluster.process import this_boot
+from cluster.process_identity import this_boot
 
 
 def boot_seconds() -> float:

@@ -12,8 +12,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from cluster.records.errors import RecordsError
 from cluster.records.postgres import open_postgres
-from cluster.records.secret import Secret
 from cluster.records.sqlite import open_sqlite
+from cluster.records.url_redaction import Secret
 
 DATABASE_URL = "RAYLENS_DATABASE_URL"
 _DRIVERS = {

@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cluster.process import this_boot
+from cluster.process_identity import this_boot
 from cluster.records.clock import boot_seconds
 from cluster.records.process import Driver
+from cluster.records.staleness import Watch
 from cluster.records.tables import Lease
 from cluster.records.transactions import Transactions
-from cluster.records.watch import Watch
 
 DISPATCHER = "dispatcher"  # the lease of whoever grants and watches jobs
 

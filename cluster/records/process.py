@@ -6,7 +6,7 @@ import os
 import socket
 from typing import NamedTuple
 
-from cluster.process import process_mark
+from cluster.process_identity import process_mark
 
 
 class Driver(NamedTuple):

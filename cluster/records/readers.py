@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
-from cluster.records.changes import attempt_of, job_of, silent
+from cluster.records.job_transitions import attempt_of, job_of, silent
 from cluster.records.rows import AttemptRow, EventRow, JobRow, attempt_row, event_row, job_row, listed_job
 from cluster.records.states import State
 from cluster.records.tables import Attempt, Event, Job, JobTag

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from cluster.records.artifacts import Artifacts
 from cluster.records.database import open_engine
-from cluster.records.dispatching import Dispatching
-from cluster.records.driving import Driving
-from cluster.records.keys import Keys
+from cluster.records.dispatcher_api import Dispatching
+from cluster.records.driver_api import Driving
+from cluster.records.feature_annotations import Marks
+from cluster.records.idempotency_keys import Keys
 from cluster.records.leases import Leases
-from cluster.records.marks import Marks
 from cluster.records.readers import Readers
-from cluster.records.submitting import Submitting
+from cluster.records.submission import Submitting
 
 
 def open_records(url: str | None = None) -> Records:

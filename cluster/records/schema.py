@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
-from cluster.records import artifact_tables, fact_tables
+from cluster.records import artifact_index_tables, artifact_tables
 from cluster.records.errors import RecordsError
 from cluster.records.tables import Base, Counter
 
@@ -16,7 +16,7 @@ REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 METADATA = Base.metadata
 COUNTERS = ("jobs", "artifacts", "events")
-_MODULES = (artifact_tables, fact_tables)  # imported so that METADATA has all tables
+_MODULES = (artifact_tables, artifact_index_tables)  # imported so that METADATA has all tables
 # Alembic's own table, as it makes it itself.
 _VERSION = Table(
     "alembic_version",

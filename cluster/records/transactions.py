@@ -14,9 +14,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from cluster.records.errors import CatalogUnreachable, RecordsError
-from cluster.records.secret import Secret
+from cluster.records.staleness import Watch
 from cluster.records.tables import Counter, Event
-from cluster.records.watch import Watch
+from cluster.records.url_redaction import Secret
 
 T = TypeVar("T")
 PATIENCE_S = 30.0

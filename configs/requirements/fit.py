@@ -7,12 +7,12 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from configs.requirements.advice import advice, largest_worker
-from configs.requirements.holders import holders
+from configs.requirements.blockers import holders
+from configs.requirements.capacity import Offer
 from configs.requirements.labels import matches
-from configs.requirements.offer import Offer
 from configs.requirements.packing import place, rooms, rooms_of_new, total, with_free
 from configs.requirements.requirement import MAX_WORKERS, Requirement
+from configs.requirements.suggestions import advice, largest_worker
 
 
 class Fit(Enum):

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from configs.requirements.capacity import Node, NodeType, Offer
 from configs.requirements.labels import matches, may_match
-from configs.requirements.offer import Node, NodeType, Offer
 from configs.requirements.requirement import MAX_WORKERS, Requirement
 
 _EPSILON = 1e-6

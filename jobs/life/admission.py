@@ -10,10 +10,10 @@ from pathlib import Path
 
 from configs.profiles import requirement_for
 from configs.requirements import Fit, Requirement, fit
-from jobs.life.line import Decision, Do, Holding, Waiting, decide
-from jobs.life.needs import requirement_in, with_bytes
+from jobs.life.grant_policy import Decision, Do, Holding, Waiting, decide
 from jobs.life.plan import stage_runs_inputs
 from jobs.life.resolve import Step
+from jobs.life.resource_demand import requirement_in, with_bytes
 from jobs.life.session import Session
 
 POLL_SECONDS = 0.5

@@ -13,8 +13,8 @@ import time
 import traceback
 from typing import Any
 
+from cluster.machines.connection import NAMESPACE, connected
 from cluster.machines.discover import PlaceError, discover
-from cluster.machines.own import NAMESPACE, connected
 from cluster.records import DISPATCHER, ENDED, Records, RecordsError, open_records
 
 NAME = "raylens-dispatcher"
@@ -46,15 +46,15 @@ class DispatcherActor:
                 time.sleep(TICK_S)
 
     def _look_for_ever(self) -> None:
-        from cluster.machines.grow import ask
-        from cluster.machines.home import raylens_home
-        from cluster.machines.leftovers import remove
+        from cluster.machines.autoscaler import ask
+        from cluster.machines.capacity import offer
         from cluster.machines.metrics import JobMetrics
-        from cluster.machines.offer import offer
+        from cluster.machines.orphans import remove
+        from cluster.machines.paths import raylens_home
         from cluster.store import Store
         from jobs.life.dispatcher import Cluster, Dispatcher
-        from jobs.life.drivers import Drivers
-        from jobs.life.folders import orphans
+        from jobs.life.job_files import orphans
+        from jobs.life.ray_job_launcher import Drivers
 
         address, dashboard = self._place
         store, metrics, swept = Store.open(), JobMetrics(), 0.0
@@ -130,7 +130,7 @@ def start_dispatcher(wait: float = 60.0) -> str:
 
 
 def _log_path() -> str:
-    from cluster.machines.home import raylens_home
+    from cluster.machines.paths import raylens_home
 
     folder = raylens_home() / "logs"
     folder.mkdir(exist_ok=True)

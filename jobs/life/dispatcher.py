@@ -12,17 +12,17 @@ from typing import NamedTuple, Protocol
 from cluster.records import DISPATCHER, AttemptRow, JobRow, Records, RecordsError
 from cluster.store import Store, StoreError, StoreUnreachable
 from configs.requirements import Offer, Requirement, to_json
-from jobs.life.drivers import ray_job_of
 from jobs.life.failure import code_of
-from jobs.life.fitted import Fitted
-from jobs.life.inputs import Found, Inputs
-from jobs.life.line import Decision, Do, Holding, Waiting, decide
-from jobs.life.needs import Needs, requirement_in
+from jobs.life.grant_policy import Decision, Do, Holding, Waiting, decide
+from jobs.life.input_tracker import Found, Inputs
+from jobs.life.node_loss_grace import Fitted
 from jobs.life.plan import stage_runs_inputs
+from jobs.life.ray_job_launcher import ray_job_of
 from jobs.life.reconcile import Reconciler, Starter
-from jobs.life.stores import Stores
+from jobs.life.resource_demand import Needs, requirement_in
+from jobs.life.store_pool import Stores
 from jobs.life.submit import offer_of
-from jobs.life.told import Stands, Told
+from jobs.life.waiting_status import Stands, Told
 
 LEASE_S = 10.0
 

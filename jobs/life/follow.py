@@ -10,14 +10,14 @@ from typing import Literal
 
 from cluster.records import DISPATCHER, IllegalMove, JobRow
 from configs.base import StageConfig
-from jobs.life.bar import bar_for
 from jobs.life.cancel import ask, for_it_alone
-from jobs.life.ended import Ended
 from jobs.life.failure import Failure
-from jobs.life.folders import log_file
+from jobs.life.job_files import log_file
+from jobs.life.log_tail import Tail
+from jobs.life.outcome import Ended
+from jobs.life.progress_bar import bar_for
 from jobs.life.session import Session
 from jobs.life.submit import environment_for, submit
-from jobs.life.tail import Tail
 
 POLL_S = 0.5
 _IS_PROGRESS = re.compile(rb"^\d\d:\d\d:\d\d \w+ +\[[^\]]+\] [\d,]+/[\d,]+ ")

@@ -11,16 +11,16 @@ from cluster.machines.unschedulable import explain
 from cluster.records import CancelPending, CatalogUnreachable, IllegalMove, JobRow, Records, StaleAttempt
 from configs.base import StageConfig
 from configs.requirements import Fit, Requirement, fit
-from jobs.life.context import Stopped
-from jobs.life.ended import Ended
+from jobs.life.attempt import work
 from jobs.life.failure import Failure, JobFailed, failure_of, root_cause
-from jobs.life.folders import log_file, write_trace
-from jobs.life.needs import requirement_in
+from jobs.life.job_files import log_file, write_trace
+from jobs.life.outcome import Ended
 from jobs.life.plan import is_done
 from jobs.life.resolve import Step
+from jobs.life.resource_demand import requirement_in
 from jobs.life.retry import delay, tries_for
 from jobs.life.session import Session
-from jobs.life.work import work
+from jobs.life.stage_context import Stopped
 
 # How long a catalog that does not answer is asked again to take down a success. Each try of its own waits half a minute.
 SUCCESS_PATIENCE_S = 600.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from cluster.records import RecordsError
-from jobs.life.bar import bar_for, rate_text
+from jobs.life.progress_bar import bar_for, rate_text
 
 LINE_SECONDS = 5.0
 SAME_SECONDS = 30.0  # between lines that have nothing new to say, in the middle of a long chunk

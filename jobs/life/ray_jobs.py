@@ -12,15 +12,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal
 
+from cluster.machines.connection import runtime_env
 from cluster.machines.discover import ray_job_working_dir
-from cluster.machines.own import runtime_env
 from cluster.records import IllegalMove, RecordsError
 from configs.base import StageConfig
 from configs.identity import canonical_json
-from jobs.life.context import Stopped
-from jobs.life.ended import Ended
 from jobs.life.failure import Failure
+from jobs.life.outcome import Ended
 from jobs.life.session import RAY_JOB, Session
+from jobs.life.stage_context import Stopped
 
 POLL_SECONDS = 1.0
 # `ray job stop` sends SIGTERM and kills 3 s later; the stage needs SIGINT and time for its checkpoint.

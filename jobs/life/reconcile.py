@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from cluster.machines.workers import end_tree
-from cluster.process import this_boot
+from cluster.machines.driver_actors import end_tree
+from cluster.process_identity import this_boot
 from cluster.records import AttemptRow, JobRow, Records, RecordsError
 from cluster.records.process import Driver
 from jobs.life.retry import delay, tries_for
@@ -20,7 +20,7 @@ CANCEL_S = 4.0  # what a driver has to obey a cancel; then it is ended
 
 
 class Starter(Protocol):
-    """Knows how the start of a driver came out. jobs.life.drivers.Drivers is the real one."""
+    """Knows how the start of a driver came out. jobs.life.ray_job_launcher.Drivers is the real one."""
 
     def failed(self, ray_job: str) -> str | None: ...
     def stop(self, ray_job: str) -> None: ...

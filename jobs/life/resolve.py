@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from configs.base import Config, StageConfig
 from configs.identity import ArtifactRef, canonical_json, fingerprint, parse_ref
-from jobs.life.context import Output, named_inputs
+from jobs.life.stage_context import Output, named_inputs
 from jobs.stages import stage_module
 
 C = TypeVar("C", bound=Config)

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from cluster.machines.connection import connected, prepare
 from cluster.machines.discover import Place, discover
-from cluster.machines.home import raylens_home
-from cluster.machines.own import connected, prepare
+from cluster.machines.paths import raylens_home
 from cluster.records import Records, open_records
 from cluster.store import Store
 from configs.profiles import Profile, load_profile
@@ -75,7 +75,7 @@ class Session:
         """Disconnects, and returns once the processes that worked for this one are gone."""
         if not self._connected:
             return
-        from cluster.machines.workers import actors_here, wait_gone
+        from cluster.machines.driver_actors import actors_here, wait_gone
 
         working = actors_here()
         self._open.close()
@@ -89,7 +89,7 @@ class Session:
 
     def offer(self) -> Offer:
         """What the cluster and the store offer now."""
-        from cluster.machines.offer import offer
+        from cluster.machines.capacity import offer
 
         self.connect()
         return offer(self.store.free_bytes())
@@ -131,7 +131,7 @@ class Session:
         return self._profile
 
     def _has_gpu(self) -> bool:
-        from cluster.machines.offer import cluster_has_gpu, local_gpus
+        from cluster.machines.capacity import cluster_has_gpu, local_gpus
 
         if self.place.own:
             return local_gpus() > 0

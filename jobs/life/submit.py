@@ -11,10 +11,10 @@ from cluster.records import DISPATCHER, Records, Submission
 from configs.base import StageConfig
 from configs.profiles import Profile, load_profile, requirement_for
 from configs.requirements import Offer, Requirement, from_json
-from jobs.life.context import named_inputs
-from jobs.life.drivers import environment_here
 from jobs.life.plan import check_given, is_done, missing_steps
+from jobs.life.ray_job_launcher import environment_here
 from jobs.life.resolve import Planner, Step, resolve_auto
+from jobs.life.stage_context import named_inputs
 from jobs.stages import stage_module
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from configs.base import StageConfig
 from configs.download import DatasetOptions, DownloadConfig, HubSource
 from configs.identity import ArtifactRef, fingerprint
-from jobs.life.context import JobContext, Output, Stopped
+from jobs.life.stage_context import JobContext, Output, Stopped
 
 if TYPE_CHECKING:
     from actors.downloader import Result

@@ -8,7 +8,7 @@ from configs.base import StageConfig
 from configs.evaluate import EvaluateConfig
 from configs.identity import ArtifactRef, fingerprint, parse_ref
 from configs.train import TrainConfig
-from jobs.life.context import JobContext, Output, Stopped
+from jobs.life.stage_context import JobContext, Output, Stopped
 
 if TYPE_CHECKING:
     from actors.evaluator import Chunk, EvaluatorSettings
@@ -44,7 +44,7 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
     from actors.evaluator import make_evaluator
     from actors.pool import run_chunks
     from sae.formats.evaluation import write_evaluation
-    from sae.metrics.partial import partial_name
+    from sae.metrics.results_file import partial_name
     from sae.metrics.summary import summarise
 
     settings = _settings(job, sae, output.ref)
@@ -83,7 +83,7 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
 def _results(job: JobContext, output: ArtifactRef, chunks: list[Chunk]) -> list[RowResults]:
     """What the batches measured, in row order, checked against the hashes that were noted when it was stored."""
     from cluster.store import ArtifactFiles, Manifest
-    from sae.metrics.partial import load_results, partial_name
+    from sae.metrics.results_file import load_results, partial_name
 
     stored = tuple(file for file, _ in job.store.parts(output).values())
     manifest = Manifest(

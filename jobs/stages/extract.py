@@ -9,7 +9,7 @@ from configs.base import StageConfig
 from configs.extract import ExtractConfig
 from configs.identity import ArtifactRef, fingerprint, parse_ref
 from configs.train import TrainConfig
-from jobs.life.context import JobContext, Output, Stopped
+from jobs.life.stage_context import JobContext, Output, Stopped
 
 if TYPE_CHECKING:
     from actors.extractor import Chunk, ExtractorSettings
@@ -158,7 +158,7 @@ def _cache(job: JobContext, sae: ArtifactRef, rows: int) -> ArtifactRef | None:
 def _chunks(job: JobContext, settings: ExtractorSettings) -> list[Chunk]:
     """All chunks in order, each with the targets that still lack its partial."""
     from actors.extractor import Chunk
-    from sae.features.partial import partial_name
+    from sae.features.sketch_file import partial_name
 
     finished = [set(job.store.parts(target.output)) for target in settings.targets]
     size = job.config.rows_per_chunk

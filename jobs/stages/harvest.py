@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from configs.activations import HarvestConfig
 from configs.base import StageConfig
+from configs.harvest import HarvestConfig
 from configs.identity import ArtifactRef
-from jobs.life.context import JobContext, Output, Stopped
+from jobs.life.stage_context import JobContext, Output, Stopped
 
 if TYPE_CHECKING:
     from cluster.store import Store

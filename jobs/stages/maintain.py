@@ -17,7 +17,7 @@ from cluster.records import ENDED, JobRow, Records, RecordsError, open_records
 from configs.base import StageConfig
 from configs.identity import KINDS, ArtifactRef
 from configs.maintain import MaintainConfig
-from jobs.life.context import JobContext, Output, Stopped
+from jobs.life.stage_context import JobContext, Output, Stopped
 
 if TYPE_CHECKING:
     from cluster.store import Store
@@ -48,7 +48,7 @@ def outputs(config: MaintainConfig, inputs: dict[str, list[ArtifactRef]], fp: st
 
 def run(job: JobContext) -> None:
     """Goes through everything; says each thing that goes, or would. Raises Stopped."""
-    from cluster.machines.home import raylens_home
+    from cluster.machines.paths import raylens_home
 
     config: MaintainConfig = job.config
     with open_records() as records:
@@ -155,7 +155,7 @@ def _ended_long_ago(row: JobRow, days: float) -> bool:
 def _temporary(home: Path) -> Iterator[Removal]:
     import shutil
 
-    from jobs.life.folders import orphans
+    from jobs.life.job_files import orphans
 
     for folder in orphans(home):
         yield Removal(f"folder {folder}", "its process is gone", lambda folder=folder: shutil.rmtree(folder, True))  # type: ignore[misc]

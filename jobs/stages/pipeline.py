@@ -5,7 +5,7 @@ from __future__ import annotations
 from configs.base import StageConfig
 from configs.identity import ArtifactRef
 from configs.pipeline import PipelineConfig
-from jobs.life.context import JobContext, Output
+from jobs.life.stage_context import JobContext, Output
 
 VERSION = 1
 RUNS_INPUTS = True  # its inputs are its stages: run() has them made, so that the row of the pipeline covers them

@@ -8,7 +8,7 @@ from __future__ import annotations
 from configs.base import StageConfig
 from configs.identity import ArtifactRef, fingerprint
 from configs.report import ReportConfig
-from jobs.life.context import JobContext, Output, Stopped
+from jobs.life.stage_context import JobContext, Output, Stopped
 
 VERSION = 1
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from configs.base import StageConfig
 from configs.identity import ArtifactRef
 from configs.tokenize import TokenizeConfig
-from jobs.life.context import JobContext, Output, Stopped
+from jobs.life.stage_context import JobContext, Output, Stopped
 
 if TYPE_CHECKING:
     from actors.tokenizer import Target
     from cluster.store import ArtifactFiles, Store, StoredFile
     from sae.formats.dataset import DatasetReader
     from sae.formats.tokens import TokensInfo
-    from sae.text.facts import Facts
-    from sae.text.flat import ChunkCounts
+    from sae.text.flat_tokens import ChunkCounts
     from sae.text.layout import SplitLayout
+    from sae.text.tokenizer_spec import Facts
 
 VERSION = 1
 _BYTES_PER_TEXT_BYTE = 4  # 5 bytes a token in flat files, and less than that in shards; English takes 2 in all
@@ -75,7 +75,7 @@ def _checked_facts(job: JobContext) -> Facts:
     """What rows are made with, after the checks that need no text."""
     from sae.language_model import load_tokenizer
     from sae.language_model.loading import max_positions, read_config
-    from sae.text.facts import check_context, tokenizer_facts
+    from sae.text.tokenizer_spec import check_context, tokenizer_facts
 
     config: TokenizeConfig = job.config
     model = job.files("model")
@@ -103,7 +103,7 @@ def _without_weights(model: ArtifactFiles, folder: Path) -> Path:
 def _tokenize(job: JobContext, reader: DatasetReader, facts: Facts, flat: Target) -> list[ChunkCounts]:
     """First pass: a flat token file for each chunk of documents. Gives the chunks' counts, in order."""
     from actors.tokenizer import chunk_name, store_chunk
-    from sae.text.flat import ChunkCounts
+    from sae.text.flat_tokens import ChunkCounts
 
     chunks = reader.chunks(job.config.chunk_bytes)
     items = [
@@ -120,8 +120,8 @@ def _tokenize(job: JobContext, reader: DatasetReader, facts: Facts, flat: Target
 
 def _check_counts(job: JobContext, facts: Facts, counts: list[ChunkCounts]) -> None:
     """Raises TokenizeError if there are no tokens, or tokens that the model does not know."""
-    from sae.text.facts import TokenizeError, check_vocabulary
     from sae.text.statistics import seen_ids
+    from sae.text.tokenizer_spec import TokenizeError, check_vocabulary
 
     if not any(chunk.splits for chunk in counts):
         raise TokenizeError(f"{job.one('dataset')} gives no tokens: none of its documents has any")

@@ -9,7 +9,7 @@ from configs.base import StageConfig
 from configs.identity import ArtifactRef, fingerprint
 from configs.requirements import Requirement
 from configs.train import SaeConfig, TrainConfig
-from jobs.life.context import JobContext, Output, Stopped
+from jobs.life.stage_context import JobContext, Output, Stopped
 
 if TYPE_CHECKING:
     from actors.trainer import TrainTask
@@ -91,9 +91,9 @@ def _summary(job: JobContext, ref: ArtifactRef) -> dict[str, Any]:
 
 
 def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
-    from actors.board import Board
     from actors.checkpoints import Checkpoints
-    from actors.train_run import fit
+    from actors.progress_channel import Board
+    from actors.train_launcher import fit
     from actors.trainer import TrainTask
 
     config: TrainConfig = job.config

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sae.features.draw import Float32, Int64, Orders, Quota, UInt64, keep_first, orders
-from sae.features.grid import BINS, cumulate, part_of
+from sae.features.histogram import BINS, cumulate, part_of
+from sae.features.sampling import Float32, Int64, Orders, Quota, UInt64, keep_first, orders
 from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, Entries, Sketch, Space, window_bounds
 
 KINDS = ("top", "quantile", "uniform")

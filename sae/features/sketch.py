@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sae.features.draw import MAX_CONTEXT, MAX_FEATURES, Float32, Int64, Mask, Quota, candidates, orders
-from sae.features.grid import BINS, bin_of
+from sae.features.histogram import BINS, bin_of
+from sae.features.sampling import MAX_CONTEXT, MAX_FEATURES, Float32, Int64, Mask, Quota, candidates, orders
 
 WINDOW_BEFORE = 32
 WINDOW_AFTER = 16

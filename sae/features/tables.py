@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sae.features.directions import Ranked
-from sae.features.draw import Int64, Quota
 from sae.features.examples import KINDS, choose, windows
-from sae.features.grid import BINS, LOWEST, cumulate, lower_edge, part_of, quantiles
+from sae.features.histogram import BINS, LOWEST, cumulate, lower_edge, part_of, quantiles
+from sae.features.logit_lens import Ranked
+from sae.features.sampling import Int64, Quota
 from sae.features.sketch import Sketch, Space
 from sae.formats.features import EXAMPLES_SCHEMA, FEATURES_SCHEMA, TableWriter, feature_blocks
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sae.language_model.structure import hidden_input
+from sae.language_model.block_layout import hidden_input
 
 
 class Counter:

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sae.language_model.block_layout import Layout, discover, find_blocks
 from sae.language_model.errors import ModelError
 from sae.language_model.flops import Counter
-from sae.language_model.hooks import HookPoint, Tap
+from sae.language_model.hook_capture import HookPoint, Tap
+from sae.language_model.hook_points import Points
 from sae.language_model.loading import load_causal_lm, max_positions
 from sae.language_model.packing import document_positions
-from sae.language_model.points import Points
-from sae.language_model.structure import Layout, discover, find_blocks
 from sae.language_model.unembedding import Unembedding, final_norm, fold
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from sae.language_model.block_layout import first_tensor, hidden_input
 from sae.language_model.errors import ModelError
-from sae.language_model.hooks import Tap
+from sae.language_model.hook_capture import Tap
 from sae.language_model.norms import Norm, is_norm, recognise
-from sae.language_model.structure import first_tensor, hidden_input
 
 
 class Unembedding(NamedTuple):

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from configs.activations import DataPolicy
+from configs.data_policy import DataPolicy
 from sae.calibration import check_finite, count_excluded, data_mask
 from sae.formats.sae_folder import Sae
 from sae.formats.tokens import TokenRows
 from sae.language_model import HookPoint, LanguageModel
-from sae.language_model.tail import Tail, logits_of
+from sae.language_model.resumed_forward import Tail, logits_of
 from sae.metrics.loss import RowLosses, row_losses
 from sae.metrics.positions import Attention, count_unscored, scored_positions
 from sae.metrics.reconstruction import Counts, RowSums, latent_counts, row_sums

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from sae.formats.tokens import write_shard
-from sae.text.facts import Facts
-from sae.text.flat import ChunkCounts, Flat, write_flat
+from sae.text.flat_tokens import ChunkCounts, Flat, write_flat
 from sae.text.layout import Shard, SplitLayout, row_order
 from sae.text.packing import pack_rows
+from sae.text.tokenizer_spec import Facts
 
 
 @lru_cache(maxsize=2)

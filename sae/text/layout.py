@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sae.formats.tokens import SPLITS
-from sae.text.flat import ChunkCounts
+from sae.text.flat_tokens import ChunkCounts
 
 
 class SplitLayout(NamedTuple):

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sae.formats.tokens import Role, Segments
-from sae.text.facts import Facts
-from sae.text.flat import Flat
+from sae.text.flat_tokens import Flat
 from sae.text.layout import SplitLayout
+from sae.text.tokenizer_spec import Facts
 
 
 class PackedRows(NamedTuple):

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role
-from sae.text.facts import tokenizer_facts
+from sae.text.tokenizer_spec import tokenizer_facts
 
 
 class StoredTokenizer:

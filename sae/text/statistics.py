@@ -10,9 +10,9 @@ import numpy as np
 
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role, TokensInfo
-from sae.text.facts import Facts
-from sae.text.flat import ChunkCounts
+from sae.text.flat_tokens import ChunkCounts
 from sae.text.layout import SplitLayout
+from sae.text.tokenizer_spec import Facts
 
 
 def tokens_info(

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sae.training.exchange import Exchange, lanes_of
-from sae.training.owner import SaeOwner, StepMetrics
+from sae.training.activation_source import Lane, Source
+from sae.training.collectives import Exchange, lanes_of
 from sae.training.plan import Plan
-from sae.training.source import Lane, Source
+from sae.training.sae_trainer import SaeOwner, StepMetrics
 
 CURVE = ("step", "rows", *StepMetrics._fields)
 

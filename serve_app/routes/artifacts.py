@@ -9,9 +9,9 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from serve_app import artifacts
-from serve_app.api import Api, TheApi
 from serve_app.artifacts import ArtifactQuery
-from serve_app.docs import problems
+from serve_app.dependencies import Api, TheApi
+from serve_app.openapi.responses import problems
 from serve_app.schemas.artifacts import Artifact, ArtifactItem
 from serve_app.schemas.common import HexId, Page, Relabel
 

@@ -10,16 +10,16 @@ from pydantic import Field
 from cluster.records import DISPATCHER, AttemptRow, JobRow
 from configs.profiles import load_profile
 from configs.requirements import Offer, Requirement, fit
-from jobs.life.needs import requirement_in
+from jobs.life.resource_demand import requirement_in
 from jobs.life.submit import has_gpu, offer_of
-from serve_app.api import Api, TheApi
-from serve_app.docs import problems
+from serve_app.dependencies import Api, TheApi
 from serve_app.errors import ApiError
+from serve_app.job_requests import needed
+from serve_app.openapi.responses import problems
 from serve_app.paging import Query as Closed
-from serve_app.redact import redact
-from serve_app.requests import needed
 from serve_app.schemas.cluster import Cluster, ClusterNode, Fits, NodeType, StageFit
 from serve_app.schemas.common import Profile
+from serve_app.security.redaction import redact
 
 router = APIRouter(prefix="/v1/cluster", tags=["cluster"])
 

@@ -9,11 +9,11 @@ from pydantic import BaseModel, Field
 
 from sae.formats.dataset import DatasetReader
 from serve_app import artifacts
-from serve_app.api import TheApi, Who
-from serve_app.docs import ACCEPTED, problems
+from serve_app.dependencies import TheApi, Who
 from serve_app.idempotency import IdempotencyKey
+from serve_app.job_requests import accept
+from serve_app.openapi.responses import ACCEPTED, problems
 from serve_app.paging import Paged, decode, encode
-from serve_app.requests import accept
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId, Page
 from serve_app.schemas.jobs import Accepted

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, WebSocket
 from pydantic import Field
 from starlette.responses import Response
 
-from serve_app.api import StillValid, TheApi
+from serve_app.dependencies import StillValid, TheApi
 from serve_app.paging import INT64
 from serve_app.paging import Query as Closed
 from serve_app.schemas.jobs import Event
-from serve_app.streams import SSE_DOCS, AfterSeq, LastEventId, sse, talk
+from serve_app.streaming.streams import SSE_DOCS, AfterSeq, LastEventId, sse, talk
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 

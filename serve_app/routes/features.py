@@ -12,14 +12,14 @@ from sae.formats.features import FeaturesReader
 from sae.formats.tokens import TokensReader
 from sae.report.pieces import Pieces
 from serve_app import artifacts
-from serve_app.api import Api, TheApi, Who
-from serve_app.docs import ACCEPTED, problems
+from serve_app.dependencies import Api, TheApi, Who
 from serve_app.errors import not_found
 from serve_app.feature_tables import FeatureTables, Sort, Wanted
 from serve_app.idempotency import IdempotencyKey
+from serve_app.job_requests import accept
+from serve_app.openapi.responses import ACCEPTED, problems
 from serve_app.paging import Paged, decode, encode
 from serve_app.paging import Query as Closed
-from serve_app.requests import accept
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
 from serve_app.schemas.features import Bin, Example, Feature, FeaturePage, FeatureSummary, Logit, Neighbour

@@ -11,18 +11,18 @@ from starlette.responses import Response as PlainResponse
 from cluster.records import State
 from jobs.life.cancel import ask
 from jobs.life.resume import resume
-from serve_app.api import Api, StillValid, TheApi, Who
 from serve_app.artifacts import as_json
-from serve_app.docs import ACCEPTED, FOLLOW, problems
+from serve_app.dependencies import Api, StillValid, TheApi, Who
 from serve_app.idempotency import IdempotencyKey
+from serve_app.job_requests import accept
+from serve_app.local_paths import unplace
+from serve_app.openapi.responses import ACCEPTED, FOLLOW, problems
 from serve_app.paging import INT64, Paged, decode, encode
 from serve_app.paging import Query as Closed
-from serve_app.requests import accept
 from serve_app.schemas.common import JobId, Page, Project, Relabel, Word
 from serve_app.schemas.jobs import Accepted, Event, Job, JobSummary, StageName
 from serve_app.schemas.requests import JobRequest
-from serve_app.sources import unplace
-from serve_app.streams import SSE_DOCS, After, LastEventId, sse, talk
+from serve_app.streaming.streams import SSE_DOCS, After, LastEventId, sse, talk
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

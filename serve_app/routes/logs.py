@@ -13,14 +13,14 @@ from pydantic import Field
 from starlette.responses import Response as PlainResponse
 from starlette.responses import StreamingResponse
 
-from serve_app.api import Api, Check, StillValid, TheApi
-from serve_app.docs import problems
+from serve_app.dependencies import Api, Check, StillValid, TheApi
 from serve_app.errors import ApiError
-from serve_app.events import QUIET_S
-from serve_app.logs import read_log, tail_log
+from serve_app.openapi.responses import problems
 from serve_app.paging import INT64
 from serve_app.paging import Query as Closed
 from serve_app.schemas.common import JobId
+from serve_app.streaming.events import QUIET_S
+from serve_app.streaming.logs import read_log, tail_log
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 TEXT = "text/plain; charset=utf-8"

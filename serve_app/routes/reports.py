@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import Response
 
-from serve_app.api import TheApi, Who
-from serve_app.docs import ACCEPTED
+from serve_app.dependencies import TheApi, Who
 from serve_app.idempotency import IdempotencyKey
-from serve_app.requests import accept
+from serve_app.job_requests import accept
+from serve_app.openapi.responses import ACCEPTED
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.jobs import Accepted
 from serve_app.schemas.requests import ReportRequest

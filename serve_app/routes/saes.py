@@ -10,12 +10,12 @@ from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
 from serve_app import artifacts
-from serve_app.api import TheApi, Who
-from serve_app.docs import ACCEPTED, problems
+from serve_app.dependencies import TheApi, Who
 from serve_app.errors import not_found
 from serve_app.idempotency import IdempotencyKey
+from serve_app.job_requests import accept
+from serve_app.openapi.responses import ACCEPTED, problems
 from serve_app.paging import Query as Closed
-from serve_app.requests import accept
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
 from serve_app.schemas.jobs import Accepted

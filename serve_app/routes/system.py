@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cluster.records import DISPATCHER, RecordsError
 from cluster.store import StoreError
-from serve_app.api import TheApi
+from serve_app.dependencies import TheApi
 
 router = APIRouter(prefix="/v1", tags=["system"])
 

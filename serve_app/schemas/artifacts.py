@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 
 from cluster.records import ArtifactRow
 from cluster.store import Manifest
-from serve_app.redact import redact
 from serve_app.schemas.common import when
+from serve_app.security.redaction import redact
 
 # Where the resource of a kind is called otherwise than the kind.
 PATHS = {"tokens": "tokenizations", "features": "feature-sets"}

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.records import AttemptRow, EventRow, JobRow, State
 from configs.load import STAGES
-from serve_app.redact import redact
 from serve_app.schemas.common import when
+from serve_app.security.redaction import redact
 
 StageName = Literal["download", "tokenize", "harvest", "train", "evaluate", "extract", "report", "pipeline", "maintain"]
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from configs.activations import HarvestConfig
 from configs.base import Config, Resources
 from configs.download import DatasetOptions, DownloadConfig, HubSource, PackageSource, Patterns
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
+from configs.harvest import HarvestConfig
 from configs.maintain import MaintainConfig
 from configs.pipeline import PipelineConfig
 from configs.report import ReportConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ray
 from ray.experimental.internal_kv import _internal_kv_list
 
-from actors.board import Board
+from actors.progress_channel import Board
 
 
 @ray.remote(num_cpus=0)

@@ -16,7 +16,7 @@ from configs.identity import ArtifactRef
 from sae.formats.sae_folder import load_sae
 from sae.formats.tokens import TokensReader
 from sae.language_model import LanguageModel
-from sae.metrics.partial import load_results, partial_name, save_results
+from sae.metrics.results_file import load_results, partial_name, save_results
 from sae.metrics.rows import Batch, RowResults, evaluate_batch
 from tests.actors.extract_world import MODEL, NEED, POLICY, TOKENS, make_saes, make_world, put_artifact, train_config
 

@@ -17,7 +17,7 @@ from cluster.store import Store
 from configs.extract import ExtractConfig
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
-from jobs.life.context import JobContext, Stopped
+from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import extract
 from sae.formats.features import FeaturesReader
 from tests.actors import extract_world as world

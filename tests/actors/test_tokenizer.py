@@ -13,7 +13,7 @@ import pytest
 
 from actors.tokenizer import run_tasks
 from configs.requirements import Requirement
-from sae.text.facts import TokenizeError
+from sae.text.tokenizer_spec import TokenizeError
 
 ONE = Requirement(workers=1, cpus=1)
 TWO = Requirement(workers=2, cpus=1)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 
 
 def environment_of(home: Path, **more: str) -> dict[str, str]:
@@ -45,7 +45,7 @@ REMAINS = "import json, sys; from cluster.machines.processes import remains; pri
 CONNECTED = """
 import json
 from cluster.machines.discover import discover
-from cluster.machines.own import connected
+from cluster.machines.connection import connected
 with connected(discover(), bring_code=False):
     import ray
     {}

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from cluster.machines.discover import Up, up_file
-from cluster.machines.home import raylens_home
 from cluster.machines.join import Joined
+from cluster.machines.paths import raylens_home
 from cluster.machines.processes import machine, new_folder
-from cluster.machines.start import head_log, mark_of, start, write_record
+from cluster.machines.ray_process import head_log, mark_of, start, write_record
 
 _PARTS = ("gcs_server", "raylet")
 _PROGRAM = "trap 'trap - TERM; kill 0' TERM; {} 600 & {} 600 & wait"

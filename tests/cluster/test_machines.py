@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from cluster.machines import settings
+from cluster.machines.capacity import local_gpus, node_of
 from cluster.machines.discover import PlaceError, Up, discover, up_file
 from cluster.machines.doctor import checks
-from cluster.machines.offer import local_gpus, node_of
 from cluster.machines.ports import free_port
 from cluster.machines.up import exports
-from cluster.process import process_mark
+from cluster.process_identity import process_mark
 from cluster.store import Store
 from configs.requirements import Fit, Offer, Requirement, fit
 

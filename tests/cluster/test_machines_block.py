@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from cluster.machines.discover import recorded_up, up_file
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 from cluster.machines.processes import is_alive
 from tests.cluster.standins import StandIns, stand_ins
 

@@ -13,9 +13,9 @@ from cluster.machines.discover import Up, discover, read_up, recorded_up, up_fil
 from cluster.machines.down import down
 from cluster.machines.join import join
 from cluster.machines.processes import is_alive
-from cluster.machines.start import stay
+from cluster.machines.ray_process import stay
 from cluster.machines.up import up
-from cluster.process import boot_of, process_mark, this_boot
+from cluster.process_identity import boot_of, process_mark, this_boot
 from tests.cluster.standins import StandIns, stand_ins
 
 __all__ = ["stand_ins"]

@@ -14,9 +14,9 @@ from cluster.machines.discover import PlaceError, Up, answers, read_up, recorded
 from cluster.machines.down import down
 from cluster.machines.ports import free_port
 from cluster.machines.processes import is_alive
-from cluster.machines.start import head_log, start, write_record
+from cluster.machines.ray_process import head_log, start, write_record
 from cluster.machines.up import up
-from cluster.process import this_boot
+from cluster.process_identity import this_boot
 from tests.cluster.standins import StandIns, stand_ins
 
 __all__ = ["stand_ins"]

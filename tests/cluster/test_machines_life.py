@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 from cluster.machines.ports import free_port
+from cluster.machines.ray_process import is_written
 from cluster.machines.settings import CLUSTER
-from cluster.machines.start import is_written
 from tests.cluster.nodes import CONNECTED, DOWN, REMAINS, UP, cluster, environment_of, python
 
 

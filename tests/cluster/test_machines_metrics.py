@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 from tests.cluster.nodes import environment_of
 
 # The test tells the actor what to say through standard input, one update a line.

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from cluster.machines.home import code_root
 from cluster.machines.node_types import declared
+from cluster.machines.paths import code_root
 from configs.requirements import Fit, NodeType, Offer, Requirement, fit, from_json
 from tests.cluster.nodes import cluster, environment_of, python
 
@@ -38,11 +38,11 @@ cluster.shutdown()
 _JOIN = """
 import json, os, sys, time
 from cluster.machines.discover import Place
-from cluster.machines.own import connected
+from cluster.machines.connection import connected
 place = Place(os.environ["RAY_ADDRESS"], "the test says so")
 with connected(place, bring_code=False):
     import ray
-    from cluster.machines.offer import offer
+    from cluster.machines.capacity import offer
     from configs.requirements import to_json
     {}
 """
@@ -225,7 +225,7 @@ def test_node_types_that_are_said_are_checked() -> None:
 
 def test_the_autoscaler_is_asked_for_what_waits(four: dict[str, str]) -> None:
     code = """
-    from cluster.machines.grow import ask
+    from cluster.machines.autoscaler import ask
     from configs.requirements import Requirement
     from ray._private.worker import global_worker
     from ray.autoscaler.v2.sdk import get_cluster_resource_state
@@ -249,7 +249,7 @@ def test_the_autoscaler_is_asked_for_what_waits(four: dict[str, str]) -> None:
 
 def test_what_a_cluster_of_its_own_would_offer(tmp_path: Path) -> None:
     said = python(
-        "import json; from cluster.machines.offer import own_offer; from configs.requirements import to_json; "
+        "import json; from cluster.machines.capacity import own_offer; from configs.requirements import to_json; "
         "print(json.dumps(to_json(own_offer())))",
         environment_of(tmp_path, RAYLENS_CPUS="3", CUDA_VISIBLE_DEVICES="0,1"),
     )

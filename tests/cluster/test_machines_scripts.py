@@ -16,8 +16,8 @@ import psutil
 import pytest
 import yaml
 
-from cluster.machines.home import code_root
 from cluster.machines.node_types import VARIABLE, declared
+from cluster.machines.paths import code_root
 from tests.cluster.nodes import CONNECTED, DOWN, REMAINS, environment_of, python
 
 SCRIPTS = code_root() / "cluster" / "machines" / "scripts"

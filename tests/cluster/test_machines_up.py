@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 
 
 def _run(arguments: list[str], environment: dict[str, str], timeout: float = 240) -> subprocess.CompletedProcess[str]:

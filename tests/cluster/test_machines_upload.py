@@ -8,7 +8,7 @@ from pathlib import Path
 from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 
 LIMIT = 5 << 20
 

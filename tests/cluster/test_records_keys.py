@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from cluster.records import Records
-from cluster.records.keys import KEPT_S
+from cluster.records.idempotency_keys import KEPT_S
 
 
 def test_a_key_is_taken_once_by_each_owner(records: Records) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cluster.process import process_mark
+from cluster.process_identity import process_mark
 from cluster.records import IllegalMove, Records, StaleAttempt, State
 from cluster.records.process import Driver
 from tests.cluster.catalog import REPOSITORY
@@ -114,7 +114,7 @@ def test_a_driver_on_another_host_is_believed_until_it_is_long_silent(
         job = records.submit(**REQUEST)
     now = records.submit(**REQUEST)
     assert (now.created, now.host, now.live) == (False, "elsewhere", True)
-    monkeypatch.setattr("cluster.records.changes.SILENCE_S", -1.0)
+    monkeypatch.setattr("cluster.records.job_transitions.SILENCE_S", -1.0)
     later = records.submit(**REQUEST)
     assert (later.created, later.attempt, later.lost, later.job_id) == (True, 2, 1, job.job_id)
 

@@ -16,8 +16,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster.records import CatalogUnreachable, Records, RecordsError, State, open_records
-from cluster.records.changes import job_of
-from cluster.records.secret import Secret
+from cluster.records.job_transitions import job_of
+from cluster.records.url_redaction import Secret
 from tests.cluster.catalog import REPOSITORY, submit
 from tests.postgres import PASSWORD, Postgres
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 from cluster.machines.unschedulable import explain
 from configs.requirements import Node, Offer, Requirement
 from tests.cluster.nodes import DOWN, UP, environment_of, python

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cluster.machines.connection import connected
 from cluster.machines.discover import discover
-from cluster.machines.own import connected
 from configs.requirements import Requirement
 
 GPU = Requirement(cpus=1, gpus=1)
@@ -91,8 +91,8 @@ def serve_replica() -> None:
 
 def train() -> None:
     """Training workers of which each fits alone, but not both: Ray Train's placement group never comes."""
-    from actors.board import Board
-    from actors.train_run import fit
+    from actors.progress_channel import Board
+    from actors.train_launcher import fit
     from actors.trainer import TrainTask
 
     board: Any = Board.open("t")
@@ -109,13 +109,13 @@ CASES: dict[str, tuple[Callable[[], None], Requirement, str]] = {
     "data": (data, GPU, "ray.data"),
     "ray_job": (ray_job, GPU, "ray.job_submission"),
     "serve_replica": (serve_replica, GPU, "ray.serve"),
-    "train": (train, TOO_MANY, "actors.train_run"),
+    "train": (train, TOO_MANY, "actors.train_launcher"),
 }
 
 
 def main(name: str) -> dict[str, object]:
     """Runs one case. Gives what it raised, how long that took, and what the product says of it."""
-    from cluster.machines.offer import offer
+    from cluster.machines.capacity import offer
     from cluster.machines.unschedulable import explain
 
     run, need, module = CASES[name]

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 from cluster.records import Records, open_records
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 from configs.load import STAGES
 from tests.jobs.command import Toy
 

@@ -18,8 +18,8 @@ from cluster.records import open_records
 from cluster.store import Store
 from configs.load import load_config
 from jobs import stages
-from jobs.life.ended import Ended
-from jobs.life.run import execute
+from jobs.life.local_runner import execute
+from jobs.life.outcome import Ended
 from jobs.life.session import Session
 from tests.jobs.command import Toy
 

@@ -15,7 +15,7 @@ import pytest
 from cluster.records import IllegalMove, State
 from configs.load import parse_config
 from configs.requirements import NodeType
-from jobs.life import inputs
+from jobs.life import input_tracker
 from jobs.life.cancel import ask
 from jobs.life.follow import Follower
 from jobs.life.plan import MissingInput
@@ -343,7 +343,7 @@ def test_an_input_that_does_not_exist_and_that_nobody_makes(world: World, monkey
     )  # fmt: skip
     world.dispatcher.tick()
     assert world.records.job(job.job_id).state == State.QUEUED
-    monkeypatch.setattr(inputs, "GRACE_S", 0.0)
+    monkeypatch.setattr(input_tracker, "GRACE_S", 0.0)
     world.dispatcher.tick()
     row = world.records.job(job.job_id)
     assert (row.state, row.code) == (State.FAILED, "missing_input")

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from jobs.life import drivers
+from jobs.life import ray_job_launcher
 
 
 class Dashboard(ThreadingHTTPServer):
@@ -61,8 +61,8 @@ def dashboard() -> Iterator[Dashboard]:
 def test_a_dashboard_that_does_not_answer_keeps_nobody_waiting(
     dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drivers, "LOOK_S", 0.3)
-    found = drivers.Drivers(f"http://127.0.0.1:{dashboard.server_port}", "session-1")
+    monkeypatch.setattr(ray_job_launcher, "LOOK_S", 0.3)
+    found = ray_job_launcher.Drivers(f"http://127.0.0.1:{dashboard.server_port}", "session-1")
     began = time.monotonic()
     assert [found.failed("train-1-a1") for _ in range(100)] == [None] * 100
     assert time.monotonic() - began < 5  # not a hundred times LOOK_S

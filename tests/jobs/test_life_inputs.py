@@ -7,13 +7,13 @@ import time
 import pytest
 
 from cluster.records import State
-from jobs.life import inputs
+from jobs.life import input_tracker
 from tests.jobs.world import World
 
 
 @pytest.mark.parametrize("shift", [-7200.0, 7200.0])
 def test_the_clock_may_be_set_while_an_input_fails(world: World, monkeypatch: pytest.MonkeyPatch, shift: float) -> None:
-    monkeypatch.setattr(inputs, "GRACE_S", 0.0)  # what is not known to have failed would be missing
+    monkeypatch.setattr(input_tracker, "GRACE_S", 0.0)  # what is not known to have failed would be missing
     found = world.ask()
     first, _, target = found.jobs
     world.dispatcher.tick()
@@ -56,11 +56,11 @@ def test_each_attempt_has_its_own_time_for_its_inputs_to_be_asked_for(
     world.dispatcher.tick()
     assert world.records.job(target).state == State.QUEUED
     world.records.request_cancel(target)
-    later = time.monotonic() + inputs.GRACE_S + 1
+    later = time.monotonic() + input_tracker.GRACE_S + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
     world.records.resume(target, "ada")
     world.dispatcher.tick()
     assert world.records.job(target).state == State.QUEUED
-    monkeypatch.setattr(time, "monotonic", lambda: later + inputs.GRACE_S + 1)
+    monkeypatch.setattr(time, "monotonic", lambda: later + input_tracker.GRACE_S + 1)
     world.dispatcher.tick()
     assert world.records.job(target).code == "missing_input"

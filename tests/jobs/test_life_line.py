@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from configs.requirements import Node, Offer, Requirement
-from jobs.life.line import Do, Holding, Waiting, decide
+from jobs.life.grant_policy import Do, Holding, Waiting, decide
 
 GIB = 1 << 30
 

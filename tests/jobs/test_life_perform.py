@@ -21,12 +21,12 @@ from configs.load import parse_config
 from configs.requirements import Requirement
 from jobs import stages
 from jobs.life import perform as performing
-from jobs.life.attach import SUSPECT_SECONDS, attach
-from jobs.life.context import JobContext
-from jobs.life.drive import drive
+from jobs.life.driver_process import drive
+from jobs.life.local_runner import execute
 from jobs.life.resolve import Planner, Step
-from jobs.life.run import execute
 from jobs.life.session import Session
+from jobs.life.stage_context import JobContext
+from jobs.life.wait_for_job import SUSPECT_SECONDS, attach
 from tests.jobs.command import Toy
 from tests.jobs.toys import download
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.process import process_mark
-from cluster.records import State, watch
+from cluster.process_identity import process_mark
+from cluster.records import State, staleness
 from jobs.life import reconcile
 from tests.jobs.world import World
 
@@ -48,7 +48,7 @@ def test_a_process_of_another_host_is_left_alone_until_it_has_been_silent(
     assert process.poll() is None
     assert (world.records.job(job).state, world.records.job(job).attempt) == (State.RUNNING, 1)
     later = time.monotonic() + 1000
-    monkeypatch.setattr(watch, "monotonic", lambda: later)
+    monkeypatch.setattr(staleness, "monotonic", lambda: later)
     world.dispatcher.tick()
     assert world.records.job(job).attempt == 2
     assert world.records.attempts(job)[0].code == "cluster_gone"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 from configs.load import STAGES, load_config
 from jobs import stages
 from jobs.life.resolve import Planner, resolve_auto
@@ -83,7 +83,7 @@ def test_auto_is_settled_at_every_depth_before_identity() -> None:
 
 def test_no_stage_module_brings_torch_or_ray_when_it_is_imported() -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(code_root())!r}); import jobs.__main__, jobs.life.run\n"
+        f"import sys; sys.path.insert(0, {str(code_root())!r}); import jobs.__main__, jobs.life.local_runner\n"
         f"from jobs.stages import stage_module\n"
         f"for stage in {list(STAGES)}:\n"
         f"    m = stage_module(stage); assert m.VERSION >= 1 and m.inputs and m.outputs and m.run\n"

@@ -16,7 +16,7 @@ from cluster.store import Manifest, Store, StoreUnreachable
 from configs.identity import parse_ref
 from configs.load import load_config
 from configs.requirements import Node, Offer
-from jobs.life import needs, stores
+from jobs.life import resource_demand, store_pool
 from jobs.life.submit import submit
 from tests.jobs.world import World
 
@@ -37,7 +37,7 @@ def _sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.jobs.toys import tokenize
 
     monkeypatch.setattr(tokenize, "store_bytes", lambda config, inputs, store: config.seed * GIB)
-    monkeypatch.setattr(needs, "WRITTEN_S", 0.0)
+    monkeypatch.setattr(resource_demand, "WRITTEN_S", 0.0)
 
 
 def _ask(world: World, store: Store, gib: int) -> str:
@@ -131,7 +131,7 @@ def test_a_job_says_that_its_store_does_not_answer(
         assert (row.state, row.blocked and row.blocked["kind"]) == (State.WAITING, "store")
         assert f"its store {other.url} does not answer" in (row.message or "")
         assert row.deadline is not None
-    monkeypatch.setattr(stores, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(store_pool, "ASK_AGAIN_S", 0.0)
     world.set("jobs", waiting[0], deadline=1)
     with _away(other, monkeypatch):
         world.dispatcher.tick()

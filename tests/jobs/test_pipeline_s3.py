@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.machines.home import code_root
+from cluster.machines.paths import code_root
 from cluster.store import Store
 from configs.identity import parse_ref
 from tests.artifacts import hashes
@@ -58,7 +58,7 @@ def _run(pipeline: Path, home: Path, more: dict[str, str]) -> tuple[dict[str, An
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert ran.stdout.count("\n") == 1
     summary = subprocess.run(
-        [sys.executable, "-m", "jobs.summary"],
+        [sys.executable, "-m", "jobs.report_summary"],
         input=ran.stdout,
         env=environment,
         capture_output=True,

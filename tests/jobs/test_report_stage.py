@@ -11,7 +11,7 @@ from cluster.store import Manifest, Store
 from configs.identity import ArtifactRef, parse_ref
 from configs.report import ReportConfig
 from configs.requirements import Requirement
-from jobs.life.context import JobContext
+from jobs.life.stage_context import JobContext
 from jobs.stages import report
 from tests.sae.report_artifacts import INPUTS, write_artifacts
 

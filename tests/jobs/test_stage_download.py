@@ -13,8 +13,8 @@ import pytest
 
 from cluster.store import Store
 from configs.download import DownloadConfig
-from jobs.life.context import JobContext, Stopped
 from jobs.life.failure import root_cause
+from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import download
 from sae.formats.dataset import iter_documents
 from sae.sources import SourceError

@@ -16,7 +16,7 @@ from cluster.store import CorruptFile, Manifest, Store
 from configs.evaluate import EvaluateConfig
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
-from jobs.life.context import JobContext, Stopped
+from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import evaluate
 from sae.formats.evaluation import read_counts, read_metrics
 from tests.actors.extract_world import (

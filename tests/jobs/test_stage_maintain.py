@@ -13,8 +13,8 @@ from cluster.records import Records, open_records
 from cluster.store import Manifest, Store
 from configs.identity import ArtifactRef
 from configs.maintain import MaintainConfig
-from jobs.life.context import JobContext
-from jobs.life.folders import log_file
+from jobs.life.job_files import log_file
+from jobs.life.stage_context import JobContext
 from jobs.stages import maintain
 
 DAY = 86_400.0

@@ -17,7 +17,7 @@ from cluster.store import Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
-from jobs.life.context import Stopped
+from jobs.life.stage_context import Stopped
 from jobs.stages import tokenize
 from sae.formats.dataset import DatasetReader, Document, write_documents
 from sae.formats.tokens import Role, TokensReader, load_info

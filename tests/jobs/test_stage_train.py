@@ -15,7 +15,7 @@ from cluster.store import CorruptFile, Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from configs.train import TrainConfig
-from jobs.life.context import JobContext, Stopped
+from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import harvest, train
 from sae.calibration import NonFiniteActivations
 from sae.language_model import HookNotFound

@@ -1,4 +1,4 @@
-"""`python -m jobs.summary`: from the pipeline's line to report.json, the table and the last line."""
+"""`python -m jobs.report_summary`: from the pipeline's line to report.json, the table and the last line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cluster.records import open_records
 from cluster.store import Manifest, Store
 from configs.identity import ArtifactRef, parse_ref
 from configs.report import ReportConfig
-from jobs.summary import main
+from jobs.report_summary import main
 from sae.formats.files import LocalFiles
 from sae.report.build import build_report
 from sae.report.sources import Artifacts
@@ -124,7 +124,7 @@ def test_without_a_report_it_says_why(home: Path, capsys: pytest.CaptureFixture[
 
 def test_the_command_needs_neither_torch_nor_ray(home: Path) -> None:
     code = (
-        "import sys, jobs.summary; status = jobs.summary.main(); "
+        "import sys, jobs.report_summary; status = jobs.report_summary.main(); "
         "assert not {'torch', 'ray', 'transformers'} & set(sys.modules); sys.exit(status)"
     )
     done = subprocess.run(

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from sae.features.directions import Ranked
-from sae.features.draw import Quota
-from sae.features.grid import BINS, LOWEST, PER_OCTAVE
+from sae.features.histogram import BINS, LOWEST, PER_OCTAVE
+from sae.features.logit_lens import Ranked
+from sae.features.sampling import Quota
 from sae.features.sketch import Sketch, Space, sketch
 from sae.features.tables import PROBABILITIES, Directions, write_examples, write_features
 from sae.formats.features import FeaturesInfo, write_info

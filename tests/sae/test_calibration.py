@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.activations import DataPolicy
+from configs.data_policy import DataPolicy
 from sae.calibration import (
     NonFiniteActivations,
     calibrate,

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae.features import directions
-from sae.features.directions import logit_lens, nearest
+from sae.features import logit_lens as logit_lens_module
+from sae.features.logit_lens import logit_lens, nearest
 from sae.language_model import LanguageModel
 
 
 def test_lens_is_the_largest_and_smallest_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     W_dec, W_U = torch.randn(50, 8, generator=generator), torch.randn(8, 30, generator=generator)
-    monkeypatch.setattr(directions, "_BLOCK_BYTES", 4 * 30 * 7)
+    monkeypatch.setattr(logit_lens_module, "_BLOCK_BYTES", 4 * 30 * 7)
     promoted, suppressed = logit_lens(W_dec, W_U, False, 5)
     for f in range(50):
         logits = W_dec[f] @ W_U
@@ -36,7 +36,7 @@ def test_neighbours_are_other_features_by_cosine(monkeypatch: pytest.MonkeyPatch
     W_dec = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
     W_dec[3] = 0  # a direction without length is near to none
     W_dec[9] = 5 * W_dec[8]
-    monkeypatch.setattr(directions, "_BLOCK_BYTES", 4 * 40 * 9)
+    monkeypatch.setattr(logit_lens_module, "_BLOCK_BYTES", 4 * 40 * 9)
     found = nearest(W_dec, 4)
     cosine = torch.nn.functional.cosine_similarity(W_dec[:, None], W_dec[None], dim=-1)
     cosine.fill_diagonal_(-2)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae.features.draw import Quota, hash64, keep_first
 from sae.features.examples import KINDS, choose, windows
-from sae.features.grid import BINS, LOWEST, bin_of, cumulate, lower_edge, middle, part_of, quantiles
-from sae.features.partial import load_sketch, save_sketch
+from sae.features.histogram import BINS, LOWEST, bin_of, cumulate, lower_edge, middle, part_of, quantiles
+from sae.features.sampling import Quota, hash64, keep_first
 from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, Sketch, Space, merge, sketch, stable_order
+from sae.features.sketch_file import load_sketch, save_sketch
 
 SPACE = Space(features=7, rows=12, context_length=60)
 QUOTA = Quota(top=3, quantile=2, uniform=4, seed=5)
@@ -170,7 +170,7 @@ def test_sizes_that_the_keys_cannot_hold_are_refused() -> None:
 
 
 def test_hash_is_splitmix64_and_spreads_evenly() -> None:
-    from sae.features.draw import splitmix64
+    from sae.features.sampling import splitmix64
 
     assert int(splitmix64(np.array([0], dtype=np.uint64))[0]) == 0xE220A8397B1DCDAF  # its published first output
     n = np.arange(20_000, dtype=np.int64)

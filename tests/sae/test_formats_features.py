@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from sae.features.directions import Ranked
-from sae.features.draw import Quota
+from sae.features.logit_lens import Ranked
+from sae.features.sampling import Quota
 from sae.features.sketch import Space, sketch
 from sae.features.tables import PROBABILITIES, Directions, write_examples, write_features
 from sae.formats import features as formats

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from sae.language_model import LanguageModel
-from sae.language_model.tail import Tail, logits_of
+from sae.language_model.resumed_forward import Tail, logits_of
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 90}
 

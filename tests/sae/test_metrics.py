@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from configs.activations import DataPolicy
+from configs.data_policy import DataPolicy
 from sae.calibration import Calibration, NonFiniteActivations
 from sae.formats.sae_folder import Sae, Weights
 from sae.formats.tokens import Role, TokenRows

@@ -10,7 +10,7 @@ import torch
 
 from configs.train import SaeConfig
 from sae.calibration import Calibration
-from sae.training.owner import SaeOwner, TrainingDiverged
+from sae.training.sae_trainer import SaeOwner, TrainingDiverged
 from sae.training.schedule import learning_rate
 
 D = 16

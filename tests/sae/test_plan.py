@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.train import TrainConfig
-from sae.training.exchange import lanes_of
+from sae.training.collectives import lanes_of
 from sae.training.plan import Plan, make_plan
 
 plans = st.builds(

@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from configs.tokenize import TokenizeConfig
 from sae.text.chunk import tokenize_chunk
-from sae.text.facts import Facts, TokenizeError, check_context, check_vocabulary, tokenizer_facts
-from sae.text.flat import open_flat
+from sae.text.flat_tokens import open_flat
+from sae.text.tokenizer_spec import Facts, TokenizeError, check_context, check_vocabulary, tokenizer_facts
 
 WORDS = ["<s>", "</s>", "<pad>", "<unk>", "a", "b", "c"]
 

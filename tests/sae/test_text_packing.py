@@ -14,10 +14,10 @@ from configs.tokenize import TokenizeConfig
 from sae.formats.files import LocalFiles
 from sae.formats.tokens import Role, TokenRows, TokensReader, load_info, shard_name
 from sae.text.chunk import pack_shard
-from sae.text.facts import Facts
-from sae.text.flat import ChunkCounts, open_flat, write_flat
+from sae.text.flat_tokens import ChunkCounts, open_flat, write_flat
 from sae.text.layout import row_order, split_layouts, split_shards
 from sae.text.statistics import length_figures, seen_ids, split_percent, tokens_info
+from sae.text.tokenizer_spec import Facts
 
 BOS, EOS, SPECIAL, VOCAB = 0, 1, 2, 50
 SPLITS = ("train", "validation", "test")

@@ -10,9 +10,9 @@ import torch
 from configs.train import TrainConfig
 from sae.formats.activations import HOOKS_JSON, INFO_JSON, chunk_name, write_chunk
 from sae.formats.files import LocalFiles
-from sae.training.exchange import LocalExchange
+from sae.training.build import TrainingRun, build_run
+from sae.training.collectives import LocalExchange
 from sae.training.loop import Verdict, train
-from sae.training.run import TrainingRun, build_run
 from tests.artifacts import LENGTH, write_tokens
 
 ROWS = 32
@@ -80,7 +80,7 @@ def test_stream_and_fp32_cache_give_equal_bytes(tiny_gpt2: Path, tokens: LocalFi
     import json
 
     from sae.calibration import data_mask, save_calibration
-    from sae.training.source import run_rows
+    from sae.training.activation_source import run_rows
 
     stream = _build(tiny_gpt2, tokens, [0, 1, 2])
     model, reader, policy = stream.source._model, stream.source._tokens, _config().policy

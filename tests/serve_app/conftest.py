@@ -18,7 +18,7 @@ from cluster.records import Records, open_records
 from cluster.store import Store
 from configs.requirements import to_json
 from serve_app.app import create_app
-from serve_app.auth import Tokens
+from serve_app.security.tokens import Tokens
 from serve_app.settings import Settings
 from tests.serve_app.served import OFFER
 from tests.serve_app.world import World, make_world
@@ -46,7 +46,7 @@ class Answers:
         self._models: dict[str, Any] = {}
 
     async def __call__(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        from serve_app.language_models import LanguageModels, Question
+        from serve_app.language_models.pool import LanguageModels, Question
 
         models = self._models.setdefault("", LanguageModels(self._store, "cpu"))
         lm = self._models.get(key) or await asyncio.to_thread(models.load, key)

@@ -24,7 +24,7 @@ from cluster.machines import settings
 from cluster.machines.settings import SERVE
 from cluster.records import Records, open_records
 from configs.requirements import Node, Offer, to_json
-from serve_app.auth import Tokens
+from serve_app.security.tokens import Tokens
 from tests.serve_app.world import World, make_world
 from tests.tiny_model import cached
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from serve_app.__main__ import main
-from serve_app.auth import Tokens, TokensError, check_exposure
 from serve_app.deployment import Arguments
-from serve_app.redact import clean_lines, redact
+from serve_app.security.redaction import clean_lines, redact
+from serve_app.security.tokens import Tokens, TokensError, check_exposure
 from serve_app.settings import Settings, is_loopback
 
 

@@ -12,7 +12,7 @@ from cluster.records import open_records
 from cluster.store import Store
 from configs.requirements import to_json
 from serve_app.app import create_app
-from serve_app.auth import Tokens
+from serve_app.security.tokens import Tokens
 from serve_app.settings import Settings
 from tests.serve_app.conftest import Answers, serving
 from tests.serve_app.schema_cases import ids_of, run, warm

@@ -12,7 +12,7 @@ from fastapi.routing import iter_route_contexts
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from serve_app.security import PUBLIC, READ_POSTS
+from serve_app.security.guard import PUBLIC, READ_POSTS
 from tests.serve_app.conftest import Site
 from tests.serve_app.world import MODEL, World
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from configs.base import StageConfig
 from configs.download import DownloadConfig
 from configs.identity import ArtifactRef
-from jobs.life.context import JobContext, Output
+from jobs.life.stage_context import JobContext, Output
 
 VERSION = 1
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from configs.base import StageConfig
 from configs.identity import ArtifactRef
 from configs.tokenize import TokenizeConfig
-from jobs.life.context import JobContext, Output, Stopped
+from jobs.life.stage_context import JobContext, Output, Stopped
 
 if TYPE_CHECKING:
     from cluster.store import Store

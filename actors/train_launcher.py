@@ -1,0 +1,192 @@
+"""Starts Ray Train for a task, watches it, and brings its own error out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.exceptions import RayError
+from ray.train.backend import BackendConfig
+from ray.train.torch import TorchConfig
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.exceptions import RayTrainError  # no public base: deaths and lost health are these
+from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
+
+from actors.pool import WorkersDidNotStart
+from actors.progress_channel import Board
+from actors.trainer import TrainTask, train_worker
+from configs.requirements import Requirement
+from sae.language_model.malloc import ENVIRONMENT as KEEP_FREED_MEMORY
+
+# Ray Train retries for ever by default, and cannot tell a worker that died from one that raised. So it retries nothing
+# here: a death starts the run again from the last checkpoint, an error ends it.
+MAX_DEATHS = 5
+MAX_CONTROLLER_FAILURES = 0  # a start that takes too long is told, and tried again as the next attempt
+POLL_S = 1.0
+
+# Read by Ray Train when a run starts. What the user set stays.
+_ENVIRONMENT = {
+    # A worker group that has no place says so: the default tries again without an end. The place was granted before, so
+    # it is there at once, or something outside the catalog has it; how long workers take to start does not count.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
+    # How often workers are polled: the default of 2 s makes short runs wait at both ends, and a shorter interval takes
+    # CPU from the workers of a small machine.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    # One actor less: we read nothing of what it tells, and a preempted worker is a death like any other.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+
+
+def fit(
+    task: TrainTask,
+    scratch: Path,
+    update: Callable[[int], None],
+    log: Callable[[str], None],
+    should_stop: Callable[[], bool],
+    saved: Callable[[int], None],
+) -> None:
+    """Runs the task to its end, or to a checkpoint once `should_stop` says so.
+
+    `update(rows)` tells how far it is, `saved(block)` that a checkpoint before that block is in the store. Raises what a
+    worker raised, or WorkersDidNotStart.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    finished = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(task.board, finished, update, log, should_stop, saved), daemon=True)
+    watcher.start()
+    try:
+        for death in range(MAX_DEATHS + 1):
+            try:
+                _trainer(task, scratch, death).fit()
+                return
+            except TrainingFailedError as error:
+                cause = _own_error(error)
+                if cause is not None:
+                    raise cause from error
+                if should_stop():
+                    return
+                if isinstance(error, ControllerError):
+                    raise WorkersDidNotStart(
+                        f"Ray Train could not start {task.requirement.workers} training worker(s) of "
+                        f"{task.requirement} in {1 + MAX_CONTROLLER_FAILURES} tries: {_first_line(error)}. Something "
+                        "that this catalog does not know of may hold the place: see `ray status`"
+                    ) from error
+                if death == MAX_DEATHS:
+                    raise
+                log("a training worker died; going on from the last checkpoint")
+    finally:
+        finished.set()
+        watcher.join()
+        task.board.clear()
+
+
+class _Trainer(DataParallelTrainer):
+    """Ray Train without what does nothing for us: two callbacks and the requests to the autoscaler.
+
+    The cleaner of placement groups is for detached ones; ours end with their job. It looks for Ray by itself, finds the
+    wrong cluster or none where several share a machine, and fills the log with tracebacks. The one for datasets starts
+    an actor, also where there are none.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        unused = (PlacementGroupCleanerCallback, DatasetsCallback)
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, unused)]
+
+    def _initialize_and_run_controller(self, **given: Any) -> ray.train.Result:
+        return super()._initialize_and_run_controller(**{**given, "scaling_policy": _Fixed(self.scaling_config)})
+
+
+class _Fixed(FixedScalingPolicy):
+    """A fixed number of workers, without a detached actor that repeats the request to the autoscaler.
+
+    The worker group's pending placement group is request enough: an autoscaler adds nodes for it as for any other.
+    """
+
+    def _send_resource_request(self) -> None:
+        return
+
+    def _maybe_send_resource_request(self) -> None:
+        return
+
+    def _cancel_resource_request(self) -> None:
+        return
+
+
+def _trainer(task: TrainTask, scratch: Path, death: int) -> _Trainer:
+    need = task.requirement
+    resources = {"CPU": need.cpus, "GPU": need.gpus, "memory": need.memory}
+    return _Trainer(
+        train_worker,
+        train_loop_config={"task": task},
+        backend_config=_backend(need),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=need.workers,
+            use_gpu=need.gpus > 0,
+            resources_per_worker={k: v for k, v in resources.items() if v},
+            label_selector=need.labels or None,
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"train-{task.run}-{task.attempt}-{death}",
+            storage_path=str(scratch / "ray"),
+            worker_runtime_env={"env_vars": KEEP_FREED_MEMORY},
+            # What goes wrong is raised here, once; the controller's own account of it stays in Ray's log files.
+            logging_config=ray.train.LoggingConfig(log_level="CRITICAL"),
+            failure_config=ray.train.FailureConfig(
+                max_failures=0, controller_failure_limit=MAX_CONTROLLER_FAILURES, max_preemption_failures=0
+            ),
+        ),
+    )
+
+
+def _backend(need: Requirement) -> BackendConfig:
+    """One worker needs no process group, whose thread would wake as often as an actor does."""
+    if need.workers == 1:
+        return BackendConfig()
+    return TorchConfig(backend="nccl" if need.device == "cuda" else "gloo")
+
+
+def _watch(
+    board: Board,
+    finished: threading.Event,
+    update: Callable[[int], None],
+    log: Callable[[str], None],
+    should_stop: Callable[[], bool],
+    saved: Callable[[int], None],
+) -> None:
+    checkpoint = rows = 0
+    while True:  # looks first and waits then: a stop asked for during start-up holds after the first block
+        latest = board.latest()
+        if latest.get("rows", 0) > rows:  # after a death it is behind for a while
+            rows = latest["rows"]
+            update(rows)
+        if latest.get("checkpoint", 0) != checkpoint:
+            checkpoint = latest["checkpoint"]
+            log(f"checkpoint before block {checkpoint}")
+            saved(checkpoint)
+        if should_stop():
+            board.request_stop()
+        if finished.wait(POLL_S):
+            return
+
+
+def _own_error(error: TrainingFailedError) -> BaseException | None:
+    """The error that a worker's code raised; None if a worker died or Ray Train itself failed."""
+    failures = getattr(error, "worker_failures", None) or {}
+    causes = [failure for _, failure in sorted(failures.items())]
+    if not causes or any(isinstance(cause, RayError | RayTrainError) for cause in causes):
+        return None
+    # A worker that lost its peer in a collective raises a bare RuntimeError; the peer's own error says why.
+    return next((cause for cause in causes if type(cause) is not RuntimeError), causes[0])
+
+
+def _first_line(error: ControllerError) -> str:
+    cause = getattr(error, "controller_failure", None) or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]

@@ -1,0 +1,103 @@
+"""A cluster of its own for one command, and joining one that runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster.machines import settings
+from cluster.machines.capacity import local_cpus, local_gpus
+from cluster.machines.discover import Place, PlaceError, answers, in_ray_job
+from cluster.machines.orphans import PREFIX, remove, temporary_orphans
+from cluster.machines.paths import code_root
+
+NAMESPACE = "raylens"
+_LAST_LINES_S = 0.6  # what workers said last is still on its way through Ray's log monitor
+
+
+def prepare(place: Place) -> None:
+    """Puts what Ray reads once, when it is imported, into the environment. To be called before anything imports Ray."""
+    settings.apply(os.environ)
+    if place.own:
+        settings.apply_own(os.environ)
+        settings.apply_code(os.environ)
+        if "ray" not in sys.modules:  # else it is too late, and Ray's own default stands: a token in ~/.ray
+            settings.apply_own_token(os.environ)
+    elif place.token is not None:
+        settings.apply_token_file(os.environ, place.token)
+
+
+@contextmanager
+def connected(place: Place, bring_code: bool = True) -> Iterator[None]:
+    """Ray, connected while the block runs: to a cluster started for it and ended with it, or to a running one.
+
+    `bring_code` uploads this checkout to a running cluster; not needed to look at it only.
+    """
+    prepare(place)
+    with _own_cluster() if place.own else _joined(place, bring_code):
+        yield
+
+
+@contextmanager
+def _own_cluster() -> Iterator[None]:
+    """Starts a cluster on this machine and ends it with the block, also on an error.
+
+    If this process is killed hard, its Ray processes end by themselves (Ray ties them to their parent); the folder of
+    their logs and sockets is removed by the next command.
+    """
+    remove(temporary_orphans())
+    # Directly under /tmp: a socket's path may have 107 characters, and Ray appends some 70.
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir="/tmp"))
+    import ray
+
+    try:
+        ray.init(
+            address="local",
+            num_cpus=local_cpus(),
+            num_gpus=local_gpus(),
+            object_store_memory=int(os.environ.get("RAYLENS_OBJECT_STORE_BYTES") or settings.OBJECT_STORE_BYTES),
+            include_dashboard=False,
+            _temp_dir=str(folder),
+            **_driver_options(),
+        )
+        yield
+    finally:
+        time.sleep(_LAST_LINES_S)
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _joined(place: Place, bring_code: bool) -> Iterator[None]:
+    """Joins a running cluster for the time of the block. Raises PlaceError if it does not answer."""
+    assert place.address is not None
+    if place.address != "auto" and not answers(place.address, timeout=5.0):
+        raise PlaceError(f"no Ray cluster answers at {place.address} ({place.why}): start one, or unset RAY_ADDRESS")
+    import ray
+
+    # A driver that Ray started as a job has the job's working directory already.
+    environment: dict[str, Any] = {"runtime_env": runtime_env()} if bring_code and not in_ray_job() else {}
+    try:
+        ray.init(address=place.address, **environment, **_driver_options())
+    except ConnectionError as error:
+        raise PlaceError(f"cannot join the Ray cluster at {place.address} ({place.why}): {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def runtime_env() -> dict[str, Any]:
+    """Brings this checkout to the nodes; nothing if RayLens is an installed package, which the nodes have too."""
+    return {"working_dir": str(code_root())} if (code_root() / "pyproject.toml").is_file() else {}
+
+
+def _driver_options() -> dict[str, Any]:
+    return {"namespace": NAMESPACE, "log_to_driver": True, "logging_level": "WARNING"}

@@ -1,0 +1,145 @@
+"""Asking for a job: a new one, the next attempt of one that ended, or the live one that does the same already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cluster.records.driver_api import drive as drive_attempt
+from cluster.records.errors import IllegalMove
+from cluster.records.job_transitions import (
+    answer,
+    attempt_of,
+    begin_attempt,
+    forget_tries,
+    job_of,
+    lose,
+    new_job,
+    next_attempt,
+    pending,
+    silent,
+)
+from cluster.records.leases import DISPATCHER, is_held
+from cluster.records.names_and_tags import Labels, add_labels, checked, checked_project
+from cluster.records.process import Driver
+from cluster.records.rows import JobRow, Submission, job_row
+from cluster.records.states import LIVE, State
+from cluster.records.tables import Job
+from cluster.records.transactions import Transactions
+
+
+class Submitting(Transactions):
+    """submit, and resume."""
+
+    def submit(
+        self,
+        *,
+        stage: str,
+        fingerprint: str,
+        config: dict[str, Any],
+        requirement: dict[str, Any],
+        outputs: Sequence[str],
+        inputs: dict[str, str],
+        created_by: str,
+        artifacts_gone: bool = False,
+        drive: bool = True,
+        profile: str = "auto",
+        environment: dict[str, Any] | None = None,
+        wait_s: float = 600.0,
+        parent: str | None = None,
+        project: str = "default",
+        name: str | None = None,
+        tags: Sequence[str] = (),
+        notes: str = "",
+    ) -> Submission:
+        """Asks for a job. Of equal requests (one `fingerprint`) at most one is live; see Submission for the answer.
+
+        A new request makes a job; one that failed, was cancelled or lost gets its next attempt, and so does a finished
+        one if the caller finds its `artifacts_gone`. A live job whose process is gone is first moved to LOST.
+
+        `drive`: the calling process is recorded as the one that drives the attempt; it also takes over a live job that
+        nobody was let in to drive yet. Otherwise nobody drives it until one is granted it and claims it.
+        `environment`: how to start it elsewhere; it can be read by all who can read the catalog, so no secrets.
+        `parent`: the job that each attempt is made for. A live job that is asked for without one is wanted for itself
+        from then on, and ends no more with the job that it was made for.
+        `project`, `name`, `tags` and `notes` belong to whoever asks first; a later one's tags are added, its name and
+        notes taken where there are none. Raises NameTaken, ValueError (labels).
+        """
+        labels = checked(Labels(name, tags, notes))
+        how = {
+            "config": config,
+            "requirement": requirement,
+            "outputs": list(outputs),
+            "inputs": inputs,
+            "profile": profile,
+            "environment": dict(environment or {}),
+            "wait_s": wait_s,
+        }
+        first = {"parent": parent, "project": checked_project(project), "created_by": created_by}
+        driver = Driver.this() if drive else None
+
+        def ask() -> Submission:
+            with self._write("share") as session:
+                job, created, lost = self._submit(session, stage, fingerprint, how, first, artifacts_gone, driver)
+                add_labels(session, job, labels)
+                return answer(session, job, created, lost)
+
+        return self._settled(ask)
+
+    def _submit(
+        self,
+        session: Session,
+        stage: str,
+        fingerprint: str,
+        how: dict[str, Any],
+        first: dict[str, Any],
+        artifacts_gone: bool,
+        driver: Driver | None,
+    ) -> tuple[Job, bool, int | None]:
+        """The job, whether the caller made its attempt, and the number of the attempt that it found dead."""
+        last = select(Job).where(Job.fingerprint == fingerprint).order_by(Job.seq.desc()).limit(1)
+        job = session.scalars(last.with_for_update(key_share=True)).one_or_none()
+        if job is None:
+            job = new_job(session, stage, fingerprint, {**how, **first})
+            begin_attempt(session, job, driver)
+            return job, True, None
+        lost = None
+        if job.state in LIVE:
+            if first["parent"] is None:
+                job.parent = None
+            attempt = attempt_of(session, job)
+            if driver is not None and pending(job, attempt):
+                for name, value in how.items():
+                    setattr(job, name, value)
+                drive_attempt(job, attempt, driver)
+                return job, True, None
+            code, why = "driver_gone", silent(attempt, self._watch)
+            if driver is not None and attempt.host is None and not is_held(session, DISPATCHER, self._watch):
+                code, why = "cluster_gone", "the cluster that was to start its driver is gone"
+            if why:
+                lost = job.attempt
+                lose(session, job, code, why)
+        if job.state in LIVE or (job.state == State.SUCCEEDED and not artifacts_gone):
+            return job, False, None
+        job.parent = first["parent"]
+        forget_tries(job)
+        next_attempt(job, how)
+        begin_attempt(session, job, driver)
+        return job, True, lost
+
+    def resume(self, job_id: str, created_by: str) -> JobRow:
+        """Takes a job that ended without success to its next attempt, QUEUED, driven by nobody yet.
+
+        Raises IllegalMove if it is live or has succeeded.
+        """
+        with self._write("share") as session:
+            job = job_of(session, job_id)
+            if job.state in LIVE or job.state == State.SUCCEEDED:
+                raise IllegalMove(f"job {job_id} is {job.state}: only one that ended without success can be resumed")
+            forget_tries(job)
+            next_attempt(job, {})
+            begin_attempt(session, job, None, f"attempt {job.attempt}: resumed by {created_by}")
+            return job_row(job)

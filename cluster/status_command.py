@@ -1,0 +1,105 @@
+"""What `python -m cluster status` and `doctor` say. As __main__, it may look into all three rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import NamedTuple
+
+from cluster.machines.cli_tables import nodes_table, stages_table
+from cluster.machines.discover import Place, discover
+from cluster.machines.doctor import checks, describe, look, recovery, stages
+from cluster.machines.join import joined_here
+from cluster.machines.processes import is_alive
+from cluster.records import Records, RecordsError, open_records
+from cluster.store import Store
+from configs.requirements import Fit, Requirement, Verdict
+
+DISPATCHER = "dispatcher"  # the lease of who grants and recovers
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    fine: bool
+    words: str
+
+    def __str__(self) -> str:
+        return f"{'ok ' if self.fine else 'BAD'}  {self.words}"
+
+
+def status() -> int:
+    """Says which cluster commands use, and what it offers."""
+    place = discover()
+    print(describe(place))
+    if place.up is not None:
+        print(f"dashboard {place.up.dashboard}, metrics http://127.0.0.1:{place.up.metrics_port}/metrics")
+    for _, joined in joined_here():
+        print(f"this machine joined {joined.address}: {'running' if is_alive(joined) else 'its process is gone'}")
+    print(f"\nNodes, free of total\n{nodes_table(look(place).offer)}")
+    return 0
+
+
+def doctor(profile_name: str) -> int:
+    """Says what would stop a job before it starts. Gives 1 if anything would, else 0."""
+    store = Store.open()
+    catalog, records = _catalog()
+    findings = [*(Finding(*one) for one in checks(store.check)), catalog]
+    print("\n".join(map(str, findings)))
+    place = discover()
+    seen = look(place, store.free_bytes())
+    with records or nullcontext():
+        recovers = _recovery(place, records, seen.session)
+        held = _held(records, seen.session) if records is not None else {}
+    print(f"\ncluster   {describe(place)}\nrecovery  {recovers.words}")
+    print(f"\nNodes, free of total\n{nodes_table(seen.offer)}")
+    profile, title, verdicts = stages(seen.offer, profile_name, held)
+    print(f"\nStages, profile {title}\n{stages_table(profile, verdicts)}")
+    bad = sum(not one.fine for one in [*findings, recovers])
+    print(f"\n{_summary(bad, verdicts)}")
+    return 1 if bad or any(verdict.fit is Fit.NEVER for verdict in verdicts.values()) else 0
+
+
+def _catalog() -> tuple[Finding, Records | None]:
+    try:
+        records = open_records()
+        live = len(records.live())
+        return Finding(True, f"catalog: readable, {live} job{'s' * (live != 1)} live"), records
+    except RecordsError as error:
+        return Finding(False, f"catalog: {error}"), None
+
+
+def _recovery(place: Place, records: Records | None, session: str) -> Finding:
+    if place.up is None or records is None:
+        return Finding(True, recovery(place))
+    row = records.lease_row(DISPATCHER)
+    if row is not None and row.held and row.data.get("cluster") == session:
+        return Finding(True, recovery(place))
+    return Finding(False, "BAD: nobody grants or recovers jobs on this cluster; `python -m cluster up` starts who does")
+
+
+def _held(records: Records, session: str) -> dict[str, Requirement]:
+    """What live jobs of this cluster were granted, by their names in messages."""
+    return {
+        f"{row.stage} job {row.id}": Requirement.model_validate(
+            {key: value for key, value in row.requirement.items() if key in Requirement.model_fields}
+        )
+        for row, attempt in records.live()
+        if session in (row.requirement.get("cluster"), attempt.cluster)
+        and (row.state in ("RUNNING", "CANCELLING") or attempt.granted_at is not None)
+        and records.silence(attempt) is None
+    }
+
+
+def _summary(bad: int, verdicts: Mapping[str, Verdict]) -> str:
+    never = [stage for stage, verdict in verdicts.items() if verdict.fit is Fit.NEVER]
+    later = [stage for stage, verdict in verdicts.items() if verdict.fit in (Fit.LATER, Fit.GROW)]
+    waits = f"{', '.join(later)} would have to wait" if later else ""
+    if not bad and not never:
+        return f"All stages can run here{waits and f'; just now {waits}'}."
+    parts = [
+        f"{bad} check{'s' * (bad > 1)} failed" if bad else "",
+        f"{', '.join(never)} can never run here" if never else "",
+        waits,
+    ]
+    return f"{'; '.join(filter(None, parts))}. See above for why, and what to change."

@@ -1,0 +1,239 @@
+"""What `python -m jobs` does beside running stages: looking at jobs, stopping them, taking them up again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from cluster.records import DISPATCHER, JobRow, Records, RecordsError, State, open_records
+
+POLL_S = 0.5
+
+
+class Command(NamedTuple):
+    """One command: its help, its arguments, what it does. It gives the line for standard output, or writes itself."""
+
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], Any]
+    run: Callable[[argparse.Namespace], dict[str, Any] | None]
+
+
+def _job(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", help="the job's id")
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stage", help="only this stage")
+    parser.add_argument("--state", action="append", choices=[str(state) for state in State], help="only these states")
+    parser.add_argument("--project", help="only this project")
+    parser.add_argument("--limit", type=int, default=50, help="how many (default: 50)")
+
+
+def _list(given: argparse.Namespace) -> None:
+    with open_records() as records:
+        rows = records.jobs(stage=given.stage, states=given.state, project=given.project, limit=given.limit)
+        gone = {row.id: _gone(records, row) for row in rows}
+        for row in rows:
+            print(_line(row, gone[row.id]), file=sys.stderr)
+        if not rows:
+            print("no jobs", file=sys.stderr)
+        _answer([_brief(row) | {"gone": gone[row.id]} for row in rows])
+
+
+def _show(given: argparse.Namespace) -> None:
+    with open_records() as records:
+        row = records.job(given.job)
+        told = _brief(row) | {
+            "gone": _gone(records, row),
+            "profile": row.profile,
+            "needs": row.requirement,
+            "blocked": row.blocked if row.live else None,
+            "deadline": row.deadline if row.live else None,
+            "inputs": row.inputs,
+            "attempts": [
+                {"number": a.number, "state": a.state, "code": a.code, "message": a.message, "ray_job": a.ray_job}
+                for a in records.attempts(row.id)
+            ],
+        }
+        print(json.dumps(told, indent=2), file=sys.stderr)
+        _answer(told)
+
+
+def _logs(given: argparse.Namespace) -> None:
+    from cluster.machines.paths import raylens_home
+    from jobs.life.job_files import log_file
+    from jobs.life.log_tail import Tail
+
+    with open_records() as records:
+        records.job(given.job)
+        tail = Tail(log_file(raylens_home(), given.job), from_start=True)
+        while True:
+            live = records.job(given.job).live  # asked before the log is read: what is written last is shown
+            for line in tail.lines():
+                print(line.decode(errors="replace"), flush=True)
+            if not (given.follow and live):
+                return
+            time.sleep(POLL_S)
+
+
+def _events(given: argparse.Namespace) -> None:
+    with open_records() as records:
+        for event in _all_events(records, given.job, given.after, given.follow):
+            print(json.dumps(event), flush=True)
+
+
+def _all_events(records: Records, job: str | None, after: int, follow: bool) -> Iterator[dict[str, Any]]:
+    while True:
+        live = follow and (job is None or records.job(job).live)
+        found = records.events(job, after) if job else records.changes(after)
+        for event in found:
+            after = event.number if job else event.seq
+            yield {
+                "seq": event.seq,
+                "job": event.job_id,
+                "number": event.number,
+                "attempt": event.attempt,
+                "at": event.at,
+                "kind": event.kind,
+                "state": str(event.state),
+                "message": event.message,
+            }
+        if not found:
+            if not live:
+                return
+            time.sleep(POLL_S)
+
+
+def _stop(given: argparse.Namespace) -> dict[str, Any]:
+    from jobs.life.cancel import ask
+
+    return _state(ask(open_records(), given.job, given.command))
+
+
+def _resume(given: argparse.Namespace) -> dict[str, Any]:
+    from jobs.life.resume import resume
+
+    return _state(resume(open_records(), given.job))
+
+
+def _drive(given: argparse.Namespace) -> dict[str, Any]:
+    from jobs.life.driver_process import drive
+
+    ended = drive(given.job, given.attempt)
+    return {"job": ended.job_id, "state": ended.state, "artifacts": ended.artifacts}
+
+
+def _dispatcher(given: argparse.Namespace) -> dict[str, Any]:
+    from jobs.life.dispatch_actor import start_dispatcher
+
+    return {"dispatcher": start_dispatcher(given.wait)}
+
+
+def _events_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", nargs="?", help="the job's id; without it, events of all jobs")
+    parser.add_argument("--after", type=int, default=0, help="only events with greater numbers")
+    parser.add_argument("--follow", action="store_true", help="go on as they come")
+
+
+def _logs_arguments(parser: argparse.ArgumentParser) -> None:
+    _job(parser)
+    parser.add_argument("--follow", action="store_true", help="go on until the job ends")
+
+
+def _drive_arguments(parser: argparse.ArgumentParser) -> None:
+    _job(parser)
+    parser.add_argument("attempt", type=int, metavar="ATTEMPT")
+
+
+def _dispatcher_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--start", action="store_true", required=True, help="start it, or find it")
+    parser.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="until it grants (default: 60)")
+
+
+COMMANDS: dict[str, Command] = {
+    "list": Command("the newest jobs", _list_arguments, _list),
+    "show": Command("one job: what it needs, where it stands and why", _job, _show),
+    "logs": Command("what a job and its workers said", _logs_arguments, _logs),
+    "events": Command("changes of state and marks, numbered; a JSON line each", _events_arguments, _events),
+    "stop": Command("ask a job to leave a checkpoint and end", _job, _stop),
+    "cancel": Command("ask a job to end now", _job, _stop),
+    "resume": Command("let a stopped, cancelled or failed job go on from its last checkpoint", _job, _resume),
+    # For the dispatcher and for `python -m cluster up`.
+    "drive": Command(argparse.SUPPRESS, _drive_arguments, _drive),
+    "dispatcher": Command(argparse.SUPPRESS, _dispatcher_arguments, _dispatcher),
+}
+
+
+def add_commands(stages: Any) -> None:
+    """Adds all to the parser's commands."""
+    for name, command in COMMANDS.items():
+        hidden = {} if command.help is argparse.SUPPRESS else {"help": command.help}
+        command.arguments(stages.add_parser(name, **hidden))
+
+
+def run_command(given: argparse.Namespace) -> tuple[int, dict[str, Any] | None, str | None]:
+    """Runs one; gives the exit status, the line for standard output (None: it wrote itself) and an error."""
+    try:
+        answer = COMMANDS[given.command].run(given)
+    except (RecordsError, RuntimeError) as error:
+        return 1, {"job": getattr(given, "job", None), "state": "FAILED", "artifacts": []}, str(error)
+    return 0, answer, None
+
+
+def _state(row: JobRow) -> dict[str, Any]:
+    return {"job": row.id, "state": str(row.state), "artifacts": []}
+
+
+def _answer(value: Any) -> None:
+    print(json.dumps(value), flush=True)
+
+
+def _brief(row: JobRow) -> dict[str, Any]:
+    return {
+        "job": row.id,
+        "stage": row.stage,
+        "state": str(row.state),
+        "attempt": row.attempt,
+        "phase": row.phase,
+        "done": row.done,
+        "total": row.total,
+        "unit": row.unit,
+        "rate": row.rate,
+        "eta_s": row.eta_s,
+        "durable": row.durable,
+        "message": row.message,
+        "code": row.code,
+        "artifacts": row.outputs,
+        "created_by": row.created_by,
+        "created_at": row.created_at,
+        "project": row.project,
+        "name": row.name,
+        "tags": row.tags,
+    }
+
+
+def _gone(records: Records, row: JobRow) -> str | None:
+    """That the process of a job that is said to live is gone, and what goes on with it. The row stays: others end it."""
+    if not row.live or (why := records.silent(row.id)) is None:
+        return None
+    lease = records.lease_row(DISPATCHER)
+    if lease is not None and lease.held:
+        return f"{why}; the dispatcher finds that within seconds"
+    if records.attempts(row.id)[-1].ray_job is not None:
+        return f"{why}; `python -m cluster up` goes on with it"
+    return f"{why}; the same command (`python -m jobs {row.stage} --config FILE ...`) goes on with it"
+
+
+def _line(row: JobRow, gone: str | None) -> str:
+    if gone is not None:
+        told = gone
+    elif row.live and row.total:
+        told = f"[{row.phase or ''}] {row.done or 0:,}/{row.total:,} {row.unit or ''}"
+    else:
+        told = (row.message or ", ".join(row.outputs)).partition("\n")[0][:90]
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created_at))
+    return f"{at}  {row.id:<22} {row.state:<10} a{row.attempt:<3} {told}"

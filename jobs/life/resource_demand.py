@@ -1,0 +1,83 @@
+"""What a job asks for: what its row says, and the bytes that it will write, which is known once its inputs are there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from configs.base import StageConfig
+from configs.identity import ArtifactRef, parse_ref
+from configs.requirements import Requirement
+from jobs.life.stage_context import grouped_inputs
+from jobs.stages import stage_module
+
+if TYPE_CHECKING:
+    from cluster.records import JobRow
+    from cluster.store import Store
+
+WRITTEN_S = 10.0  # between looks at what a running job has written: a note is read for each part
+
+
+class Needs:
+    """Remembers what jobs ask for: to tell the bytes, inputs and finished parts are read in the store."""
+
+    def __init__(self, store_of: Callable[[JobRow], Store]) -> None:
+        self._store_of = store_of
+        self._needs: dict[tuple[str, int], Requirement] = {}
+        self._left: dict[tuple[str, int], tuple[int, float]] = {}
+
+    def of(self, job: JobRow) -> Requirement:
+        """What an attempt asks for before it starts. Raises StoreError, ValueError."""
+        key = (job.id, job.attempt)
+        if key not in self._needs:
+            self._needs[key] = self._asked(job)
+        return self._needs[key]
+
+    def left(self, job: JobRow) -> int:
+        """Bytes that a granted job has still to write: what it wrote is missing in what its store calls free already.
+
+        Parts count once they are finished, and work files that are no artifact of the job do not, so it may be less.
+        """
+        key, now = (job.id, job.attempt), time.monotonic()
+        left, at = self._left.get(key, (requirement_in(job.requirement).store_bytes, -WRITTEN_S))
+        if now - at >= WRITTEN_S:
+            with suppress(RuntimeError, ValueError, OSError):  # the job itself will say what is wrong
+                left = self._asked(job).store_bytes
+            self._left[key] = left, now
+        return left
+
+    def forget(self, held: Collection[tuple[str, int]]) -> None:
+        """Forgets all attempts but these."""
+        self._needs = {key: need for key, need in self._needs.items() if key in held}
+        self._left = {key: left for key, left in self._left.items() if key in held}
+
+    def _asked(self, job: JobRow) -> Requirement:
+        from configs.load import parse_config
+
+        config = parse_config(job.stage, job.config, job.id)
+        outputs = [parse_ref(ref) for ref in job.outputs]
+        need = requirement_in(job.requirement)
+        return with_bytes(need, self._store_of(job), config, grouped_inputs(job.inputs), outputs)
+
+
+def requirement_in(row: dict[str, Any]) -> Requirement:
+    """The requirement that a row records; rows of before may hold more beside it."""
+    return Requirement.model_validate({k: v for k, v in row.items() if k in Requirement.model_fields})
+
+
+def with_bytes(
+    need: Requirement,
+    store: Store,
+    config: StageConfig,
+    inputs: dict[str, list[ArtifactRef]],
+    outputs: Sequence[ArtifactRef],
+) -> Requirement:
+    """The requirement with the bytes that are left to write, if the stage can tell."""
+    tell = getattr(stage_module(config.stage), "store_bytes", None)
+    if tell is None or any(store.manifest(ref) is None for refs in inputs.values() for ref in refs):
+        return need
+    # What earlier attempts finished is written already.
+    written = sum(file.size for ref in outputs for file, _ in store.parts(ref).values())
+    return need.model_copy(update={"store_bytes": max(0, int(tell(config, inputs, store)) - written)})

@@ -1,0 +1,81 @@
+"""Which features fire on one short text: the same model pass, mask and rounding as an extraction's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from configs.data_policy import DataPolicy
+from sae.calibration import candidate_mask, check_finite, data_mask
+from sae.formats.activations import DTYPES
+from sae.formats.sae_folder import Sae
+from sae.formats.tokens import Role
+from sae.language_model import LanguageModel
+
+
+class Firing(NamedTuple):
+    """Per token: why it is no data (None: it is), how many features are active, and the largest, the largest first."""
+
+    left_out: str | None
+    active: int
+    top: list[tuple[int, float]]
+
+
+class OnText(NamedTuple):
+    """`tokens` in order; `top`: (feature, max, its position, active tokens) over data positions; `wanted` by feature."""
+
+    tokens: list[Firing]
+    top: list[tuple[int, float, int, int]]
+    wanted: dict[int, list[float]]
+
+
+@torch.inference_mode()
+def features_on_text(
+    lm: LanguageModel,
+    sae: Sae,
+    ids: Sequence[int],
+    roles: Sequence[int],
+    policy: DataPolicy,
+    dtype: str,
+    top: int,
+    wanted: Sequence[int] = (),
+) -> OnText:
+    """Runs one row. `dtype` is that of the activations that the SAE was trained on: they are rounded to it.
+
+    Raises ValueError for a feature that the SAE has not, ModelError for a row that the model cannot take.
+    """
+    if absent := [feature for feature in wanted if feature >= sae.d_sae]:
+        raise ValueError(f"there is no feature {absent[0]}: they are 0 to {sae.d_sae - 1}")
+    hook = lm.hook(sae.calibration.hook)
+    values = lm.run_to(torch.tensor([list(ids)]), [hook])[hook.name].float()
+    row_roles = torch.tensor([list(roles)], dtype=torch.uint8, device=values.device)
+    norms = values.norm(dim=-1)
+    check_finite(norms, hook.name, 0)
+    mask = data_mask(row_roles, norms, sae.calibration, policy)[0]
+    acts = values[0][mask]
+    if dtype != "fp32":
+        acts = acts.to(DTYPES[dtype]).float()
+    latents = torch.zeros(len(ids), sae.d_sae, device=values.device)
+    latents[mask] = sae.encode(acts)
+    candidates = candidate_mask(row_roles, policy)[0].tolist()
+    tokens = [
+        _firing(row, None if data else ("sink" if candidate else Role(role).name.lower()), top)
+        for row, data, candidate, role in zip(latents.cpu(), mask.tolist(), candidates, roles, strict=True)
+    ]
+    return OnText(tokens, _over_text(latents.cpu(), top), {f: latents[:, f].tolist() for f in wanted})
+
+
+def _firing(latents: torch.Tensor, left_out: str | None, top: int) -> Firing:
+    active = int((latents > 0).sum())
+    value, feature = latents.topk(min(top, len(latents)))
+    pairs = [(f, v) for f, v in zip(feature.tolist(), value.tolist(), strict=True) if v > 0]
+    return Firing(left_out, active, pairs)
+
+
+def _over_text(latents: torch.Tensor, top: int) -> list[tuple[int, float, int, int]]:
+    largest, at = latents.max(dim=0)
+    value, feature = largest.topk(min(top, len(largest)))
+    counts = (latents > 0).sum(dim=0)
+    return [(f, v, int(at[f]), int(counts[f])) for f, v in zip(feature.tolist(), value.tolist(), strict=True) if v > 0]

@@ -1,0 +1,124 @@
+"""Flat token files: the tokens of one chunk of documents, without gaps, between the two passes of tokenizing.
+
+An Arrow file of one record batch, a row a document: doc int64, tokens large_list<int32>, roles large_list<uint8>.
+Documents stand by split (train, validation, test), then by number; each is followed by its separator. It is read
+through memory mapping, so a row's tokens are read and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sae.formats.tokens import SPLITS, Role
+from sae.text.tokenizer_spec import Facts
+
+_SCHEMA = pa.schema([("doc", pa.int64()), ("tokens", pa.large_list(pa.int32())), ("roles", pa.large_list(pa.uint8()))])
+
+
+class SplitCounts(NamedTuple):
+    """What a chunk holds of one split. `stream` counts tokens and separators; `lengths` counts documents by tokens."""
+
+    documents: int
+    stream: int
+    special: int
+    separators: int
+    lengths: dict[int, int]
+
+
+class ChunkCounts(NamedTuple):
+    """What the first pass says of a chunk: counts by split, and a bit for each token id that occurs in its text."""
+
+    splits: dict[str, SplitCounts]
+    seen: bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, for the note that stands beside a finished part."""
+        splits = {name: part._asdict() | {"lengths": list(part.lengths.items())} for name, part in self.splits.items()}
+        return {"splits": splits, "seen": base64.b64encode(self.seen).decode()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ChunkCounts:
+        """Reads what to_json gave."""
+        splits = {
+            name: SplitCounts(**{**part, "lengths": {length: n for length, n in part["lengths"]}})
+            for name, part in value["splits"].items()
+        }
+        return cls(splits, base64.b64decode(value["seen"]))
+
+
+def write_flat(
+    path: Path, docs: Sequence[int], splits: Sequence[str], encoded: Sequence[Sequence[int]], facts: Facts
+) -> ChunkCounts:
+    """Writes the documents of a chunk; `encoded` are their tokens. Documents without tokens are left out."""
+    special = np.zeros(facts.id_limit, bool)
+    special[list(facts.special_ids)] = True
+    seen = np.zeros(facts.id_limit, bool)
+    tail = np.asarray([] if facts.separator is None else [facts.separator], np.int32)
+    tokens: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
+    roles: list[npt.NDArray[np.uint8]] = [np.zeros(0, np.uint8)]
+    order: list[int] = []
+    ends = [0]
+    counts: dict[str, SplitCounts] = {}
+    for split in SPLITS:
+        members = [i for i, name in enumerate(splits) if name == split and len(encoded[i])]
+        lengths: Counter[int] = Counter()
+        n_special = 0
+        for i in members:
+            ids = np.asarray(encoded[i], np.int32)
+            seen[ids] = True
+            n_special += int(np.count_nonzero(special[ids]))
+            lengths[len(ids)] += 1
+            tokens += [ids, tail]
+            roles += [_text_roles(special[ids]), np.full(len(tail), Role.SEPARATOR, np.uint8)]
+            ends.append(ends[-1] + len(ids) + len(tail))
+            order.append(docs[i])
+        if members:
+            separators = len(members) * len(tail)
+            stream = sum(length * n for length, n in lengths.items()) + separators
+            counts[split] = SplitCounts(len(members), stream, n_special, separators, dict(lengths))
+    _write(path, order, ends, np.concatenate(tokens), np.concatenate(roles))
+    return ChunkCounts(counts, np.packbits(seen).tobytes())
+
+
+def _text_roles(special: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    return np.where(special, np.uint8(Role.SPECIAL), np.uint8(Role.DATA))
+
+
+def _write(
+    path: Path, order: list[int], ends: list[int], tokens: npt.NDArray[np.int32], roles: npt.NDArray[np.uint8]
+) -> None:
+    offsets = pa.array(ends, pa.int64())
+    columns = [
+        pa.array(order, pa.int64()),
+        pa.LargeListArray.from_arrays(offsets, pa.array(tokens)),
+        pa.LargeListArray.from_arrays(offsets, pa.array(roles)),
+    ]
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
+
+
+class Flat(NamedTuple):
+    """A flat file mapped into memory: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T]."""
+
+    doc: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int32]
+    roles: npt.NDArray[np.uint8]
+
+
+def open_flat(path: Path) -> Flat:
+    """Maps a flat file. Raises OSError or ArrowInvalid if it is none."""
+    with pa.memory_map(str(path)) as source:
+        batch = pa.ipc.open_file(source).get_batch(0)
+    tokens, roles = batch.column("tokens"), batch.column("roles")
+    return Flat(
+        batch.column("doc").to_numpy(), tokens.offsets.to_numpy(), tokens.values.to_numpy(), roles.values.to_numpy()
+    )

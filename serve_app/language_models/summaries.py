@@ -1,0 +1,127 @@
+"""Outlines of models: tokenizer and hook points, made once in a process of their own and kept on disk.
+
+Making one needs torch and transformers, which cost a second of every thread and hundreds of megabytes; a replica that
+answers requests loads neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cluster.machines.paths import code_root
+from cluster.store import ArtifactFiles, Store
+from configs.identity import ArtifactRef
+from sae.report.pieces import Pieces
+from sae.text.preview import StoredTokenizer
+from serve_app.errors import ApiError, not_found
+
+_WEIGHTS = (".safetensors", ".gguf")
+_HELD = 8  # in memory
+_TIMEOUT_S = 120
+_VERSION = 1  # raised when what an outline holds changes
+
+
+class Outline(NamedTuple):
+    """What is known of a model without its weights."""
+
+    tokenizer: StoredTokenizer
+    embeddings: int | None
+    hooks: list[str]
+    why: str
+
+
+class Outlines:
+    """Outlines by model id. Threads share it; each model is looked at once a node."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._held: OrderedDict[str, Outline] = OrderedDict()
+        self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
+        self._pieces: OrderedDict[str, Pieces] = OrderedDict()
+
+    def of(self, id: str) -> Outline:
+        """The outline of `models/ID`. The first time takes seconds. Raises ApiError: no such model, or not readable."""
+        with self._lock:
+            if id in self._held:
+                self._held.move_to_end(id)
+                return self._held[id]
+            making = self._making.setdefault(id, threading.Lock())
+        with making:
+            with self._lock:
+                if id in self._held:
+                    return self._held[id]
+            raw = self._raw(id)
+            found = Outline(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
+        with self._lock:
+            self._held[id] = found
+            self._making.pop(id, None)
+            while len(self._held) > _HELD:
+                self._held.popitem(last=False)
+        return found
+
+    def pieces(self, id: str) -> Pieces:
+        """Strings of the token ids of `models/ID`. Raises StoreError if there is no such model."""
+        with self._lock:
+            if id in self._pieces:
+                self._pieces.move_to_end(id)
+                return self._pieces[id]
+        found = Pieces(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
+        with self._lock:
+            self._pieces[id] = found
+            while len(self._pieces) > _HELD:
+                self._pieces.popitem(last=False)
+        return found
+
+    def _raw(self, id: str) -> dict[str, Any]:
+        ref = ArtifactRef("models", id)
+        manifest = self._store.manifest(ref)
+        if manifest is None:
+            raise not_found(f"model {ref}")
+        path = self._store.cache_folder() / "outlines" / f"{id}-a{manifest.attempt}-v{_VERSION}.json"
+        try:
+            kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return kept
+        except (OSError, ValueError):
+            pass
+        with tempfile.TemporaryDirectory(prefix="raylens-outline-") as folder:
+            without_weights(ArtifactFiles(self._store, manifest), Path(folder))
+            made = _made(Path(folder), str(ref))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+        temporary.write_text(json.dumps(made), encoding="utf-8")
+        os.replace(temporary, path)
+        return made
+
+
+def without_weights(files: ArtifactFiles, folder: Path) -> None:
+    """Copies a model's files but its weights."""
+    for name in files.names:
+        if not name.endswith(_WEIGHTS):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(files.path(name), folder / name)
+
+
+def _made(folder: Path, what: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "sae.language_model.model_summary", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(code_root()), "CUDA_VISIBLE_DEVICES": ""}
+    try:
+        ended = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ApiError(503, "model_not_read", f"reading {what} took too long", {"Retry-After": "30"}) from None
+    if ended.returncode != 0:
+        said = ended.stderr.strip().splitlines()
+        raise ApiError(422, "model_not_readable", f"{what} cannot be used: {said[-1] if said else 'no reason given'}")
+    made: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return made

@@ -1,0 +1,53 @@
+"""Tokenizations: packed rows of tokens, and their statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Response
+from pydantic import Field
+
+from serve_app import artifacts
+from serve_app.dependencies import Api, TheApi, Who
+from serve_app.idempotency import IdempotencyKey
+from serve_app.job_requests import accept
+from serve_app.openapi.responses import ACCEPTED
+from serve_app.routes.artifacts import artifact_routes
+from serve_app.schemas.artifacts import Artifact
+from serve_app.schemas.jobs import Accepted
+from serve_app.schemas.requests import TokenizationRequest
+
+
+class Tokenization(Artifact):
+    """A tokenization with its options and statistics."""
+
+    add_special_tokens: bool = Field(description="Whether special tokens were put into the rows: BOS or a separator.")
+    return_attention_mask: bool = Field(description="Whether the rows have an `attention_mask` column.")
+    statistics: dict[str, Any] = Field(
+        description="Tokens, documents, lengths before packing and their histogram, roles, share of the vocabulary seen, "
+        "and for each split its rows, tokens and documents."
+    )
+
+
+def _read(api: Api, id: str) -> Tokenization:
+    config = artifacts.files_of(api, "tokens", id).manifest.config
+    return artifacts.whole(
+        api,
+        Tokenization,
+        "tokens",
+        id,
+        add_special_tokens=(config["bos"], config["separator"]) != ("never", "none"),
+        return_attention_mask=config["return_attention_mask"],
+        statistics=artifacts.row_of(api, "tokens", id).summary,
+    )
+
+
+router = artifact_routes("tokens", "tokenization", Tokenization, _read, path="tokenizations")
+
+
+@router.post("", status_code=202, responses=ACCEPTED, summary="Tokenize a dataset")
+def create_tokenization(
+    api: TheApi, who: Who, body: TokenizationRequest, response: Response, key: IdempotencyKey = None
+) -> Accepted:
+    """Packs the documents into rows of `context_length` tokens. Every token has a role, so padding is never data."""
+    return accept(api, who, key, "tokenize", body.science(), body, response)

@@ -1,0 +1,1 @@
+"""Who may ask: tokens, scopes, and what is taken out of answers."""

@@ -1,0 +1,202 @@
+"""What stands before every route: hosts, origins, sizes, tokens and scopes. Denies by default; knows no route.
+
+A plain ASGI layer, so that a route that someone adds, a WebSocket or a path that does not exist is behind it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.errors import ApiError
+from serve_app.security.tokens import Principal, Tokens, TokensError
+from serve_app.settings import Settings, is_loopback
+
+PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/v1/health", "/v1/ready"})
+PUBLIC_ASSETS = "/docs/assets/"
+# Questions that are asked by POST because they have a body. They change nothing.
+READ_POSTS = frozenset({"/v1/tokenization-preview", "/v1/feature-activations"})
+_READING = ("GET", "HEAD", "OPTIONS")
+_PROTOCOL = "bearer."  # a browser's WebSocket cannot send an Authorization header: the token is one of its protocols
+MAX_TARGET = 8192
+
+_HEADERS = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Guard:
+    """The ASGI layer. What it lets through has `scope["state"]["principal"]`, None on public paths, and
+    `scope["state"]["check"]`, with which what lasts, such as a stream, asks again whether its token is still valid.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, tokens: Tokens) -> None:
+        self._app, self._tokens = app, tokens
+        self._hosts, self._origins = settings.allowed_hosts(), frozenset(settings.origins)
+        self._body_bytes = settings.body_bytes
+        self._threads = ThreadPoolExecutor(2, "raylens-auth")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request that may not pass; hands on one that may."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        try:
+            headers = Headers(scope=scope)
+            self._check_target(scope)
+            self._check_host(headers)
+            self._check_origin(scope, headers)
+            self._check_size(headers)
+            check = partial(self._authenticate, scope, headers)
+            scope.setdefault("state", {}).update(principal=None if _public(scope) else await check(), check=check)
+        except ApiError as error:
+            await refuse(error, scope, receive, send)
+            return
+        await self._app(scope, self._limited(receive), _with_headers(scope, send))
+
+    def _check_target(self, scope: Scope) -> None:
+        raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
+        query: bytes = scope.get("query_string", b"")
+        if len(raw) + len(query) > MAX_TARGET:
+            raise ApiError(414, "target_too_long", f"the path and query have more than {MAX_TARGET} bytes")
+        if "\0" in scope["path"] or b"%00" in query or b"\0" in query:
+            raise ApiError(400, "bad_request", "a path or query holds a NUL character")
+        if any(part in (".", "..") for part in scope["path"].replace("\\", "/").split("/")):
+            raise ApiError(404, "not_found", "a path has no dot segments here")
+
+    def _check_host(self, headers: Headers) -> None:
+        named = headers.getlist("host")
+        if len(named) != 1 or _without_port(named[0]) not in self._hosts:
+            raise ApiError(
+                421,
+                "host_not_allowed",
+                "the Host header names another server: call this one by its own address, or add the name to "
+                "RAYLENS_API_HOSTS",
+            )
+
+    def _check_origin(self, scope: Scope, headers: Headers) -> None:
+        """A web page of another origin may ask nothing, whatever the method: browsers say where a page is from."""
+        origin = headers.get("origin")
+        if origin is None or origin in self._origins:
+            if origin is None and headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _public(scope):
+                raise ApiError(403, "origin_not_allowed", "a page of another site may not call this server")
+            return
+        try:
+            own = urlsplit(origin).scheme in ("http", "https") and urlsplit(origin).netloc == headers["host"]
+        except ValueError:
+            own = False
+        if not own:
+            raise ApiError(403, "origin_not_allowed", "pages of this origin may not call this server")
+
+    def _check_size(self, headers: Headers) -> None:
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
+            raise ApiError(400, "bad_request", "Content-Length is not a number")
+        if len(length) > 15 or int(length) > self._body_bytes:
+            raise self._too_large()
+
+    def _limited(self, receive: Receive) -> Receive:
+        """Counts a body that comes without a length."""
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > self._body_bytes:
+                    # FastAPI turns any other kind of error met while it reads a body into a 400.
+                    raise HTTPException(413, self._too_large().detail, {"Connection": "close"})
+            return message
+
+        return counted
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, "body_too_large", f"a body has at most {self._body_bytes} bytes", {"Connection": "close"})
+
+    async def _authenticate(self, scope: Scope, headers: Headers) -> Principal:
+        text = _bearer(scope, headers)
+        try:
+            loop = asyncio.get_running_loop()
+            verify = partial(self._tokens.verify, text or "", near=_near(scope))
+            who = None if text is None else await loop.run_in_executor(self._threads, verify)
+        except TokensError:
+            raise ApiError(
+                503, "tokens_unusable", "the server's tokens cannot be read: `python -m serve_app token list` says why"
+            ) from None
+        if who is None:
+            said = "this token is not valid" if text is not None else "a token is needed: `Authorization: Bearer TOKEN`"
+            raise ApiError(401, "not_authenticated", said, {"WWW-Authenticate": 'Bearer realm="raylens"'})
+        reading = scope["type"] == "websocket" or scope["method"] in _READING or scope["path"] in READ_POSTS
+        needed = "read" if reading else "write"
+        if needed not in who.scopes:
+            challenge = f'Bearer realm="raylens", error="insufficient_scope", scope="{needed}"'
+            raise ApiError(
+                403, "insufficient_scope", f"this token has no scope `{needed}`", {"WWW-Authenticate": challenge}
+            )
+        return who
+
+
+def _public(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["method"] not in _READING:
+        return False
+    path: str = scope["path"]
+    return path in PUBLIC or path.startswith(PUBLIC_ASSETS)
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.lower().rpartition(":")
+    return name if colon and port.isdigit() else host.lower()
+
+
+def _bearer(scope: Scope, headers: Headers) -> str | None:
+    scheme, _, text = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and text.strip():
+        return text.strip()
+    if scope["type"] == "websocket":
+        offered: list[str] = scope.get("subprotocols", [])
+        return next((p.removeprefix(_PROTOCOL) for p in offered if p.startswith(_PROTOCOL)), None)
+    return None
+
+
+def _with_headers(scope: Scope, send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return sending
+
+
+def _near(scope: Scope) -> bool:
+    """False for a client on another machine. Serve may listen on more addresses than its settings say."""
+    client = scope.get("client")
+    return client is None or is_loopback(client[0])
+
+
+async def refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers a request, or a WebSocket that was not accepted yet, with a problem."""
+    if scope["type"] == "http":
+        await error.response()(scope, receive, _with_headers(scope, send))
+        return
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await receive()
+        response = error.response()
+        start = {"type": "websocket.http.response.start", "status": error.status, "headers": response.raw_headers}
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": response.body})
+        return
+    await receive()
+    await send({"type": "websocket.close", "code": 1008, "reason": error.code})

@@ -1,0 +1,73 @@
+"""Reads the log of a job as clients may see it, in parts that begin and end with lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from serve_app.security.redaction import clean_lines
+
+LOOK_S = 0.5
+LONGEST = 1 << 16  # bytes of a line; what comes after is left out
+_PART = 1 << 18
+_BEFORE = 1 << 14  # looked at to see whether a part begins inside a traceback
+
+
+def read_log(home: Path, job_id: str, offset: int | None, most: int, ended: bool) -> tuple[str, int]:
+    """The text from `offset` on (the last `most` bytes if not given), and where the next part begins.
+
+    Lines are shown whole or not at all: a piece of one would hide what is to be taken out of it. So a part may be longer
+    than `most` by the rest of a line, and one that begins within a line leaves that out. `ended`: nothing will be added,
+    so that a last line without an end is one.
+    """
+    try:
+        with (home / "logs" / f"{job_id}.log").open("rb") as file:
+            size = file.seek(0, 2)
+            start = max(0, size - most) if offset is None else min(offset, size)
+            file.seek(max(0, start - _BEFORE))
+            before = file.read(min(start, _BEFORE))
+            data = _lines_from(file, most, ended)
+    except FileNotFoundError:
+        return "", 0
+    if before and not before.endswith(b"\n"):  # begin with a whole line
+        cut = (data.find(b"\n") + 1) or len(data)
+        before, data, start = before + data[:cut], data[cut:], start + cut
+    return "".join(clean_lines(_text(data), _text(before))), start + len(data)
+
+
+def _lines_from(file: BinaryIO, most: int, ended: bool) -> bytes:
+    """From here on up to `most` bytes, but whole lines, and at least one if there is one."""
+    data = file.read(most)
+    end = data.rfind(b"\n") + 1
+    if end and not (ended and len(data) < most):
+        return data[:end]
+    more = file.read(LONGEST) if len(data) == most else b""
+    line = (more.find(b"\n") + 1) or (len(more) if ended or len(more) == LONGEST else 0)
+    return data + more[:line] if line or ended else data[:end]
+
+
+async def tail_log(
+    home: Path, job_id: str, offset: int, over: Callable[[], bool], goes_on: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[str]:
+    """What stands in the log from `offset` on, and what is added, until `over()` and no more is there.
+
+    It ends too once `goes_on()` says no.
+    """
+    while await goes_on():
+        last = await asyncio.to_thread(over)
+        while True:
+            text, after = await asyncio.to_thread(read_log, home, job_id, offset, _PART, last)
+            if after == offset:
+                break
+            offset = after
+            if text:
+                yield text
+        if last:
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+def _text(data: bytes) -> list[str]:
+    return data.decode("utf-8", "replace").splitlines(keepends=True)
