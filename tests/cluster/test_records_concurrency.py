@@ -25,7 +25,7 @@ from cluster.records import (
     State,
     Submission,
     open_records,
-    submitting,
+    submission,
 )
 from configs.identity import parse_ref
 from tests.cluster.catalog import MANIFEST, REF, REPOSITORY, published, submit
@@ -166,14 +166,14 @@ def test_what_a_submission_needs_cannot_be_deleted_while_it_is_written(
 ) -> None:
     published(records, "a" * 16)
     written, go_on = threading.Event(), threading.Event()
-    add_labels = submitting.add_labels
+    add_labels = submission.add_labels
 
     def slowly(*arguments: Any) -> None:
         add_labels(*arguments)
         written.set()
         assert go_on.wait(30)
 
-    monkeypatch.setattr(submitting, "add_labels", slowly)
+    monkeypatch.setattr(submission, "add_labels", slowly)
     with open_records(catalog_url) as other, ThreadPoolExecutor(2) as threads:
         job = threads.submit(submit, records, "b" * 16, inputs={"sae": REF}, outputs=[])
         assert written.wait(30)
