@@ -11,6 +11,7 @@ from pathlib import Path
 
 from configs.download import LocalSource, PackageSource
 from sae.sources.file_selection import SourceError, select_files
+from sae.sources.model_label import model_label
 from sae.sources.resolved_source import ResolvedSource
 
 
@@ -18,10 +19,10 @@ def resolve_local(source: LocalSource, what: str) -> ResolvedSource:
     """A file or folder. Raises SourceError if it is not there or has no file of the kind."""
     path = Path(source.path).expanduser()
     if path.is_file():
-        return _resolved(path.parent, [path.name], path.name)
+        return _resolved(path.parent, [path.name], path.name, what)
     if not path.is_dir():
         raise SourceError(f"there is no file or folder {path}")
-    return _resolved(path, select_files(_names(path), source.files, what, str(path)), path.resolve().name)
+    return _resolved(path, select_files(_names(path), source.files, what, str(path)), path.resolve().name, what)
 
 
 def resolve_package(source: PackageSource, what: str) -> ResolvedSource:
@@ -39,14 +40,16 @@ def resolve_package(source: PackageSource, what: str) -> ResolvedSource:
     if not folders:
         raise SourceError(f"{name!r} is a single module and has no data files")
     root = Path(folders[0])
-    return _resolved(root, select_files(_names(root), source.files, what, f"package {name}"), name)
+    return _resolved(root, select_files(_names(root), source.files, what, f"package {name}"), name, what)
 
 
 def _names(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
 
 
-def _resolved(root: Path, names: Sequence[str], label: str) -> ResolvedSource:
+def _resolved(root: Path, names: Sequence[str], label: str, what: str) -> ResolvedSource:
+    if what == "model":
+        label = model_label(root / names[0] if len(names) == 1 else root, label)
     size = sum((root / name).stat().st_size for name in names)
     return ResolvedSource(
         label,

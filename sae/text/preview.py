@@ -12,7 +12,7 @@ from sae.text.tokenizer_spec import read_tokenizer_spec
 
 
 class StoredTokenizer:
-    """A tokenizer read back from an outline: as much of a fast transformers tokenizer as the stage's rules ask for."""
+    """A tokenizer read back from a model summary: what the stage needs of a fast transformers tokenizer."""
 
     def __init__(self, stored: dict[str, Any]) -> None:
         self.backend_tokenizer: Any = Tokenizer.from_str(stored["encoder"])
