@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from configs.artifact_ids import SaeId
-from configs.base import StageConfig
+from configs.base import Seed, StageConfig
 from configs.dtypes import LmDtype
 from configs.train import TrainConfig
 
@@ -27,7 +27,7 @@ class ExtractConfig(StageConfig):
     uniform_examples: int = Field(10, ge=1, description="Examples drawn uniformly from all non-zero activations.")
     logit_tokens: int = Field(10, ge=1, description="Promoted and suppressed tokens of each feature.")
     neighbours: int = Field(10, ge=1, description="Nearest other features by cosine of the decoder rows.")
-    seed: int = Field(0, description="Seed of the drawn examples.")
+    seed: Seed = Field(0, description="Seed of the drawn examples.")
     batch_rows: int = Field(
         8, ge=1, description="Rows encoded together, in whole forward passes of the training's size: one at least."
     )

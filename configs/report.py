@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from configs.artifact_ids import EvaluationId, FeaturesId
-from configs.base import StageConfig
+from configs.base import Seed, StageConfig
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
 
@@ -21,5 +21,5 @@ class ReportConfig(StageConfig):
     pages: int = Field(
         300, ge=1, description="Features with a page of their own, spread evenly over the density ranks."
     )
-    seed: int = Field(0, description="Seed of the choice of features within each density rank.")
+    seed: Seed = Field(0, description="Seed of the choice of features within each density rank.")
     context_tokens: int = Field(24, ge=4, description="Tokens shown before and after an example's position.")

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from configs.artifact_ids import DatasetId, ModelId
-from configs.base import StageConfig
+from configs.base import Seed, StageConfig
 from configs.download import DownloadConfig
 
 
@@ -31,7 +31,7 @@ class TokenizeConfig(StageConfig):
         description="Also write an `attention_mask` column, for other programs: RayLens itself reads `roles`, which says "
         "more. False saves the room.",
     )
-    seed: int = Field(0, description="Seed of the row shuffle within each split.")
+    seed: Seed = Field(0, description="Seed of the row shuffle within each split.")
     rows_per_shard: int = Field(
         2048, ge=1, description="Rows in each output shard (the last one of a split has fewer)."
     )
