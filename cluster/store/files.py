@@ -43,7 +43,7 @@ class ArtifactFiles:
         if name not in self._by_name:
             raise StoreError(f"{self.ref} has no file {name!r}; it has {', '.join(self._by_name) or 'none'}")
         file = self._by_name[name]
-        local = self.store.backend.local(self.store.place(self.ref, file.path))
+        local = self.store.backend.local(self.store.key(self.ref, file.path))
         return self._fetched(file) if local is None else self._checked(file, local)
 
     def directory(self) -> Path:
@@ -51,7 +51,7 @@ class ArtifactFiles:
         paths = {name: self.path(name) for name in self.names}
         bases = {file.path[: -len(file.name)] for file in self.manifest.files}
         if len(bases) == 1:
-            own = self.store.backend.local(self.store.place(self.ref, bases.pop().rstrip("/")))
+            own = self.store.backend.local(self.store.key(self.ref, bases.pop().rstrip("/")))
             if own is not None:
                 return own
         told = "\n".join(f"{name}\t{path.absolute()}" for name, path in paths.items())
@@ -70,13 +70,13 @@ class ArtifactFiles:
         return path
 
     def _fetched(self, file: StoredFile) -> Path:
-        backend, place = self.store.backend, self.store.place(self.ref, file.path)
+        backend, key = self.store.backend, self.store.key(self.ref, file.path)
         try:
-            path, found = self._cache().file(file.sha256, file.size, lambda sink: backend.fetch(place, sink))
+            path, found = self._cache().file(file.sha256, file.size, lambda sink: backend.fetch(key, sink))
         except FileNotFoundError:
             raise self._corrupt(file, "no file at all") from None
         except OSError as error:
-            raise explain("fetch", place, error, str(backend)) from error
+            raise explain("fetch", key, error, str(backend)) from error
         if found != file.sha256:
             raise self._corrupt(file, found)
         return path
