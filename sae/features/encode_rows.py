@@ -17,7 +17,7 @@ from sae.formats.activations import DTYPES, ActivationsReader
 from sae.formats.sae_folder import Sae
 from sae.formats.tokens import TokensReader
 from sae.language_model import LanguageModel
-from sae.training.activation_source import run_rows
+from sae.language_model.row_activations import row_activations
 
 _FLUSH = 1_000_000  # codes that wait before they are sketched
 
@@ -44,7 +44,7 @@ def rows_from_model(
     hooks = [lm.hook(name) for name in calibrations]
     parts: dict[str, list[HookRows]] = {name: [] for name in calibrations}
     for first in range(start, stop, pass_rows):
-        values, roles = run_rows(lm, tokens, hooks, first, min(first + pass_rows, stop))
+        values, roles = row_activations(lm, tokens, hooks, first, min(first + pass_rows, stop))
         for name, calibration in calibrations.items():
             norms = values[name].norm(dim=-1)
             check_finite(norms, name, first)

@@ -13,7 +13,8 @@ from sae.formats.activations import ActivationsReader
 from sae.formats.files import ArtifactFilesLike, ArtifactFolderLike
 from sae.formats.tokens import Role, TokensReader
 from sae.language_model import HookPoint, LanguageModel
-from sae.training.activation_source import CacheSource, Source, StreamSource, calibration_batches
+from sae.language_model.row_activations import calibration_batches
+from sae.training.activation_source import CacheSource, Source, StreamSource
 from sae.training.collectives import Exchange
 from sae.training.loop import Trainee
 from sae.training.plan import Plan, make_plan

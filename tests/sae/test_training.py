@@ -80,7 +80,7 @@ def test_stream_and_fp32_cache_give_equal_bytes(tiny_gpt2: Path, tokens: LocalFi
     import json
 
     from sae.calibration import data_mask, save_calibration
-    from sae.training.activation_source import run_rows
+    from sae.language_model.row_activations import row_activations
 
     stream = _build(tiny_gpt2, tokens, [0, 1, 2])
     model, reader, policy = stream.source._model, stream.source._tokens, _config().policy
@@ -90,7 +90,7 @@ def test_stream_and_fp32_cache_give_equal_bytes(tiny_gpt2: Path, tokens: LocalFi
     for chunk in range(4):
         start = chunk * 8
         for hook in HOOKS:
-            parts = [run_rows(model, reader, [model.hook(hook)], i, i + 2) for i in range(start, start + 8, 2)]
+            parts = [row_activations(model, reader, [model.hook(hook)], i, i + 2) for i in range(start, start + 8, 2)]
             acts, roles = torch.cat([p[0][hook] for p in parts]), torch.cat([p[1] for p in parts])
             mask = data_mask(roles, acts.norm(dim=-1), stream.source._calibrations[hook], policy)
             write_chunk(tmp_path / chunk_name(hook, chunk), acts, mask, start, "fp32")
