@@ -1,4 +1,4 @@
-"""Outlines of models: tokenizer and hook points, made once in a process of their own and kept on disk.
+"""Summaries of models: tokenizer and hook points, made once in a process of their own and kept on disk.
 
 Making one needs torch and transformers, which cost a second of every thread and hundreds of megabytes; a replica that
 answers requests loads neither.
@@ -30,7 +30,7 @@ _TIMEOUT_S = 120
 _VERSION = 1  # raised when what an outline holds changes
 
 
-class Outline(NamedTuple):
+class ModelSummary(NamedTuple):
     """What is known of a model without its weights."""
 
     tokenizer: StoredTokenizer
@@ -39,17 +39,17 @@ class Outline(NamedTuple):
     why: str
 
 
-class Outlines:
-    """Outlines by model id. Threads share it; each model is looked at once a node."""
+class ModelSummaries:
+    """Summaries by model id. Threads share it; each model is looked at once a node."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: OrderedDict[str, Outline] = OrderedDict()
+        self._held: OrderedDict[str, ModelSummary] = OrderedDict()
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
         self._pieces: OrderedDict[str, Pieces] = OrderedDict()
 
-    def of(self, id: str) -> Outline:
+    def get(self, id: str) -> ModelSummary:
         """The outline of `models/ID`. The first time takes seconds. Raises ApiError: no such model, or not readable."""
         with self._lock:
             if id in self._held:
@@ -61,7 +61,7 @@ class Outlines:
                 if id in self._held:
                     return self._held[id]
             raw = self._raw(id)
-            found = Outline(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
+            found = ModelSummary(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
         with self._lock:
             self._held[id] = found
             self._making.pop(id, None)
@@ -87,7 +87,7 @@ class Outlines:
         manifest = self._store.manifest(ref)
         if manifest is None:
             raise not_found(f"model {ref}")
-        path = self._store.cache_folder() / "outlines" / f"{id}-a{manifest.attempt}-v{_VERSION}.json"
+        path = self._store.cache_folder() / "model_summaries" / f"{id}-a{manifest.attempt}-v{_VERSION}.json"
         try:
             kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return kept
