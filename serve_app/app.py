@@ -14,7 +14,7 @@ from cluster.store import Store
 from serve_app import errors
 from serve_app.dependencies import Api, Ask
 from serve_app.errors import ApiError
-from serve_app.language_models.summaries import Outlines
+from serve_app.language_models.summaries import ModelSummaries
 from serve_app.openapi.responses import EVERYWHERE
 from serve_app.routes import (
     activations,
@@ -71,7 +71,7 @@ def create_app(settings: Settings, records: Records, store: Store, ask: Ask = no
         records=records,
         store=store,
         pulse=Pulse(records, settings.streams),
-        outlines=Outlines(store),
+        model_summaries=ModelSummaries(store),
         ask=ask,
     )
     errors.install(app)

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from cluster.records import Records
 from cluster.store import Store
-from serve_app.language_models.summaries import Outlines
+from serve_app.language_models.summaries import ModelSummaries
 from serve_app.security.tokens import Principal
 from serve_app.settings import Settings
 from serve_app.streaming.events import Pulse
@@ -30,7 +30,7 @@ class Api:
     records: Records
     store: Store
     pulse: Pulse
-    outlines: Outlines
+    model_summaries: ModelSummaries
     ask: Ask
 
 

@@ -94,7 +94,7 @@ def list_examples(api: TheApi, id: HexId, feature: Number, query: Annotated[Exam
     reader = _reader(api, id, feature)
     rows = [row for row in reader.examples([feature]).to_pylist() if query.kind in (None, row["kind"])]
     tokens = TokensReader(api.store.files(parse_ref(reader.info.inputs["tokens"])), reader.info.split)
-    pieces = api.outlines.pieces(parse_ref(reader.info.inputs["model"]).id)
+    pieces = api.model_summaries.pieces(parse_ref(reader.info.inputs["model"]).id)
     return [_example(row, tokens, pieces) for row in rows[: query.limit]]
 
 

@@ -19,7 +19,7 @@ _FIGURES = ("architecture", "n_layers", "d_model", "vocab_size", "context_length
 
 def _read(api: Api, id: str) -> Model:
     summary = artifacts.row_of(api, "models", id).summary
-    found = api.outlines.of(id)
+    found = api.model_summaries.of(id)
     return artifacts.whole(
         api,
         Model,
