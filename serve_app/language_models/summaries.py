@@ -27,7 +27,7 @@ from serve_app.errors import ApiError, not_found
 _WEIGHTS = (".safetensors", ".gguf")
 _HELD = 8  # in memory
 _TIMEOUT_S = 120
-_VERSION = 1  # raised when what an outline holds changes
+_VERSION = 1  # raised when what a summary holds changes
 
 
 class ModelSummary(NamedTuple):
@@ -50,7 +50,7 @@ class ModelSummaries:
         self._pieces: OrderedDict[str, Pieces] = OrderedDict()
 
     def get(self, id: str) -> ModelSummary:
-        """The outline of `models/ID`. The first time takes seconds. Raises ApiError: no such model, or not readable."""
+        """The summary of `models/ID`. The first time takes seconds. Raises ApiError: no such model, or not readable."""
         with self._lock:
             if id in self._held:
                 self._held.move_to_end(id)
@@ -93,7 +93,7 @@ class ModelSummaries:
             return kept
         except (OSError, ValueError):
             pass
-        with tempfile.TemporaryDirectory(prefix="raylens-outline-") as folder:
+        with tempfile.TemporaryDirectory(prefix="raylens-model-summary-") as folder:
             without_weights(ArtifactFiles(self._store, manifest), Path(folder))
             made = _made(Path(folder), str(ref))
         path.parent.mkdir(parents=True, exist_ok=True)

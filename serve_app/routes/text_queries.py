@@ -123,11 +123,11 @@ def _question(api: Api, body: ActivationsRequest) -> _TextQuery:
 
 def _tokens(api: Api, model: str, text: str, bos: str, separator: str) -> list[previews.PreviewToken]:
     artifacts.row_of(api, "models", model)
-    outline = api.model_summaries.get(model)
+    summary = api.model_summaries.get(model)
     config = TokenizeConfig.model_validate(
         {"dataset": f"datasets/{_NOBODY}", "model": f"models/{model}", "bos": bos, "separator": separator}
     )
-    found = previews.preview(outline.tokenizer, config, text, outline.embeddings)
+    found = previews.preview(summary.tokenizer, config, text, summary.embeddings)
     strings = api.model_summaries.pieces(model).strings([token.id for token in found])
     return [token._replace(text=string) for token, string in zip(found, strings, strict=True)]
 
