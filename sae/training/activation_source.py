@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from configs.data_policy import DataPolicy
+from sae.activations import activations_of_rows
 from sae.calibration import Calibration, check_finite, data_mask
 from sae.formats.activations import ActivationsReader
 from sae.formats.tokens import TokensReader
 from sae.language_model import HookPoint, LanguageModel
-from sae.language_model.row_activations import row_activations
 from sae.training.plan import Plan
 
 
@@ -49,7 +49,7 @@ class StreamSource:
         acts: dict[str, list[Tensor]] = {hook.name: [] for hook in self._hooks}
         masks: dict[str, list[Tensor]] = {hook.name: [] for hook in self._hooks}
         for rows in plan.lane_batches(block, lane):
-            values, roles = row_activations(self._model, self._tokens, self._hooks, rows.start, rows.stop)
+            values, roles = activations_of_rows(self._model, self._tokens, self._hooks, rows.start, rows.stop)
             for name, value in values.items():
                 norms = value.norm(dim=-1)
                 check_finite(norms, name, rows.start)

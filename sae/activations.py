@@ -1,4 +1,4 @@
-"""Activations of rows of a tokens artifact at the hooks of a language model."""
+"""Activations of rows of tokens: what training, the cache, calibration and extraction have in common."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from sae.formats.tokens import TokensReader
-from sae.language_model.hook_capture import HookPoint
-from sae.language_model.model import LanguageModel
+from sae.language_model import HookPoint, LanguageModel
 
 
-def row_activations(
+def activations_of_rows(
     model: LanguageModel, tokens: TokensReader, hooks: Iterable[HookPoint], start: int, stop: int
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Activations float32 [n, L, d] by hook name, and roles uint8 [n, L], of rows [start, stop); on the model's device."""
@@ -28,5 +27,5 @@ def calibration_batches(
 ) -> Iterable[tuple[Tensor, Tensor]]:
     """Batches for calibrate(): the first `rows` rows, `batch_rows` at a time."""
     for start in range(0, min(rows, tokens.n_rows), batch_rows):
-        values, roles = row_activations(model, tokens, [hook], start, min(start + batch_rows, rows, tokens.n_rows))
+        values, roles = activations_of_rows(model, tokens, [hook], start, min(start + batch_rows, rows, tokens.n_rows))
         yield values[hook.name], roles
