@@ -100,34 +100,34 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
     from jobs.life.resolve import resolve_auto
     from sae.formats.sae_folder import fold, write_sae
     from sae.training.build import build_run
-    from sae.training.collectives import LocalExchange
-    from sae.training.loop import CURVE, Verdict, train
+    from sae.training.collectives import LocalCollective
+    from sae.training.loop import CURVE, AfterBlock, train
 
     set_up(Requirement(threads=spec["threads"]))  # as every worker does
     config = resolve_auto(TrainConfig.model_validate(spec["config"]), "cpu")
-    store, exchange = Store(spec["store"]), LocalExchange()
+    store, collective = Store(spec["store"]), LocalCollective()
     model, tokens = (store.files(parse_ref(str(ref))) for ref in (config.model, config.tokens))
-    run = build_run(config, list(range(len(config.saes))), model, tokens, None, exchange, "cpu")
+    run = build_run(config, list(range(len(config.saes))), model, tokens, None, collective, "cpu")
     start = time.monotonic()
     train(
         run.plan,
         run.hooks,
         run.source,
         run.trainees,
-        exchange,
+        collective,
         0,
         lambda step, trainees: None,
-        lambda block: Verdict(False, False),
+        lambda block: AfterBlock(False, False),
         lambda block: None,
     )
     seconds = time.monotonic() - start
     folders, used = [], 0
     for number, trainee in run.trainees.items():
-        folder, owner = Path(spec["scratch"]) / f"sae-{number}", trainee.owner
-        architecture = {"architecture": "topk", "k": owner.config.k}
-        metadata = {"hook_name": owner.config.hook}
-        weights = fold(owner.weights(), owner.calibration.scale)
-        write_sae(folder, weights, architecture, metadata, owner.calibration, {})
+        folder, trainer = Path(spec["scratch"]) / f"sae-{number}", trainee.trainer
+        architecture = {"architecture": "topk", "k": trainer.config.k}
+        metadata = {"hook_name": trainer.config.hook}
+        weights = fold(trainer.weights(), trainer.calibration.scale)
+        write_sae(folder, weights, architecture, metadata, trainer.calibration, {})
         folders.append(str(folder))
         used = int(sum(row[CURVE.index("tokens")] for row in trainee.curve))
     return _report(seconds, used, folders)

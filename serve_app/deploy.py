@@ -24,7 +24,7 @@ def up(host: str, port: int, replicas: int, device: str, others: bool = False) -
     with connected(target, bring_code=False):
         from ray import serve
 
-        from serve_app.deployment import API, INTERACTIVE, Arguments, InteractiveArguments, api, interactive
+        from serve_app.deployment import API, INTERACTIVE, Arguments, LanguageModelArguments, api, interactive
 
         port = _settle(host, port)
         serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port, "request_timeout_s": None})
@@ -32,7 +32,7 @@ def up(host: str, port: int, replicas: int, device: str, others: bool = False) -
         chosen = device if device != "auto" else _device()
         arguments = Arguments(host=host, port=port, replicas=replicas, device=chosen, anywhere=anywhere, others=others)
         serve.run(api(arguments), name=API, route_prefix="/")
-        models = InteractiveArguments(device=chosen, anywhere=anywhere)
+        models = LanguageModelArguments(device=chosen, anywhere=anywhere)
         serve.run(interactive(models), name=INTERACTIVE, route_prefix=None)
         _check_address(host, port)
     return f"http://{_reachable(host)}:{port}"

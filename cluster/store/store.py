@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cluster.store.backend import Backend
 from cluster.store.errors import CorruptFile, StoreError, explain
-from cluster.store.files import ArtifactFiles
+from cluster.store.files import ArtifactFiles, StoredFiles
 from cluster.store.folder import Folder
 from cluster.store.hashing import sha256_of
 from cluster.store.manifest import MANIFEST, PART, Manifest, StoredFile, check_name
@@ -118,6 +118,10 @@ class Store:
             if sizes.get(file.path) == file.size:
                 found[file.name] = file, extra
         return dict(sorted(found.items()))
+
+    def part_files(self, ref: ArtifactRef) -> StoredFiles:
+        """The files of `parts`, to be read with their recorded hashes checked."""
+        return StoredFiles(self, ref, [file for file, _ in self.parts(ref).values()])
 
     def _note(self, ref: ArtifactRef, path: str) -> tuple[StoredFile, dict[str, Any]]:
         data = self.backend.read(self.key(ref, path))

@@ -14,7 +14,7 @@ from jobs.life.stage_context import JobContext, Output, Stopped
 if TYPE_CHECKING:
     from actors.trainer import TrainTask
 
-VERSION = 1
+VERSION = 2
 
 
 def inputs(config: TrainConfig) -> dict[str, StageConfig | str]:
