@@ -15,16 +15,22 @@ from jobs.life.resolve import Planner, Step, resolve_auto
 from jobs.life.submit import Submitted, environment_for, has_gpu, offer_of, submit
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError
-from serve_app.idempotency import once
-from serve_app.local_paths import place
+from serve_app.idempotency import submit_once
+from serve_app.local_paths import with_absolute_paths
 from serve_app.schemas.cluster import ClusterNode
-from serve_app.schemas.common import Submit
+from serve_app.schemas.common import SubmitRequest
 from serve_app.schemas.jobs import Accepted, JobSummary
 from serve_app.security.tokens import Principal
 
 
-def accept(
-    api: Api, who: Principal, key: str | None, stage: str, raw: dict[str, Any], asked: Submit, response: Response
+def submit_job(
+    api: Api,
+    principal: Principal,
+    key: str | None,
+    stage: str,
+    raw: dict[str, Any],
+    asked: SubmitRequest,
+    response: Response,
 ) -> Accepted:
     """Asks for a job of a stage and answers 202 with it. Blocks: it looks at sources, the store and the catalog.
 
@@ -33,26 +39,26 @@ def accept(
     done: list[Submitted] = []
 
     def ask() -> str:
-        config = parse_config(stage, place(raw, api.settings.data_roots), "request")
-        done.append(_submit(api, who, config, asked))
+        config = parse_config(stage, with_absolute_paths(raw, api.settings.data_roots), "request")
+        done.append(_submit(api, principal, config, asked))
         return done[0].job_id
 
-    request = [stage, raw, asked.model_dump(mode="json", include=set(Submit.model_fields))]
-    job_id, replayed = once(api.records, who.id, key, request, ask)
+    request = [stage, raw, asked.model_dump(mode="json", include=set(SubmitRequest.model_fields))]
+    job_id, replayed = submit_once(api.records, principal.id, key, request, ask)
     row = api.records.job(job_id)
     response.status_code = 202
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     if replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return Accepted(
-        job=JobSummary.of(row),
+        job=JobSummary.from_row(row),
         created=bool(done) and done[0].created,
         artifacts=list(row.outputs),
         jobs=done[0].jobs if done else [job_id],
     )
 
 
-def _submit(api: Api, who: Principal, config: StageConfig, asked: Submit) -> Submitted:
+def _submit(api: Api, principal: Principal, config: StageConfig, asked: SubmitRequest) -> Submitted:
     planner = Planner()  # it remembers: sources are looked at once
     _check_fits(api, config, asked.profile, planner)
     return submit(
@@ -61,7 +67,7 @@ def _submit(api: Api, who: Principal, config: StageConfig, asked: Submit) -> Sub
         config,
         profile=asked.profile,
         wait_s=asked.wait_s,
-        created_by=f"api:{who.name}",
+        created_by=f"api:{principal.name}",
         environment=environment_for(api.records, api.store),
         project=asked.project,
         name=asked.name,
@@ -91,13 +97,13 @@ def _check_fits(api: Api, config: StageConfig, profile: str, planner: Planner) -
                 "cannot_fit",
                 f"{step.stage} can never run on this cluster: it {verdict.reason}. {verdict.advice}".strip(),
                 stage=step.stage,
-                need=needed(need),
-                offer=[ClusterNode.of(node).model_dump() for node in offer.nodes],
+                need=requirement_json(need),
+                offer=[ClusterNode.from_node(node).model_dump() for node in offer.nodes],
                 largest_workers=verdict.largest_workers,
-                largest_worker=None if verdict.largest_worker is None else needed(verdict.largest_worker),
+                largest_worker=None if verdict.largest_worker is None else requirement_json(verdict.largest_worker),
             )
 
 
-def needed(need: Requirement) -> dict[str, Any]:
+def requirement_json(need: Requirement) -> dict[str, Any]:
     """A requirement as JSON."""
     return need.model_dump(mode="json", exclude={"device", "threads"})

@@ -10,12 +10,12 @@ from typing import Any
 from serve_app.errors import ApiError
 
 
-def place(raw: Any, roots: Sequence[Path]) -> Any:
+def with_absolute_paths(raw: Any, roots: Sequence[Path]) -> Any:
     """A config as the stages take it: the `path` of each local source, at any depth, made absolute. Raises ApiError."""
     return _walk(raw, lambda path: str(resolve(path, roots)))
 
 
-def unplace(config: Any, roots: Sequence[Path]) -> Any:
+def shown_paths(config: Any, roots: Sequence[Path]) -> Any:
     """A recorded config as clients may see it: each local path as it stands below its root, else its last part."""
     return _walk(config, lambda path: _shown(path, roots))
 

@@ -15,7 +15,7 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from actors.trainer import TrainTask
 
-VERSION = 1
+VERSION = 2
 
 
 def inputs(config: TrainConfig) -> dict[str, StageConfig | str]:

@@ -24,7 +24,7 @@ class _Stop(Exception):
     """Ends a forward pass: what was wanted has been seen."""
 
 
-class Tail:
+class ResumedForward:
     """A pass over `input_ids` int64 [B, L] that stands at `hook`; `document` as in LanguageModel.run_to.
 
     `activations` is the hook's value [B, L, d], in the model's dtype.

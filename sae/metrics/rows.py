@@ -13,7 +13,7 @@ from sae.calibration import check_finite, count_excluded, data_mask
 from sae.formats.sae_folder import Sae
 from sae.formats.tokens import TokenRows
 from sae.language_model import HookPoint, LanguageModel
-from sae.language_model.resumed_forward import Tail, logits_of
+from sae.language_model.resumed_forward import ResumedForward, logits_of
 from sae.metrics.loss import RowLosses, row_losses
 from sae.metrics.positions import Attention, count_unscored, scored_positions
 from sae.metrics.reconstruction import Counts, RowSums, latent_counts, row_sums
@@ -44,8 +44,8 @@ def evaluate_batch(
     """Sums of one batch. Raises NonFiniteActivations naming hook, row and position if an activation is not finite."""
     ids = torch.from_numpy(batch.rows.input_ids.astype(np.int64)).to(lm.device)
     document = torch.from_numpy(batch.rows.document).to(lm.device) if attention == "document" else None
-    tail = Tail(lm, ids, hook, document)
-    x = tail.activations.float()
+    resumed = ResumedForward(lm, ids, hook, document)
+    x = resumed.activations.float()
     norms = x.norm(dim=-1)
     check_finite(norms, hook.name, batch.first_row)
     roles = torch.from_numpy(batch.rows.roles).to(lm.device)
@@ -53,7 +53,7 @@ def evaluate_batch(
     data = x[mask]
     codes = sae.encode_sparse(data)
     made = sae.decode_sparse(codes, len(data))
-    losses, unscored = _losses(lm, tail, sae, made, mask, ids, batch, attention) if batch.loss_rows else (None, {})
+    losses, unscored = _losses(lm, resumed, sae, made, mask, ids, batch, attention) if batch.loss_rows else (None, {})
     return RowResults(
         row_sums(data, made, codes, mask, sae.calibration.mean.to(lm.device)),
         latent_counts(codes, sae.d_sae),
@@ -70,7 +70,7 @@ def add_counts(parts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 def _losses(
     lm: LanguageModel,
-    tail: Tail,
+    resumed: ResumedForward,
     sae: Sae,
     made: torch.Tensor,
     mask: torch.Tensor,
@@ -80,13 +80,13 @@ def _losses(
 ) -> tuple[RowLosses, dict[str, int]]:
     """CE and KL of the batch's loss rows; `made` holds the reconstructions at all data positions of the batch."""
     n = batch.loss_rows
-    mask, ids, clean = mask[:n], ids[:n], tail.activations[:n]
+    mask, ids, clean = mask[:n], ids[:n], resumed.activations[:n]
     made = made[: int(mask.sum())]
     known, document = mask.cpu().numpy(), batch.rows.document[:n]
     scored = torch.from_numpy(scored_positions(known, document, attention)).to(ids.device)
     mean = sae.calibration.mean.to(made).expand_as(made)
     values = (clean, *(_replace(clean, mask, new) for new in (made, torch.zeros_like(made), mean)))
-    states = [tail.final_states(value, scored) for value in values]
+    states = [resumed.final_states(value, scored) for value in values]
     targets = torch.roll(ids, -1, dims=1)[scored]  # the last column is never scored
     losses = row_losses(states, lambda s: logits_of(lm, s), targets, scored)
     return losses, count_unscored(known, document, attention)

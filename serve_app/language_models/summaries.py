@@ -1,4 +1,4 @@
-"""Outlines of models: tokenizer and hook points, made once in a process of their own and kept on disk.
+"""Summaries of models: tokenizer and hook points, made once in a process of their own and kept on disk.
 
 Making one needs torch and transformers, which cost a second of every thread and hundreds of megabytes; a replica that
 answers requests loads neither.
@@ -27,10 +27,10 @@ from serve_app.errors import ApiError, not_found
 _WEIGHTS = (".safetensors", ".gguf")
 _HELD = 8  # in memory
 _TIMEOUT_S = 120
-_VERSION = 1  # raised when what an outline holds changes
+_VERSION = 1  # raised when what a summary holds changes
 
 
-class Outline(NamedTuple):
+class ModelSummary(NamedTuple):
     """What is known of a model without its weights."""
 
     tokenizer: StoredTokenizer
@@ -39,18 +39,18 @@ class Outline(NamedTuple):
     why: str
 
 
-class Outlines:
-    """Outlines by model id. Threads share it; each model is looked at once a node."""
+class ModelSummaries:
+    """Summaries by model id. Threads share it; each model is looked at once a node."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: OrderedDict[str, Outline] = OrderedDict()
+        self._held: OrderedDict[str, ModelSummary] = OrderedDict()
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
         self._pieces: OrderedDict[str, Pieces] = OrderedDict()
 
-    def of(self, id: str) -> Outline:
-        """The outline of `models/ID`. The first time takes seconds. Raises ApiError: no such model, or not readable."""
+    def get(self, id: str) -> ModelSummary:
+        """The summary of `models/ID`. The first time takes seconds. Raises ApiError: no such model, or not readable."""
         with self._lock:
             if id in self._held:
                 self._held.move_to_end(id)
@@ -61,7 +61,7 @@ class Outlines:
                 if id in self._held:
                     return self._held[id]
             raw = self._raw(id)
-            found = Outline(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
+            found = ModelSummary(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
         with self._lock:
             self._held[id] = found
             self._making.pop(id, None)
@@ -87,13 +87,13 @@ class Outlines:
         manifest = self._store.manifest(ref)
         if manifest is None:
             raise not_found(f"model {ref}")
-        path = self._store.cache_folder() / "outlines" / f"{id}-a{manifest.attempt}-v{_VERSION}.json"
+        path = self._store.cache_folder() / "model_summaries" / f"{id}-a{manifest.attempt}-v{_VERSION}.json"
         try:
             kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return kept
         except (OSError, ValueError):
             pass
-        with tempfile.TemporaryDirectory(prefix="raylens-outline-") as folder:
+        with tempfile.TemporaryDirectory(prefix="raylens-model-summary-") as folder:
             without_weights(ArtifactFiles(self._store, manifest), Path(folder))
             made = _made(Path(folder), str(ref))
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,10 @@ from starlette.responses import Response, StreamingResponse
 
 from serve_app import artifacts
 from serve_app.artifacts import ArtifactQuery
-from serve_app.dependencies import Api, TheApi
+from serve_app.dependencies import Api, ApiDep
 from serve_app.openapi.responses import problems
 from serve_app.schemas.artifacts import Artifact, ArtifactItem
-from serve_app.schemas.common import HexId, Page, Relabel
+from serve_app.schemas.common import HexId, LabelUpdate, Page
 
 FileName = Annotated[str, Path(max_length=500, description="Name of a file, as the artifact's `files` lists it.")]
 _ETAG = {"ETag": {"description": "Send it back in If-None-Match to get 304.", "schema": {"type": "string"}}}
@@ -26,24 +26,22 @@ def artifact_routes(
     one: str,
     model: type[Artifact] = Artifact,
     read: Reader | None = None,
-    path: str | None = None,
-    tag: str | None = None,
 ) -> APIRouter:
-    """A router for a kind: `one` is what a single one is called, `model` and `read` show it whole."""
-    path = path or kind
-    routes = APIRouter(prefix=f"/v1/{path}", tags=[tag or path])
+    """A router for a kind: `one` is the noun for a single artifact, `model` and `read` give its details."""
+    routes = APIRouter(prefix=f"/v1/{kind}", tags=[kind])
     name = one.replace(" ", "_")
-    a = f"an {one}" if one[0] in "aeioS" else f"a {one}"
+    article = "" if one == kind else "an " if one[0] in "aeioS" else "a "
+    a = f"{article}{one}"
 
     @routes.get(
         "",
-        summary=f"List {path}",
-        operation_id=f"list_{path.replace('-', '_')}",
+        summary=f"List {kind}",
+        operation_id=f"list_{kind}",
         response_model=Page[ArtifactItem],
     )
-    def list_all(api: TheApi, query: Annotated[ArtifactQuery, Query()]) -> Response:
+    def list_all(api: ApiDep, query: Annotated[ArtifactQuery, Query()]) -> Response:
         """The newest first. Ask for the next page with `cursor`."""
-        return artifacts.as_json(artifacts.page(api, kind, query))
+        return artifacts.json_response(artifacts.list_page(api, kind, query))
 
     @routes.get(
         "/{id}",
@@ -52,15 +50,15 @@ def artifact_routes(
         response_model=model,
         responses={200: {"headers": _ETAG}, 304: NOT_CHANGED, **problems(404)},
     )
-    def get(api: TheApi, request: Request, id: HexId) -> Response:
+    def get(api: ApiDep, request: Request, id: HexId) -> Response:
         """With its config, files and provenance."""
-        found = artifacts.whole(api, model, kind, id) if read is None else read(api, id)
-        return artifacts.tagged(request, found)
+        found = artifacts.artifact_detail(api, model, kind, id) if read is None else read(api, id)
+        return artifacts.json_with_etag(request, found)
 
     @routes.patch(
         "/{id}", summary=f"Name, tag or annotate {a}", operation_id=f"label_{name}", responses=problems(404, 409)
     )
-    def label(api: TheApi, id: HexId, body: Relabel) -> ArtifactItem:
+    def label(api: ApiDep, id: HexId, body: LabelUpdate) -> ArtifactItem:
         """Labels are for people: they change nothing else, and never the id."""
         return artifacts.relabel(api, kind, id, body)
 
@@ -71,7 +69,7 @@ def artifact_routes(
         status_code=204,
         responses=problems(404, s409="Something needs it: `referrers` names what was made from it, and live jobs."),
     )
-    def delete(api: TheApi, id: HexId) -> None:
+    def delete(api: ApiDep, id: HexId) -> None:
         """Deletes it with its files. What something else was made from stays (409)."""
         artifacts.delete(api, kind, id)
 
@@ -87,9 +85,9 @@ def artifact_routes(
             **problems(404, 416),
         },
     )
-    def download(api: TheApi, request: Request, id: HexId, file_name: FileName) -> Response:
+    def download(api: ApiDep, request: Request, id: HexId, file_name: FileName) -> Response:
         """Its ETag is its SHA-256. `Range: bytes=FROM-TO` gives a part; any other Range is ignored."""
-        return artifacts.file(request, artifacts.files_of(api, kind, id), file_name)
+        return artifacts.file_response(request, artifacts.files_of(api, kind, id), file_name)
 
     @routes.get(
         "/{id}/archive",
@@ -98,14 +96,14 @@ def artifact_routes(
         response_class=Response,
         responses={200: _binary("A tar archive of one folder, named by the id.", "application/x-tar"), **problems(404)},
     )
-    def archive(api: TheApi, id: HexId) -> Response:
+    def archive(api: ApiDep, id: HexId) -> Response:
         """All its files in a tar archive: `curl ... | tar x`."""
         files = artifacts.files_of(api, kind, id)
         headers = {
             "Content-Disposition": f'attachment; filename="{id}.tar"',
             "Content-Length": str(artifacts.tar_size(files.manifest)),
         }
-        return StreamingResponse(artifacts.tar(files), media_type="application/x-tar", headers=headers)
+        return StreamingResponse(artifacts.tar_chunks(files), media_type="application/x-tar", headers=headers)
 
     return routes
 

@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 
 from sae.formats.dataset import DatasetReader
 from serve_app import artifacts
-from serve_app.dependencies import TheApi, Who
+from serve_app.dependencies import ApiDep, PrincipalDep
 from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import accept
+from serve_app.job_requests import submit_job
 from serve_app.openapi.responses import ACCEPTED, problems
 from serve_app.paging import Paged, decode, encode
 from serve_app.routes.artifacts import artifact_routes
@@ -42,17 +42,17 @@ class SampleQuery(Paged):
 
 @router.post("", status_code=202, responses=ACCEPTED, summary="Bring a dataset into the store")
 def create_dataset(
-    api: TheApi, who: Who, body: DatasetRequest, response: Response, key: IdempotencyKey = None
+    api: ApiDep, principal: PrincipalDep, body: DatasetRequest, response: Response, key: IdempotencyKey = None
 ) -> Accepted:
     """From the Hugging Face hub, an installed package, or one of the server's data folders.
 
     Its id is known before the job runs: a commit or a hash of the files names it.
     """
-    return accept(api, who, key, "download", body.science(), body, response)
+    return submit_job(api, principal, key, "download", body.stage_fields(), body, response)
 
 
 @router.get("/{id}/samples", summary="Read documents of a dataset", responses=problems(404))
-def list_samples(api: TheApi, id: HexId, query: Annotated[SampleQuery, Query()]) -> Page[Sample]:
+def list_samples(api: ApiDep, id: HexId, query: Annotated[SampleQuery, Query()]) -> Page[Sample]:
     """Documents in their order."""
     reader = DatasetReader(artifacts.files_of(api, "datasets", id))
     start = decode(query.cursor, int)[0] if query.cursor else 0

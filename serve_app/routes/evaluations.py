@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import Response
 
-from serve_app.dependencies import TheApi, Who
+from serve_app.dependencies import ApiDep, PrincipalDep
 from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import accept
+from serve_app.job_requests import submit_job
 from serve_app.openapi.responses import ACCEPTED
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.jobs import Accepted
@@ -17,7 +17,7 @@ router = artifact_routes("evaluations", "evaluation")
 
 @router.post("", status_code=202, responses=ACCEPTED, summary="Evaluate an SAE")
 def create_evaluation(
-    api: TheApi, who: Who, body: EvaluateRequest, response: Response, key: IdempotencyKey = None
+    api: ApiDep, principal: PrincipalDep, body: EvaluateRequest, response: Response, key: IdempotencyKey = None
 ) -> Accepted:
     """Explained variance, L0, alive latents, CE and KL scores on held-out documents."""
-    return accept(api, who, key, "evaluate", body.science(), body, response)
+    return submit_job(api, principal, key, "evaluate", body.stage_fields(), body, response)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import Response
 
 from serve_app import artifacts
-from serve_app.dependencies import Api, TheApi, Who
+from serve_app.dependencies import Api, ApiDep, PrincipalDep
 from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import accept
+from serve_app.job_requests import submit_job
 from serve_app.openapi.responses import ACCEPTED
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.jobs import Accepted
@@ -19,8 +19,8 @@ _FIGURES = ("architecture", "n_layers", "d_model", "vocab_size", "context_length
 
 def _read(api: Api, id: str) -> Model:
     summary = artifacts.row_of(api, "models", id).summary
-    found = api.outlines.of(id)
-    return artifacts.whole(
+    found = api.model_summaries.get(id)
+    return artifacts.artifact_detail(
         api,
         Model,
         "models",
@@ -35,6 +35,8 @@ router = artifact_routes("models", "model", Model, _read)
 
 
 @router.post("", status_code=202, responses=ACCEPTED, summary="Register a language model")
-def create_model(api: TheApi, who: Who, body: ModelRequest, response: Response, key: IdempotencyKey = None) -> Accepted:
+def create_model(
+    api: ApiDep, principal: PrincipalDep, body: ModelRequest, response: Response, key: IdempotencyKey = None
+) -> Accepted:
     """Brings it into the store as safetensors, config and tokenizer. No code of the model's own is ever run."""
-    return accept(api, who, key, "download", body.science(), body, response)
+    return submit_job(api, principal, key, "download", body.stage_fields(), body, response)

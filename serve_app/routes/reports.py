@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import Response
 
-from serve_app.dependencies import TheApi, Who
+from serve_app.dependencies import ApiDep, PrincipalDep
 from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import accept
+from serve_app.job_requests import submit_job
 from serve_app.openapi.responses import ACCEPTED
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.jobs import Accepted
@@ -17,7 +17,7 @@ router = artifact_routes("reports", "report")
 
 @router.post("", status_code=202, responses=ACCEPTED, summary="Write a report")
 def create_report(
-    api: TheApi, who: Who, body: ReportRequest, response: Response, key: IdempotencyKey = None
+    api: ApiDep, principal: PrincipalDep, body: ReportRequest, response: Response, key: IdempotencyKey = None
 ) -> Accepted:
     """One self-contained page about an SAE and its features. Download it as the file `report.html`."""
-    return accept(api, who, key, "report", body.science(), body, response)
+    return submit_job(api, principal, key, "report", body.stage_fields(), body, response)

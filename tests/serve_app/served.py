@@ -125,7 +125,7 @@ def _serve(home: Path, replicas: int) -> None:
     import ray
     from ray import serve
 
-    from serve_app.deployment import API, INTERACTIVE, Arguments, InteractiveArguments, api, interactive
+    from serve_app.deployment import API, INTERACTIVE, Arguments, LanguageModelArguments, api, interactive
 
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -139,7 +139,7 @@ def _serve(home: Path, replicas: int) -> None:
             proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": None}
         )
         serve.run(api(Arguments(port=port, replicas=replicas, anywhere=True)), name=API, route_prefix="/")
-        serve.run(interactive(InteractiveArguments(anywhere=True)), name=INTERACTIVE, route_prefix=None)
+        serve.run(interactive(LanguageModelArguments(anywhere=True)), name=INTERACTIVE, route_prefix=None)
         answer.write(json.dumps({"url": f"http://127.0.0.1:{port}"}) + "\n")
         answer.close()
         sys.stdin.read()
