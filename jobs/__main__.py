@@ -59,8 +59,8 @@ def _command(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
-    from jobs.life.failure import failure_of
-    from jobs.life.signals import StopFlag, install
+    from jobs.life.outcome import failure_of
+    from jobs.life.process import StopFlag, install
 
     stop = StopFlag()
     install(stop)

@@ -10,8 +10,7 @@ from configs.base import StageConfig
 from configs.load import parse_config
 from configs.profiles import load_profile, requirement_for
 from configs.requirements import Fit, Requirement, fit
-from jobs.life.plan import is_done, missing_steps
-from jobs.life.resolve import Planner, Step, resolve_auto
+from jobs.life.planner import Planner, Step, is_done, missing_steps, resolve_auto
 from jobs.life.submit import Submitted, environment_for, has_gpu, offer_of, submit
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError
