@@ -98,7 +98,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setitem(stages.MODULES, "download", "tests.jobs.toys.download")
+    monkeypatch.setitem(stages.LOADED, "download", download.STAGE)
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("cluster.records.sqlite.BUSY_MS", 200)
     world = World(tmp_path)
