@@ -5,17 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 from configs.base import StageConfig
 from configs.requirements import Requirement
+from configs.stages import STAGES
 from jobs.life.job_files import scratch_folder
-from jobs.life.plan import runs_inputs
 from jobs.life.progress import Beat, Figures, Progress
 from jobs.life.resolve import Step
 from jobs.life.session import Session
 from jobs.life.stage_context import JobContext
-from jobs.stages import stage_module
+from jobs.stages import load_stage
 
 
 def work(
@@ -28,8 +27,8 @@ def work(
     run_stage: Callable[[StageConfig], None],
 ) -> None:
     """Returns once all artifacts of the step have appeared. Raises what the stage raises, Stopped among it."""
-    module = stage_module(step.stage)
-    progress = Progress(step.stage, log=log, quiet=runs_inputs(step))
+    run = load_stage(step.stage).run
+    progress = Progress(step.stage, log=log, quiet=STAGES[step.stage].runs_inputs)
 
     def write(now: Figures) -> None:
         # The last unit is told only by the end: 100% is said after the artifact has appeared.
@@ -71,10 +70,10 @@ def work(
         )
         try:
             with Beat(progress, write, lambda: session.records.cancel_requested(job_id, attempt), asked):
-                if runs_inputs(step):
-                    module.run(job)
+                if STAGES[step.stage].runs_inputs:
+                    run(job)
                 else:
-                    _run_apart(module, job)
+                    _run_apart(run, job)
             if absent := job.missing():
                 raise AssertionError(f"stage {step.stage} ended without {', '.join(str(o.ref) for o in absent)}")
         except BaseException:
@@ -83,7 +82,7 @@ def work(
         progress.finish("  ".join(["100%", *(str(output.ref) for output in step.outputs)]))
 
 
-def _run_apart(module: ModuleType, job: JobContext) -> None:
+def _run_apart(run: Callable[[JobContext], None], job: JobContext) -> None:
     """Runs the stage in a thread, so that the main thread is free for signals: Ray Train would take SIGINT for itself.
 
     A KeyboardInterrupt leaves the thread behind; the row is another's by then, so it can publish nothing any more.
@@ -92,7 +91,7 @@ def _run_apart(module: ModuleType, job: JobContext) -> None:
 
     def call() -> None:
         try:
-            module.run(job)
+            run(job)
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             raised.append(error)
 

@@ -12,11 +12,11 @@ from typing import NamedTuple, Protocol
 from cluster.records import DISPATCHER, AttemptRow, JobRow, Records, RecordsError
 from cluster.store import Store, StoreError, StoreUnreachable
 from configs.requirements import Offer, Requirement, to_json
+from configs.stages import STAGES
 from jobs.life.failure import code_of
 from jobs.life.grant_policy import Decision, Do, Holding, Waiting, decide
 from jobs.life.input_tracker import Found, Inputs
 from jobs.life.node_loss_grace import Fitted
-from jobs.life.plan import stage_runs_inputs
 from jobs.life.ray_job_launcher import ray_job_of
 from jobs.life.reconcile import Reconciler, Starter
 from jobs.life.resource_demand import Needs, requirement_in
@@ -130,7 +130,7 @@ class Dispatcher:
         held = []
         for job, attempt in live:
             # A pipeline has its stages' artifacts made by their own jobs, of which one that waits may be one.
-            if (attempt.pid is None and attempt.granted_at is None) or stage_runs_inputs(job.stage):
+            if (attempt.pid is None and attempt.granted_at is None) or STAGES[job.stage].runs_inputs:
                 continue
             # On another cluster it holds no machine of this one, but what it makes and writes counts all the same.
             here = self._cluster.session in (attempt.cluster, job.requirement.get("cluster"))
@@ -164,7 +164,7 @@ class Dispatcher:
         if found.ended is not None:
             state, code, message = found.ended
             return self._told.ended(job, code, message, state, resumable=True)
-        if stage_runs_inputs(job.stage):
+        if STAGES[job.stage].runs_inputs:
             self._records.progress(
                 job.id, job.attempt, state="RUNNING", done=found.there, total=found.total, unit="stages", phase="stages"
             )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cluster.records import AttemptRow, JobRow, Records, RecordsError
 from cluster.store import Store
 from configs.identity import parse_ref
-from jobs.life.plan import stage_runs_inputs
+from configs.stages import STAGES
 
 # A request writes one row after another: the job that makes an input may be about to be asked for.
 GRACE_S = 60.0
@@ -41,7 +41,7 @@ class Inputs:
 
     def look(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
         """Learns who makes what now."""
-        makers = {ref: job for job, _ in live if not stage_runs_inputs(job.stage) for ref in job.outputs}
+        makers = {ref: job for job, _ in live if not STAGES[job.stage].runs_inputs for ref in job.outputs}
         for ref in self._makers:
             if ref not in makers:  # its maker has ended: the artifact is looked for at once
                 self._absent = {key: at for key, at in self._absent.items() if key[1] != ref}
@@ -105,7 +105,7 @@ class Inputs:
         if job.parent:
             candidates += self._records.jobs(parent=job.parent, limit=100)
         made = [
-            row for row in candidates if ref in row.outputs and row.id != job.id and not stage_runs_inputs(row.stage)
+            row for row in candidates if ref in row.outputs and row.id != job.id and not STAGES[row.stage].runs_inputs
         ]
         ends = {row.id: (row, self._last_event(row)) for row in made}
         return max(ends.values(), key=lambda end: end[1], default=(None, 0))

@@ -13,17 +13,18 @@ from functools import partial
 from cluster.records import LIVE, IllegalMove, Submission
 from configs.base import StageConfig
 from configs.requirements import Requirement
+from configs.stages import STAGES
 from jobs.life.admission import CannotFit, admit, check_ever, requirement_of
 from jobs.life.failure import Failure, JobFailed
 from jobs.life.outcome import Ended
 from jobs.life.perform import perform
-from jobs.life.plan import check_given, is_done, missing_steps, runs_inputs
+from jobs.life.plan import check_given, is_done, missing_steps
 from jobs.life.resolve import Step, resolve_auto
 from jobs.life.session import RAY_JOB, Session
 from jobs.life.stage_context import Stopped, named_inputs
 from jobs.life.submit import environment_for
 from jobs.life.wait_for_job import attach
-from jobs.stages import stage_module
+from jobs.stages import load_stage
 
 
 def execute(session: Session, config: StageConfig) -> Ended:
@@ -32,7 +33,7 @@ def execute(session: Session, config: StageConfig) -> Ended:
     steps = session.planner.plan(config)
     target = steps[-1]
     missing = missing_steps(steps, partial(is_done, session.store))
-    if runs_inputs(target):  # it has its stages run one after the other, each as its own command would
+    if STAGES[target.stage].runs_inputs:  # it has its stages run one after the other, each as its own command would
         missing = [step for step in missing if step is target]
     if missing:
         for step in reversed(steps):  # the stage that was asked for speaks first
@@ -40,7 +41,7 @@ def execute(session: Session, config: StageConfig) -> Ended:
             if ended is not None and ended.state != "SUCCEEDED":
                 return ended
         check_given(session.store, steps)
-    if not runs_inputs(target):
+    if not STAGES[target.stage].runs_inputs:
         for step in missing:
             if step is not target:
                 ended = run_step(session, step)
@@ -133,8 +134,7 @@ def _run_inner(session: Session, config: StageConfig) -> None:
 def _refuse(session: Session, step: Step) -> Ended | None:
     """Records a job that can never fit as FAILED, before any of its inputs is made. None if it may fit."""
     need = requirement_of(session, step)
-    if (check := getattr(stage_module(step.stage), "check", None)) is not None:
-        check(step.config, need)
+    load_stage(step.stage).check(step.config, need)
     try:
         check_ever(session, need)
         return None

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from configs.stages import STAGES
 from jobs.life.resolve import Step
-from jobs.stages import stage_module
 
 if TYPE_CHECKING:  # the store pulls in pyarrow; a command that finds everything done should not wait for it
     from cluster.store import Store
-
-# What later stages read of an artifact's own inputs, by the ids in its manifest: an SAE's model and tokens, and so on.
-READ_THROUGH = frozenset({"model", "tokens", "sae"})
 
 
 class MissingInput(ValueError):
@@ -24,22 +21,12 @@ def is_done(store: Store, step: Step) -> bool:
     return bool(step.outputs) and all(store.manifest(output.ref) is not None for output in step.outputs)
 
 
-def runs_inputs(step: Step) -> bool:
-    """True for a stage that has its inputs made by itself: the pipeline."""
-    return stage_runs_inputs(step.stage)
-
-
-def stage_runs_inputs(stage: str) -> bool:
-    """The same, by the stage's name."""
-    return bool(getattr(stage_module(stage), "RUNS_INPUTS", False))
-
-
 def missing_steps(steps: Sequence[Step], done: Callable[[Step], bool]) -> list[Step]:
     """The steps to run for the last one: it, and what those to run, or those that read through it, stand on.
 
     A deleted cache whose SAEs are there is not made again.
     """
-    made = {output.ref: step for step in steps for output in step.outputs if not runs_inputs(step)}
+    made = {output.ref: step for step in steps for output in step.outputs if not STAGES[step.stage].runs_inputs}
     known = {step.fingerprint: done(step) for step in steps}
     needed: set[str] = set()
     seen: set[str] = set()
@@ -51,7 +38,7 @@ def missing_steps(steps: Sequence[Step], done: Callable[[Step], bool]) -> list[S
         if not known[step.fingerprint]:
             needed.add(step.fingerprint)
         for role, refs in step.inputs.items():
-            if not known[step.fingerprint] or role in READ_THROUGH:
+            if not known[step.fingerprint] or role in STAGES[step.stage].reads_through:
                 for ref in refs:
                     if ref in made:
                         visit(made[ref])

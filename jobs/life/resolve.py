@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from configs.base import Config, StageConfig
 from configs.identity import ArtifactRef, canonical_json, fingerprint, parse_ref
 from jobs.life.stage_context import Output, named_inputs
-from jobs.stages import stage_module
+from jobs.stages import load_stage
 
 C = TypeVar("C", bound=Config)
 # What `auto` stands for, by field and device. Resolved before identity: the same config on a GPU is another artifact.
@@ -61,7 +61,7 @@ class Planner:
     def _visit(self, config: StageConfig, steps: dict[str, Step]) -> Step:
         inputs: dict[str, list[ArtifactRef]] = {}
         given: list[ArtifactRef] = []
-        for role, source in stage_module(config.stage).inputs(config).items():
+        for role, source in load_stage(config.stage).inputs(config).items():
             if isinstance(source, StageConfig):
                 inputs[role] = [output.ref for output in self._visit(source, steps).outputs]
             else:
@@ -75,21 +75,21 @@ class Planner:
 
 
 def _step(config: StageConfig, inputs: dict[str, list[ArtifactRef]], given: tuple[ArtifactRef, ...]) -> Step:
-    module = stage_module(config.stage)
+    stage = load_stage(config.stage)
     science = _own_science(config)
-    fp = fingerprint(config.stage, module.VERSION, science, named_inputs(inputs))
-    outputs = module.outputs(config, inputs, fp)
+    fp = fingerprint(config.stage, stage.version, science, named_inputs(inputs))
+    outputs = stage.outputs(config, inputs, fp)
     if not inputs and outputs:
         # A source outside the store is named by what it holds, not by where it is: a file that changed is another job,
         # the same file in another folder is not.
         found = {f"output.{i}": str(output.ref) for i, output in enumerate(outputs)}
-        fp = fingerprint(config.stage, module.VERSION, {}, found)
-    return Step(config, module.VERSION, inputs, outputs, fp, given)
+        fp = fingerprint(config.stage, stage.version, {}, found)
+    return Step(config, stage.version, inputs, outputs, fp, given)
 
 
 def _own_science(config: StageConfig) -> dict[str, Any]:
     """The settings of this stage alone. Its inputs count by their ids, however the config came to name them."""
-    named = [ref for ref in stage_module(config.stage).inputs(config).values() if isinstance(ref, str)]
+    named = [ref for ref in load_stage(config.stage).inputs(config).values() if isinstance(ref, str)]
     inputs = {name for name in _fields(config) if _is_input(getattr(config, name), named)}
     return {name: value for name, value in config.science().items() if name not in inputs}
 

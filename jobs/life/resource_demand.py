@@ -11,7 +11,7 @@ from configs.base import StageConfig
 from configs.identity import ArtifactRef, parse_ref
 from configs.requirements import Requirement
 from jobs.life.stage_context import grouped_inputs
-from jobs.stages import stage_module
+from jobs.stages import load_stage
 
 if TYPE_CHECKING:
     from cluster.records import JobRow
@@ -74,10 +74,11 @@ def with_bytes(
     inputs: dict[str, list[ArtifactRef]],
     outputs: Sequence[ArtifactRef],
 ) -> Requirement:
-    """The requirement with the bytes that are left to write, if the stage can tell."""
-    tell = getattr(stage_module(config.stage), "store_bytes", None)
-    if tell is None or any(store.manifest(ref) is None for refs in inputs.values() for ref in refs):
+    """The requirement with the bytes that are left to write, once all inputs are there."""
+    if any(store.manifest(ref) is None for refs in inputs.values() for ref in refs):
         return need
     # What earlier attempts finished is written already.
     written = sum(file.size for ref in outputs for file, _ in store.parts(ref).values())
-    return need.model_copy(update={"store_bytes": max(0, int(tell(config, inputs, store)) - written)})
+    return need.model_copy(
+        update={"store_bytes": max(0, load_stage(config.stage).store_bytes(config, inputs, store) - written)}
+    )

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cluster.records import DISPATCHER, Records, Submission
 from configs.base import StageConfig
 from configs.profiles import Profile, load_profile, requirement_for
-from configs.requirements import Offer, Requirement, from_json
+from configs.requirements import Offer, from_json
 from jobs.life.plan import check_given, is_done, missing_steps
 from jobs.life.ray_job_launcher import environment_here
 from jobs.life.resolve import Planner, Step, resolve_auto
 from jobs.life.stage_context import named_inputs
-from jobs.stages import stage_module
+from jobs.stages import load_stage
 
 if TYPE_CHECKING:
     from cluster.store import Store
@@ -71,7 +71,7 @@ def submit(
     target = steps[-1]
     missing = missing_steps(steps, partial(is_done, store))
     for step in missing:
-        check(step, requirement_for(step.config, chosen))
+        load_stage(step.stage).check(step.config, requirement_for(step.config, chosen))
     if missing:
         check_given(store, steps)
     asked = Asked(
@@ -97,12 +97,6 @@ def checked_wait(seconds: float) -> float:
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"a job cannot wait {seconds:g} s for machines: say a number of seconds, 0 or more")
     return seconds
-
-
-def check(step: Step, need: Requirement) -> None:
-    """Raises ValueError for a requirement that the stage cannot use, whatever the machines."""
-    if (asks := getattr(stage_module(step.stage), "check", None)) is not None:
-        asks(step.config, need)
 
 
 def has_gpu(records: Records) -> bool:

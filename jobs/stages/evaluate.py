@@ -9,6 +9,7 @@ from configs.evaluate import EvaluateConfig
 from configs.identity import ArtifactRef, fingerprint, parse_ref
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.evaluator import Chunk, EvaluatorSettings
@@ -118,3 +119,6 @@ def _chunks(job: JobContext, settings: EvaluatorSettings) -> list[Chunk]:
         job.progress.log(f"split {settings.split!r} has {available} rows, not {config.rows}")
     size, loss_rows = config.batch_rows, min(config.loss_rows, rows)
     return [Chunk(s, min(s + size, rows), max(0, min(size, loss_rows - s))) for s in range(0, rows, size)]
+
+
+STAGE = Stage(VERSION, inputs, outputs, run)

@@ -10,6 +10,7 @@ from configs.extract import ExtractConfig
 from configs.identity import ArtifactRef, fingerprint, parse_ref
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.extractor import Chunk, ExtractorSettings
@@ -175,3 +176,6 @@ def _chunks(job: JobContext, settings: ExtractorSettings) -> list[Chunk]:
 def _summary(info: dict[str, Any]) -> dict[str, Any]:
     keys = ("hook", "split", "rows", "tokens", "data_positions", "excluded", "n_features", "alive", "l0")
     return {key: info[key] for key in keys} | {"sae": info["inputs"]["sae"]}
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

@@ -10,6 +10,7 @@ from configs.identity import ArtifactRef, fingerprint
 from configs.requirements import Requirement
 from configs.train import SaeConfig, TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.trainer import TrainTask
@@ -152,3 +153,6 @@ def _metadata(job: JobContext, tokens: dict[str, Any], model_name: str) -> dict[
         "exclude_special_tokens": not config.policy.include_special,
         "raylens": {"model": str(job.one("model")), "tokens": str(job.one("tokens")), "run_stage_version": VERSION},
     }
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, check=check)

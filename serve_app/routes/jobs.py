@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.responses import Response as PlainResponse
 
 from cluster.records import State
+from configs.stages import StageName
 from jobs.life.cancel import ask
 from jobs.life.resume import resume
 from serve_app.artifacts import json_response
@@ -20,7 +21,7 @@ from serve_app.openapi.responses import ACCEPTED, FOLLOW, problems
 from serve_app.paging import INT64, Paged, decode, encode
 from serve_app.paging import Query as Closed
 from serve_app.schemas.common import JobId, LabelUpdate, Page, Project, Tag
-from serve_app.schemas.jobs import Accepted, Event, Job, JobSummary, StageName
+from serve_app.schemas.jobs import Accepted, Event, Job, JobSummary
 from serve_app.schemas.requests import JobRequest
 from serve_app.streaming.streams import SSE_DOCS, After, LastEventId, sse_response, stream_to_websocket
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.records import AttemptRow, EventRow, JobRow, State
-from configs.load import STAGES
 from serve_app.schemas.common import utc_datetime
 from serve_app.security.redaction import redact
-
-StageName = Literal["download", "tokenize", "harvest", "train", "evaluate", "extract", "report", "pipeline", "maintain"]
 
 
 class Progress(BaseModel):
@@ -200,6 +197,3 @@ class Event(BaseModel):
             message=None if row.message is None else redact(row.message),
             data=data,
         )
-
-
-assert set(STAGES) == set(StageName.__args__)  # type: ignore[attr-defined]

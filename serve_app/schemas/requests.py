@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from configs.base import Config, Resources
-from configs.download import DatasetOptions, DownloadConfig, HubSource, PackageSource, Patterns
+from configs.base import Config, Resources, StageConfig
+from configs.download import DatasetOptions, HubSource, PackageSource, Patterns
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
 from configs.harvest import HarvestConfig
-from configs.maintain import MaintainConfig
-from configs.pipeline import PipelineConfig
 from configs.report import ReportConfig
+from configs.stages import STAGES, config_union
 from configs.tokenize import TokenizeConfig
 from configs.train import TrainConfig
 from serve_app.schemas.common import SubmitRequest, artifact_ref
@@ -161,18 +160,10 @@ class ReportRequest(SubmitRequest, ReportConfig):
     evaluation: artifact_ref("evaluations")  # type: ignore[valid-type]
 
 
-AnyConfig = Annotated[
-    DownloadConfig
-    | TokenizeConfig
-    | HarvestConfig
-    | TrainConfig
-    | EvaluateConfig
-    | ExtractConfig
-    | ReportConfig
-    | PipelineConfig
-    | MaintainConfig,
-    Field(discriminator="stage"),
-]
+if TYPE_CHECKING:
+    AnyConfig = StageConfig
+else:
+    AnyConfig = config_union(STAGES.values())
 
 
 class JobRequest(SubmitRequest):

@@ -22,6 +22,7 @@ from jobs.life.local_runner import execute
 from jobs.life.outcome import Ended
 from jobs.life.session import Session
 from tests.jobs.command import Toy
+from tests.jobs.toys import download, tokenize
 
 
 class Home:
@@ -47,8 +48,8 @@ class Home:
 
 @pytest.fixture
 def home(tmp_path: Path, ray_cluster: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    monkeypatch.setitem(stages.MODULES, "download", "tests.jobs.toys.download")
-    monkeypatch.setitem(stages.MODULES, "tokenize", "tests.jobs.toys.tokenize")
+    monkeypatch.setitem(stages.LOADED, "download", download.STAGE)
+    monkeypatch.setitem(stages.LOADED, "tokenize", tokenize.STAGE)
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
     home = Home(tmp_path, ray_cluster)
     yield home
