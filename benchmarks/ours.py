@@ -28,9 +28,9 @@ def main(path: str) -> None:
 def _ray(spec: dict[str, Any]) -> dict[str, Any]:
     # First, before anything imports Ray: the cluster is the one that `python -m jobs` starts for itself.
     from cluster.machines.connection import connected, prepare
-    from cluster.machines.discover import Place
+    from cluster.machines.discover import ClusterTarget
 
-    prepare(Place(None, "benchmark"))
+    prepare(ClusterTarget(None, "benchmark"))
     import actors.train_launcher
     from cluster.store import Store
     from configs.identity import ArtifactRef
@@ -47,7 +47,7 @@ def _ray(spec: dict[str, Any]) -> dict[str, Any]:
     os.environ["RAYLENS_BENCHMARK_CLOCK"] = str(clock)
     actors.train_launcher.train_worker = timed_worker
     (scratch / "job").mkdir()
-    with connected(Place(None, "benchmark")):
+    with connected(ClusterTarget(None, "benchmark")):
         job = JobContext(
             config=config,
             outputs=step.outputs,

@@ -106,7 +106,7 @@ def _holding(session: Session, job_id: str) -> list[Holding]:
     for row, attempt in session.records.live():
         runs = row.state in ("RUNNING", "CANCELLING") or attempt.granted_at is not None
         # A pipeline has its stages' artifacts made by their own jobs, of which this may be one.
-        if row.id == job_id or not runs or STAGES[row.stage].runs_inputs or session.records.silence(attempt):
+        if row.id == job_id or not runs or STAGES[row.stage].runs_inputs or session.records.dead_driver(attempt):
             continue
         here = session.cluster in (row.requirement.get("cluster"), attempt.cluster)
         need = requirement_in(row.requirement) if here else Requirement(cpus=0)

@@ -118,7 +118,7 @@ def _run_inner(session: Session, config: StageConfig) -> None:
     """A stage of a pipeline. On a running cluster it is a Ray job of its own."""
     if session.stop():
         raise Stopped
-    if session.place.own or is_done(session.store, session.planner.step(config)):
+    if session.target.temporary or is_done(session.store, session.planner.step(config)):
         ended = execute(session, config)
     else:
         from jobs.life.ray_jobs import run_as_ray_job

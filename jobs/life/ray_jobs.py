@@ -85,11 +85,11 @@ def job_environment(session: Session, ray_job: str) -> dict[str, Any]:
 
 
 def _dashboard(session: Session) -> str:
-    if session.place.dashboard:
-        return session.place.dashboard
+    if session.target.dashboard:
+        return session.target.dashboard
     from ray.dashboard.utils import ray_address_to_api_server_url
 
-    return str(ray_address_to_api_server_url(session.place.address))
+    return str(ray_address_to_api_server_url(session.target.address))
 
 
 def _ask(

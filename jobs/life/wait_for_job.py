@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cluster.records import AttemptRow, JobRow, Records, Submission
-from cluster.records.staleness import Watch
+from cluster.records.staleness import ChangeTimer
 from jobs.life.failure import Failure
 from jobs.life.outcome import Ended
 from jobs.life.progress import Progress
@@ -27,7 +27,7 @@ def attach(
     session.say(f"{step.stage:<9} an equal job, {job_id}, is running already: waiting for its end")
     progress = Progress(step.stage)
     phase: tuple[int | None, str | None] | None = None
-    watch = Watch()
+    changes = ChangeTimer()
     try:
         while (job := session.records.job(job_id)).live:
             if job.total and (job.total, job.unit) != phase:
@@ -38,7 +38,7 @@ def attach(
             if session.stop.wait(POLL_SECONDS):
                 message = f"no longer waiting; job {job_id} goes on (`python -m jobs stop {job_id}` ends it)"
                 return Ended(job_id, str(job.state), [], message), row
-            if _suspect(session.records, job, session.records.attempts(job_id)[-1], watch):
+            if _suspect(session.records, job, session.records.attempts(job_id)[-1], changes):
                 row = submit()  # finds out whether the process is gone
                 if row.created:
                     return None, row
@@ -50,8 +50,8 @@ def attach(
     return Ended(job_id, str(job.state), [], f"{step.stage}: {job.message or 'it ended'}", failure), row
 
 
-def _suspect(records: Records, job: JobRow, attempt: AttemptRow, watch: Watch) -> bool:
+def _suspect(records: Records, job: JobRow, attempt: AttemptRow, changes: ChangeTimer) -> bool:
     """Whether the process that drives a job is gone, or nobody takes up the attempt that is due. No wall clock says."""
     if attempt.driven:
-        return records.silence(attempt) is not None
-    return job.due and watch.unchanged_s(attempt.number, job.updated_at) > SUSPECT_SECONDS
+        return records.dead_driver(attempt) is not None
+    return job.due and changes.unchanged_s(attempt.number, job.updated_at) > SUSPECT_SECONDS

@@ -83,14 +83,9 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
 
 def _results(job: JobContext, output: ArtifactRef, chunks: list[Chunk]) -> list[RowResults]:
     """What the batches measured, in row order, checked against the hashes that were noted when it was stored."""
-    from cluster.store import ArtifactFiles, Manifest
     from sae.metrics.results_file import load_results, partial_name
 
-    stored = tuple(file for file, _ in job.store.parts(output).values())
-    manifest = Manifest(
-        kind=output.kind, id=output.id, stage="evaluate", stage_version=VERSION, attempt=job.attempt, files=stored
-    )
-    files = ArtifactFiles(job.store, manifest)
+    files = job.store.part_files(output)
     return [load_results(files.path(partial_name(chunk.start))) for chunk in chunks]
 
 
@@ -100,7 +95,6 @@ def _settings(job: JobContext, sae: ArtifactRef, output: ArtifactRef) -> Evaluat
 
     config: EvaluateConfig = job.config
     manifest = job.store.files(sae).manifest
-    auto = "bf16" if job.requirement.device == "cuda" else "fp32"
     return EvaluatorSettings(
         sae=sae,
         output=output,
@@ -108,7 +102,7 @@ def _settings(job: JobContext, sae: ArtifactRef, output: ArtifactRef) -> Evaluat
         tokens=parse_ref(manifest.inputs["tokens"], "tokens"),
         split=config.split,
         policy=TrainConfig.model_validate(manifest.config).policy,
-        lm_dtype=auto if config.lm_dtype == "auto" else config.lm_dtype,
+        lm_dtype=config.lm_dtype,
         attempt=job.attempt,
     )
 

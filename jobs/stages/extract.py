@@ -110,14 +110,13 @@ def _settings(job: JobContext, pairs: list[tuple[ArtifactRef, ArtifactRef]]) -> 
     model, tokens = parse_ref(manifest.inputs["model"], "models"), parse_ref(manifest.inputs["tokens"], "tokens")
     rows, _ = _size(config, train, tokens, job.store)
     harvest = train.harvest()
-    auto = "bf16" if job.requirement.device == "cuda" else "fp32"
     return ExtractorSettings(
         model=model,
         tokens=tokens,
         split=config.split,
         rows=rows,
         policy=train.policy,
-        lm_dtype=auto if config.lm_dtype == "auto" else config.lm_dtype,
+        lm_dtype=config.lm_dtype,
         dtype="fp32" if harvest is None else harvest.dtype,
         pass_rows=train.lane_rows if harvest is None else harvest.batch_rows,
         science=_science(config),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cluster.machines.discover import Place
+from cluster.machines.discover import ClusterTarget
 from cluster.records import open_records
 from cluster.store import Store
 from configs.load import load_config
@@ -35,12 +35,14 @@ class Home:
         self.address = address
 
     def session(self, wait: float = 60) -> Session:
-        return Session("local", wait, store=self.store, records=self.records, place=Place(self.address, "test"))
+        return Session(
+            "local", wait, store=self.store, records=self.records, target=ClusterTarget(self.address, "test")
+        )
 
     def run(self, *sets: str, wait: float = 60, config: Path | None = None, stage: str = "tokenize") -> Ended:
         with self.session(wait) as session:
             # On a running cluster the stages of a pipeline are Ray jobs; here they are to run in this process.
-            session.place = Place(None, "test")
+            session.target = ClusterTarget(None, "test")
             return execute(session, load_config(stage, config or self.toy.config, sets))
 
 

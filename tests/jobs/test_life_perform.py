@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_a_success_is_recorded_once_the_catalog_answers_again(world: World, monk
         run(job)
         locks.append(world.lock(1.0))
 
-    monkeypatch.setattr(download, "run", run_and_lock)
+    monkeypatch.setitem(stages.LOADED, "download", replace(download.STAGE, run=run_and_lock))
     job = world.submit()
     assert world.perform(job).state == "SUCCEEDED"
     locks[0].join()
@@ -128,7 +129,7 @@ def test_work_that_the_catalog_did_not_answer_is_tried_again(world: World, monke
         with world.locked():
             run(job)
 
-    monkeypatch.setattr(download, "run", run_locked)
+    monkeypatch.setitem(stages.LOADED, "download", replace(download.STAGE, run=run_locked))
     job = world.submit()
     ended = world.perform(job)
     assert ended.failure is not None
