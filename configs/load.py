@@ -8,6 +8,7 @@ several places of a pipeline; `--set tokenize:context_length=256` reaches all co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,28 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from configs.base import Config, StageConfig
-from configs.download import DownloadConfig
-from configs.evaluate import EvaluateConfig
-from configs.extract import ExtractConfig
-from configs.harvest import HarvestConfig
-from configs.maintain import MaintainConfig
-from configs.pipeline import PipelineConfig
-from configs.report import ReportConfig
-from configs.tokenize import TokenizeConfig
-from configs.train import TrainConfig
-
-STAGES: dict[str, type[StageConfig]] = {
-    "download": DownloadConfig,
-    "tokenize": TokenizeConfig,
-    "harvest": HarvestConfig,
-    "train": TrainConfig,
-    "evaluate": EvaluateConfig,
-    "extract": ExtractConfig,
-    "report": ReportConfig,
-    "maintain": MaintainConfig,
-    "pipeline": PipelineConfig,
-}
-_NESTED = ("dataset", "model", "tokens", "sae", "features", "evaluation")
+from configs.stages import STAGES
 
 
 class ConfigError(ValueError):
@@ -61,9 +41,9 @@ def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> Stag
     if stage not in STAGES:
         raise ConfigError(f"there is no stage {stage!r}; the stages are {', '.join(STAGES)}")
     try:
-        return STAGES[stage].model_validate({**raw, "stage": stage})
+        return STAGES[stage].config.model_validate({**raw, "stage": stage})
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error, STAGES[stage], where))) from None
+        raise ConfigError("\n".join(_explain(error, STAGES[stage].config, where))) from None
 
 
 def _read(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
@@ -85,7 +65,7 @@ def _read(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
 
 def _expand(raw: dict[str, Any], path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     out = dict(raw)
-    for key in _NESTED:
+    for key in _input_keys():
         out[key] = _nested(out[key], path, parents) if key in out else None
         if key not in raw:
             del out[key]
@@ -96,6 +76,17 @@ def _expand(raw: dict[str, Any], path: Path, parents: tuple[Path, ...]) -> dict[
         local = Path(source["path"]).expanduser()
         out["source"] = {**source, "path": str(local if local.is_absolute() else (path.parent / local).resolve())}
     return out
+
+
+@cache
+def _input_keys() -> frozenset[str]:
+    """The keys under which some stage's config may hold another stage's config."""
+    fields = [item for entry in STAGES.values() for item in entry.config.model_fields.items()]
+    return frozenset(
+        key
+        for key, field in fields
+        if key != "stages" and any(issubclass(one, StageConfig) for one in _models(field.annotation))
+    )
 
 
 def _nested(value: Any, path: Path, parents: tuple[Path, ...]) -> Any:

@@ -58,7 +58,7 @@ def problem(
     return JSONResponse(body, status, dict(headers or {}), MEDIA_TYPE)
 
 
-def of(error: Exception) -> ApiError | None:
+def to_api_error(error: Exception) -> ApiError | None:
     """The problem that an error of the product's own stands for; None for one that nobody expected."""
     if isinstance(error, ApiError):
         return error
@@ -74,13 +74,13 @@ def of(error: Exception) -> ApiError | None:
         log.error("the catalog cannot be used", exc_info=error)
         said = "the catalog does not answer; the server's log says more"
         return ApiError(503, "catalog_unavailable", said, {"Retry-After": "5"})
-    return _of_work(error)
+    return _stage_error(error)
 
 
-def _of_work(error: Exception) -> ApiError | None:
+def _stage_error(error: Exception) -> ApiError | None:
     """Errors of configs, sources, the store and stages, which say themselves whether they were expected."""
     from cluster.store import CorruptFile, StoreError, StoreFull
-    from jobs.life.failure import code_of, failure_of
+    from jobs.life.outcome import code_of, failure_of
     from sae.sources import SourceUnreachable
 
     if isinstance(error, CorruptFile):
@@ -116,7 +116,7 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
-    found = None if isinstance(error, ResponseValidationError) else of(error)
+    found = None if isinstance(error, ResponseValidationError) else to_api_error(error)
     return await _unexpected(request, error) if found is None else found.response()
 
 

@@ -19,7 +19,7 @@ _HELD = 4
 _NUMBERS = ("feature", "count", "density", "sum", "max")
 
 
-class Wanted(NamedTuple):
+class Selection(NamedTuple):
     """Which features, and in what order."""
 
     sort: Sort = "feature"
@@ -45,19 +45,19 @@ class FeatureTable:
         tokens = table.column("promoted_tokens").combine_chunks()
         self._tokens: pa.ListArray = tokens
         self._lock = threading.Lock()
-        self._orders: OrderedDict[Wanted, npt.NDArray[np.int64]] = OrderedDict()
+        self._orders: OrderedDict[Selection, npt.NDArray[np.int64]] = OrderedDict()
 
-    def select(self, wanted: Wanted) -> npt.NDArray[np.int64]:
+    def select(self, selection: Selection) -> npt.NDArray[np.int64]:
         """Rows of the features that are wanted, in order; ties by number."""
         with self._lock:
-            if wanted in self._orders:
-                self._orders.move_to_end(wanted)
-                return self._orders[wanted]
-        rows = np.flatnonzero(self._mask(wanted))
-        values = self._columns[wanted.sort][rows]
-        order = rows[np.lexsort((rows, -values if wanted.descending else values))]
+            if selection in self._orders:
+                self._orders.move_to_end(selection)
+                return self._orders[selection]
+        rows = np.flatnonzero(self._mask(selection))
+        values = self._columns[selection.sort][rows]
+        order = rows[np.lexsort((rows, -values if selection.descending else values))]
         with self._lock:
-            self._orders[wanted] = order
+            self._orders[selection] = order
             while len(self._orders) > 32:
                 self._orders.popitem(last=False)
         return order
@@ -71,19 +71,19 @@ class FeatureTable:
             for *values, promoted in zip(*columns.values(), tokens, strict=True)
         ]
 
-    def _mask(self, wanted: Wanted) -> npt.NDArray[np.bool_]:
+    def _mask(self, selection: Selection) -> npt.NDArray[np.bool_]:
         density, largest = self._columns["density"], self._columns["max"]
         mask = np.ones(len(density), bool)
-        if wanted.min_density is not None:
-            mask &= density >= wanted.min_density
-        if wanted.max_density is not None:
-            mask &= density <= wanted.max_density
-        if wanted.min_max is not None:
-            mask &= largest >= wanted.min_max
-        if wanted.alive is not None:
-            mask &= (self._columns["count"] > 0) == wanted.alive
-        if wanted.token:
-            found = pc.match_substring(self._tokens.flatten(), wanted.token, ignore_case=True).to_numpy(
+        if selection.min_density is not None:
+            mask &= density >= selection.min_density
+        if selection.max_density is not None:
+            mask &= density <= selection.max_density
+        if selection.min_max is not None:
+            mask &= largest >= selection.min_max
+        if selection.alive is not None:
+            mask &= (self._columns["count"] > 0) == selection.alive
+        if selection.token:
+            found = pc.match_substring(self._tokens.flatten(), selection.token, ignore_case=True).to_numpy(
                 zero_copy_only=False
             )
             owners = self._tokens.value_parent_indices().to_numpy()
@@ -98,7 +98,7 @@ class FeatureTables:
         self._lock = threading.Lock()
         self._held: OrderedDict[tuple[str, int], FeatureTable] = OrderedDict()
 
-    def of(self, files: ArtifactFiles) -> FeatureTable:
+    def get(self, files: ArtifactFiles) -> FeatureTable:
         """The table of a features artifact. Raises FeaturesError."""
         key = (files.ref.id, files.manifest.attempt)
         with self._lock:

@@ -12,6 +12,7 @@ from configs.base import StageConfig
 from configs.download import DatasetOptions, DownloadConfig, HubSource
 from configs.identity import ArtifactRef, fingerprint
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.downloader import Result
@@ -115,3 +116,6 @@ def _ref(config: DownloadConfig, identity: dict[str, Any]) -> ArtifactRef:
     options = (config.dataset or DatasetOptions()).model_dump(mode="json") if config.what == "dataset" else None
     science = {"what": config.what, "source": identity, "dataset": options}
     return ArtifactRef(_KIND[config.what], fingerprint("download", VERSION, science, {}))
+
+
+STAGE = Stage(VERSION, inputs, outputs, run)

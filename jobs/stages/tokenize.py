@@ -17,6 +17,7 @@ from configs.base import StageConfig
 from configs.identity import ArtifactRef
 from configs.tokenize import TokenizeConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.tokenizer import PartsTarget
@@ -199,3 +200,6 @@ def _publish(job: JobContext, info: TokensInfo, shards: list[StoredFile]) -> Non
     output = job.outputs[0]
     described = job.store.put(output.ref, job.attempt, TOKENS_JSON, path)
     job.publish(output, [*shards, described], {**info.statistics, "splits": info.splits})
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

@@ -18,11 +18,11 @@ _SAES = 4  # held at once
 _SPARE = 512 << 20  # bytes of memory that stay free
 
 
-class NoRoom(RuntimeError):
+class NotEnoughMemory(RuntimeError):
     """A model does not fit into the memory that is free now."""
 
 
-class Question(NamedTuple):
+class ActivationsQuery(NamedTuple):
     """Which features of an SAE fire on a row of tokens? `roles` as in a tokens artifact."""
 
     sae: str
@@ -38,7 +38,7 @@ class _Held:
     train: TrainConfig
 
 
-class LanguageModels:
+class LanguageModelPool:
     """Answers questions. One thread at a time: a model's hooks are shared."""
 
     def __init__(self, store: Store, device: str) -> None:
@@ -46,7 +46,7 @@ class LanguageModels:
         self._saes: OrderedDict[str, _Held] = OrderedDict()
 
     def load(self, key: str) -> LanguageModel:
-        """A model by `ID:DTYPE`. Raises NoRoom, StoreError, ModelError."""
+        """A model by `ID:DTYPE`. Raises NotEnoughMemory, StoreError, ModelError."""
         gc.collect()  # of a model that was just dropped
         id, _, dtype = key.partition(":")
         files = self._store.files(ArtifactRef("models", id))
@@ -54,10 +54,12 @@ class LanguageModels:
         need = needed_bytes(parameters, dtype)
         free = self._free()
         if need > free:
-            raise NoRoom(f"models/{id} needs {need / 2**30:.2f} GiB of memory and {free / 2**30:.2f} GiB are free")
+            raise NotEnoughMemory(
+                f"models/{id} needs {need / 2**30:.2f} GiB of memory and {free / 2**30:.2f} GiB are free"
+            )
         return LanguageModel.load(files.directory(), dtype, self._device)
 
-    def answer(self, lm: LanguageModel, question: Question) -> dict[str, Any]:
+    def answer(self, lm: LanguageModel, question: ActivationsQuery) -> dict[str, Any]:
         """The answer as plain values. Raises ValueError for a feature that the SAE has not."""
         from sae.features.text_activations import features_on_text
 

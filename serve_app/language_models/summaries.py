@@ -49,7 +49,7 @@ class ModelSummaries:
         self._making: dict[str, threading.Lock] = {}
         self._pieces: OrderedDict[str, Pieces] = OrderedDict()
 
-    def of(self, id: str) -> ModelSummary:
+    def get(self, id: str) -> ModelSummary:
         """The summary of `models/ID`. The first time takes seconds. Raises ApiError: no such model, or not readable."""
         with self._lock:
             if id in self._held:

@@ -63,7 +63,7 @@ def _problem(status: int | str, description: str | None = None) -> dict[str, Any
     return found
 
 
-EVERYWHERE: Responses = problems(401, 403, 422, 503, "4XX")
+COMMON_PROBLEMS: Responses = problems(401, 403, 422, 503, "4XX")
 LOCATION = {
     "Location": {"description": "Where the job is.", "schema": {"type": "string"}},
     "Idempotent-Replayed": {

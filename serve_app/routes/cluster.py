@@ -10,11 +10,11 @@ from pydantic import Field
 from cluster.records import DISPATCHER, AttemptRow, JobRow
 from configs.profiles import load_profile
 from configs.requirements import Offer, Requirement, fit
-from jobs.life.resource_demand import requirement_in
+from jobs.life.resource_demand import requirement_of_row
 from jobs.life.submit import has_gpu, offer_of
-from serve_app.dependencies import Api, TheApi
+from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError
-from serve_app.job_requests import needed
+from serve_app.job_requests import requirement_json
 from serve_app.openapi.responses import problems
 from serve_app.paging import Query as Closed
 from serve_app.schemas.cluster import Cluster, ClusterNode, Fits, NodeType, StageFit
@@ -31,14 +31,14 @@ class FitQuery(Closed):
 
 
 @router.get("", summary="Look at the cluster")
-def get_cluster(api: TheApi) -> Cluster:
+def get_cluster(api: ApiDep) -> Cluster:
     """Its nodes with what is free of them, and the jobs that hold or wait for machines."""
     lease = api.records.lease_row(DISPATCHER)
     offer = offer_of(api.records) or Offer(())
     live = api.records.live()
     return Cluster(
         up=lease is not None and lease.held,
-        nodes=[ClusterNode.of(node) for node in offer.nodes],
+        nodes=[ClusterNode.from_node(node) for node in offer.nodes],
         node_types=[NodeType(**{k: getattr(t, k) for k in NodeType.model_fields}) for t in offer.node_types],
         store_free=offer.store_free,
         running=[job.id for job, attempt in live if _holds(attempt)],
@@ -49,7 +49,7 @@ def get_cluster(api: TheApi) -> Cluster:
 @router.get(
     "/fit", summary="See whether each stage fits", responses=problems(s503="The cluster was never seen: start it.")
 )
-def get_fit(api: TheApi, query: Annotated[FitQuery, Query()]) -> Fits:
+def get_fit(api: ApiDep, query: Annotated[FitQuery, Query()]) -> Fits:
     """What each stage of a profile needs, what there is, and whether it fits now, later or never: `doctor`'s table."""
     offer = offer_of(api.records)
     if offer is None:
@@ -63,7 +63,7 @@ def get_fit(api: TheApi, query: Annotated[FitQuery, Query()]) -> Fits:
 
 def granted(api: Api) -> dict[str, Requirement]:
     """What each job holds that was granted its place, by its id."""
-    return {job.id: requirement_in(job.requirement) for job, attempt in _holding(api)}
+    return {job.id: requirement_of_row(job.requirement) for job, attempt in _holding(api)}
 
 
 def _holding(api: Api) -> list[tuple[JobRow, AttemptRow]]:
@@ -78,7 +78,7 @@ def _fit(stage: str, need: Requirement, offer: Offer, held: dict[str, Requiremen
     verdict = fit(need, offer, held)
     return StageFit(
         stage=stage,
-        need=needed(need),
+        need=requirement_json(need),
         fits=verdict.fit.name.lower(),
         reason=redact(verdict.reason),
         largest_workers=verdict.largest_workers,

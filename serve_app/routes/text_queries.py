@@ -14,7 +14,7 @@ from jobs.life.submit import offer_of
 from sae.formats.tokens import Role
 from sae.text import preview as previews
 from serve_app import artifacts
-from serve_app.dependencies import Api, TheApi
+from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError
 from serve_app.language_models.model_memory import process_bytes
 from serve_app.openapi.responses import problems
@@ -34,8 +34,8 @@ router = APIRouter(prefix="/v1", tags=["quick work"])
 _NOBODY = "0" * 16  # a preview is of no dataset
 
 
-@router.post("/tokenization-preview", summary="Preview a tokenization", responses=problems(404))
-def preview_tokens(api: TheApi, body: PreviewRequest) -> Preview:
+@router.post("/text/tokens", summary="Tokenize a short text", responses=problems(404))
+def preview_tokens(api: ApiDep, body: PreviewRequest) -> Preview:
     """What a short text becomes: the tokens with ids, text, roles and positions, by the tokenize stage's own rules.
 
     Of a model that nobody has asked about, the first answer takes some seconds.
@@ -60,11 +60,11 @@ def preview_tokens(api: TheApi, body: PreviewRequest) -> Preview:
 
 
 @router.post(
-    "/feature-activations",
+    "/text/features",
     summary="See which features fire on a text",
     responses=problems(404, s503="There is no room for the model now: `holders` has what it needs."),
 )
-async def activations(api: TheApi, body: ActivationsRequest) -> TextActivations:
+async def activations(api: ApiDep, body: ActivationsRequest) -> TextActivations:
     """Runs the text through the SAE's language model: for each token and over the text, what is active.
 
     The model is loaded when it is first asked for. BOS, special tokens and attention sinks are left out as in training.
@@ -72,7 +72,7 @@ async def activations(api: TheApi, body: ActivationsRequest) -> TextActivations:
     # In the routes' own threads: the default ones are those of the streams.
     question = await run_in_threadpool(_question, api, body)
     try:
-        answer = await api.ask(question.key, question.request)
+        answer = await api.query_model(question.key, question.request)
     except ApiError as error:
         if error.code == "no_room":  # it knows of no jobs
             error.extra.setdefault("holders", list(await run_in_threadpool(granted, api)))
@@ -95,14 +95,14 @@ async def activations(api: TheApi, body: ActivationsRequest) -> TextActivations:
     )
 
 
-class _Question:
+class _TextQuery:
     """What the language model is asked, and what its answer is about."""
 
     def __init__(self, model: str, key: str, tokens: list[previews.PreviewToken], request: dict[str, Any]) -> None:
         self.model, self.key, self.tokens, self.request = model, key, tokens, request
 
 
-def _question(api: Api, body: ActivationsRequest) -> _Question:
+def _question(api: Api, body: ActivationsRequest) -> _TextQuery:
     id = body.sae.removeprefix("saes/")
     manifest = artifacts.files_of(api, "saes", id).manifest
     train = TrainConfig.model_validate(manifest.config)
@@ -118,12 +118,12 @@ def _question(api: Api, body: ActivationsRequest) -> _Question:
         "top": body.top,
         "features": list(body.features),
     }
-    return _Question(model, f"{model}:{train.lm_dtype}", tokens, request)
+    return _TextQuery(model, f"{model}:{train.lm_dtype}", tokens, request)
 
 
 def _tokens(api: Api, model: str, text: str, bos: str, separator: str) -> list[previews.PreviewToken]:
     artifacts.row_of(api, "models", model)
-    summary = api.model_summaries.of(model)
+    summary = api.model_summaries.get(model)
     config = TokenizeConfig.model_validate(
         {"dataset": f"datasets/{_NOBODY}", "model": f"models/{model}", "bos": bos, "separator": separator}
     )

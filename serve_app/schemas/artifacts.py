@@ -9,11 +9,8 @@ from pydantic import BaseModel, Field
 
 from cluster.records import ArtifactRow
 from cluster.store import Manifest
-from serve_app.schemas.common import when
+from serve_app.schemas.common import utc_datetime
 from serve_app.security.redaction import redact
-
-# Where the resource of a kind is called otherwise than the kind.
-PATHS = {"tokens": "tokenizations", "features": "feature-sets"}
 
 
 class ArtifactItem(BaseModel):
@@ -40,16 +37,16 @@ class ArtifactItem(BaseModel):
     summary: dict[str, Any] = Field(description="Its figures: counts, sizes, quality.")
 
     @classmethod
-    def of(cls, row: ArtifactRow, **more: Any) -> Self:
+    def from_row(cls, row: ArtifactRow, **more: Any) -> Self:
         """From a row."""
         own = ("id", "project", "name", "tags", "notes", "created_by", "bytes", "stage", "inputs", "summary")
         return cls(
             **{name: getattr(row, name) for name in own},
             ref=row.ref,
-            url=f"/v1/{PATHS.get(row.kind, row.kind)}/{row.id}",
+            url=f"/v1/{row.ref}",
             label=redact(row.label),
             job=row.job_id,
-            created_at=when(row.created_at),
+            created_at=utc_datetime(row.created_at),
             **more,
         )
 
@@ -71,10 +68,10 @@ class Artifact(ArtifactItem):
     files: list[File] = Field(description="Its files.")
 
     @classmethod
-    def whole(cls, row: ArtifactRow, manifest: Manifest, config: dict[str, Any], **more: Any) -> Self:
+    def detail(cls, row: ArtifactRow, manifest: Manifest, config: dict[str, Any], **more: Any) -> Self:
         """From a row and its manifest; `config` is the manifest's, as clients may see it."""
         files = [File(name=file.name, size=file.size, sha256=file.sha256) for file in manifest.files]
-        return cls.of(
+        return cls.from_row(
             row,
             stage_version=manifest.stage_version,
             config=config,

@@ -21,7 +21,7 @@ class ClusterNode(BaseModel):
     labels: dict[str, str] = Field(description="Labels that a job can ask for.")
 
     @classmethod
-    def of(cls, node: Node) -> Self:
+    def from_node(cls, node: Node) -> Self:
         """From what the cluster offers. Labels that only name the machine are left out."""
         own = {k: v for k, v in node.labels.items() if not k.startswith("ray.io/node")}
         return cls(**{**node._asdict(), "labels": own})

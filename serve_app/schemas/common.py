@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from configs.base import StageConfig
 from configs.profiles import PROFILES
 from jobs.life.session import ROW_WAIT
 from serve_app.paging import INT64
@@ -28,7 +29,7 @@ Profile = Literal["local", "gpu", "auto"]
 assert Profile.__args__ == PROFILES  # type: ignore[attr-defined]
 
 
-def ref(kind: str) -> Any:
+def artifact_ref(kind: str) -> Any:
     """The type of a reference to an artifact of a kind."""
     return Annotated[
         str,
@@ -50,7 +51,7 @@ Name = Annotated[
         examples=["smollm2 layer 7"],
     ),
 ]
-Word = Annotated[
+Tag = Annotated[
     str, Field(min_length=1, max_length=50, pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9 ._:+@-]*[A-Za-z0-9._:+@-])?$")
 ]
 Project = Annotated[
@@ -62,11 +63,11 @@ Project = Annotated[
         description="The project it belongs to.",
     ),
 ]
-Tags = Annotated[list[Word], Field(max_length=32, description="Tags.", examples=[["demo", "layer 7"]])]
+Tags = Annotated[list[Tag], Field(max_length=32, description="Tags.", examples=[["demo", "layer 7"]])]
 Notes = Annotated[str, Field(max_length=10_000, description="Notes, for people.")]
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """A request body. Unknown keys are errors; text that no database or file can hold is refused at any depth."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -78,8 +79,8 @@ class Body(BaseModel):
         return value
 
 
-class Submit(Body):
-    """What every request for a job may say beside its config."""
+class SubmitRequest(RequestBody):
+    """The options of every request for a job, beside its config."""
 
     profile: Profile = Field(
         "auto", description="What machines to ask for: `auto` takes GPUs where the cluster has any."
@@ -96,12 +97,12 @@ class Submit(Body):
     tags: Tags = []
     notes: Notes = ""
 
-    def science(self) -> dict[str, Any]:
-        """The rest: what the stage itself takes, as a mapping."""
-        return self.model_dump(mode="json", exclude=set(Submit.model_fields))
+    def stage_config(self) -> StageConfig:
+        """The config of the stage that is requested, with local paths as the client gave them."""
+        raise NotImplementedError
 
 
-class Relabel(Body):
+class LabelUpdate(RequestBody):
     """Changes labels. What is left out stays; an empty name or list, or an empty text, clears it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "smollm2 layer 7", "tags": ["demo"]}]})
@@ -163,7 +164,7 @@ class Problem(BaseModel):
     holder: str | None = Field(None, description="`name_taken`: what has the name.")
 
 
-def when(seconds: float) -> datetime:
+def utc_datetime(seconds: float) -> datetime:
     """A time as the API tells it: RFC 3339, UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 

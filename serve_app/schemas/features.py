@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from serve_app.schemas.common import Body, ref
+from serve_app.schemas.common import RequestBody, artifact_ref
 
 
 class FeatureSummary(BaseModel):
@@ -86,14 +86,14 @@ class Example(BaseModel):
     at: int = Field(description="Which of them the example is.")
 
 
-class PreviewRequest(Body):
+class PreviewRequest(RequestBody):
     """A text to tokenize, as the tokenize stage would."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"model": "models/67d5273bd9611bd1", "text": "The area is 34,837 sq km."}]}
     )
 
-    model: ref("models")  # type: ignore[valid-type]
+    model: artifact_ref("models")  # type: ignore[valid-type]
     text: str = Field(max_length=1000, description="At most 1,000 characters.")
     add_special_tokens: bool = Field(True, description="Put in BOS as `bos` says, and the separator after the text.")
     return_attention_mask: bool = Field(True, description="Also give the attention mask.")
@@ -126,7 +126,7 @@ class Preview(BaseModel):
     )
 
 
-class ActivationsRequest(Body):
+class ActivationsRequest(RequestBody):
     """A text to run through a language model and an SAE: which features fire here?"""
 
     model_config = ConfigDict(
@@ -135,7 +135,7 @@ class ActivationsRequest(Body):
         }
     )
 
-    sae: ref("saes")  # type: ignore[valid-type]
+    sae: artifact_ref("saes")  # type: ignore[valid-type]
     text: str = Field(min_length=1, max_length=1000, description="At most 1,000 characters.")
     top: int = Field(10, ge=1, le=100, description="Features to give, for each token and for the whole text.")
     features: tuple[int, ...] = Field(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.records import AttemptRow, EventRow, JobRow, State
-from configs.load import STAGES
-from serve_app.schemas.common import when
+from serve_app.schemas.common import utc_datetime
 from serve_app.security.redaction import redact
-
-StageName = Literal["download", "tokenize", "harvest", "train", "evaluate", "extract", "report", "pipeline", "maintain"]
 
 
 class Progress(BaseModel):
@@ -85,7 +82,7 @@ class JobSummary(BaseModel):
     last_event: int = Field(description="Number of its last event.")
 
     @classmethod
-    def of(cls, row: JobRow, **more: Any) -> Self:
+    def from_row(cls, row: JobRow, **more: Any) -> Self:
         """From a row."""
         progress = {name: getattr(row, name) for name in Progress.model_fields}
         blocked = row.blocked and {**row.blocked, "reason": redact(str(row.blocked.get("reason") or ""))}
@@ -101,9 +98,9 @@ class JobSummary(BaseModel):
             blocked=None if blocked is None else Blocked(**blocked),
             artifacts=list(row.outputs),
             message=None if row.message is None else redact(row.message),
-            created_at=when(row.created_at),
-            updated_at=when(row.updated_at),
-            deadline=None if row.deadline is None else when(row.deadline),
+            created_at=utc_datetime(row.created_at),
+            updated_at=utc_datetime(row.updated_at),
+            deadline=None if row.deadline is None else utc_datetime(row.deadline),
         )
 
 
@@ -120,14 +117,14 @@ class Attempt(BaseModel):
     message: str | None = Field(description="Why it ended, in words.")
 
     @classmethod
-    def of(cls, row: AttemptRow) -> Self:
+    def from_row(cls, row: AttemptRow) -> Self:
         """From a row."""
         return cls(
             number=row.number,
             state=row.state,
-            started_at=when(row.started_at),
-            ended_at=None if row.ended_at is None else when(row.ended_at),
-            granted_at=None if row.granted_at is None else when(row.granted_at),
+            started_at=utc_datetime(row.started_at),
+            ended_at=None if row.ended_at is None else utc_datetime(row.ended_at),
+            granted_at=None if row.granted_at is None else utc_datetime(row.granted_at),
             ray_job=row.ray_job,
             code=row.code,
             message=None if row.message is None else redact(row.message),
@@ -145,10 +142,10 @@ class Job(JobSummary):
     attempts: list[Attempt] = Field(description="All attempts, the first first.")
 
     @classmethod
-    def whole(cls, row: JobRow, attempts: Sequence[AttemptRow], config: dict[str, Any]) -> Self:
+    def detail(cls, row: JobRow, attempts: Sequence[AttemptRow], config: dict[str, Any]) -> Self:
         """From its rows; `config` is the row's, as clients may see it."""
         own = {name: getattr(row, name) for name in ("requirement", "inputs", "profile", "wait_s")}
-        return cls.of(row, config=config, attempts=[Attempt.of(attempt) for attempt in attempts], **own)
+        return cls.from_row(row, config=config, attempts=[Attempt.from_row(attempt) for attempt in attempts], **own)
 
 
 class Accepted(BaseModel):
@@ -186,7 +183,7 @@ class Event(BaseModel):
     data: dict[str, Any] | None = Field(description="More, for programs.")
 
     @classmethod
-    def of(cls, row: EventRow) -> Self:
+    def from_row(cls, row: EventRow) -> Self:
         """From a row."""
         data = getattr(row, "data", None)
         return cls(
@@ -194,12 +191,9 @@ class Event(BaseModel):
             number=row.number,
             job=row.job_id,
             attempt=row.attempt,
-            at=when(row.at),
+            at=utc_datetime(row.at),
             kind=row.kind,
             state=row.state,
             message=None if row.message is None else redact(row.message),
             data=data,
         )
-
-
-assert set(STAGES) == set(StageName.__args__)  # type: ignore[attr-defined]

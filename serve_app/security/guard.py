@@ -21,7 +21,7 @@ from serve_app.settings import Settings, is_loopback
 PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/v1/health", "/v1/ready"})
 PUBLIC_ASSETS = "/docs/assets/"
 # Questions that are asked by POST because they have a body. They change nothing.
-READ_POSTS = frozenset({"/v1/tokenization-preview", "/v1/feature-activations"})
+READ_POSTS = frozenset({"/v1/text/tokens", "/v1/text/features"})
 _READING = ("GET", "HEAD", "OPTIONS")
 _PROTOCOL = "bearer."  # a browser's WebSocket cannot send an Authorization header: the token is one of its protocols
 MAX_TARGET = 8192
@@ -129,22 +129,22 @@ class Guard:
         try:
             loop = asyncio.get_running_loop()
             verify = partial(self._tokens.verify, text or "", near=_near(scope))
-            who = None if text is None else await loop.run_in_executor(self._threads, verify)
+            principal = None if text is None else await loop.run_in_executor(self._threads, verify)
         except TokensError:
             raise ApiError(
                 503, "tokens_unusable", "the server's tokens cannot be read: `python -m serve_app token list` says why"
             ) from None
-        if who is None:
+        if principal is None:
             said = "this token is not valid" if text is not None else "a token is needed: `Authorization: Bearer TOKEN`"
             raise ApiError(401, "not_authenticated", said, {"WWW-Authenticate": 'Bearer realm="raylens"'})
         reading = scope["type"] == "websocket" or scope["method"] in _READING or scope["path"] in READ_POSTS
         needed = "read" if reading else "write"
-        if needed not in who.scopes:
+        if needed not in principal.scopes:
             challenge = f'Bearer realm="raylens", error="insufficient_scope", scope="{needed}"'
             raise ApiError(
                 403, "insufficient_scope", f"this token has no scope `{needed}`", {"WWW-Authenticate": challenge}
             )
-        return who
+        return principal
 
 
 def _public(scope: Scope) -> bool:

@@ -38,7 +38,7 @@ def _shortened(match: re.Match[str]) -> str:
     return f"…/{name}{trailing}"
 
 
-class Cleaner:
+class LogRedactor:
     """Takes a log line by line: gives it with its paths shortened, or None for a frame of a traceback.
 
     The line that names the error stays.
@@ -60,9 +60,9 @@ class Cleaner:
         return redact(line)
 
 
-def clean_lines(lines: Iterable[str], before: Iterable[str] = ()) -> Iterator[str]:
+def redact_log(lines: Iterable[str], before: Iterable[str] = ()) -> Iterator[str]:
     """Lines of a log as clients may see them; `before`: some that stand in front of them, for what they belong to."""
-    clean = Cleaner()
+    clean = LogRedactor()
     for line in before:
         clean(line)
     for line in lines:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from configs.load import STAGES, load_config
+from configs.load import load_config
 from configs.profiles import load_profile, requirement_for
+from configs.stages import STAGES
 from tests.configs.test_load import PRESETS
 
 
