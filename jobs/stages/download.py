@@ -17,7 +17,7 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from actors.downloader import Result
 
-VERSION = 1
+VERSION = 2
 TRIES = 3  # of a worker that dies
 _KIND = {"model": "models", "dataset": "datasets"}
 

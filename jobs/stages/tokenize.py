@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sae.text.row_layout import SplitLayout
     from sae.text.tokenizer_spec import TokenizerSpec
 
-VERSION = 1
+VERSION = 2
 _BYTES_PER_TEXT_BYTE = 4  # 5 bytes a token in flat files, and less than that in shards; English takes 2 in all
 _WEIGHTS = (".safetensors", ".gguf")
 

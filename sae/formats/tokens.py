@@ -49,6 +49,7 @@ class Role(IntEnum):
     SPECIAL = 2
     SEPARATOR = 3
     PAD = 4
+    BOUNDARY = 5  # BOS, EOS or PAD that stands in a document's own text: never data
 
 
 class TokenRows(NamedTuple):

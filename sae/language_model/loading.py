@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sae.language_model.errors import ModelError
+from sae.language_model.special_tokens import name_special_tokens
 
 NO_LIMIT = 2**31 - 1
 _LIMIT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
@@ -141,6 +142,7 @@ def load_tokenizer(directory: Path) -> Any:
         raise ModelError(f"{directory} holds no tokenizer: there is neither tokenizer.json nor a vocabulary")
     if not tokenizer.is_fast:
         raise ModelError(f"the tokenizer in {directory} has no fast (tokenizer.json) form, which RayLens needs")
+    name_special_tokens(tokenizer, directory)
     return tokenizer
 
 
