@@ -25,6 +25,7 @@ from cluster.machines.node_records import HeadRecord, NodeRecord
 from cluster.machines.processes import is_local
 from cluster.machines.ray_process import stay
 from configs.profiles import PROFILES
+from configs.settings import SettingsError
 
 _START_S = 120.0
 
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = {"up": _up, "join": _join, "down": _down, "status": _status, "doctor": _doctor, "reindex": _reindex}
     try:
         return commands[given.command](given)
-    except (ClusterError, ValueError) as error:
+    except (ClusterError, SettingsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename or 'this machine'}: {error.strerror or error}", file=sys.stderr)

@@ -11,28 +11,27 @@ from pydantic.json_schema import models_json_schema
 
 from cluster.records import Records
 from cluster.store import Store
+from configs.stages import ARTIFACT_KINDS
 from serve_app import errors
 from serve_app.dependencies import Api, QueryModel
 from serve_app.errors import ApiError
 from serve_app.language_models.summaries import ModelSummaries
 from serve_app.openapi.responses import COMMON_PROBLEMS
 from serve_app.routes import (
-    activations,
     cluster,
     datasets,
-    evaluations,
     events,
     features,
     jobs,
     logs,
     models,
     pages,
-    reports,
     saes,
     system,
     text_queries,
     tokens,
 )
+from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import Problem
 from serve_app.schemas.jobs import Event
 from serve_app.security.guard import PUBLIC, READ_POSTS, Guard
@@ -40,8 +39,9 @@ from serve_app.security.tokens import Tokens
 from serve_app.settings import Settings
 from serve_app.streaming.events import EventPoller
 
-ROUTERS = (datasets, models, tokens, activations, saes, evaluations, features, reports, jobs, logs, events, cluster, text_queries,
-           system)  # fmt: skip
+# Kinds with more routes than every kind has.
+KIND_ROUTERS = {"datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features}
+ROUTERS = (jobs, logs, events, cluster, text_queries, system)
 
 
 async def no_language_model(key: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +77,8 @@ def create_app(
         query_model=query_model,
     )
     errors.install(app)
+    for kind in ARTIFACT_KINDS:
+        app.include_router(KIND_ROUTERS[kind].router if kind in KIND_ROUTERS else artifact_routes(kind))
     for module in ROUTERS:
         app.include_router(module.router)
     app.include_router(pages.router, include_in_schema=False)

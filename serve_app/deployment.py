@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from cluster.machines.paths import code_root
-from cluster.machines.settings import SERVE
+from cluster.machines.ray_environment import SERVE
 from serve_app.settings import Settings
 
 API, INTERACTIVE = "api", "interactive"

@@ -7,7 +7,6 @@ Ray 2.60 defines it, and Ray Train and Ray Data read it, but none of the open-so
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from cluster.machines.errors import ClusterError
 from configs.base import Config
 from configs.requirements import NodeType, Requirement
 from configs.requirements.labels import check_labels
+from configs.settings import settings
 
 VARIABLE = "RAYLENS_NODE_TYPES"
 GROUP = "ray.io/node-group"  # a label: which type a node is of
@@ -67,7 +67,7 @@ def node_types(alive: Sequence[Mapping[str, Any]]) -> tuple[NodeType, ...]:
 
     Raises ClusterError if RAYLENS_NODE_TYPES cannot be read.
     """
-    said = declared(os.environ.get(VARIABLE), alive)
+    said = declared(settings().node_types, alive)
     names = {one.name for one in said}
     return said + tuple(one for one in reported(_report(), alive) if one.name not in names)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.machines.autoscaler import node_types
-from cluster.machines.settings import OBJECT_STORE_BYTES
 from configs.requirements import Node, Offer
+from configs.settings import settings
 
 
 def cluster_capacity(store_free: int | None = None) -> Offer:
@@ -31,7 +31,7 @@ def local_capacity(store_free: int | None = None) -> Offer:
     """What a cluster of its own would offer, as Ray would declare it, without starting one."""
     from ray._private.utils import estimate_available_memory  # what `ray.init` declares, less the object store
 
-    memory = max(0, int(estimate_available_memory()) - OBJECT_STORE_BYTES)
+    memory = max(0, int(estimate_available_memory()) - settings().object_store_bytes)
     cpus, gpus = local_cpus(), local_gpus()
     return Offer((Node(cpus, gpus, memory, {}, cpus, gpus, memory),), store_free)
 
@@ -62,7 +62,7 @@ def has_gpu(offer: Offer) -> bool:
 
 def local_cpus() -> int:
     """Logical CPUs that a cluster on this machine declares; `RAYLENS_CPUS` overrides."""
-    return int(os.environ.get("RAYLENS_CPUS") or os.cpu_count() or 1)
+    return settings().cpus or os.cpu_count() or 1
 
 
 def local_gpus() -> int:

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cluster.machines import settings
+from cluster.machines import ray_environment
 from cluster.machines.capacity import local_cpus, local_gpus
 from cluster.machines.discover import ClusterTarget, in_ray_job
 from cluster.machines.errors import ClusterError
 from cluster.machines.orphans import PREFIX, remove, temporary_orphans
 from cluster.machines.paths import code_root
 from cluster.machines.ports import answers
+from configs.settings import settings
 
 NAMESPACE = "raylens"
 _LAST_LINES_S = 0.6  # what workers said last is still on its way through Ray's log monitor
@@ -26,14 +27,14 @@ _LAST_LINES_S = 0.6  # what workers said last is still on its way through Ray's 
 
 def prepare(target: ClusterTarget) -> None:
     """Puts what Ray reads once, when it is imported, into the environment. To be called before anything imports Ray."""
-    settings.apply(os.environ)
+    ray_environment.apply(os.environ)
     if target.temporary:
-        settings.apply_own(os.environ)
-        settings.apply_code(os.environ)
+        ray_environment.apply_own(os.environ)
+        ray_environment.apply_code(os.environ)
         if "ray" not in sys.modules:  # else it is too late, and Ray's own default stands: a token in ~/.ray
-            settings.apply_own_token(os.environ)
+            ray_environment.apply_own_token(os.environ)
     elif target.token is not None:
-        settings.apply_token_file(os.environ, target.token)
+        ray_environment.apply_token_file(os.environ, target.token)
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def _own_cluster() -> Iterator[None]:
             address="local",
             num_cpus=local_cpus(),
             num_gpus=local_gpus(),
-            object_store_memory=int(os.environ.get("RAYLENS_OBJECT_STORE_BYTES") or settings.OBJECT_STORE_BYTES),
+            object_store_memory=settings().object_store_bytes,
             include_dashboard=False,
             _temp_dir=str(folder),
             **_driver_options(),

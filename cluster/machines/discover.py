@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from cluster.machines import settings
+from cluster.machines import ray_environment
 from cluster.machines.errors import ClusterError
 from cluster.machines.node_records import HeadRecord, running_head
 
@@ -41,7 +41,12 @@ def discover() -> ClusterTarget:
             f"RAY_ADDRESS={address} is not an address that a driver can join: unset it, set it to the HOST:PORT of "
             "the cluster's GCS, or run the command there with `ray job submit --working-dir . -- python -m jobs ...`"
         )
-    if address and up and os.environ.get(settings.CLUSTER) == up.temp_dir and _port(address) == _port(up.address):
+    if (
+        address
+        and up
+        and os.environ.get(ray_environment.CLUSTER) == up.temp_dir
+        and _port(address) == _port(up.address)
+    ):
         # A Ray job on that cluster is told another name of the same address.
         return ClusterTarget(up.address, "it runs on it as a Ray job", up.dashboard, token, up)
     if address:

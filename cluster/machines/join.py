@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cluster.machines import settings
+from cluster.machines import ray_environment
 from cluster.machines.capacity import local_cpus, local_gpus
 from cluster.machines.errors import ClusterError
 from cluster.machines.node_records import NodeRecord, recorded_nodes, records_locked, running_head, write_record
@@ -15,6 +15,7 @@ from cluster.machines.ports import answers, free_port
 from cluster.machines.processes import end_processes, host_name, is_alive, is_local, new_folder
 from cluster.machines.ray_process import RAY_START, identity_of, is_started, start, wait_until
 from configs.requirements.labels import check_labels
+from configs.settings import settings
 
 
 def join(
@@ -63,11 +64,11 @@ def _start(address: str, labels: dict[str, str], cpus: int, gpus: int, wait: flo
             "machine through its firewall"
         )
     home, environment = raylens_home(), dict(os.environ)
-    settings.apply(environment)
+    ray_environment.apply(environment)
     _take_token(environment, home / "token")
     folder, metrics_port = new_folder(), free_port()
     log = home / "logs" / f"{folder.name}.log"
-    settings.apply_up(environment, home, folder)
+    ray_environment.apply_up(environment, home, folder)
     process = start(_command(address, labels, cpus, gpus, metrics_port, folder), environment, log)
     joined = NodeRecord(
         *(address, cpus, gpus, labels, process.pid, str(folder), host_name(), identity_of(process)),
@@ -102,5 +103,5 @@ def _command(address: str, labels: dict[str, str], cpus: int, gpus: int, metrics
         *(*RAY_START, "--address", address, "--temp-dir", str(folder), "--labels", shown),
         *("--num-cpus", str(cpus), "--num-gpus", str(gpus), "--metrics-export-port", str(metrics_port)),
         *("--dashboard-agent-listen-port", str(free_port())),  # a fixed number by default
-        *("--object-store-memory", os.environ.get("RAYLENS_OBJECT_STORE_BYTES") or str(settings.OBJECT_STORE_BYTES)),
+        *("--object-store-memory", str(settings().object_store_bytes)),
     ]

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from cluster.machines.settings import CLUSTER
+from cluster.machines.ray_environment import CLUSTER
 from cluster.process_identity import process_identity
 
 if TYPE_CHECKING:

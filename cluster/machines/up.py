@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from cluster.machines import settings
+from cluster.machines import ray_environment
 from cluster.machines.capacity import local_cpus, local_gpus
 from cluster.machines.errors import ClusterError
 from cluster.machines.node_records import (
@@ -27,6 +27,7 @@ from cluster.machines.paths import raylens_home
 from cluster.machines.ports import LOOPBACK, answers, asked_port, free_port, own_address
 from cluster.machines.processes import end_processes, has_parts, host_name, is_alive, is_local, new_folder, processes_of
 from cluster.machines.ray_process import RAY_START, head_log, identity_of, is_started, start, wait_until
+from configs.settings import settings
 
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 PATIENCE_S = 10.0  # for a head that lives but is not whole: it is about to end
@@ -121,8 +122,8 @@ def _clear() -> None:
 
 def _start(host: str, port: int, dashboard_port: int, wait: float) -> HeadRecord:
     home, environment = raylens_home(), dict(os.environ)
-    settings.apply(environment)
-    settings.apply_token_file(environment, home / "token")
+    ray_environment.apply(environment)
+    ray_environment.apply_token_file(environment, home / "token")
     with_token = environment["RAY_AUTH_MODE"] == "token"
     if host != LOOPBACK and not with_token:
         raise ClusterError(
@@ -132,7 +133,7 @@ def _start(host: str, port: int, dashboard_port: int, wait: float) -> HeadRecord
     port = asked_port(port, GCS_PORT, "--port")
     dashboard_port = asked_port(dashboard_port, DASHBOARD_PORT, "--dashboard-port")
     metrics_port, folder, log = free_port(), new_folder(), head_log()
-    settings.apply_up(environment, home, folder)
+    ray_environment.apply_up(environment, home, folder)
     process = start(_command(host, port, dashboard_port, metrics_port, folder), environment, log)
     started = HeadRecord(
         address=f"{host}:{port}",
@@ -167,5 +168,5 @@ def _command(host: str, port: int, dashboard_port: int, metrics_port: int, folde
         # Defaults of these are fixed numbers: a second head on the machine would fail on them.
         *("--dashboard-agent-listen-port", str(free_port()), "--ray-client-server-port", str(free_port())),
         *("--num-cpus", str(local_cpus()), "--num-gpus", str(local_gpus())),
-        *("--object-store-memory", os.environ.get("RAYLENS_OBJECT_STORE_BYTES") or str(settings.OBJECT_STORE_BYTES)),
+        *("--object-store-memory", str(settings().object_store_bytes)),
     ]

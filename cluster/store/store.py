@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +17,7 @@ from cluster.store.folder import Folder
 from cluster.store.hashing import sha256_of
 from cluster.store.manifest import MANIFEST, PART, Manifest, StoredFile, check_name
 from configs.identity import ArtifactRef
-
-
-def home() -> Path:
-    """RAYLENS_HOME, by default ~/.raylens."""
-    return Path(os.environ.get("RAYLENS_HOME") or "~/.raylens").expanduser()
+from configs.settings import settings
 
 
 class Store:
@@ -35,7 +30,7 @@ class Store:
     @classmethod
     def open(cls, url: str | None = None, cache: str | None = None) -> Store:
         """The store at `url` (a folder or s3://BUCKET/PREFIX), else RAYLENS_STORE, else $RAYLENS_HOME/store."""
-        url = url or os.environ.get("RAYLENS_STORE") or str(home() / "store")
+        url = url or settings().store_url
         if "://" not in url:
             return cls(str(Path(url).expanduser().absolute()), cache)
         if not url.startswith("s3://"):
@@ -59,7 +54,7 @@ class Store:
 
     def cache_folder(self) -> Path:
         """This node's cache: as opened, else RAYLENS_CACHE, else $RAYLENS_HOME/cache."""
-        return Path(self.cache or os.environ.get("RAYLENS_CACHE") or home() / "cache").expanduser()
+        return Path(self.cache).expanduser() if self.cache else settings().cache_folder
 
     @staticmethod
     def key(ref: ArtifactRef, path: str = "") -> str:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Query, Response
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from sae.formats.dataset import DatasetReader
 from serve_app import artifacts
-from serve_app.dependencies import ApiDep, PrincipalDep
-from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import submit_job
-from serve_app.openapi.responses import ACCEPTED, problems
+from serve_app.dependencies import ApiDep
+from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, decode, encode
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId, Page
-from serve_app.schemas.jobs import Accepted
 from serve_app.schemas.requests import DatasetRequest
 
-router = artifact_routes("datasets", "dataset")
+router = artifact_routes("datasets", DatasetRequest)
 _OWN = ("doc", "split", "text", "text_bytes")
 
 
@@ -38,17 +35,6 @@ class SampleQuery(Paged):
 
     limit: Annotated[int, Field(ge=1, le=100, description="Documents on a page, at most.")] = 20
     characters: int = Field(2000, ge=1, le=100_000, description="Characters of each text to show, at most.")
-
-
-@router.post("", status_code=202, responses=ACCEPTED, summary="Bring a dataset into the store")
-def create_dataset(
-    api: ApiDep, principal: PrincipalDep, body: DatasetRequest, response: Response, key: IdempotencyKey = None
-) -> Accepted:
-    """From the Hugging Face hub, an installed package, or one of the server's data folders.
-
-    Its id is known before the job runs: a commit or a hash of the files names it.
-    """
-    return submit_job(api, principal, key, "download", body.stage_fields(), body, response)
 
 
 @router.get("/{id}/samples", summary="Read documents of a dataset", responses=problems(404))

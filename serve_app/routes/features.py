@@ -12,21 +12,17 @@ from sae.formats.features import FeaturesReader
 from sae.formats.tokens import TokensReader
 from sae.report.pieces import Pieces
 from serve_app import artifacts
-from serve_app.dependencies import Api, ApiDep, PrincipalDep
+from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import not_found
 from serve_app.feature_tables import FeatureTables, Selection, Sort
-from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import submit_job
-from serve_app.openapi.responses import ACCEPTED, problems
+from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, decode, encode
 from serve_app.paging import Query as Closed
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
 from serve_app.schemas.features import Bin, Example, Feature, FeaturePage, FeatureSummary, Logit, Neighbour
-from serve_app.schemas.jobs import Accepted
-from serve_app.schemas.requests import ExtractRequest
 
-router = artifact_routes("features", "features")
+router = artifact_routes("features")
 Latent = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the latent: 0 to the SAE's width - 1.")]
 TABLES = FeatureTables()
 
@@ -57,14 +53,6 @@ class ExampleQuery(Closed):
 
     kind: Literal["top", "quantile", "uniform"] | None = Field(None, description="Only examples of this kind.")
     limit: int = Field(50, ge=1, le=500, description="Examples, at most.")
-
-
-@router.post("", status_code=202, responses=ACCEPTED, summary="Extract the features of an SAE")
-def create_features(
-    api: ApiDep, principal: PrincipalDep, body: ExtractRequest, response: Response, key: IdempotencyKey = None
-) -> Accepted:
-    """Statistics and examples of every feature, on the tokens that the SAE was trained on."""
-    return submit_job(api, principal, key, "extract", body.stage_fields(), body, response)
 
 
 @router.get("/{id}/latents", summary="List features", responses=problems(404), response_model=FeaturePage)

@@ -55,7 +55,7 @@ def create_job(
 
     What is missing is made first, as jobs of their own. An equal request gets the job or the artifacts that are there.
     """
-    return submit_job(api, principal, key, body.config.stage, body.config.model_dump(mode="json"), body, response)
+    return submit_job(api, principal, key, body, response)
 
 
 @router.get("", summary="List jobs", response_model=Page[JobSummary])

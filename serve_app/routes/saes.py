@@ -6,22 +6,18 @@ import json
 from typing import Annotated, Any
 
 import pyarrow.parquet as pq
-from fastapi import Query, Response
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from serve_app import artifacts
-from serve_app.dependencies import ApiDep, PrincipalDep
+from serve_app.dependencies import ApiDep
 from serve_app.errors import not_found
-from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import submit_job
-from serve_app.openapi.responses import ACCEPTED, problems
+from serve_app.openapi.responses import problems
 from serve_app.paging import Query as Closed
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
-from serve_app.schemas.jobs import Accepted
-from serve_app.schemas.requests import TrainRequest
 
-router = artifact_routes("saes", "SAE")
+router = artifact_routes("saes")
 METRICS, CURVES = "metrics.json", "curves.parquet"
 
 
@@ -38,14 +34,6 @@ class CurveQuery(Closed):
     """Query parameters of curves."""
 
     points: int = Field(500, ge=2, le=10_000, description="Steps to show, at most: spread evenly, the last among them.")
-
-
-@router.post("", status_code=202, responses=ACCEPTED, summary="Train SAEs")
-def create_saes(
-    api: ApiDep, principal: PrincipalDep, body: TrainRequest, response: Response, key: IdempotencyKey = None
-) -> Accepted:
-    """One SAE, or several on one pass of the language model. Each is an artifact of its own, whatever run made it."""
-    return submit_job(api, principal, key, "train", body.stage_fields(), body, response)
 
 
 @router.get("/{id}/metrics", summary="Get the metrics of an SAE", responses=problems(404))

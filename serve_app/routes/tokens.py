@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import Response
 from pydantic import Field
 
 from serve_app import artifacts
-from serve_app.dependencies import Api, ApiDep, PrincipalDep
-from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import submit_job
-from serve_app.openapi.responses import ACCEPTED
+from serve_app.dependencies import Api
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.artifacts import Artifact
-from serve_app.schemas.jobs import Accepted
 from serve_app.schemas.requests import TokenizeRequest
 
 
@@ -42,12 +37,4 @@ def _read(api: Api, id: str) -> TokensArtifact:
     )
 
 
-router = artifact_routes("tokens", "tokens", TokensArtifact, _read)
-
-
-@router.post("", status_code=202, responses=ACCEPTED, summary="Tokenize a dataset")
-def create_tokens(
-    api: ApiDep, principal: PrincipalDep, body: TokenizeRequest, response: Response, key: IdempotencyKey = None
-) -> Accepted:
-    """Packs the documents into rows of `context_length` tokens. Every token has a role, so padding is never data."""
-    return submit_job(api, principal, key, "tokenize", body.stage_fields(), body, response)
+router = artifact_routes("tokens", TokenizeRequest, TokensArtifact, _read)

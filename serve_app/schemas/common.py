@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from configs.base import StageConfig
 from configs.profiles import PROFILES
 from jobs.life.session import ROW_WAIT
 from serve_app.paging import INT64
@@ -79,7 +80,7 @@ class RequestBody(BaseModel):
 
 
 class SubmitRequest(RequestBody):
-    """What every request for a job may say beside its config."""
+    """The options of every request for a job, beside its config."""
 
     profile: Profile = Field(
         "auto", description="What machines to ask for: `auto` takes GPUs where the cluster has any."
@@ -96,9 +97,9 @@ class SubmitRequest(RequestBody):
     tags: Tags = []
     notes: Notes = ""
 
-    def stage_fields(self) -> dict[str, Any]:
-        """The rest: what the stage itself takes, as a mapping."""
-        return self.model_dump(mode="json", exclude=set(SubmitRequest.model_fields))
+    def stage_config(self) -> StageConfig:
+        """The config of the stage that is requested, with local paths as the client gave them."""
+        raise NotImplementedError
 
 
 class LabelUpdate(RequestBody):

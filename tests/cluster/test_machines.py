@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.machines import settings
+from cluster.machines import ray_environment
 from cluster.machines.capacity import local_gpus, node_of
 from cluster.machines.discover import discover
 from cluster.machines.doctor import checks
@@ -74,20 +74,20 @@ def test_a_damaged_record_is_said() -> None:
 
 def test_a_token_file_is_made_once_and_private(tmp_path: Path) -> None:
     token, environment = tmp_path / "token", {"RAY_AUTH_TOKEN": "old"}
-    settings.apply_token_file(environment, token)
+    ray_environment.apply_token_file(environment, token)
     first = token.read_text()
     assert len(first) == 64
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert environment == {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    settings.apply_token_file({}, token)
+    ray_environment.apply_token_file({}, token)
     assert token.read_text() == first
 
 
 def test_what_the_user_set_stays() -> None:
     environment = {"RAY_AUTH_MODE": "disabled", "RAY_enable_autoscaler_v2": "0", "RAY_event_stats": "1"}
-    settings.apply(environment)
-    settings.apply_own(environment)
-    settings.apply_own_token(environment)
+    ray_environment.apply(environment)
+    ray_environment.apply_own(environment)
+    ray_environment.apply_own_token(environment)
     assert environment["RAY_AUTH_MODE"] == "disabled"
     assert "RAY_AUTH_TOKEN" not in environment
     assert environment["RAY_enable_autoscaler_v2"] == "0"
@@ -99,8 +99,8 @@ def test_what_the_user_set_stays() -> None:
 def test_own_tokens_differ() -> None:
     one: dict[str, str] = {}
     two: dict[str, str] = {}
-    settings.apply_own_token(one)
-    settings.apply_own_token(two)
+    ray_environment.apply_own_token(one)
+    ray_environment.apply_own_token(two)
     assert one["RAY_AUTH_TOKEN"] != two["RAY_AUTH_TOKEN"]
 
 

@@ -20,8 +20,8 @@ import pytest
 
 from cluster.machines.paths import code_root
 from cluster.machines.ports import free_port
+from cluster.machines.ray_environment import CLUSTER
 from cluster.machines.ray_process import is_locked
-from cluster.machines.settings import CLUSTER
 from tests.cluster.nodes import CONNECTED, DOWN, REMAINS, UP, cluster, environment_of, python
 
 

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import psutil
 
-from cluster.machines import settings
-from cluster.machines.settings import SERVE
+from cluster.machines import ray_environment
+from cluster.machines.ray_environment import SERVE
 from cluster.records import Records, open_records
 from configs.requirements import Node, Offer, to_json
 from serve_app.security.tokens import Tokens
@@ -117,7 +117,7 @@ def _environment(home: Path, store: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY),
     }  # fmt: skip
     kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAYLENS_DATA_ROOTS")}
-    settings.apply(kept)  # as `python -m cluster up` does
+    ray_environment.apply(kept)  # as `python -m cluster up` does
     return {**kept, **SERVE, **own}
 
 

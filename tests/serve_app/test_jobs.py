@@ -6,7 +6,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from serve_app.schemas.requests import TokenizeRequest, TrainRequest
+import pytest
+from pydantic import ValidationError
+
+from configs.stages import STAGES, StageEntry
+from serve_app.schemas.common import SubmitRequest
+from serve_app.schemas.requests import stage_request
 from tests.serve_app.conftest import Site
 from tests.serve_app.world import DATASET, MODEL, TOKENS, World
 
@@ -41,14 +46,26 @@ def test_special_tokens_reach_the_stage(site: Site) -> None:
     assert "add_special_tokens" in wrong.json()["detail"]
 
 
-def test_requests_take_every_option_of_their_stage() -> None:
-    from configs.tokenize import TokenizeConfig
-    from configs.train import TrainConfig
+@pytest.mark.parametrize(
+    "entry", [entry for entry in STAGES.values() if entry.name != "download"], ids=lambda e: e.name
+)
+def test_a_request_takes_every_option_of_its_stage(entry: StageEntry) -> None:
+    """Its config is the one that a YAML file with the same keys gives."""
+    request = stage_request(entry)
+    assert set(entry.config.model_fields) <= set(request.model_fields)
+    assert not set(entry.config.model_fields) & set(SubmitRequest.model_fields)
+    for body in request.model_config.get("json_schema_extra", {}).get("examples", []):
+        config = request.model_validate({**body, "name": "x", "wait_s": 5.0}).stage_config()
+        assert config == entry.config.model_validate(body)
+        assert config.model_fields_set == set(body)
 
-    assert set(TokenizeConfig.model_fields) <= set(TokenizeRequest.model_fields)
-    assert set(TrainConfig.model_fields) <= set(TrainRequest.model_fields)
-    science = TokenizeRequest.model_validate(tokenization(bos="always", separator="none")).stage_fields()
-    assert set(science) == set(TokenizeConfig.model_fields)
+
+def test_requests_name_their_inputs_by_reference() -> None:
+    sae = stage_request(STAGES["evaluate"])
+    assert sae.model_validate({"sae": "saes/" + "0" * 16}).stage_config().science()["sae"] == "saes/" + "0" * 16
+    for wrong in ("models/" + "0" * 16, "saes/x", {"stage": "train"}, "train.yaml"):
+        with pytest.raises(ValidationError):
+            sae.model_validate({"sae": wrong})
 
 
 def test_what_is_there_is_not_made_again(site: Site, world: World) -> None:
