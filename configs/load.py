@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from configs.base import Config, StageConfig
+from configs.base import StageConfig
+from configs.faults import fault_lines, nested_models, shortened
 from configs.stages import STAGES
 
 
@@ -43,7 +44,7 @@ def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> Stag
     try:
         return STAGES[stage].config.model_validate({**raw, "stage": stage})
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error, STAGES[stage].config, where))) from None
+        raise ConfigError(fault_lines(error, STAGES[stage].config, where)) from None
 
 
 def _read(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
@@ -51,16 +52,42 @@ def _read(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     if path in parents:
         raise ConfigError(f"{path} refers to itself through {' -> '.join(p.name for p in parents)}")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except FileNotFoundError:
         raise ConfigError(f"there is no config file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read config file {path}: {error}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        raise ConfigError(f"{path} is not valid YAML: {_problem(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deep to be a config") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold a mapping of keys to values, not {type(raw).__name__}")
     return _expand(raw, path, (*parents, path))
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    problem = f"key {shortened(key.value)!r} stands there twice, in lines {lines[key.value]} and {line}"
+                    raise yaml.constructor.ConstructorError(problem=problem)
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """What YAML found, and where."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return shortened(str(error), 200)
+    mark = error.problem_mark
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+    return shortened(f"{error.problem or error.context}{where}", 200)
 
 
 def _expand(raw: dict[str, Any], path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
@@ -85,7 +112,7 @@ def _input_keys() -> frozenset[str]:
     return frozenset(
         key
         for key, field in fields
-        if key != "stages" and any(issubclass(one, StageConfig) for one in _models(field.annotation))
+        if key != "stages" and any(issubclass(one, StageConfig) for one in nested_models(field.annotation))
     )
 
 
@@ -132,7 +159,7 @@ def _set_one(raw: dict[str, Any], key: str, text: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: {text!r} is not a YAML value: {error}") from None
+        raise ConfigError(f"--set {key}: {shortened(text)!r} is not a YAML value: {_problem(error)}") from None
     if isinstance(node, list):
         node[_index(node, parts[-1], key)] = value
     else:
@@ -146,7 +173,7 @@ def _child(node: Any, part: str, where: str) -> Any:
         node[part] = {}
     child = node[part]
     if not isinstance(child, dict | list):
-        raise ConfigError(f"--set: {where} is {child!r}, which has no keys")
+        raise ConfigError(f"--set: {where} is {shortened(repr(child))}, which has no keys")
     return child
 
 
@@ -154,48 +181,3 @@ def _index(node: list[Any], part: str, where: str) -> int:
     if not part.isdigit() or int(part) >= len(node):
         raise ConfigError(f"--set {where}: expected a number from 0 to {len(node) - 1}, got {part!r}")
     return int(part)
-
-
-def _explain(error: ValidationError, model: type[Config], where: str) -> list[str]:
-    faults = [fault for fault in error.errors() if not _is_noise(fault, error)]
-    lines = []
-    for fault in faults or error.errors():
-        key = ".".join(part for part in map(str, fault["loc"]) if not _is_branch(part)) or "(whole config)"
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key {key}: the keys there are {', '.join(_keys(model, fault['loc'][:-1]))}")
-        else:
-            lines.append(f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r:.80})")
-    return lines
-
-
-def _keys(model: type[Config], place: tuple[int | str, ...]) -> list[str]:
-    """The keys that a config has at a place in it."""
-    models = [model]
-    for part in place:
-        if isinstance(part, str) and not _is_branch(part):
-            fields = [one.model_fields[part] for one in models if part in one.model_fields]
-            models = [found for field in fields for found in _models(field.annotation)]
-    return sorted({key for one in models for key in one.model_fields})
-
-
-def _models(annotation: Any) -> Iterator[type[Config]]:
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)
-
-
-def _is_branch(part: str) -> bool:
-    """Whether a step of a location is pydantic's own name for a branch of a union, not a key."""
-    return part.startswith("function-") or part.endswith("Config") or part in ("hub", "local", "package", "str")
-
-
-def _is_noise(fault: Any, error: ValidationError) -> bool:
-    """An input is an id or a nested config: of the two branches only the one that was meant is worth a line."""
-    branch = [str(part) for part in fault["loc"] if _is_branch(str(part))]
-    if branch and branch[-1].startswith("function-") and not isinstance(fault["input"], str):
-        return True
-    if fault["type"] == "model_type" and isinstance(fault["input"], str) and branch:
-        return True
-    deeper = (other for other in error.errors() if other is not fault and len(other["loc"]) > len(fault["loc"]))
-    return fault["type"] == "too_short" and any(other["loc"][: len(fault["loc"])] == fault["loc"] for other in deeper)

@@ -9,10 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from configs.artifact_ids import IdOrConfig
 from configs.base import StageConfig
+from configs.faults import nested_models
 from configs.stages import ARTIFACT_KINDS, STAGES
 from jobs.stages import Stage, load_stage
 
@@ -145,6 +148,17 @@ def test_each_entry_has_a_config_a_title_and_work(name: str) -> None:
     assert entry.title
     assert isinstance(load_stage(name), Stage)
     assert set(entry.reads_through) <= entry.config.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_each_input_is_an_id_or_a_config(name: str) -> None:
+    """Without the mark, a fault in an input is reported for both of its types."""
+    for key, field in STAGES[name].config.model_fields.items():
+        named = [one for one in get_args(field.annotation) if get_args(one)[:1] == (str,)]  # Annotated[str, ...]
+        if named and any(nested_models(field.annotation)):
+            assert any(isinstance(mark, IdOrConfig) for mark in field.metadata), key
+    # And the test sees the inputs that there are.
+    assert name != "train" or get_args(get_args(STAGES[name].config.model_fields["model"].annotation)[0])[0] is str
 
 
 def test_each_artifact_kind_has_one_maker() -> None:
