@@ -7,6 +7,7 @@ several places of a pipeline; `--set tokenize:context_length=256` reaches all co
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,22 +19,24 @@ from pydantic import ValidationError
 from configs.base import Config, StageConfig
 from configs.stages import STAGES
 
+STANDARD_INPUT = ("-", "/dev/stdin")
+
 
 class ConfigError(ValueError):
     """A config that cannot be used. The message names the file, the key and what would be right."""
 
 
 def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> StageConfig:
-    """Reads `path` as a config of `stage`. Raises ConfigError."""
+    """Reads `path` as a config of `stage`; `-` is standard input, whose relative paths start here. Raises ConfigError."""
     raw = _read(Path(path), ())
     found = raw.get("stage", stage)
     if found != stage:
         raise ConfigError(
-            f"{path} is a config of stage {found!r}, not of {stage!r}: run `python -m jobs {found} --config {path}`"
+            f"{_named(path)} is a config of stage {found!r}, not of {stage!r}: run `python -m jobs {found} --config {path}`"
         )
     for override in overrides:
         _set(raw, override)
-    return parse_config(stage, raw, str(path))
+    return parse_config(stage, raw, _named(path))
 
 
 def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> StageConfig:
@@ -47,20 +50,27 @@ def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> Stag
 
 
 def _read(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
-    path = path.expanduser().resolve()
+    path = path.expanduser()
+    is_stream = str(path) == "-" or path.is_fifo() or str(path).startswith("/dev/")
+    path = path if is_stream else path.resolve()
     if path in parents:
         raise ConfigError(f"{path} refers to itself through {' -> '.join(p.name for p in parents)}")
+    name = _named(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.safe_load(sys.stdin.read() if str(path) in STANDARD_INPUT else path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no config file {path}") from None
+        raise ConfigError(f"there is no config file {name}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read config file {path}: {error}") from None
+        raise ConfigError(f"cannot read config file {name}: {error}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        raise ConfigError(f"{name} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold a mapping of keys to values, not {type(raw).__name__}")
-    return _expand(raw, path, (*parents, path))
+        raise ConfigError(f"{name} must hold a mapping of keys to values, not {type(raw).__name__}")
+    return _expand(raw, Path.cwd() / path.name if is_stream else path, (*parents, path))
+
+
+def _named(path: str | Path) -> str:
+    return "standard input" if str(path) in STANDARD_INPUT else str(path)
 
 
 def _expand(raw: dict[str, Any], path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
