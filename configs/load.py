@@ -7,17 +7,20 @@ several places of a pipeline; `--set tokenize:context_length=256` reaches all co
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from configs.base import StageConfig
 from configs.faults import fault_lines, nested_models, shortened
 from configs.stages import STAGES
+from configs.yaml_text import InvalidYaml, parse_yaml
+
+STANDARD_INPUT = ("-", "/dev/stdin")
 
 
 class ConfigError(ValueError):
@@ -25,16 +28,16 @@ class ConfigError(ValueError):
 
 
 def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> StageConfig:
-    """Reads `path` as a config of `stage`. Raises ConfigError."""
+    """Reads `path` as a config of `stage`; `-` is standard input, whose relative paths start here. Raises ConfigError."""
     raw = _read(Path(path), ())
     found = raw.get("stage", stage)
     if found != stage:
         raise ConfigError(
-            f"{path} is a config of stage {found!r}, not of {stage!r}: run `python -m jobs {found} --config {path}`"
+            f"{_named(path)} is a config of stage {found!r}, not of {stage!r}: run `python -m jobs {found} --config {path}`"
         )
     for override in overrides:
         _set(raw, override)
-    return parse_config(stage, raw, str(path))
+    return parse_config(stage, raw, _named(path))
 
 
 def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> StageConfig:
@@ -48,46 +51,27 @@ def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> Stag
 
 
 def _read(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
-    path = path.expanduser().resolve()
+    path = path.expanduser()
+    is_stream = str(path) == "-" or path.is_fifo() or str(path).startswith("/dev/")
+    path = path if is_stream else path.resolve()
     if path in parents:
         raise ConfigError(f"{path} refers to itself through {' -> '.join(p.name for p in parents)}")
+    name = _named(path)
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+        raw = parse_yaml(sys.stdin.read() if str(path) in STANDARD_INPUT else path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no config file {path}") from None
+        raise ConfigError(f"there is no config file {name}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read config file {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {_problem(error)}") from None
-    except RecursionError:
-        raise ConfigError(f"{path} is nested too deep to be a config") from None
+        raise ConfigError(f"cannot read config file {name}: {error}") from None
+    except InvalidYaml as error:
+        raise ConfigError(f"{name} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold a mapping of keys to values, not {type(raw).__name__}")
-    return _expand(raw, path, (*parents, path))
+        raise ConfigError(f"{name} must hold a mapping of keys to values, not {type(raw).__name__}")
+    return _expand(raw, Path.cwd() / path.name if is_stream else path, (*parents, path))
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                line = key.start_mark.line + 1
-                if key.value in lines:
-                    problem = f"key {shortened(key.value)!r} stands there twice, in lines {lines[key.value]} and {line}"
-                    raise yaml.constructor.ConstructorError(problem=problem)
-                lines[key.value] = line
-        return super().construct_mapping(node, deep)
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    """What YAML found, and where."""
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return shortened(str(error), 200)
-    mark = error.problem_mark
-    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-    return shortened(f"{error.problem or error.context}{where}", 200)
+def _named(path: str | Path) -> str:
+    return "standard input" if str(path) in STANDARD_INPUT else str(path)
 
 
 def _expand(raw: dict[str, Any], path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
@@ -157,9 +141,9 @@ def _set_one(raw: dict[str, Any], key: str, text: str) -> None:
     for depth, part in enumerate(parts[:-1]):
         node = _child(node, part, ".".join(parts[: depth + 1]))
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: {shortened(text)!r} is not a YAML value: {_problem(error)}") from None
+        value = parse_yaml(text)
+    except InvalidYaml as error:
+        raise ConfigError(f"--set {key}: {shortened(text)!r} is not a YAML value: {error}") from None
     if isinstance(node, list):
         node[_index(node, parts[-1], key)] = value
     else:

@@ -10,7 +10,7 @@ from pydantic import Field
 from cluster.records import DISPATCHER, AttemptRow, JobRow
 from configs.profiles import load_profile
 from configs.requirements import Offer, Requirement, fit
-from jobs.life.resource_demand import requirement_in
+from jobs.life.resource_demand import requirement_of_row
 from jobs.life.submit import has_gpu, offer_of
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError
@@ -63,7 +63,7 @@ def get_fit(api: ApiDep, query: Annotated[FitQuery, Query()]) -> Fits:
 
 def granted(api: Api) -> dict[str, Requirement]:
     """What each job holds that was granted its place, by its id."""
-    return {job.id: requirement_in(job.requirement) for job, attempt in _holding(api)}
+    return {job.id: requirement_of_row(job.requirement) for job, attempt in _holding(api)}
 
 
 def _holding(api: Api) -> list[tuple[JobRow, AttemptRow]]:

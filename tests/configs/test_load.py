@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
 from configs.base import Config, StageConfig
+from configs.download import DownloadConfig
 from configs.load import ConfigError, load_config, parse_config
 from configs.stages import STAGES
+from configs.tokenize import TokenizeConfig
 
 PRESETS = Path(__file__).resolve().parents[2] / "configs" / "presets"
 
@@ -34,6 +38,32 @@ def test_every_field_is_documented_and_every_config_refuses_unknown_keys() -> No
         assert model.model_config["frozen"]
         for name, field in model.model_fields.items():
             assert field.description or name == "stage", f"{model.__name__}.{name} has no description"
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_a_config_is_read_from_standard_input_with_paths_that_start_in_this_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.yaml").write_text((PRESETS / "download-model.yaml").read_text())
+    config = "stage: tokenize\ncontext_length: 16\ndataset: datasets/0123456789abcdef\nmodel: model.yaml\n"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO(config))
+    read = load_config("tokenize", name, ["seed=3"])
+    assert isinstance(read, TokenizeConfig)
+    assert (read.context_length, read.seed) == (16, 3)
+    assert isinstance(read.model, DownloadConfig)
+    monkeypatch.setattr("sys.stdin", io.StringIO("- a list"))
+    with pytest.raises(ConfigError, match="standard input must hold a mapping"):
+        load_config("tokenize", name)
+
+
+def test_a_config_is_read_from_a_pipe(tmp_path: Path) -> None:
+    """As `--config <(...)` gives one."""
+    reader, writer = os.pipe()
+    os.write(writer, b"stage: maintain")
+    os.close(writer)
+    assert load_config("maintain", f"/dev/fd/{reader}").stage == "maintain"
+    os.close(reader)
 
 
 def test_overrides_reach_into_nested_files_and_lists() -> None:
@@ -109,8 +139,8 @@ def test_a_config_of_another_stage_is_named_with_the_right_command() -> None:
     [
         ("- 1", "must hold a mapping"),
         ("a: [", "not valid YAML: .* in line 1, column 5"),
-        ("rows: 8\nseed: 1\nrows: 9", "not valid YAML: key 'rows' stands there twice, in lines 1 and 3"),
-        ("policy: {sink_factor: 2, sink_factor: 3}", "key 'sink_factor' stands there twice"),
+        ("rows: 8\nseed: 1\nrows: 9", "not valid YAML: key 'rows' is given twice, in lines 1 and 3"),
+        ("policy: {sink_factor: 2, sink_factor: 3}", "key 'sink_factor' is given twice"),
         ("a: " + "[" * 5000, "nested too deep"),
         ("stage: train\nmodel: me.yaml", "refers to itself|no config"),
     ],
