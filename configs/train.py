@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from configs.artifact_ids import ModelId, TokensId
+from configs.artifact_ids import IdOrConfig, ModelId, TokensId
 from configs.base import Config, Seed, StageConfig
 from configs.data_policy import DataPolicy
 from configs.download import DownloadConfig
@@ -78,8 +78,8 @@ class TrainConfig(StageConfig):
     """Step t is the rows [t * batch_rows, (t + 1) * batch_rows), cut into `lanes`; every SAE sees the whole batch."""
 
     stage: Literal["train"] = "train"
-    model: ModelId | DownloadConfig = Field(description="The language model.")
-    tokens: TokensId | TokenizeConfig = Field(description="The tokens to run it on.")
+    model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The language model.")
+    tokens: Annotated[TokensId | TokenizeConfig, IdOrConfig()] = Field(description="The tokens to run it on.")
     saes: tuple[SaeConfig, ...] = Field(min_length=1, description="The SAEs to train, each with its own settings.")
     split: str = Field("train", description="Split of the tokens.")
     rows: int | None = Field(None, ge=1, description="Rows from the start of the split; all if not given.")

@@ -17,14 +17,14 @@ if TYPE_CHECKING:  # the store pulls in pyarrow; a command that finds everything
     from cluster.store import Store
 
 C = TypeVar("C", bound=StageConfig)
-InputTracker: TypeAlias = dict[str, list[ArtifactRef]]  # by role; a training run gives one artifact an SAE
+Inputs: TypeAlias = dict[str, list[ArtifactRef]]  # by role; a training run gives one artifact an SAE
 
 
 def _nothing_to_check(config: StageConfig, requirement: Requirement) -> None:
     return None
 
 
-def _no_bytes(config: StageConfig, inputs: InputTracker, store: Store) -> int:
+def _no_bytes(config: StageConfig, inputs: Inputs, store: Store) -> int:
     return 0
 
 
@@ -42,10 +42,10 @@ class Stage(Generic[C]):
 
     version: int
     inputs: Callable[[C], dict[str, StageConfig | str]]
-    outputs: Callable[[C, InputTracker, str], list[Output]]
+    outputs: Callable[[C, Inputs, str], list[Output]]
     run: Callable[[JobContext], None]
     check: Callable[[C, Requirement], None] = _nothing_to_check
-    store_bytes: Callable[[C, InputTracker, Store], int] = _no_bytes
+    store_bytes: Callable[[C, Inputs, Store], int] = _no_bytes
 
 
 LOADED: dict[str, Stage[Any]] = {}
