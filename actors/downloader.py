@@ -95,7 +95,7 @@ def _documents(
 def _model(source: ResolvedSource, root: Path, links: Path, folder: Path, threads: int) -> dict[str, Any]:
     import torch
 
-    from sae.language_model import convert_model
+    from sae.language_model import ModelError, convert_model
 
     torch.set_num_threads(threads)
     if len(source.names) == 1 and source.names[0].endswith(".gguf"):
@@ -103,4 +103,7 @@ def _model(source: ResolvedSource, root: Path, links: Path, folder: Path, thread
     links.mkdir()  # only the files that were chosen: they are what the identity speaks of
     for name in source.names:
         (links / PurePosixPath(name).name).symlink_to((root / name).resolve())
-    return convert_model(links, folder)
+    try:
+        return convert_model(links, folder)
+    except ModelError as error:  # name what the user knows, not the folder of links
+        raise ModelError(str(error).replace(str(links), source.label)) from None

@@ -8,7 +8,7 @@ from configs.text_formats import compression_ending, format_ending
 from sae.sources.resolved_source import ResolvedSource
 
 # zstd, which datasets are written with, against what a source is compressed with; plain text takes less than half.
-_DATASET = {"gz": 1.2, "bz2": 1.6, "xz": 1.8, "zst": 1.2}
+_DATASET = {"gz": 2.0, "bz2": 2.5, "xz": 3.0, "zst": 2.0}
 _PACKED = ("parquet", "arrow")
 _PLAIN = 0.75
 _FLOAT = re.compile(r"(?:^|[^a-z0-9])(bf16|f16|f32)(?:[^a-z0-9]|$)", re.IGNORECASE)
@@ -19,7 +19,7 @@ def artifact_bytes(source: ResolvedSource, what: str) -> int:
     """Bytes of the artifact that a source becomes, at most; 0 where its size is unknown."""
     if what == "dataset":
         name = source.names[0]
-        factor = _DATASET.get(compression_ending(name) or "", 1.0 if format_ending(name) in _PACKED else _PLAIN)
+        factor = _DATASET.get(compression_ending(name) or "", 1.5 if format_ending(name) in _PACKED else _PLAIN)
         return int(source.size * factor)
     gguf = next((name for name in source.names if name.lower().endswith(".gguf")), None)
     return source.size if gguf is None else int(source.size * 32 / _bits(gguf))

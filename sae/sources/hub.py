@@ -27,6 +27,7 @@ from configs.download import HubSource
 from sae.quoting import listed, quoted
 from sae.sources.dataset_card import CardConfig, card_configs, choose_config, config_files
 from sae.sources.file_selection import Selection, SourceError, SourceUnreachable, folders_with_splits, select_files
+from sae.sources.quantised import check_not_quantised
 from sae.sources.resolved_source import ResolvedSource
 
 ATTEMPTS = 5
@@ -45,6 +46,8 @@ def resolve_hub(source: HubSource, what: str) -> ResolvedSource:
         selection, splits = _dataset_files(source, info.sha, list(sizes), where)
     else:
         selection = select_files(list(sizes), source.files, what, where)
+    if what == "model" and "config.json" in selection.names:
+        check_not_quantised(Path(_fetch_one(source, what, info.sha, "config.json")), where)
     identity = {"repo": source.repo, "commit": info.sha, "patterns": list(source.files), "config": source.config}
     return ResolvedSource(
         f"{source.repo}@{info.sha[:7]}",

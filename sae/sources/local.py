@@ -14,6 +14,7 @@ from configs.download import LocalSource, PackageSource
 from sae.quoting import listed, printable, shortened_path
 from sae.sources.file_selection import Selection, SourceError, folders_with_splits, select_files
 from sae.sources.model_label import model_label
+from sae.sources.quantised import check_not_quantised
 from sae.sources.resolved_source import ResolvedSource
 
 
@@ -68,6 +69,7 @@ def _names(root: Path) -> list[str]:
 
 def _resolved(root: Path, selection: Selection, label: str, what: str) -> ResolvedSource:
     if what == "model":
+        check_not_quantised(root / "config.json", printable(label))
         label = model_label(root / selection.names[0] if len(selection.names) == 1 else root, label)
     return ResolvedSource(
         printable(label),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -292,3 +293,20 @@ def test_folders_of_a_hub_dataset_without_a_card_are_configs_too(hub: Hub) -> No
     assert found.names == ["wiki-2/test.jsonl", "wiki-2/train.jsonl"]
     with pytest.raises(SourceError, match=r"has no config 'x': set source\.config to one of wiki-103, wiki-2"):
         resolve_source(HubSource(repo="me/wiki", config="x"), "dataset")
+
+
+def test_a_quantised_model_is_refused_before_its_weights_are_fetched(hub: Hub, tmp_path: Path) -> None:
+    repo = hub.repo("model", "me/model")
+    (repo / "model.safetensors").write_bytes(b"never fetched")
+    for folder, source in (
+        (repo, HubSource(repo="me/model")),
+        (tmp_path / "local", LocalSource(path=str(tmp_path / "local"))),
+    ):
+        folder.mkdir(exist_ok=True)
+        (folder / "model.safetensors").write_bytes(b"never fetched")
+        (folder / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "gptq"}}))
+        with pytest.raises(SourceError, match=r"is quantised with gptq .*: take the model in float"):
+            resolve_source(source, "model")
+    assert not any("safetensors" in request for request in hub.asked)
+    (tmp_path / "local/config.json").write_text(json.dumps({"quantization_config": {"quant_method": "mxfp4"}}))
+    assert resolve_source(LocalSource(path=str(tmp_path / "local")), "model").size > 0
