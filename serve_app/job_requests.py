@@ -78,8 +78,8 @@ def _check_fits(step: Step, requirement: Requirement, capacity: Offer) -> None:
         "cannot_fit",
         f"{step.stage} can never run on this cluster: it {verdict.reason}. {verdict.advice}".strip(),
         stage=step.stage,
-        need=requirement_json(requirement),
-        offer=[ClusterNode.from_node(node).model_dump() for node in capacity.nodes],
+        requirement=requirement_json(requirement),
+        capacity=[ClusterNode.from_node(node).model_dump() for node in capacity.nodes],
         largest_workers=verdict.largest_workers,
         largest_worker=None if verdict.largest_worker is None else requirement_json(verdict.largest_worker),
     )
