@@ -81,7 +81,7 @@ def to_api_error(error: Exception) -> ApiError | None:
 def _stage_error(error: Exception) -> ApiError | None:
     """Errors of configs, sources, the store and stages, which say themselves whether they were expected."""
     from cluster.store import CorruptFile, StoreError, StoreFull
-    from jobs.life.failure import code_of, failure_of
+    from jobs.life.outcome import code_of, failure_of
     from sae.sources import SourceUnreachable
 
     if isinstance(error, CorruptFile):

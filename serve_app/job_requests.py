@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Response
 
 from configs.requirements import Fit, Offer, Requirement, fit
-from jobs.life.resolve import Step
+from jobs.life.planner import Step
 from jobs.life.submit import Submitted, environment_for, offer_of, submit
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError

@@ -17,8 +17,8 @@ from cluster.records import Records, open_records
 from cluster.store import Store
 from configs.profiles import Profile, load_profile
 from configs.requirements import Offer
-from jobs.life.resolve import Planner
-from jobs.life.signals import StopFlag, install
+from jobs.life.planner import Planner
+from jobs.life.process import StopFlag, install
 
 HOLDING_WAIT, ROW_WAIT = 600.0, 86_400.0  # seconds, for a process that waits and for a row that does
 RAY_JOB = "RAYLENS_RAY_JOB"  # in the environment of a stage that runs as a Ray job: which one

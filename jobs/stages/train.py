@@ -93,7 +93,7 @@ def _summary(job: JobContext, ref: ArtifactRef) -> dict[str, Any]:
 
 def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
     from actors.checkpoints import Checkpoints
-    from actors.progress_channel import Board
+    from actors.progress_channel import ProgressChannel
     from actors.train_launcher import fit
     from actors.trainer import TrainTask
 
@@ -112,7 +112,7 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
         run=job.fingerprint,
         attempt=job.attempt,
         requirement=job.requirement,
-        board=Board.open(job.fingerprint),
+        channel=ProgressChannel.open(job.fingerprint),
     )
     rows_per_block = config.block_steps * config.batch_rows
     found = Checkpoints(job.store, job.fingerprint, job.attempt, job.scratch).latest([ref.id for ref in saes.values()])

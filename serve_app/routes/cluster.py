@@ -10,7 +10,7 @@ from pydantic import Field
 from cluster.records import DISPATCHER, AttemptRow
 from configs.profiles import load_profile
 from configs.requirements import Offer, Requirement, fit
-from jobs.life.resource_demand import requirement_in
+from jobs.life.resource_demand import requirement_of_row
 from jobs.life.submit import has_gpu, offer_of
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError
@@ -65,7 +65,7 @@ def get_fit(api: ApiDep, query: Annotated[FitQuery, Query()]) -> Fits:
 
 def admitted_requirements(api: Api) -> dict[str, Requirement]:
     """The requirements of the admitted jobs, by id."""
-    return {job.id: requirement_in(job.requirement) for job, attempt in api.records.live() if _is_admitted(attempt)}
+    return {job.id: requirement_of_row(job.requirement) for job, attempt in api.records.live() if _is_admitted(attempt)}
 
 
 def _is_admitted(attempt: AttemptRow) -> bool:

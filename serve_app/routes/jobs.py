@@ -10,8 +10,7 @@ from starlette.responses import Response as PlainResponse
 
 from cluster.records import State
 from configs.stages import StageName
-from jobs.life.cancel import ask
-from jobs.life.resume import resume
+from jobs.life.control import ask, resume
 from serve_app.artifacts import json_response
 from serve_app.dependencies import Api, ApiDep, PrincipalDep, TokenCheckDep
 from serve_app.idempotency import IdempotencyKey

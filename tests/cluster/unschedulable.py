@@ -91,13 +91,13 @@ def serve_replica() -> None:
 
 def train() -> None:
     """Training workers of which each fits alone, but not both: Ray Train's placement group never comes."""
-    from actors.progress_channel import Board
+    from actors.progress_channel import ProgressChannel
     from actors.train_launcher import fit
     from actors.trainer import TrainTask
 
-    board: Any = Board.open("t")
+    channel: Any = ProgressChannel.open("t")
     nothing: Any = None  # no worker ever reads it
-    run = TrainTask(nothing, {}, {}, nothing, nothing, None, nothing, "t", 1, TOO_MANY, board)
+    run = TrainTask(nothing, {}, {}, nothing, nothing, None, nothing, "t", 1, TOO_MANY, channel)
     with tempfile.TemporaryDirectory() as folder:
         fit(run, Path(folder), lambda rows: None, print, lambda: False, lambda block: None)
 
