@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: demo test check test-interop chaos up down bench clean
 
 demo: .venv/.installed  ## From a language model and a text to a page of features
-	@$(BIN)/python -m jobs pipeline --config configs/presets/pipeline.yaml | $(BIN)/python -m jobs.summary
+	@$(BIN)/python -m jobs pipeline --config configs/presets/pipeline.yaml | $(BIN)/python -m jobs.report_summary
 
 test: .venv/.installed  ## All tests but the counts of kills and the comparison with other libraries
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -14,7 +14,7 @@ from actors.worker_setup import temporary_folder
 from cluster.store import Store, StoredFile
 from configs.download import DatasetOptions, DownloadConfig
 from configs.identity import ArtifactRef
-from sae.sources import Found, SourceError, find
+from sae.sources import ResolvedSource, SourceError, resolve_source
 
 SAY_SECONDS = 1.0
 
@@ -42,7 +42,7 @@ def download(
 
     `identity` is what the source was when the job was made; a source that has changed since is refused.
     """
-    found = find(config.source, config.what)
+    found = resolve_source(config.source, config.what)
     if found.identity != identity:
         raise SourceError(
             f"{found.label} has changed since this job was made, or is another one on node "
@@ -61,7 +61,7 @@ def download(
     yield Result(stored, {**summary, "source": found.identity})
 
 
-def _fetch(found: Found) -> Generator[Step, None, Path]:
+def _fetch(found: ResolvedSource) -> Generator[Step, None, Path]:
     done = [0]
     total = len(found.names)
     with ThreadPoolExecutor(1) as thread:
@@ -73,10 +73,10 @@ def _fetch(found: Found) -> Generator[Step, None, Path]:
 
 
 def _documents(
-    found: Found, root: Path, options: DatasetOptions, folder: Path
+    found: ResolvedSource, root: Path, options: DatasetOptions, folder: Path
 ) -> Generator[Step, None, dict[str, Any]]:
     from sae.formats.dataset import DatasetWriter
-    from sae.text.sources import SourceDocuments, SourceFile
+    from sae.text.source_documents import SourceDocuments, SourceFile
 
     source = SourceDocuments([SourceFile(name, root / name) for name in found.names], options)
     writer = DatasetWriter(folder)
@@ -93,7 +93,7 @@ def _documents(
     }  # fmt: skip
 
 
-def _model(found: Found, root: Path, source: Path, folder: Path, threads: int) -> dict[str, Any]:
+def _model(found: ResolvedSource, root: Path, source: Path, folder: Path, threads: int) -> dict[str, Any]:
     import torch
 
     from sae.language_model import convert_model

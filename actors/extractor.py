@@ -11,7 +11,7 @@ import torch
 
 from actors.pool import worker_options
 from actors.worker_setup import set_up, temporary_folder
-from cluster.store import ArtifactFiles, Manifest, Store, StoredFile
+from cluster.store import Store, StoredFile
 from configs.data_policy import DataPolicy
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
@@ -160,7 +160,7 @@ class Merger:
             folder = Path(temporary)
             info = finish(
                 folder,
-                _sketches(store, target.output, settings.attempt, self.chunks),
+                _sketches(store, target.output, self.chunks),
                 *sizes,
                 sae,
                 LanguageModel.load(model, "fp32"),
@@ -179,13 +179,9 @@ def make_merger(store: Store, settings: ExtractorSettings, chunks: int, need: Re
     return ray.remote(Merger).options(**worker_options(need)).remote(store, settings, chunks, need)
 
 
-def _sketches(store: Store, output: ArtifactRef, attempt: int, chunks: int) -> Iterator[Sketch]:
+def _sketches(store: Store, output: ArtifactRef, chunks: int) -> Iterator[Sketch]:
     """The partials in chunk order, checked against the hashes that were noted when they were stored."""
-    stored = tuple(file for file, _ in store.parts(output).values())
-    manifest = Manifest(
-        kind=output.kind, id=output.id, stage="extract", stage_version=1, attempt=attempt, label="", files=stored
-    )
-    files = ArtifactFiles(store, manifest)
+    files = store.part_files(output)
     for chunk in range(chunks):
         yield load_sketch(files.path(partial_name(chunk)))
 

@@ -20,7 +20,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from actors.pool import WorkersDidNotStart
-from actors.progress_channel import Board
+from actors.progress_channel import ProgressChannel
 from actors.trainer import TrainTask, train_worker
 from configs.requirements import Requirement
 from sae.language_model.malloc import ENVIRONMENT as KEEP_FREED_MEMORY
@@ -60,7 +60,9 @@ def fit(
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     finished = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(task.board, finished, update, log, should_stop, saved), daemon=True)
+    watcher = threading.Thread(
+        target=_watch, args=(task.channel, finished, update, log, should_stop, saved), daemon=True
+    )
     watcher.start()
     try:
         for death in range(MAX_DEATHS + 1):
@@ -85,7 +87,7 @@ def fit(
     finally:
         finished.set()
         watcher.join()
-        task.board.clear()
+        task.channel.clear()
 
 
 class _Trainer(DataParallelTrainer):
@@ -154,7 +156,7 @@ def _backend(need: Requirement) -> BackendConfig:
 
 
 def _watch(
-    board: Board,
+    channel: ProgressChannel,
     finished: threading.Event,
     update: Callable[[int], None],
     log: Callable[[str], None],
@@ -163,7 +165,7 @@ def _watch(
 ) -> None:
     checkpoint = rows = 0
     while True:  # looks first and waits then: a stop asked for during start-up holds after the first block
-        latest = board.latest()
+        latest = channel.latest()
         if latest.get("rows", 0) > rows:  # after a death it is behind for a while
             rows = latest["rows"]
             update(rows)
@@ -172,7 +174,7 @@ def _watch(
             log(f"checkpoint before block {checkpoint}")
             saved(checkpoint)
         if should_stop():
-            board.request_stop()
+            channel.request_stop()
         if finished.wait(POLL_S):
             return
 

@@ -13,16 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.checkpoints import Checkpoints
-from actors.progress_channel import Board
+from actors.progress_channel import ProgressChannel
 from actors.worker_setup import set_up, temporary_folder
 from cluster.store import Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from sae.formats.sae_folder import fold, write_sae
-from sae.training.build import TrainingRun, build_run, count_left_out
-from sae.training.collectives import DistributedExchange, Exchange, LocalExchange
-from sae.training.loop import CURVE, Trainee, Verdict, train
+from sae.training.build import TrainingRun, build_run, count_excluded_positions
+from sae.training.collectives import Collective, DistributedCollective, LocalCollective
+from sae.training.loop import CURVE, AfterBlock, Trainee, train
 
 # Files of a finished SAE, in the order in which they are stored: when the last is there, all are.
 LAST_FILE = "metrics.json"
@@ -33,7 +33,7 @@ SAE_FILES = (
 
 
 class TrainTask(NamedTuple):
-    """What every worker of a run gets. `saes`: number in the config -> artifact; `board`: where its progress stands.
+    """What every worker of a run gets. `saes`: number in the config -> artifact; `channel`: where workers report their progress.
 
     `metadata` goes into each SAE's cfg.json, beside its hook.
     """
@@ -48,20 +48,20 @@ class TrainTask(NamedTuple):
     run: str
     attempt: int
     requirement: Requirement
-    board: Board
+    channel: ProgressChannel
 
 
 def train_worker(settings: dict[str, TrainTask]) -> None:
     """Entry point for Ray Train. SAEs that it finishes are put into the store as parts; the driver publishes them."""
     task = settings["task"]
     set_up(task.requirement)
-    exchange = _exchange()
+    collective = _collective()
     device = _device(task.requirement)
     with temporary_folder() as folder:
-        run_task(task, exchange, device, Path(folder))
+        run_task(task, collective, device, Path(folder))
 
 
-def run_task(task: TrainTask, exchange: Exchange, device: str, scratch: Path) -> None:
+def run_task(task: TrainTask, collective: Collective, device: str, scratch: Path) -> None:
     """Trains the SAEs of the task that this worker owns, from the last checkpoint on."""
     store = task.store
     run = build_run(
@@ -70,11 +70,11 @@ def run_task(task: TrainTask, exchange: Exchange, device: str, scratch: Path) ->
         store.files(task.model),
         store.files(task.tokens),
         None if task.cache is None else store.files(task.cache),
-        exchange,
+        collective,
         device,
     )
     checkpoints = Checkpoints(store, task.run, task.attempt, scratch)
-    first_block = exchange.decide(_resume_block(checkpoints, task) if exchange.rank == 0 else 0)
+    first_block = collective.broadcast(_resume_block(checkpoints, task) if collective.rank == 0 else 0)
     if first_block:
         checkpoint = checkpoints.latest([ref.id for ref in task.saes.values()])
         assert checkpoint is not None
@@ -84,8 +84,8 @@ def run_task(task: TrainTask, exchange: Exchange, device: str, scratch: Path) ->
 
     def save(block: int) -> None:
         files = [checkpoints.put(block, task.saes[i].id, t.state()) for i, t in run.trainees.items()]
-        every = exchange.collect(files)
-        if exchange.rank == 0:
+        every = collective.all_gather(files)
+        if collective.rank == 0:
             checkpoints.commit(block, [f for part in every for f in part])
             pace.saved(block)
 
@@ -94,16 +94,16 @@ def run_task(task: TrainTask, exchange: Exchange, device: str, scratch: Path) ->
         run.hooks,
         run.source,
         run.trainees,
-        exchange,
+        collective,
         first_block,
-        pace.on_step if exchange.rank == 0 else lambda step, trainees: None,
+        pace.on_step if collective.rank == 0 else lambda step, trainees: None,
         pace.decide,
         save,
     )
     if finished:
         for number, trainee in run.trainees.items():
             _put_sae(task, run, number, trainee, scratch / task.saes[number].id)
-    exchange.collect(None)
+    collective.all_gather(None)
 
 
 class _Pace:
@@ -119,22 +119,22 @@ class _Pace:
         if now - self._told < 1.0 and step + 1 < self._plan.total_steps:
             return
         self._told = now
-        self._task.board.report("rows", (step + 1) * self._plan.batch_rows)
+        self._task.channel.report("rows", (step + 1) * self._plan.batch_rows)
 
-    def decide(self, next_block: int) -> Verdict:
+    def decide(self, next_block: int) -> AfterBlock:
         runtime = self._task.config.runtime
         due = next_block - self._saved_block >= runtime.checkpoint_blocks
         due = due and time.monotonic() - self._saved_time >= runtime.checkpoint_seconds
-        return Verdict(due, self._task.board.stop_requested())
+        return AfterBlock(due, self._task.channel.stop_requested())
 
     def saved(self, block: int) -> None:
         self._saved_block, self._saved_time = block, time.monotonic()
-        self._task.board.report("checkpoint", block)
+        self._task.channel.report("checkpoint", block)
 
 
 def _put_sae(task: TrainTask, run: TrainingRun, number: int, trainee: Trainee, folder: Path) -> None:
-    owner = trainee.owner
-    config = owner.config
+    trainer = trainee.trainer
+    config = trainer.config
     tokens = int(sum(row[CURVE.index("tokens")] for row in trainee.curve))
     architecture: dict[str, Any] = {"architecture": "jumprelu"}
     if config.architecture == "topk":
@@ -148,13 +148,18 @@ def _put_sae(task: TrainTask, run: TrainingRun, number: int, trainee: Trainee, f
         "positions": {
             "slots": run.plan.total_steps * run.plan.batch_rows * run.plan.context_length,
             "data": tokens,
-            "excluded": count_left_out(run, task.config.policy, tokens),
+            "excluded": count_excluded_positions(run, task.config.policy, tokens),
         },
         "steps": run.plan.total_steps,
     }
     metadata = {**task.metadata, "hook_name": config.hook, "hf_hook_name": run.module_paths[config.hook]}
     write_sae(
-        folder, fold(owner.weights(), owner.calibration.scale), architecture, metadata, owner.calibration, training
+        folder,
+        fold(trainer.weights(), trainer.calibration.scale),
+        architecture,
+        metadata,
+        trainer.calibration,
+        training,
     )
     columns = {name: [row[i] for row in trainee.curve] for i, name in enumerate(CURVE)}
     pq.write_table(pa.table(columns), folder / "curves.parquet", compression="zstd")
@@ -172,11 +177,11 @@ def _resume_block(checkpoints: Checkpoints, task: TrainTask) -> int:
     return 0 if checkpoint is None else checkpoint.block
 
 
-def _exchange() -> Exchange:
+def _collective() -> Collective:
     import ray.train
 
     workers = ray.train.get_context().get_world_size()
-    return LocalExchange() if workers == 1 else DistributedExchange()
+    return LocalCollective() if workers == 1 else DistributedCollective()
 
 
 def _device(requirement: Requirement) -> str:

@@ -18,12 +18,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from cluster.machines.discover import PlaceError, Up
 from cluster.machines.down import down, end_only
-from cluster.machines.join import Joined, join
-from cluster.machines.processes import is_here
+from cluster.machines.errors import ClusterError
+from cluster.machines.join import join
+from cluster.machines.node_records import HeadRecord, NodeRecord
+from cluster.machines.processes import is_local
 from cluster.machines.ray_process import stay
 from configs.profiles import PROFILES
+from configs.settings import SettingsError
 
 _START_S = 120.0
 
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = {"up": _up, "join": _join, "down": _down, "status": _status, "doctor": _doctor, "reindex": _reindex}
     try:
         return commands[given.command](given)
-    except (PlaceError, ValueError) as error:
+    except (ClusterError, SettingsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename or 'this machine'}: {error.strerror or error}", file=sys.stderr)
@@ -52,7 +54,7 @@ def _up(given: argparse.Namespace) -> int:
     return _stay(started, serve) if given.block else serve()
 
 
-def _serve(started: Up, given: argparse.Namespace) -> int:
+def _serve(started: HeadRecord, given: argparse.Namespace) -> int:
     """Says what is up, and starts what runs on it: the dispatcher, and the API unless it is not wanted."""
     from cluster.machines.up import exports
 
@@ -67,14 +69,14 @@ def _serve(started: Up, given: argparse.Namespace) -> int:
     return _start_dispatcher() or (0 if given.no_api else _start_api(given.api_port))
 
 
-def _stay(started: Up | Joined, first: Callable[[], int]) -> int:
+def _stay(started: HeadRecord | NodeRecord, first: Callable[[], int]) -> int:
     """Ends with the node, and ends it: for what starts a command again when it ends, as systemd or a container.
 
     Only this one, for the machine may have others. Does something else `first`; if that fails, the node goes on.
     """
     try:
-        if not is_here(started):
-            raise PlaceError(f"the cluster runs on {started.machine}: leave out --block here")
+        if not is_local(started):
+            raise ClusterError(f"the cluster runs on {started.machine}: leave out --block here")
         if failed := first():
             return failed
         stay(started)
@@ -139,7 +141,7 @@ def _join(given: argparse.Namespace) -> int:
     return _stay(joined, say) if given.block else say()
 
 
-def _say_joined(joined: Joined) -> int:
+def _say_joined(joined: NodeRecord) -> int:
     carries = f", labels {', '.join(f'{key}={value}' for key, value in joined.labels.items())}" if joined.labels else ""
     print(
         f"this machine is a node of {joined.address} with {joined.cpus} CPU and {joined.gpus} GPU{carries}, "

@@ -9,32 +9,32 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @cache
-def this_boot() -> str | None:
+def current_boot() -> str | None:
     """Names this machine's present boot, also in its containers; None where the system has no such name."""
     return _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else None
 
 
-def process_mark(pid: int) -> str | None:
+def process_identity(pid: int) -> str | None:
     """Boot and start of a process, BOOT:TICKS. None if it is gone or a zombie.
 
     The kernel counts the start from boot. psutil's create_time adds the time of that boot, which Linux works out anew
     from the wall clock at each reading.
     """
     if not Path("/proc/self/stat").exists():
-        return _mark_without_proc(pid)
+        return _identity_without_proc(pid)
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if state in (b"Z", b"X") else f"{this_boot() or ''}:{int(rest[18])}"
+    return None if state in (b"Z", b"X") else f"{current_boot() or ''}:{int(rest[18])}"
 
 
-def boot_of(mark: str) -> str | None:
-    """The boot that a mark names; None if it names none."""
-    return mark.partition(":")[0] or None
+def boot_of(identity: str) -> str | None:
+    """The boot that an identity names; None if it names none."""
+    return identity.partition(":")[0] or None
 
 
-def _mark_without_proc(pid: int) -> str | None:
+def _identity_without_proc(pid: int) -> str | None:
     import psutil
 
     try:

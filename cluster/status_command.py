@@ -7,9 +7,9 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 from cluster.machines.cli_tables import nodes_table, stages_table
-from cluster.machines.discover import Place, discover
-from cluster.machines.doctor import checks, describe, look, recovery, stages
-from cluster.machines.join import joined_here
+from cluster.machines.discover import ClusterTarget, discover
+from cluster.machines.doctor import checks, cluster_state, describe, recovery, stages
+from cluster.machines.node_records import recorded_nodes
 from cluster.machines.processes import is_alive
 from cluster.records import Records, RecordsError, open_records
 from cluster.store import Store
@@ -30,13 +30,13 @@ class Finding(NamedTuple):
 
 def status() -> int:
     """Says which cluster commands use, and what it offers."""
-    place = discover()
-    print(describe(place))
-    if place.up is not None:
-        print(f"dashboard {place.up.dashboard}, metrics http://127.0.0.1:{place.up.metrics_port}/metrics")
-    for _, joined in joined_here():
+    target = discover()
+    print(describe(target))
+    if target.head is not None:
+        print(f"dashboard {target.head.dashboard}, metrics http://127.0.0.1:{target.head.metrics_port}/metrics")
+    for _, joined in recorded_nodes():
         print(f"this machine joined {joined.address}: {'running' if is_alive(joined) else 'its process is gone'}")
-    print(f"\nNodes, free of total\n{nodes_table(look(place).offer)}")
+    print(f"\nNodes, free of total\n{nodes_table(cluster_state(target).offer)}")
     return 0
 
 
@@ -46,12 +46,12 @@ def doctor(profile_name: str) -> int:
     catalog, records = _catalog()
     findings = [*(Finding(*one) for one in checks(store.check)), catalog]
     print("\n".join(map(str, findings)))
-    place = discover()
-    seen = look(place, store.free_bytes())
+    target = discover()
+    seen = cluster_state(target, store.free_bytes())
     with records or nullcontext():
-        recovers = _recovery(place, records, seen.session)
+        recovers = _recovery(target, records, seen.session)
         held = _held(records, seen.session) if records is not None else {}
-    print(f"\ncluster   {describe(place)}\nrecovery  {recovers.words}")
+    print(f"\ncluster   {describe(target)}\nrecovery  {recovers.words}")
     print(f"\nNodes, free of total\n{nodes_table(seen.offer)}")
     profile, title, verdicts = stages(seen.offer, profile_name, held)
     print(f"\nStages, profile {title}\n{stages_table(profile, verdicts)}")
@@ -69,12 +69,12 @@ def _catalog() -> tuple[Finding, Records | None]:
         return Finding(False, f"catalog: {error}"), None
 
 
-def _recovery(place: Place, records: Records | None, session: str) -> Finding:
-    if place.up is None or records is None:
-        return Finding(True, recovery(place))
+def _recovery(target: ClusterTarget, records: Records | None, session: str) -> Finding:
+    if target.head is None or records is None:
+        return Finding(True, recovery(target))
     row = records.lease_row(DISPATCHER)
     if row is not None and row.held and row.data.get("cluster") == session:
-        return Finding(True, recovery(place))
+        return Finding(True, recovery(target))
     return Finding(False, "BAD: nobody grants or recovers jobs on this cluster; `python -m cluster up` starts who does")
 
 
@@ -87,7 +87,7 @@ def _held(records: Records, session: str) -> dict[str, Requirement]:
         for row, attempt in records.live()
         if session in (row.requirement.get("cluster"), attempt.cluster)
         and (row.state in ("RUNNING", "CANCELLING") or attempt.granted_at is not None)
-        and records.silence(attempt) is None
+        and records.dead_driver(attempt) is None
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.machines.settings import apply_own
+from cluster.machines.ray_environment import apply_own
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cluster.machines.node_types import node_types
-from cluster.machines.settings import OBJECT_STORE_BYTES
+from cluster.machines.autoscaler import node_types
 from configs.requirements import Node, Offer
+from configs.settings import settings
 
 
-def offer(store_free: int | None = None) -> Offer:
+def cluster_capacity(store_free: int | None = None) -> Offer:
     """What the connected cluster has, what is free of it, per node, and what its autoscaler could add.
 
     `store_free`: bytes free in the store.
@@ -27,11 +27,11 @@ def offer(store_free: int | None = None) -> Offer:
     return Offer(tuple(nodes), store_free, node_types(alive))
 
 
-def own_offer(store_free: int | None = None) -> Offer:
+def local_capacity(store_free: int | None = None) -> Offer:
     """What a cluster of its own would offer, as Ray would declare it, without starting one."""
     from ray._private.utils import estimate_available_memory  # what `ray.init` declares, less the object store
 
-    memory = max(0, int(estimate_available_memory()) - OBJECT_STORE_BYTES)
+    memory = max(0, int(estimate_available_memory()) - settings().object_store_bytes)
     cpus, gpus = local_cpus(), local_gpus()
     return Offer((Node(cpus, gpus, memory, {}, cpus, gpus, memory),), store_free)
 
@@ -52,7 +52,7 @@ def node_of(node: dict[str, Any], free: dict[str, float]) -> Node:
 
 def cluster_has_gpu() -> bool:
     """True if a node of the connected cluster has a GPU, or one that its autoscaler may add would."""
-    return has_gpu(offer())
+    return has_gpu(cluster_capacity())
 
 
 def has_gpu(offer: Offer) -> bool:
@@ -62,7 +62,7 @@ def has_gpu(offer: Offer) -> bool:
 
 def local_cpus() -> int:
     """Logical CPUs that a cluster on this machine declares; `RAYLENS_CPUS` overrides."""
-    return int(os.environ.get("RAYLENS_CPUS") or os.cpu_count() or 1)
+    return settings().cpus or os.cpu_count() or 1
 
 
 def local_gpus() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.machines.connection import connected
-from cluster.machines.discover import Place
+from cluster.machines.discover import ClusterTarget
 from cluster.machines.paths import raylens_home
 from configs.profiles import Profile, load_profile
 from configs.requirements import Offer, Requirement, Verdict, fit
@@ -22,35 +22,35 @@ LOW_BYTES = 5 << 30
 _PACKAGES = ("ray", "torch", "transformers", "pyarrow", "pydantic", "sqlalchemy")
 
 
-class Look(NamedTuple):
-    """What there is at a place."""
+class ClusterState(NamedTuple):
+    """What a cluster has."""
 
     offer: Offer
     session: str  # Ray's name of this run of the cluster; empty for one that a command would start
 
 
-def look(place: Place, store_free: int | None = None) -> Look:
-    """Asks the running cluster what it offers, or says what one of its own would. Raises PlaceError."""
-    from cluster.machines.capacity import offer, own_offer
+def cluster_state(target: ClusterTarget, store_free: int | None = None) -> ClusterState:
+    """Asks the running cluster what it offers, or says what one of its own would. Raises ClusterError."""
+    from cluster.machines.capacity import cluster_capacity, local_capacity
 
-    if place.own:
-        return Look(own_offer(store_free), "")
-    with connected(place, bring_code=False):
+    if target.temporary:
+        return ClusterState(local_capacity(store_free), "")
+    with connected(target, bring_code=False):
         import ray
 
-        return Look(offer(store_free), str(ray.get_runtime_context().get_session_name()))
+        return ClusterState(cluster_capacity(store_free), str(ray.get_runtime_context().get_session_name()))
 
 
-def describe(place: Place) -> str:
+def describe(target: ClusterTarget) -> str:
     """One sentence on the cluster that a command would use."""
-    if place.own:
-        return f"each command starts a cluster of its own on this machine, and ends it ({place.why})"
-    return f"commands use the cluster at {place.address} ({place.why})"
+    if target.temporary:
+        return f"each command starts a cluster of its own on this machine, and ends it ({target.reason})"
+    return f"commands use the cluster at {target.address} ({target.reason})"
 
 
-def recovery(place: Place) -> str:
+def recovery(target: ClusterTarget) -> str:
     """One sentence on who goes on with a job whose process or machine died."""
-    if place.up is not None:
+    if target.head is not None:
         return (
             "a job that dies goes on from its last checkpoint by itself; so do all after a crash of the head and `up`"
         )

@@ -54,13 +54,13 @@ class Dispatching(Transactions):
         with self._read() as session:
             return [(job_row(job), attempt_row(attempt)) for job, attempt in session.execute(query)]
 
-    def silence(self, attempt: AttemptRow) -> str | None:
+    def dead_driver(self, attempt: AttemptRow) -> str | None:
         """Why an attempt's driver must be taken for dead; None if it lives, or may live, or if there is none yet.
 
         Asks no database. A process of this host is looked at; one of another host is taken for dead after this value
         of Records has seen it renew nothing for a quarter of an hour, so it is to be asked again and again.
         """
-        return silent(attempt, self._watch)
+        return silent(attempt, self._changes)
 
     def wait(
         self, job_id: str, attempt: int, blocked: dict[str, Any], message: str, deadline: float | None = None
@@ -131,7 +131,7 @@ class Dispatching(Transactions):
                 job.cancel, job.resumable = how, True
                 message = f"{how} requested before it started"
                 move(session, job, State.CANCELLED, code="stopped" if how == "stop" else "cancelled", message=message)
-            elif why := silent(attempt, self._watch):
+            elif why := silent(attempt, self._changes):
                 lose(session, job, "driver_gone", why)
             else:
                 job.cancel = "cancel" if "cancel" in (how, job.cancel) else "stop"

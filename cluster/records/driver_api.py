@@ -8,7 +8,7 @@ from typing import Any, Literal
 from cluster.records.artifact_writing import write_artifact
 from cluster.records.errors import CancelPending, IllegalMove, StaleAttempt
 from cluster.records.job_transitions import attempt_of, event, held, holding, job_of, move, try_again
-from cluster.records.process import Driver
+from cluster.records.process import ProcessId
 from cluster.records.rows import JobRow, job_row
 from cluster.records.states import ENDED, LIVE, MOVES, State, check_move
 from cluster.records.tables import Attempt, Job
@@ -26,9 +26,9 @@ class Driving(Transactions):
         """
         with self._write() as session:
             job = held(session, job_id, attempt)
-            row, driver = attempt_of(session, job), Driver.this()
+            row, driver = attempt_of(session, job), ProcessId.current()
             if row.host is not None:
-                if Driver(row.host, row.pid or 0, row.process or "") != driver:
+                if ProcessId(row.host, row.pid or 0, row.process or "") != driver:
                     raise StaleAttempt(
                         f"attempt {attempt} of job {job_id} is driven by process {row.pid} on {row.host} already"
                     )
@@ -153,7 +153,7 @@ class Driving(Transactions):
             return None if job.cancel is None else ("stop" if job.cancel == "stop" else "cancel")
 
 
-def drive(job: Job, attempt: Attempt, driver: Driver) -> None:
+def drive(job: Job, attempt: Attempt, driver: ProcessId) -> None:
     """Makes a process the driver of an attempt that has none."""
     attempt.host, attempt.pid, attempt.process = driver
     attempt.heartbeat = job.updated_at = time.time()

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from cluster.records.clock import Anchor
 from cluster.records.errors import NotFound, StaleAttempt
-from cluster.records.process import Driver
+from cluster.records.process import ProcessId
 from cluster.records.rows import AttemptRow, Submission
-from cluster.records.staleness import Watch
+from cluster.records.staleness import ChangeTimer
 from cluster.records.states import ENDED, LIVE, State, check_move
 from cluster.records.tables import Attempt, Event, Job
 from cluster.records.transactions import add_event, next_number
@@ -54,14 +54,14 @@ def attempt_of(session: Session, job: Job) -> Attempt:
     return session.get_one(Attempt, (job.id, job.attempt))
 
 
-def silent(attempt: Attempt | AttemptRow, watch: Watch) -> str | None:
+def silent(attempt: Attempt | AttemptRow, changes: ChangeTimer) -> str | None:
     """Why an attempt's driver must be taken for dead; None if it lives, or may live, or if there is none yet."""
     if attempt.host is None or attempt.pid is None or attempt.process is None:
         return None
-    driver = Driver(attempt.host, attempt.pid, attempt.process)
-    if driver.here():
-        return f"its process {driver.pid} on {driver.host} is gone" if driver.gone() else None
-    quiet = watch.unchanged_s(("attempt", attempt.job_id, attempt.number), attempt.heartbeat)
+    driver = ProcessId(attempt.host, attempt.pid, attempt.process)
+    if driver.on_this_host():
+        return f"its process {driver.pid} on {driver.host} is gone" if driver.has_ended() else None
+    quiet = changes.unchanged_s(("attempt", attempt.job_id, attempt.number), attempt.heartbeat)
     return f"its host {driver.host} has been silent for {quiet:.0f} s" if quiet > SILENCE_S else None
 
 
@@ -123,7 +123,7 @@ def forget_tries(job: Job) -> None:
     job.safe = {}
 
 
-def begin_attempt(session: Session, job: Job, driver: Driver | None, message: str | None = None) -> None:
+def begin_attempt(session: Session, job: Job, driver: ProcessId | None, message: str | None = None) -> None:
     """Adds the attempt that now holds a job, driven by a process or by none yet, and the event."""
     now = time.time()
     process = {} if driver is None else {**driver._asdict(), "heartbeat": now}

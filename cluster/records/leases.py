@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cluster.process_identity import this_boot
+from cluster.process_identity import current_boot
 from cluster.records.clock import boot_seconds
-from cluster.records.process import Driver
-from cluster.records.staleness import Watch
+from cluster.records.process import ProcessId
+from cluster.records.staleness import ChangeTimer
 from cluster.records.tables import Lease
 from cluster.records.transactions import Transactions
 
@@ -52,7 +52,7 @@ class Leases(Transactions):
             row = session.get(Lease, name)
             if row is None:
                 return None
-            held = not _free(row, self._watch)
+            held = not _free(row, self._changes)
             return LeaseRow(row.name, row.holder, row.until, row.data, row.host, row.pid, held)
 
     def release(self, name: str, holder: str) -> None:
@@ -69,33 +69,33 @@ class Leases(Transactions):
                 row = Lease(name=name, holder=holder, renewals=0, data={})
                 session.add(row)
             elif row.holder != holder:
-                if not _free(row, self._watch):
+                if not _free(row, self._changes):
                     return False
                 row.holder, row.data = holder, {}
             row.renewals += 1
             row.ttl_s, row.until = ttl_s, time.time() + ttl_s
-            row.host, row.pid, row.process = Driver.this()
-            row.boot, row.boot_seconds = this_boot(), boot_seconds()
+            row.host, row.pid, row.process = ProcessId.current()
+            row.boot, row.boot_seconds = current_boot(), boot_seconds()
             if data is not None:
                 row.data = data
             return True
 
 
-def is_held(session: Session, name: str, watch: Watch) -> bool:
+def is_held(session: Session, name: str, changes: ChangeTimer) -> bool:
     """True if somebody must be believed to hold a lease."""
     row = session.get(Lease, name)
-    return row is not None and not _free(row, watch)
+    return row is not None and not _free(row, changes)
 
 
 def _locked(session: Session, name: str) -> Lease | None:
     return session.scalars(select(Lease).where(Lease.name == name).with_for_update()).one_or_none()
 
 
-def _free(row: Lease, watch: Watch) -> bool:
+def _free(row: Lease, changes: ChangeTimer) -> bool:
     """True if whoever holds a lease has lost it."""
-    driver = Driver(row.host, row.pid, row.process)
-    if driver.here() and driver.gone():
+    driver = ProcessId(row.host, row.pid, row.process)
+    if driver.on_this_host() and driver.has_ended():
         return True
-    if row.boot is not None and row.boot == this_boot():
+    if row.boot is not None and row.boot == current_boot():
         return boot_seconds() - row.boot_seconds > row.ttl_s
-    return watch.unchanged_s(("lease", row.name), (row.holder, row.renewals)) > row.ttl_s
+    return changes.unchanged_s(("lease", row.name), (row.holder, row.renewals)) > row.ttl_s

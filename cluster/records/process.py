@@ -6,28 +6,28 @@ import os
 import socket
 from typing import NamedTuple
 
-from cluster.process_identity import process_mark
+from cluster.process_identity import process_identity
 
 
-class Driver(NamedTuple):
-    """A process: its host, its id there, and a mark that no other process with that id will have."""
+class ProcessId(NamedTuple):
+    """A process: its host, its id there, and an identity that no other process with that id will have."""
 
     host: str
     pid: int
     process: str
 
     @classmethod
-    def this(cls) -> Driver:
-        """The process that asks."""
-        mark = process_mark(os.getpid())
-        if mark is None:
+    def current(cls) -> ProcessId:
+        """The calling process."""
+        identity = process_identity(os.getpid())
+        if identity is None:
             raise RuntimeError("this process cannot find itself in the process table")
-        return cls(socket.gethostname(), os.getpid(), mark)
+        return cls(socket.gethostname(), os.getpid(), identity)
 
-    def here(self) -> bool:
+    def on_this_host(self) -> bool:
         """True if the process is, or was, one of this host's."""
         return self.host == socket.gethostname()
 
-    def gone(self) -> bool:
+    def has_ended(self) -> bool:
         """True if the process has ended. Only to be asked on its own host."""
-        return process_mark(self.pid) != self.process
+        return process_identity(self.pid) != self.process

@@ -64,7 +64,7 @@ class Readers(Transactions):
     def silent(self, job_id: str) -> str | None:
         """Why the process that drives a job must be taken for dead; None if it lives, or may live, or none does."""
         with self._read() as session:
-            return silent(attempt_of(session, job_of(session, job_id, lock=False)), self._watch)
+            return silent(attempt_of(session, job_of(session, job_id, lock=False)), self._changes)
 
     def events(self, job_id: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
         """Events of a job with numbers above `after`, in order."""

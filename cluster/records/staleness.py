@@ -9,7 +9,7 @@ from time import monotonic
 _MOST = 10_000
 
 
-class Watch:
+class ChangeTimer:
     """How long each thing has looked the same to this process. It starts with the first look."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ from cluster.records.job_transitions import (
 )
 from cluster.records.leases import DISPATCHER, is_held
 from cluster.records.names_and_tags import Labels, add_labels, checked, checked_project
-from cluster.records.process import Driver
+from cluster.records.process import ProcessId
 from cluster.records.rows import JobRow, Submission, job_row
 from cluster.records.states import LIVE, State
 from cluster.records.tables import Job
@@ -79,7 +79,7 @@ class Submitting(Transactions):
             "wait_s": wait_s,
         }
         first = {"parent": parent, "project": checked_project(project), "created_by": created_by}
-        driver = Driver.this() if drive else None
+        driver = ProcessId.current() if drive else None
 
         def ask() -> Submission:
             with self._write("share") as session:
@@ -97,7 +97,7 @@ class Submitting(Transactions):
         how: dict[str, Any],
         first: dict[str, Any],
         artifacts_gone: bool,
-        driver: Driver | None,
+        driver: ProcessId | None,
     ) -> tuple[Job, bool, int | None]:
         """The job, whether the caller made its attempt, and the number of the attempt that it found dead."""
         last = select(Job).where(Job.fingerprint == fingerprint).order_by(Job.seq.desc()).limit(1)
@@ -116,8 +116,8 @@ class Submitting(Transactions):
                     setattr(job, name, value)
                 drive_attempt(job, attempt, driver)
                 return job, True, None
-            code, why = "driver_gone", silent(attempt, self._watch)
-            if driver is not None and attempt.host is None and not is_held(session, DISPATCHER, self._watch):
+            code, why = "driver_gone", silent(attempt, self._changes)
+            if driver is not None and attempt.host is None and not is_held(session, DISPATCHER, self._changes):
                 code, why = "cluster_gone", "the cluster that was to start its driver is gone"
             if why:
                 lost = job.attempt

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from cluster.records.errors import CatalogUnreachable, RecordsError
-from cluster.records.staleness import Watch
+from cluster.records.staleness import ChangeTimer
 from cluster.records.tables import Counter, Event
 from cluster.records.url_redaction import Secret
 
@@ -35,7 +35,7 @@ class Transactions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reader = engine.execution_options(reading=True)
-        self._watch = Watch()
+        self._changes = ChangeTimer()
         self._secret = Secret(engine.url.render_as_string(hide_password=False))
 
     def close(self) -> None:

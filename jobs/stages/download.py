@@ -12,6 +12,7 @@ from configs.base import StageConfig
 from configs.download import DatasetOptions, DownloadConfig, HubSource
 from configs.identity import ArtifactRef, fingerprint
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.downloader import Result
@@ -28,9 +29,9 @@ def inputs(config: DownloadConfig) -> dict[str, StageConfig | str]:
 
 def outputs(config: DownloadConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
     """One model or dataset, named by what the source holds now: a commit or file hashes. Raises SourceError."""
-    from sae.sources import find
+    from sae.sources import resolve_source
 
-    found = find(config.source, config.what)
+    found = resolve_source(config.source, config.what)
     return [Output(_ref(config, found.identity), found.label)]
 
 
@@ -40,10 +41,10 @@ def run(job: JobContext) -> None:
         return
     from ray.exceptions import NodeDiedError, WorkerCrashedError
 
-    from sae.sources import SourceError, find
+    from sae.sources import SourceError, resolve_source
 
     config: DownloadConfig = job.config
-    found = find(config.source, config.what)
+    found = resolve_source(config.source, config.what)
     if _ref(config, found.identity) != job.outputs[0].ref:
         raise SourceError(f"{found.label} has changed since this job was made: submit it again")
     for tries_left in reversed(range(TRIES)):
@@ -115,3 +116,6 @@ def _ref(config: DownloadConfig, identity: dict[str, Any]) -> ArtifactRef:
     options = (config.dataset or DatasetOptions()).model_dump(mode="json") if config.what == "dataset" else None
     science = {"what": config.what, "source": identity, "dataset": options}
     return ArtifactRef(_KIND[config.what], fingerprint("download", VERSION, science, {}))
+
+
+STAGE = Stage(VERSION, inputs, outputs, run)

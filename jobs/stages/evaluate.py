@@ -9,6 +9,7 @@ from configs.evaluate import EvaluateConfig
 from configs.identity import ArtifactRef, fingerprint, parse_ref
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.evaluator import Chunk, EvaluatorSettings
@@ -82,14 +83,9 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
 
 def _results(job: JobContext, output: ArtifactRef, chunks: list[Chunk]) -> list[RowResults]:
     """What the batches measured, in row order, checked against the hashes that were noted when it was stored."""
-    from cluster.store import ArtifactFiles, Manifest
     from sae.metrics.results_file import load_results, partial_name
 
-    stored = tuple(file for file, _ in job.store.parts(output).values())
-    manifest = Manifest(
-        kind=output.kind, id=output.id, stage="evaluate", stage_version=VERSION, attempt=job.attempt, files=stored
-    )
-    files = ArtifactFiles(job.store, manifest)
+    files = job.store.part_files(output)
     return [load_results(files.path(partial_name(chunk.start))) for chunk in chunks]
 
 
@@ -99,7 +95,6 @@ def _settings(job: JobContext, sae: ArtifactRef, output: ArtifactRef) -> Evaluat
 
     config: EvaluateConfig = job.config
     manifest = job.store.files(sae).manifest
-    auto = "bf16" if job.requirement.device == "cuda" else "fp32"
     return EvaluatorSettings(
         sae=sae,
         output=output,
@@ -107,7 +102,7 @@ def _settings(job: JobContext, sae: ArtifactRef, output: ArtifactRef) -> Evaluat
         tokens=parse_ref(manifest.inputs["tokens"], "tokens"),
         split=config.split,
         policy=TrainConfig.model_validate(manifest.config).policy,
-        lm_dtype=auto if config.lm_dtype == "auto" else config.lm_dtype,
+        lm_dtype=config.lm_dtype,
         attempt=job.attempt,
     )
 
@@ -124,3 +119,6 @@ def _chunks(job: JobContext, settings: EvaluatorSettings) -> list[Chunk]:
         job.progress.log(f"split {settings.split!r} has {available} rows, not {config.rows}")
     size, loss_rows = config.batch_rows, min(config.loss_rows, rows)
     return [Chunk(s, min(s + size, rows), max(0, min(size, loss_rows - s))) for s in range(0, rows, size)]
+
+
+STAGE = Stage(VERSION, inputs, outputs, run)

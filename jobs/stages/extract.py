@@ -10,6 +10,7 @@ from configs.extract import ExtractConfig
 from configs.identity import ArtifactRef, fingerprint, parse_ref
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.extractor import Chunk, ExtractorSettings
@@ -109,14 +110,13 @@ def _settings(job: JobContext, pairs: list[tuple[ArtifactRef, ArtifactRef]]) -> 
     model, tokens = parse_ref(manifest.inputs["model"], "models"), parse_ref(manifest.inputs["tokens"], "tokens")
     rows, _ = _size(config, train, tokens, job.store)
     harvest = train.harvest()
-    auto = "bf16" if job.requirement.device == "cuda" else "fp32"
     return ExtractorSettings(
         model=model,
         tokens=tokens,
         split=config.split,
         rows=rows,
         policy=train.policy,
-        lm_dtype=auto if config.lm_dtype == "auto" else config.lm_dtype,
+        lm_dtype=config.lm_dtype,
         dtype="fp32" if harvest is None else harvest.dtype,
         pass_rows=train.lane_rows if harvest is None else harvest.batch_rows,
         science=_science(config),
@@ -176,3 +176,6 @@ def _chunks(job: JobContext, settings: ExtractorSettings) -> list[Chunk]:
 def _summary(info: dict[str, Any]) -> dict[str, Any]:
     keys = ("hook", "split", "rows", "tokens", "data_positions", "excluded", "n_features", "alive", "l0")
     return {key: info[key] for key in keys} | {"sae": info["inputs"]["sae"]}
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

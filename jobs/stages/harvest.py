@@ -9,6 +9,7 @@ from configs.base import StageConfig
 from configs.harvest import HarvestConfig
 from configs.identity import ArtifactRef
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from cluster.store import Store
@@ -112,3 +113,6 @@ def _publish(job: JobContext, output: Output, rows: int, context_length: int) ->
     path.write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
     files = [file for file, _ in parts.values()]
     job.publish(output, [*files, job.store.put(output.ref, job.attempt, INFO_JSON, path)], info)
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

@@ -9,6 +9,7 @@ from configs.base import StageConfig
 from configs.identity import ArtifactRef, fingerprint
 from configs.report import ReportConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 VERSION = 1
 
@@ -61,3 +62,6 @@ def _pairs(inputs: dict[str, list[ArtifactRef]]) -> list[tuple[ArtifactRef, Arti
             f"features and {len(evaluations)} of evaluation: let both name one training config, or artifacts of one SAE"
         )
     return list(zip(features, evaluations, strict=True))
+
+
+STAGE = Stage(VERSION, inputs, outputs, run)

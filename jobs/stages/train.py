@@ -10,11 +10,12 @@ from configs.identity import ArtifactRef, fingerprint
 from configs.requirements import Requirement
 from configs.train import SaeConfig, TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.trainer import TrainTask
 
-VERSION = 1
+VERSION = 2
 
 
 def inputs(config: TrainConfig) -> dict[str, StageConfig | str]:
@@ -92,7 +93,7 @@ def _summary(job: JobContext, ref: ArtifactRef) -> dict[str, Any]:
 
 def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
     from actors.checkpoints import Checkpoints
-    from actors.progress_channel import Board
+    from actors.progress_channel import ProgressChannel
     from actors.train_launcher import fit
     from actors.trainer import TrainTask
 
@@ -111,7 +112,7 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
         run=job.fingerprint,
         attempt=job.attempt,
         requirement=job.requirement,
-        board=Board.open(job.fingerprint),
+        channel=ProgressChannel.open(job.fingerprint),
     )
     rows_per_block = config.block_steps * config.batch_rows
     found = Checkpoints(job.store, job.fingerprint, job.attempt, job.scratch).latest([ref.id for ref in saes.values()])
@@ -152,3 +153,6 @@ def _metadata(job: JobContext, tokens: dict[str, Any], model_name: str) -> dict[
         "exclude_special_tokens": not config.policy.include_special,
         "raylens": {"model": str(job.one("model")), "tokens": str(job.one("tokens")), "run_stage_version": VERSION},
     }
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, check=check)

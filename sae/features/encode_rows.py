@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from configs.data_policy import DataPolicy
+from sae.activations import activations_of_rows
 from sae.calibration import Calibration, candidate_mask, check_finite, count_excluded, data_mask
 from sae.features.sampling import Quota
 from sae.features.sketch import Sketch, Space, merge, sketch
@@ -17,7 +18,6 @@ from sae.formats.activations import DTYPES, ActivationsReader
 from sae.formats.sae_folder import Sae
 from sae.formats.tokens import TokensReader
 from sae.language_model import LanguageModel
-from sae.training.activation_source import run_rows
 
 _FLUSH = 1_000_000  # codes that wait before they are sketched
 
@@ -44,7 +44,7 @@ def rows_from_model(
     hooks = [lm.hook(name) for name in calibrations]
     parts: dict[str, list[HookRows]] = {name: [] for name in calibrations}
     for first in range(start, stop, pass_rows):
-        values, roles = run_rows(lm, tokens, hooks, first, min(first + pass_rows, stop))
+        values, roles = activations_of_rows(lm, tokens, hooks, first, min(first + pass_rows, stop))
         for name, calibration in calibrations.items():
             norms = values[name].norm(dim=-1)
             check_finite(norms, name, first)

@@ -18,7 +18,7 @@ TABLE_TOKENS = 6  # promoted tokens in a row of the table
 _PER_DECADE = 5
 _LINES = {  # column: (name, unit, whether the axis begins at 0)
     "loss": ("Loss", "", True),
-    "fvu": ("Variance not explained (FVU)", "share", True),
+    "mse": ("Mean squared error", "of calibrated inputs", True),
     "ev": ("Explained variance", "share", False),
     "l0": ("L0", "active features a position", False),
     "dead": ("Dead features", "features", True),

@@ -10,22 +10,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from configs.download import LocalSource, PackageSource
-from sae.sources.choose import SourceError, choose_files
-from sae.sources.found import Found
+from sae.sources.file_selection import SourceError, select_files
 from sae.sources.model_label import model_label
+from sae.sources.resolved_source import ResolvedSource
 
 
-def find_local(source: LocalSource, what: str) -> Found:
+def resolve_local(source: LocalSource, what: str) -> ResolvedSource:
     """A file or folder. Raises SourceError if it is not there or has no file of the kind."""
     path = Path(source.path).expanduser()
     if path.is_file():
-        return _found(path.parent, [path.name], path.name, what)
+        return _resolved(path.parent, [path.name], path.name, what)
     if not path.is_dir():
         raise SourceError(f"there is no file or folder {path}")
-    return _found(path, choose_files(_names(path), source.files, what, str(path)), path.resolve().name, what)
+    return _resolved(path, select_files(_names(path), source.files, what, str(path)), path.resolve().name, what)
 
 
-def find_package(source: PackageSource, what: str) -> Found:
+def resolve_package(source: PackageSource, what: str) -> ResolvedSource:
     """Files of an installed package, which is never imported. Raises SourceError if it is not installed."""
     name = source.package
     if not name.isidentifier():
@@ -40,23 +40,27 @@ def find_package(source: PackageSource, what: str) -> Found:
     if not folders:
         raise SourceError(f"{name!r} is a single module and has no data files")
     root = Path(folders[0])
-    return _found(root, choose_files(_names(root), source.files, what, f"package {name}"), name, what)
+    return _resolved(root, select_files(_names(root), source.files, what, f"package {name}"), name, what)
 
 
 def _names(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
 
 
-def _found(root: Path, names: Sequence[str], label: str, what: str) -> Found:
+def _resolved(root: Path, names: Sequence[str], label: str, what: str) -> ResolvedSource:
     if what == "model":
         label = model_label(root / names[0] if len(names) == 1 else root, label)
     size = sum((root / name).stat().st_size for name in names)
-    return Found(
-        label, {"files": [[name, _sha256(root / name)] for name in names]}, list(names), size, partial(_stay, root)
+    return ResolvedSource(
+        label,
+        {"files": [[name, _sha256(root / name)] for name in names]},
+        list(names),
+        size,
+        partial(_already_local, root),
     )
 
 
-def _stay(root: Path, progress: Callable[[int], None]) -> Path:
+def _already_local(root: Path, progress: Callable[[int], None]) -> Path:
     return root
 
 

@@ -1,4 +1,4 @@
-"""Flat token files: the tokens of one chunk of documents, without gaps, between the two passes of tokenizing.
+"""FlatTokens token files: the tokens of one chunk of documents, without gaps, between the two passes of tokenizing.
 
 An Arrow file of one record batch, a row a document: doc int64, tokens large_list<int32>, roles large_list<uint8>.
 Documents stand by split (train, validation, test), then by number; each is followed by its separator. It is read
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sae.formats.tokens import SPLITS, Role
-from sae.text.tokenizer_spec import Facts
+from sae.text.tokenizer_spec import TokenizerSpec
 
 _SCHEMA = pa.schema([("doc", pa.int64()), ("tokens", pa.large_list(pa.int32())), ("roles", pa.large_list(pa.uint8()))])
 
@@ -54,14 +55,32 @@ class ChunkCounts(NamedTuple):
         return cls(splits, base64.b64decode(value["seen"]))
 
 
+@lru_cache(maxsize=2)
+def _tokenizer(serialized: str) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(serialized)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def tokenize_chunk(documents: pa.Table, spec: TokenizerSpec, path: Path) -> ChunkCounts:
+    """First pass: documents (columns doc, split, text) to a flat token file. Whole documents, nothing cut or added."""
+    texts = documents.column("text").to_pylist()
+    encoded = _tokenizer(spec.tokenizer_json).encode_batch_fast(texts, add_special_tokens=False)
+    docs, splits = documents.column("doc").to_pylist(), documents.column("split").to_pylist()
+    return write_flat(path, docs, splits, [encoding.ids for encoding in encoded], spec)
+
+
 def write_flat(
-    path: Path, docs: Sequence[int], splits: Sequence[str], encoded: Sequence[Sequence[int]], facts: Facts
+    path: Path, docs: Sequence[int], splits: Sequence[str], encoded: Sequence[Sequence[int]], spec: TokenizerSpec
 ) -> ChunkCounts:
     """Writes the documents of a chunk; `encoded` are their tokens. Documents without tokens are left out."""
-    special = np.zeros(facts.id_limit, bool)
-    special[list(facts.special_ids)] = True
-    seen = np.zeros(facts.id_limit, bool)
-    tail = np.asarray([] if facts.separator is None else [facts.separator], np.int32)
+    special = np.zeros(spec.id_limit, bool)
+    special[list(spec.special_ids)] = True
+    seen = np.zeros(spec.id_limit, bool)
+    tail = np.asarray([] if spec.separator is None else [spec.separator], np.int32)
     tokens: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
     roles: list[npt.NDArray[np.uint8]] = [np.zeros(0, np.uint8)]
     order: list[int] = []
@@ -105,7 +124,7 @@ def _write(
         writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
 
 
-class Flat(NamedTuple):
+class FlatTokens(NamedTuple):
     """A flat file mapped into memory: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T]."""
 
     doc: npt.NDArray[np.int64]
@@ -114,11 +133,11 @@ class Flat(NamedTuple):
     roles: npt.NDArray[np.uint8]
 
 
-def open_flat(path: Path) -> Flat:
+def open_flat(path: Path) -> FlatTokens:
     """Maps a flat file. Raises OSError or ArrowInvalid if it is none."""
     with pa.memory_map(str(path)) as source:
         batch = pa.ipc.open_file(source).get_batch(0)
     tokens, roles = batch.column("tokens"), batch.column("roles")
-    return Flat(
+    return FlatTokens(
         batch.column("doc").to_numpy(), tokens.offsets.to_numpy(), tokens.values.to_numpy(), roles.values.to_numpy()
     )

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role
-from sae.text.tokenizer_spec import tokenizer_facts
+from sae.text.tokenizer_spec import read_tokenizer_spec
 
 
 class StoredTokenizer:
@@ -50,15 +50,15 @@ def preview(
     tokenizer: StoredTokenizer, config: TokenizeConfig, text: str, embeddings: int | None
 ) -> list[PreviewToken]:
     """The tokens that a row with only this document in it begins with. Raises TokenizeError as the stage does."""
-    facts = tokenizer_facts(tokenizer, config, embeddings)
+    spec = read_tokenizer_spec(tokenizer, config, embeddings)
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-    special = set(facts.special_ids)
+    special = set(spec.special_ids)
     tokens = [
         PreviewToken(id, text[start:stop], _role(id, special), start, stop)
         for id, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
     ]
-    begin = [_put_in(tokenizer, facts.row_bos, Role.BOS)] if facts.row_bos is not None else []
-    end = [_put_in(tokenizer, facts.separator, Role.SEPARATOR)] if facts.separator is not None else []
+    begin = [_put_in(tokenizer, spec.row_bos, Role.BOS)] if spec.row_bos is not None else []
+    end = [_put_in(tokenizer, spec.separator, Role.SEPARATOR)] if spec.separator is not None else []
     return [*begin, *tokens, *end]
 
 

@@ -24,7 +24,7 @@ class TokenizerLike(Protocol):
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
 
-class Facts(NamedTuple):
+class TokenizerSpec(NamedTuple):
     """Ids and choices that rows are made with. `row_bos` and `separator` are the tokens that are put in, or None."""
 
     vocab_size: int
@@ -35,10 +35,12 @@ class Facts(NamedTuple):
     row_bos: int | None
     separator: int | None
     special_ids: tuple[int, ...]
-    encoder: str  # the tokenizer's own JSON: all that a worker needs to encode
+    tokenizer_json: str  # the tokenizer's own JSON: all that a worker needs to encode
 
 
-def tokenizer_facts(tokenizer: TokenizerLike, config: TokenizeConfig, embeddings: int | None = None) -> Facts:
+def read_tokenizer_spec(
+    tokenizer: TokenizerLike, config: TokenizeConfig, embeddings: int | None = None
+) -> TokenizerSpec:
     """Reads a tokenizer under a config. `embeddings`: how many token ids the model knows.
 
     Raises TokenizeError where the config asks for a token that the tokenizer, or the model, has not.
@@ -65,7 +67,9 @@ def tokenizer_facts(tokenizer: TokenizerLike, config: TokenizeConfig, embeddings
     pad = known[0]
     special = tuple(sorted(set(tokenizer.all_special_ids)))
     limit = 1 + max([*tokenizer.get_vocab().values(), *special, pad])
-    return Facts(len(tokenizer), limit, bos, eos, pad, bos if adds else None, separator, special, _encoder(tokenizer))
+    return TokenizerSpec(
+        len(tokenizer), limit, bos, eos, pad, bos if adds else None, separator, special, _tokenizer_json(tokenizer)
+    )
 
 
 def _adds_bos(tokenizer: TokenizerLike) -> bool:
@@ -76,7 +80,7 @@ def _adds_bos(tokenizer: TokenizerLike) -> bool:
     return bos is not None and len(whole) > len(plain) and whole[0] == bos
 
 
-def _encoder(tokenizer: TokenizerLike) -> str:
+def _tokenizer_json(tokenizer: TokenizerLike) -> str:
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise TokenizeError(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from configs.data_policy import DataPolicy
+from sae.activations import activations_of_rows
 from sae.calibration import Calibration, check_finite, data_mask
 from sae.formats.activations import ActivationsReader
 from sae.formats.tokens import TokensReader
@@ -48,7 +49,7 @@ class StreamSource:
         acts: dict[str, list[Tensor]] = {hook.name: [] for hook in self._hooks}
         masks: dict[str, list[Tensor]] = {hook.name: [] for hook in self._hooks}
         for rows in plan.lane_batches(block, lane):
-            values, roles = run_rows(self._model, self._tokens, self._hooks, rows.start, rows.stop)
+            values, roles = activations_of_rows(self._model, self._tokens, self._hooks, rows.start, rows.stop)
             for name, value in values.items():
                 norms = value.norm(dim=-1)
                 check_finite(norms, name, rows.start)
@@ -84,23 +85,3 @@ class CacheSource:
         mask = torch.zeros(len(place), dtype=torch.bool)
         acts[slot], mask[slot] = values, True
         return Lane(acts.to(self._device), mask.to(self._device))
-
-
-def run_rows(
-    model: LanguageModel, tokens: TokensReader, hooks: Iterable[HookPoint], start: int, stop: int
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Activations float32 [n, L, d] by hook name, and roles uint8 [n, L], of rows [start, stop); on the model's device."""
-    rows = tokens.read(start, stop)
-    ids = torch.from_numpy(rows.input_ids).long().to(model.device)
-    document = torch.from_numpy(rows.document).to(model.device) if tokens.attention == "document" else None
-    values = model.run_to(ids, list(hooks), document)
-    return {name: value.float() for name, value in values.items()}, torch.from_numpy(rows.roles).to(model.device)
-
-
-def calibration_batches(
-    model: LanguageModel, tokens: TokensReader, hook: HookPoint, rows: int, batch_rows: int
-) -> Iterable[tuple[Tensor, Tensor]]:
-    """Batches for calibrate(): the first `rows` rows, `batch_rows` at a time."""
-    for start in range(0, min(rows, tokens.n_rows), batch_rows):
-        values, roles = run_rows(model, tokens, [hook], start, min(start + batch_rows, rows, tokens.n_rows))
-        yield values[hook.name], roles

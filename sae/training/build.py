@@ -8,16 +8,17 @@ import torch
 
 from configs.data_policy import DataPolicy
 from configs.train import TrainConfig
+from sae.activations import calibration_batches
 from sae.calibration import Calibration, calibrate, candidate_mask
 from sae.formats.activations import ActivationsReader
 from sae.formats.files import ArtifactFilesLike, ArtifactFolderLike
 from sae.formats.tokens import Role, TokensReader
 from sae.language_model import HookPoint, LanguageModel
-from sae.training.activation_source import CacheSource, Source, StreamSource, calibration_batches
-from sae.training.collectives import Exchange
+from sae.training.activation_source import CacheSource, Source, StreamSource
+from sae.training.collectives import Collective
 from sae.training.loop import Trainee
 from sae.training.plan import Plan, make_plan
-from sae.training.sae_trainer import SaeOwner
+from sae.training.sae_trainer import SaeTrainer
 
 _ROWS = 1024
 
@@ -33,7 +34,7 @@ class TrainingRun(NamedTuple):
     tokens: TokensReader
 
 
-def count_left_out(run: TrainingRun, policy: DataPolicy, data: int) -> dict[str, int]:
+def count_excluded_positions(run: TrainingRun, policy: DataPolicy, data: int) -> dict[str, int]:
     """Positions that an SAE was not trained on, by reason, if it was trained on `data` of them: all add up to all.
 
     Roles are counted in the tokens; what is neither data nor left out by its role is a sink.
@@ -56,7 +57,7 @@ def build_run(
     model_files: ArtifactFolderLike,
     tokens_files: ArtifactFilesLike,
     cache_files: ArtifactFilesLike | None,
-    exchange: Exchange,
+    collective: Collective,
     device: str,
 ) -> TrainingRun:
     """Builds the run of the SAEs `numbers` of `config`; SAE j of them belongs to worker j mod workers.
@@ -79,14 +80,14 @@ def build_run(
         points = {name: model.hook(name) for name in asked}
         names = {name: point.name for name, point in points.items()}
         paths = {point.name: point.module_path for point in points.values()}
-        found = _calibrations(config, model, tokens, list(points.values())) if exchange.rank == 0 else {}
-        calibrations = exchange.decide(found)
+        found = _calibrations(config, model, tokens, list(points.values())) if collective.rank == 0 else {}
+        calibrations = collective.broadcast(found)
         source = StreamSource(model, tokens, points.values(), calibrations, config.policy)
     trainees = {}
-    for i in [i for j, i in enumerate(numbers) if j % exchange.workers == exchange.rank]:
+    for i in [i for j, i in enumerate(numbers) if j % collective.workers == collective.rank]:
         sae = config.saes[i].model_copy(update={"hook": names[config.saes[i].hook]})
-        owner = SaeOwner(sae, calibrations[sae.hook], plan.total_steps, device, config.autocast == "bf16")
-        trainees[i] = Trainee(owner, [])
+        trainer = SaeTrainer(sae, calibrations[sae.hook], plan.total_steps, device, config.autocast == "bf16")
+        trainees[i] = Trainee(trainer, [])
     return TrainingRun(plan, tuple(sorted(set(names.values()))), source, trainees, paths, tokens)
 
 

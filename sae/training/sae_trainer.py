@@ -1,4 +1,4 @@
-"""The owner of one SAE: its weights, its optimizer, its dead-latent counters, and one step on a whole batch."""
+"""The trainer of one SAE: its weights, its optimizer, its dead-latent counters, and one step on a whole batch."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from sae.calibration import Calibration
 from sae.formats.sae_folder import Weights
 from sae.training.schedule import learning_rate
 
-_PARAMETERS = ("W_enc_t", "W_dec", "b_enc", "b_dec")
-
 
 class TrainingDiverged(RuntimeError):
     """The loss became NaN or infinite."""
 
 
 class StepMetrics(NamedTuple):
-    """What one step measured, over the data positions of its batch. `fvu`: squared error over the input's variance."""
+    """What one step measured, over the data positions of its batch.
+
+    `mse`: mean squared error of calibrated inputs, whose mean square is 1 over the calibration's rows.
+    """
 
     tokens: int
-    fvu: float
+    mse: float
     l0: float
     dead: int
     aux: float
     lr: float
 
 
-class SaeOwner:
+class SaeTrainer:
     """Trains one SAE on inputs scaled to unit mean square by its hook's calibration; b_dec starts at their mean.
 
     `total_steps` fixes the schedule. `autocast` runs the encoder's dense product in bf16; weights and Adam are fp32.
@@ -56,7 +57,7 @@ class SaeOwner:
         self.optimizer = torch.optim.Adam(
             self.parameters.values(), lr=config.lr, betas=(config.adam_beta1, config.adam_beta2), fused=True
         )
-        self.silent = torch.zeros(config.d_sae, dtype=torch.int64, device=self.device)
+        self.tokens_since_active = torch.zeros(config.d_sae, dtype=torch.int64, device=self.device)
         self.threshold = torch.zeros((), dtype=torch.float64, device=self.device)
         self._buffer = torch.empty(0, config.d_sae, device=self.device)
 
@@ -73,7 +74,7 @@ class SaeOwner:
         pre = self._encode(centred)
         codes = (sparse.topk if self.config.architecture == "topk" else sparse.batch_topk)(pre, self.config.k)
         residual = sparse.decode(codes, p["W_dec"]) + p["b_dec"] - x
-        dead = (self.silent >= self.config.dead_after_tokens).nonzero()[:, 0]
+        dead = (self.tokens_since_active >= self.config.dead_after_tokens).nonzero()[:, 0]
         grad = residual * (2 / residual.numel())
         gradients = sparse.backward(codes, centred, grad, p["W_dec"])
         aux = 0.0
@@ -105,7 +106,7 @@ class SaeOwner:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{name}.{key}"] = value
         step = torch.tensor(self.step_number, dtype=torch.int64)
-        return {**tensors, "silent": self.silent, "threshold": self.threshold, "step": step}
+        return {**tensors, "tokens_since_active": self.tokens_since_active, "threshold": self.threshold, "step": step}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Restores what state() gave."""
@@ -117,7 +118,7 @@ class SaeOwner:
                 moments = {k.rsplit(".", 1)[1]: state[k].to(self.device, copy=True) for k in keys}
                 if moments:
                     self.optimizer.state[parameter] = moments
-        self.silent = state["silent"].to(self.device, copy=True)
+        self.tokens_since_active = state["tokens_since_active"].to(self.device, copy=True)
         self.threshold = state["threshold"].to(self.device, copy=True)
         self.step_number = int(state["step"])
 
@@ -152,13 +153,13 @@ class SaeOwner:
         W_dec.div_(W_dec.norm(dim=1, keepdim=True))
 
     def _count(self, codes: sparse.Codes, tokens: int) -> None:
-        self.silent += tokens
+        self.tokens_since_active += tokens
         active = codes.value > 0
-        self.silent[codes.latent[active]] = 0
+        self.tokens_since_active[codes.latent[active]] = 0
         if self.config.architecture == "batchtopk" and bool(active.any()):
             smallest = codes.value[active].min().double()
             decay = self.config.threshold_decay
             self.threshold = smallest if self.threshold == 0 else decay * self.threshold + (1 - decay) * smallest
 
     def _dead_count(self) -> int:
-        return int((self.silent >= self.config.dead_after_tokens).sum())
+        return int((self.tokens_since_active >= self.config.dead_after_tokens).sum())

@@ -20,11 +20,11 @@ from configs.requirements import Requirement
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output
 from jobs.stages import extract, harvest
+from sae.activations import calibration_batches
 from sae.calibration import calibrate
 from sae.formats.sae_folder import Weights, write_sae
 from sae.formats.tokens import Role, Segments, TokensInfo, TokensReader, shard_name, write_shard
 from sae.language_model import LanguageModel, load_tokenizer
-from sae.training.activation_source import calibration_batches
 from tests.tiny_model import documents
 
 HOOKS = ("blocks.1.hook_resid_post", "blocks.2.hook_resid_post")

@@ -38,7 +38,14 @@ def streamed(store: Store, tmp_path_factory: pytest.TempPathFactory) -> list[Art
 
 
 def config_of(sae: ArtifactRef, /, **fields: object) -> ExtractConfig:
-    given = {"sae": str(sae), "rows_per_chunk": 8, "batch_rows": 4, "top_examples": 3, "neighbours": 4}
+    given = {
+        "sae": str(sae),
+        "rows_per_chunk": 8,
+        "batch_rows": 4,
+        "top_examples": 3,
+        "neighbours": 4,
+        "lm_dtype": "fp32",
+    }
     return ExtractConfig.model_validate({**given, **fields})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cluster.machines.node_types import declared
+from cluster.machines.autoscaler import declared
 from cluster.machines.paths import code_root
 from configs.requirements import Fit, NodeType, Offer, Requirement, fit, from_json
 from tests.cluster.nodes import cluster, environment_of, python
@@ -37,12 +37,12 @@ cluster.shutdown()
 """
 _JOIN = """
 import json, os, sys, time
-from cluster.machines.discover import Place
+from cluster.machines.discover import ClusterTarget
 from cluster.machines.connection import connected
-place = Place(os.environ["RAY_ADDRESS"], "the test says so")
-with connected(place, bring_code=False):
+target = ClusterTarget(os.environ["RAY_ADDRESS"], "the test says so")
+with connected(target, bring_code=False):
     import ray
-    from cluster.machines.capacity import offer
+    from cluster.machines.capacity import cluster_capacity
     from configs.requirements import to_json
     {}
 """
@@ -76,7 +76,7 @@ def _asked(four: dict[str, str], code: str, **more: str) -> Any:
 
 
 def test_what_four_nodes_offer_and_what_fits(four: dict[str, str]) -> None:
-    offer = from_json(_asked(four, "print(json.dumps(to_json(offer(GIB))))".replace("GIB", str(GIB))))
+    offer = from_json(_asked(four, "print(json.dumps(to_json(cluster_capacity(GIB))))".replace("GIB", str(GIB))))
     assert sorted((n.cpus, n.gpus, n.labels["zone"]) for n in offer.nodes) == [
         (2, 0, "a"),
         (4, 0, "b"),
@@ -106,9 +106,9 @@ _HOLD = """
             return True
     holder = Holder.remote()
     ray.get(holder.ready.remote())
-    while sum(node.free_gpus for node in offer().nodes) > 1:  # Ray tells it a moment later
+    while sum(node.free_gpus for node in cluster_capacity().nodes) > 1:  # Ray tells it a moment later
         time.sleep(0.2)
-    print(json.dumps(to_json(offer())))
+    print(json.dumps(to_json(cluster_capacity())))
 """.strip()
 
 
@@ -137,7 +137,7 @@ _SELECT = """
                 found.append([key, selector, ray.get(task.remote(), timeout=60)])
             except ray.exceptions.TaskUnschedulableError:
                 found.append([key, selector, None])
-    print(json.dumps([found, to_json(offer())]))
+    print(json.dumps([found, to_json(cluster_capacity())]))
 """.strip()
 
 
@@ -182,7 +182,7 @@ _REPORT = """
     config.node_group_configs[1].resources["accelerator_type:H100"] = 1
     config.max_resources["GPU"] = 12
     global_worker.gcs_client.report_cluster_config(config.SerializeToString())
-    print(json.dumps(to_json(offer())))
+    print(json.dumps(to_json(cluster_capacity())))
 """.strip()
 
 
@@ -200,7 +200,9 @@ def test_what_the_autoscaler_reported_to_the_head_is_offered(four: dict[str, str
     assert fit(Requirement(gpus=8, labels={"ray.io/accelerator-type": "A100"}), offer).fit is Fit.NEVER
     # What the head's environment says goes before what was reported.
     said = '[{"name": "gpus", "cpus": 4, "gpus": 1, "memory": 1073741824, "labels": {"tier": "x"}, "max": 5}]'
-    types = from_json(_asked(four, "print(json.dumps(to_json(offer())))", RAYLENS_NODE_TYPES=said)).node_types
+    types = from_json(
+        _asked(four, "print(json.dumps(to_json(cluster_capacity())))", RAYLENS_NODE_TYPES=said)
+    ).node_types
     assert [(one.name, one.more, one.all_labels) for one in types] == [
         ("gpus", 3, True),
         ("big", 1, False),
@@ -209,7 +211,7 @@ def test_what_the_autoscaler_reported_to_the_head_is_offered(four: dict[str, str
 
 
 def test_node_types_that_are_said_are_checked() -> None:
-    from cluster.machines.discover import PlaceError
+    from cluster.machines.errors import ClusterError
 
     assert declared(None, []) == ()
     for text, said in (
@@ -218,14 +220,14 @@ def test_node_types_that_are_said_are_checked() -> None:
         ('[{"name": "a", "cpus": 1, "memory": 1, "max": -1}]', "0.max"),
         ('[{"name": "a", "cpus": 1, "memory": 1, "max": 1, "labels": {"a b": "c"}}]', "a key is NAME"),
     ):
-        with pytest.raises(PlaceError, match="RAYLENS_NODE_TYPES is not a JSON list of node types") as caught:
+        with pytest.raises(ClusterError, match="RAYLENS_NODE_TYPES is not a JSON list of node types") as caught:
             declared(text, [])
         assert said in str(caught.value)
 
 
 def test_the_autoscaler_is_asked_for_what_waits(four: dict[str, str]) -> None:
     code = """
-    from cluster.machines.autoscaler import ask
+    from cluster.machines.autoscaler import request_nodes
     from configs.requirements import Requirement
     from ray._private.worker import global_worker
     from ray.autoscaler.v2.sdk import get_cluster_resource_state
@@ -235,9 +237,9 @@ def test_the_autoscaler_is_asked_for_what_waits(four: dict[str, str]) -> None:
             [dict(one.request.resources_bundle), one.count, str(one.request.label_selectors)]
             for constraint in found for one in constraint.resource_requests
         ]
-    ask([Requirement(workers=3, cpus=2, gpus=1, labels={"zone": "in(a, b)"}), Requirement(cpus=0)])
+    request_nodes([Requirement(workers=3, cpus=2, gpus=1, labels={"zone": "in(a, b)"}), Requirement(cpus=0)])
     first = asked()
-    ask([])
+    request_nodes([])
     print(json.dumps([first, asked()]))
 """.strip()
     first, after = _asked(four, code)
@@ -249,8 +251,8 @@ def test_the_autoscaler_is_asked_for_what_waits(four: dict[str, str]) -> None:
 
 def test_what_a_cluster_of_its_own_would_offer(tmp_path: Path) -> None:
     said = python(
-        "import json; from cluster.machines.capacity import own_offer; from configs.requirements import to_json; "
-        "print(json.dumps(to_json(own_offer())))",
+        "import json; from cluster.machines.capacity import local_capacity; from configs.requirements import to_json; "
+        "print(json.dumps(to_json(local_capacity())))",
         environment_of(tmp_path, RAYLENS_CPUS="3", CUDA_VISIBLE_DEVICES="0,1"),
     )
     (node,) = from_json(said).nodes

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from cluster.machines.node_types import VARIABLE, declared
+from cluster.machines.autoscaler import VARIABLE, declared
 from cluster.machines.paths import code_root
 from tests.cluster.nodes import CONNECTED, DOWN, REMAINS, environment_of, python
 

@@ -97,7 +97,7 @@ def test_a_driver_of_another_host_is_watched_and_no_clock_is_asked(
     clocks.run(200)
     assert records.silent(job.job_id) == "its host elsewhere has been silent for 1000 s"
     ((_, attempt),) = records.live()
-    assert records.silence(attempt) == "its host elsewhere has been silent for 1000 s"
+    assert records.dead_driver(attempt) == "its host elsewhere has been silent for 1000 s"
     assert submit(records).lost == 1
 
 

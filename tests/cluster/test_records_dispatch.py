@@ -56,7 +56,7 @@ def test_a_job_that_is_dispatched_from_end_to_end(records: Records) -> None:
     assert records.claim(job.job_id, 1).state == State.RUNNING, "the same process may ask again"
     ((_, attempt),) = records.live()
     assert attempt.driven
-    assert records.silence(attempt) is None
+    assert records.dead_driver(attempt) is None
     records.finish(job.job_id, 1, State.SUCCEEDED)
     assert records.live() == records.pending() == []
     assert [(e.kind, e.state, e.message) for e in records.events(job.job_id)] == [

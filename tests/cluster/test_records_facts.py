@@ -12,8 +12,8 @@ from configs.download import DownloadConfig, LocalSource
 from configs.identity import ArtifactRef, parse_ref
 from configs.tokenize import TokenizeConfig
 from configs.train import SaeConfig, TrainConfig
-from jobs.life.resolve import Step
-from jobs.stages import stage_module
+from jobs.life.planner import Step
+from jobs.stages import load_stage
 from tests.cluster.catalog import MANIFEST, REF
 
 MODEL, TOKENS = "models/1111111111111111", "tokens/3333333333333333"
@@ -41,7 +41,7 @@ def test_each_sae_of_a_run_has_its_own_facts(records: Records) -> None:
     """The stage's own labels and config, so that both sides of what tells them apart are held together."""
     config = train_config()
     inputs = {"model": [parse_ref(MODEL)], "tokens": [parse_ref(TOKENS)]}
-    outputs = stage_module("train").outputs(config, inputs, "f" * 16)
+    outputs = load_stage("train").outputs(config, inputs, "f" * 16)
     step = Step(config, 1, inputs, outputs, "f" * 16)
     for output in step.outputs:
         made = manifest(

@@ -76,7 +76,7 @@ def test_a_lease_of_another_machine_is_watched(
     def elsewhere(seconds: float) -> bool:
         with monkeypatch.context() as patch:
             patch.setattr("socket.gethostname", lambda: "elsewhere")
-            patch.setattr("cluster.records.leases.this_boot", lambda: "another boot")
+            patch.setattr("cluster.records.leases.current_boot", lambda: "another boot")
             return records.lease("dispatcher", "a", seconds)
 
     assert elsewhere(40)

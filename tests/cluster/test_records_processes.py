@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cluster.process_identity import process_mark
+from cluster.process_identity import process_identity
 from cluster.records import IllegalMove, Records, StaleAttempt, State
-from cluster.records.process import Driver
+from cluster.records.process import ProcessId
 from tests.cluster.catalog import REPOSITORY
 
 REQUEST: dict[str, Any] = {
@@ -120,11 +120,11 @@ def test_a_driver_on_another_host_is_believed_until_it_is_long_silent(
 
 
 def test_a_process_id_that_is_used_again_is_another_process() -> None:
-    here = Driver.this()
-    assert here.here()
-    assert not here.gone()
-    assert here._replace(process="another boot:1").gone()
-    assert process_mark(2**22 + 1) is None
+    here = ProcessId.current()
+    assert here.on_this_host()
+    assert not here.has_ended()
+    assert here._replace(process="another boot:1").has_ended()
+    assert process_identity(2**22 + 1) is None
 
 
 def test_writers_wait_for_one_another(records: Records, catalog_url: str) -> None:

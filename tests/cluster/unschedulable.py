@@ -62,8 +62,8 @@ def ray_job() -> None:
     """A Ray job whose driver wants a GPU."""
     from ray.job_submission import JobSubmissionClient
 
-    place = discover()
-    client = JobSubmissionClient(place.dashboard)
+    target = discover()
+    client = JobSubmissionClient(target.dashboard)
     job = client.submit_job(entrypoint="true", entrypoint_num_cpus=1, entrypoint_num_gpus=1)
     while not (info := client.get_job_info(job)).status.is_terminal():
         time.sleep(0.2)
@@ -91,13 +91,13 @@ def serve_replica() -> None:
 
 def train() -> None:
     """Training workers of which each fits alone, but not both: Ray Train's placement group never comes."""
-    from actors.progress_channel import Board
+    from actors.progress_channel import ProgressChannel
     from actors.train_launcher import fit
     from actors.trainer import TrainTask
 
-    board: Any = Board.open("t")
+    channel: Any = ProgressChannel.open("t")
     nothing: Any = None  # no worker ever reads it
-    run = TrainTask(nothing, {}, {}, nothing, nothing, None, nothing, "t", 1, TOO_MANY, board)
+    run = TrainTask(nothing, {}, {}, nothing, nothing, None, nothing, "t", 1, TOO_MANY, channel)
     with tempfile.TemporaryDirectory() as folder:
         fit(run, Path(folder), lambda rows: None, print, lambda: False, lambda block: None)
 
@@ -115,7 +115,7 @@ CASES: dict[str, tuple[Callable[[], None], Requirement, str]] = {
 
 def main(name: str) -> dict[str, object]:
     """Runs one case. Gives what it raised, how long that took, and what the product says of it."""
-    from cluster.machines.capacity import offer
+    from cluster.machines.capacity import cluster_capacity
     from cluster.machines.unschedulable import explain
 
     run, need, module = CASES[name]
@@ -126,7 +126,7 @@ def main(name: str) -> dict[str, object]:
             run()
         except Exception as error:  # noqa: BLE001 - which it is, the test looks at
             seconds = time.monotonic() - began
-            told = explain(error, need, offer())
+            told = explain(error, need, cluster_capacity())
             return {"error": type(error).__name__, "said": str(error), "seconds": seconds, "explained": told}
     return {"error": None}
 

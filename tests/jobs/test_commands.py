@@ -13,7 +13,7 @@ import pytest
 
 from cluster.records import DISPATCHER, Records, open_records
 from jobs.__main__ import main
-from jobs.life.job_files import log_file
+from jobs.life.process import log_file
 
 REQUEST: dict[str, Any] = {
     "config": {}, "requirement": {"cpus": 2}, "outputs": ["saes/" + "a" * 16], "inputs": {}, "created_by": "ada",

@@ -16,12 +16,11 @@ from cluster.records import IllegalMove, State
 from configs.load import parse_config
 from configs.requirements import NodeType
 from jobs.life import input_tracker
-from jobs.life.cancel import ask
+from jobs.life.control import ask, resume
 from jobs.life.follow import Follower
-from jobs.life.plan import MissingInput
-from jobs.life.resume import resume
+from jobs.life.planner import MissingInput
+from jobs.life.process import StopFlag
 from jobs.life.session import Session
-from jobs.life.signals import StopFlag
 from jobs.life.submit import submit
 from tests.jobs.world import World
 

@@ -49,7 +49,7 @@ def saes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> list[Artifac
 
 def job_of(store: Store, saes: list[ArtifactRef], scratch: Path, config: dict[str, Any], **fields: Any) -> JobContext:
     scratch.mkdir()
-    given = {"split": "train", "batch_rows": 2, "loss_rows": 5, **config}
+    given = {"split": "train", "batch_rows": 2, "loss_rows": 5, "lm_dtype": "fp32", **config}
     whole = EvaluateConfig.model_validate({"sae": str(saes[0]), **given})
     outputs = evaluate.outputs(whole, {"sae": saes}, "")
     return JobContext(whole, outputs, store, scratch, {"sae": saes}, **{"requirement": NEED, **fields})

@@ -64,7 +64,7 @@ def write_artifacts(root: Path, attention: str = "row", d_sae: int = FEATURES) -
     config = {"architecture": "topk", "k": 3, "d_in": 8, "d_sae": d_sae, "metadata": metadata}
     write_json(root / "sae/cfg.json", config)
     steps = np.arange(1200)
-    curves = {"step": steps, "rows": 8.0 * (steps + 1), "tokens": np.full(1200, 250.0), "fvu": 1 / (1 + steps / 99)}
+    curves = {"step": steps, "rows": 8.0 * (steps + 1), "tokens": np.full(1200, 250.0), "mse": 1 / (1 + steps / 99)}
     curves |= {
         "l0": np.full(1200, 3.0),
         "dead": np.zeros(1200),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs.download import LocalSource
-from sae.sources import find
+from sae.sources import resolve_source
 from sae.sources.model_label import model_label
 
 
@@ -43,7 +43,7 @@ def gguf(path: Path, fields: dict[str, str | int | list[str]]) -> Path:
 def test_a_gguf_file(fields: dict[str, str | int | list[str]], label: str, tmp_path: Path) -> None:
     path = gguf(tmp_path / "x.gguf", fields)
     assert model_label(path, "x.gguf") == label
-    assert find(LocalSource(path=str(path)), "model").label == label
+    assert resolve_source(LocalSource(path=str(path)), "model").label == label
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_curves_are_thinned_by_means_and_skip_what_is_not_a_number(data: dict[st
     assert "1,200 steps" in curves["note"]
     assert "mean of 2 steps" in curves["note"]
     names = [line["name"] for line in curves["lines"]]
-    assert "Variance not explained (FVU)" in names
+    assert "Mean squared error" in names
     assert "Auxiliary loss" not in names, "a column without a number is left out"
     assert all(len(line["y"]) == len(curves["x"]) == 600 for line in curves["lines"])
     assert curves["x"] == sorted(curves["x"])

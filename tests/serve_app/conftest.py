@@ -46,12 +46,12 @@ class Answers:
         self._models: dict[str, Any] = {}
 
     async def __call__(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        from serve_app.language_models.pool import LanguageModels, Question
+        from serve_app.language_models.pool import ActivationsQuery, LanguageModelPool
 
-        models = self._models.setdefault("", LanguageModels(self._store, "cpu"))
+        models = self._models.setdefault("", LanguageModelPool(self._store, "cpu"))
         lm = self._models.get(key) or await asyncio.to_thread(models.load, key)
         self._models[key] = lm
-        return await asyncio.to_thread(models.answer, lm, Question(**request))
+        return await asyncio.to_thread(models.answer, lm, ActivationsQuery(**request))
 
 
 @pytest.fixture(scope="session")

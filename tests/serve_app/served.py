@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import psutil
 
-from cluster.machines import settings
-from cluster.machines.settings import SERVE
+from cluster.machines import ray_environment
+from cluster.machines.ray_environment import SERVE
 from cluster.records import Records, open_records
 from configs.requirements import Node, Offer, to_json
 from serve_app.security.tokens import Tokens
@@ -117,7 +117,7 @@ def _environment(home: Path, store: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY),
     }  # fmt: skip
     kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAYLENS_DATA_ROOTS")}
-    settings.apply(kept)  # as `python -m cluster up` does
+    ray_environment.apply(kept)  # as `python -m cluster up` does
     return {**kept, **SERVE, **own}
 
 
@@ -125,7 +125,7 @@ def _serve(home: Path, replicas: int) -> None:
     import ray
     from ray import serve
 
-    from serve_app.deployment import API, INTERACTIVE, Arguments, InteractiveArguments, api, interactive
+    from serve_app.deployment import API, INTERACTIVE, Arguments, LanguageModelArguments, api, interactive
 
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -139,7 +139,7 @@ def _serve(home: Path, replicas: int) -> None:
             proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": None}
         )
         serve.run(api(Arguments(port=port, replicas=replicas, anywhere=True)), name=API, route_prefix="/")
-        serve.run(interactive(InteractiveArguments(anywhere=True)), name=INTERACTIVE, route_prefix=None)
+        serve.run(interactive(LanguageModelArguments(anywhere=True)), name=INTERACTIVE, route_prefix=None)
         answer.write(json.dumps({"url": f"http://127.0.0.1:{port}"}) + "\n")
         answer.close()
         sys.stdin.read()

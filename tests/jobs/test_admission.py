@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from configs.requirements import Node, Offer, Requirement
-from jobs.life.grant_policy import Do, Holding, Waiting, decide
+from jobs.life.admission import Action, Admitted, Pending, decide
 
 GIB = 1 << 30
 
@@ -16,49 +16,49 @@ def _node(cpus: float = 4, gpus: float = 0, free_cpus: float | None = None, free
     return Node(cpus, gpus, 16 * GIB, {}, *free, 16 * GIB)
 
 
-def _waiting(name: str, cpus: float = 1, gpus: float = 0, workers: int = 1, outputs: tuple[str, ...] = ()) -> Waiting:
-    return Waiting(name, Requirement(workers=workers, cpus=cpus, gpus=gpus), frozenset(outputs or (f"tokens/{name}",)))
+def _waiting(name: str, cpus: float = 1, gpus: float = 0, workers: int = 1, outputs: tuple[str, ...] = ()) -> Pending:
+    return Pending(name, Requirement(workers=workers, cpus=cpus, gpus=gpus), frozenset(outputs or (f"tokens/{name}",)))
 
 
-def _holding(name: str, cpus: float = 1, gpus: float = 0) -> Holding:
-    return Holding(name, "train", Requirement(cpus=cpus, gpus=gpus), frozenset({f"saes/{name}"}))
+def _holding(name: str, cpus: float = 1, gpus: float = 0) -> Admitted:
+    return Admitted(name, "train", Requirement(cpus=cpus, gpus=gpus), frozenset({f"saes/{name}"}))
 
 
 def test_jobs_start_in_their_order_and_the_first_that_waits_holds_back_all_behind_it() -> None:
     line = [_waiting("a", 2), _waiting("b", 4), _waiting("c", 1)]
     first, second, third = decide(line, [], Offer([_node(4)]))
-    assert first.do is Do.START
-    assert (second.do, second.kind, second.holders) == (Do.WAIT, "resources", ("a",))
-    assert (third.do, third.kind, third.holders) == (Do.WAIT, "turn", ("b",))  # or b would starve
+    assert first.do is Action.START
+    assert (second.do, second.kind, second.holders) == (Action.WAIT, "resources", ("a",))
+    assert (third.do, third.kind, third.holders) == (Action.WAIT, "turn", ("b",))  # or b would starve
 
 
 def test_only_a_job_without_a_gpu_passes_one_that_waits_for_a_gpu() -> None:
     offer = Offer([_node(8, 1)])
     line = [_waiting("gpu", 1, 1), _waiting("cpu"), _waiting("gpu2", 1, 0.5)]
     waits, passes, behind = decide(line, [_holding("other", 1, 1)], offer)
-    assert (waits.do, waits.holders) == (Do.WAIT, ("other",))
-    assert passes.do is Do.START
-    assert (behind.do, behind.holders) == (Do.WAIT, ("gpu",))
+    assert (waits.do, waits.holders) == (Action.WAIT, ("other",))
+    assert passes.do is Action.START
+    assert (behind.do, behind.holders) == (Action.WAIT, ("gpu",))
 
 
 def test_what_can_never_fit_is_refused_and_holds_nobody_back() -> None:
     never, fits = decide([_waiting("a", 1, 1), _waiting("b")], [], Offer([_node(4)]))
-    assert never.do is Do.REFUSE
+    assert never.do is Action.REFUSE
     assert "needs 1 worker x {1 CPU, 1 GPU" in never.reason
     assert "4 CPU (4 free), 0 GPU (0 free)" in never.reason
-    assert fits.do is Do.START
+    assert fits.do is Action.START
 
 
 def test_what_ran_before_waits_for_the_node_that_went_away() -> None:
     (decision,) = decide([_waiting("a", 1, 1)._replace(fitted=True)], [], Offer([_node(4)]))
-    assert (decision.do, decision.kind) == (Do.WAIT, "resources")
+    assert (decision.do, decision.kind) == (Action.WAIT, "resources")
     assert "though it did before" in decision.reason
 
 
 def test_who_waits_for_a_node_that_went_away_holds_nobody_back() -> None:
     gone, fits = decide([_waiting("a", 9)._replace(fitted=True), _waiting("b", 4)], [], Offer([_node(4)]))
-    assert gone.do is Do.WAIT
-    assert fits.do is Do.START
+    assert gone.do is Action.WAIT
+    assert fits.do is Action.START
 
 
 @given(
@@ -68,12 +68,14 @@ def test_no_byte_is_promised_twice(sizes: list[int], held: list[int], free: int)
     def need(size: int) -> Requirement:
         return Requirement(cpus=0, store_bytes=size)
 
-    line = [Waiting(f"w{i}", need(size), frozenset(), True, ("a", "b")[i % 2], free) for i, size in enumerate(sizes)]
-    holding = [Holding(f"h{i}", "train", need(size), frozenset(), "a") for i, size in enumerate(held)]
+    line = [Pending(f"w{i}", need(size), frozenset(), True, ("a", "b")[i % 2], free) for i, size in enumerate(sizes)]
+    holding = [Admitted(f"h{i}", "train", need(size), frozenset(), "a") for i, size in enumerate(held)]
     decisions = decide(line, holding, Offer([_node()], 0))
     for store, promised in (("a", sum(held)), ("b", 0)):
         started = [
-            w.need.store_bytes for w, d in zip(line, decisions, strict=True) if w.store == store and d.do is Do.START
+            w.need.store_bytes
+            for w, d in zip(line, decisions, strict=True)
+            if w.store == store and d.do is Action.START
         ]
         assert sum(started) <= max(0, free - promised)
         if not started:
@@ -84,14 +86,14 @@ def test_of_two_that_make_one_artifact_the_second_waits_whatever_is_free() -> No
     first, second = decide(
         [_waiting("a", outputs=("saes/x", "saes/y")), _waiting("b", outputs=("saes/y",))], [], Offer([_node(9)])
     )
-    assert first.do is Do.START
-    assert (second.do, second.kind, second.holders) == (Do.WAIT, "same_artifact", ("a",))
+    assert first.do is Action.START
+    assert (second.do, second.kind, second.holders) == (Action.WAIT, "same_artifact", ("a",))
 
 
 def test_a_job_that_needs_no_machine_waits_for_nobody() -> None:
     waits, fine = decide([_waiting("a", 4), _waiting("b", 0)], [_holding("c", 4)], Offer([_node(4)]))
-    assert waits.do is Do.WAIT
-    assert fine.do is Do.START
+    assert waits.do is Action.WAIT
+    assert fine.do is Action.START
 
 
 @given(
@@ -108,15 +110,15 @@ def test_no_place_is_promised_twice(
     holding = [_holding(f"h{i}", *size) for i, size in enumerate(held)]
     line = [_waiting(f"w{i}", *size) for i, size in enumerate(sizes)]
     decisions = decide(line, holding, Offer([_node(cpus, gpus)]))
-    started = [job.need for job, decision in zip(line, decisions, strict=True) if decision.do is Do.START]
+    started = [job.need for job, decision in zip(line, decisions, strict=True) if decision.do is Action.START]
     if started:
         assert sum(need.cpus for need in [*started, *(h.need for h in holding)]) <= cpus
         assert sum(need.gpus for need in [*started, *(h.need for h in holding)]) <= gpus
     # And whoever waits, waits for somebody, or for one that does.
-    assert all(decision.holders for decision in decisions if decision.do is Do.WAIT)
+    assert all(decision.holders for decision in decisions if decision.do is Action.WAIT)
 
 
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=8), cpus=st.integers(1, 8))
 def test_something_starts_wherever_anything_ever_can(sizes: list[int], cpus: int) -> None:
     decisions = decide([_waiting(f"w{i}", size) for i, size in enumerate(sizes)], [], Offer([_node(cpus)]))
-    assert (Do.START in [d.do for d in decisions]) == any(size <= cpus for size in sizes)
+    assert (Action.START in [d.do for d in decisions]) == any(size <= cpus for size in sizes)

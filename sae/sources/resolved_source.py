@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 
-class Found(NamedTuple):
+class ResolvedSource(NamedTuple):
     """The files of a source.
 
     `identity` (plain JSON) changes whenever the content may; `names` are sorted, with `/` between folders; `size` is in

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from cluster.machines.paths import code_root
 
-OBJECT_STORE_BYTES = 512 << 20
-
 # Set before Ray starts: its processes read them from their environment once.
 _HEAD = {
     # Work that can never be placed raises in seconds instead of waiting for ever. The second is needed for the first:

@@ -2,6 +2,7 @@
 it dies.
 
     python -m jobs dispatcher --start    # what `up` calls: returns once it grants
+
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import traceback
 from typing import Any
 
 from cluster.machines.connection import NAMESPACE, connected
-from cluster.machines.discover import PlaceError, discover
+from cluster.machines.discover import discover
+from cluster.machines.errors import ClusterError
 from cluster.records import DISPATCHER, ENDED, Records, RecordsError, open_records
 
 NAME = "raylens-dispatcher"
@@ -29,7 +31,7 @@ class DispatcherActor:
         import ray
 
         self._session = str(ray.get_runtime_context().get_session_name())
-        self._place = (address, dashboard)
+        self._endpoints = (address, dashboard)
         self._name = f"{socket.gethostname()}:{os.getpid()}:{self._session}"
         threading.Thread(target=self._run, name="raylens-dispatcher", daemon=True).start()
 
@@ -46,23 +48,23 @@ class DispatcherActor:
                 time.sleep(TICK_S)
 
     def _look_for_ever(self) -> None:
-        from cluster.machines.autoscaler import ask
-        from cluster.machines.capacity import offer
+        from cluster.machines.autoscaler import request_nodes
+        from cluster.machines.capacity import cluster_capacity
         from cluster.machines.metrics import JobMetrics
         from cluster.machines.orphans import remove
         from cluster.machines.paths import raylens_home
         from cluster.store import Store
         from jobs.life.dispatcher import Cluster, Dispatcher
-        from jobs.life.job_files import orphans
-        from jobs.life.ray_job_launcher import Drivers
+        from jobs.life.process import orphans
+        from jobs.life.ray_job_launcher import RayJobLauncher
 
-        address, dashboard = self._place
+        address, dashboard = self._endpoints
         store, metrics, swept = Store.open(), JobMetrics(), 0.0
-        drivers = Drivers(dashboard, self._session)
-        cluster = Cluster(self._session, address, dashboard, offer, ask)
+        drivers = RayJobLauncher(dashboard, self._session)
+        cluster = Cluster(self._session, address, dashboard, cluster_capacity, request_nodes)
         with open_records() as records:
             dispatcher = Dispatcher(records, cluster, drivers, self._name, store)
-            outcomes = Outcomes(records)
+            outcomes = EndedAttempts(records)
             while True:
                 began = time.monotonic()
                 try:
@@ -77,7 +79,7 @@ class DispatcherActor:
                 time.sleep(max(0.05, TICK_S - (time.monotonic() - began)))
 
 
-class Outcomes:
+class EndedAttempts:
     """Attempts that ended since this was made, each once."""
 
     def __init__(self, records: Records) -> None:
@@ -96,12 +98,12 @@ class Outcomes:
 def start_dispatcher(wait: float = 60.0) -> str:
     """Starts the dispatcher of the cluster that `up` started, or finds it. Returns once it grants.
 
-    Raises PlaceError if there is no such cluster, or if the dispatcher does not come up.
+    Raises ClusterError if there is no such cluster, or if the dispatcher does not come up.
     """
-    place = discover()
-    if place.own or place.dashboard is None:
-        raise PlaceError("there is no cluster that `python -m cluster up` started: a dispatcher needs one")
-    with connected(place, bring_code=False):
+    target = discover()
+    if target.temporary or target.dashboard is None:
+        raise ClusterError("there is no cluster that `python -m cluster up` started: a dispatcher needs one")
+    with connected(target, bring_code=False):
         import ray
 
         actor: Any = (
@@ -116,7 +118,7 @@ def start_dispatcher(wait: float = 60.0) -> str:
                 max_task_retries=-1,
                 max_concurrency=4,
             )
-            .remote(place.address, place.dashboard)
+            .remote(target.address, target.dashboard)
         )
         name = str(ray.get(actor.name.remote(), timeout=wait))
         deadline = time.monotonic() + wait
@@ -126,7 +128,7 @@ def start_dispatcher(wait: float = 60.0) -> str:
                 if row is not None and row.holder == name:
                     return name
                 time.sleep(0.2)
-    raise PlaceError(f"the dispatcher did not take its lease within {wait:.0f} s; see {_log_path()}")
+    raise ClusterError(f"the dispatcher did not take its lease within {wait:.0f} s; see {_log_path()}")
 
 
 def _log_path() -> str:

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError, Document
-from sae.sources.choose import format_of
-from sae.text.heldout import heldout_split, split_named, splits_by_file
+from sae.sources.file_selection import format_of
 from sae.text.html import strip_html
 from sae.text.sections import sections
+from sae.text.splits import canonical_split, heldout_split, splits_by_file
 
 _RESERVED = ("doc", "split", "text", "text_bytes")
 _CSV_FIELD = 1 << 30  # characters; Python's default refuses fields above 128 KiB
@@ -64,7 +64,7 @@ class SourceDocuments:
         column = self.options.split_column
         if column is not None and column in row:
             said = columns.pop(_free(column), None) or ""
-            split = split_named(said)
+            split = canonical_split(said)
             if split is None:
                 raise DatasetError(
                     f"{file.name}: column {column!r} holds {said!r}; expected train, validation or test "

@@ -1,4 +1,4 @@
-"""One SAE's owner: its step against autograd, the unit sphere, dead latents, thresholds, resume."""
+"""One SAE's trainer: its step against autograd, the unit sphere, dead latents, thresholds, resume."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from configs.train import SaeConfig
 from sae.calibration import Calibration
-from sae.training.sae_trainer import SaeOwner, TrainingDiverged
+from sae.training.sae_trainer import SaeTrainer, TrainingDiverged
 from sae.training.schedule import learning_rate
 
 D = 16
@@ -20,9 +20,9 @@ def _calibration(mean: float = 0.5, scale: float = 0.7) -> Calibration:
     return Calibration("blocks.0.hook_resid_post", 1.0, 9.0, scale, torch.full((D,), mean), 1, 1, 0)
 
 
-def _owner(**settings: object) -> SaeOwner:
+def _trainer(**settings: object) -> SaeTrainer:
     config = SaeConfig.model_validate({"hook": "blocks.0.hook_resid_post", "d_sae": 64, "k": 4, **settings})
-    return SaeOwner(config, _calibration(), total_steps=100)
+    return SaeTrainer(config, _calibration(), total_steps=100)
 
 
 def _batch(seed: int = 0, n: int = 128) -> torch.Tensor:
@@ -33,73 +33,73 @@ def _batch(seed: int = 0, n: int = 128) -> torch.Tensor:
 
 
 def test_one_step_is_adam_on_the_gradient_that_autograd_gives() -> None:
-    owner = _owner(aux_coefficient=0.0)
-    p = {k: v.detach().clone().requires_grad_() for k, v in owner.parameters.items()}
-    x = _batch() * owner.calibration.scale
+    trainer = _trainer(aux_coefficient=0.0)
+    p = {k: v.detach().clone().requires_grad_() for k, v in trainer.parameters.items()}
+    x = _batch() * trainer.calibration.scale
     pre = (x - p["b_dec"]) @ p["W_enc_t"].T + p["b_enc"]
     value, latent = pre.topk(4, dim=1)
     dense = torch.zeros_like(pre).scatter(1, latent, value.relu())
     (dense @ p["W_dec"] + p["b_dec"] - x).square().mean().backward()
     radial = (p["W_dec"].grad * p["W_dec"]).sum(1, keepdim=True)
     p["W_dec"].grad -= (radial * p["W_dec"]).detach()
-    torch.optim.Adam(p.values(), lr=learning_rate(owner.config, 0, 100)).step()
+    torch.optim.Adam(p.values(), lr=learning_rate(trainer.config, 0, 100)).step()
     expected = {k: v.detach() for k, v in p.items()}
     expected["W_dec"] /= expected["W_dec"].norm(dim=1, keepdim=True)
 
-    owner.step(_batch())
-    for name, value in owner.parameters.items():
+    trainer.step(_batch())
+    for name, value in trainer.parameters.items():
         torch.testing.assert_close(value.detach(), expected[name], atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
 def test_training_reduces_the_error_and_keeps_decoder_rows_on_the_sphere(architecture: str) -> None:
-    owner = _owner(architecture=architecture, lr=5e-3)
-    steps = [owner.step(_batch(seed)) for seed in range(100)]
-    assert steps[-1].fvu < 0.5 * steps[0].fvu
+    trainer = _trainer(architecture=architecture, lr=5e-3)
+    steps = [trainer.step(_batch(seed)) for seed in range(100)]
+    assert steps[-1].mse < 0.5 * steps[0].mse
     assert steps[-1].l0 <= 4 + 1e-6
-    torch.testing.assert_close(owner.parameters["W_dec"].detach().norm(dim=1), torch.ones(64))
+    torch.testing.assert_close(trainer.parameters["W_dec"].detach().norm(dim=1), torch.ones(64))
     if architecture == "batchtopk":
-        assert float(owner.threshold) > 0
+        assert float(trainer.threshold) > 0
 
 
 def test_dead_latents_are_counted_in_tokens_and_revived_by_the_auxiliary_loss() -> None:
-    dead, alive = (_owner(dead_after_tokens=256, aux_coefficient=c, aux_k=16, lr=5e-3) for c in (0.0, 1 / 8))
-    for owner in (dead, alive):
+    dead, alive = (_trainer(dead_after_tokens=256, aux_coefficient=c, aux_k=16, lr=5e-3) for c in (0.0, 1 / 8))
+    for trainer in (dead, alive):
         with torch.no_grad():
-            owner.parameters["b_enc"][:32] = -1.0
-        metrics = [owner.step(_batch(seed)) for seed in range(100)]
+            trainer.parameters["b_enc"][:32] = -1.0
+        metrics = [trainer.step(_batch(seed)) for seed in range(100)]
         assert metrics[0].dead == 0
         assert metrics[2].dead >= 16
-    assert int((alive.silent >= 256).sum()) < int((dead.silent >= 256).sum())
+    assert int((alive.tokens_since_active >= 256).sum()) < int((dead.tokens_since_active >= 256).sum())
 
 
 @pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
 def test_a_restored_owner_goes_on_bit_for_bit(architecture: str) -> None:
-    owner = _owner(architecture=architecture, dead_after_tokens=300)
+    trainer = _trainer(architecture=architecture, dead_after_tokens=300)
     for seed in range(5):
-        owner.step(_batch(seed))
-    state = copy.deepcopy(owner.state())
-    restored = _owner(architecture=architecture, dead_after_tokens=300, seed=3)
+        trainer.step(_batch(seed))
+    state = copy.deepcopy(trainer.state())
+    restored = _trainer(architecture=architecture, dead_after_tokens=300, seed=3)
     restored.load_state(state)
     for seed in range(5, 9):
-        assert owner.step(_batch(seed)) == restored.step(_batch(seed))
-    for (name, a), b in zip(owner.state().items(), restored.state().values(), strict=True):
+        assert trainer.step(_batch(seed)) == restored.step(_batch(seed))
+    for (name, a), b in zip(trainer.state().items(), restored.state().values(), strict=True):
         assert torch.equal(a, b), name
 
 
 def test_an_empty_batch_moves_only_the_schedule() -> None:
-    owner = _owner()
-    before = {k: v.detach().clone() for k, v in owner.parameters.items()}
-    metrics = owner.step(torch.empty(0, D))
+    trainer = _trainer()
+    before = {k: v.detach().clone() for k, v in trainer.parameters.items()}
+    metrics = trainer.step(torch.empty(0, D))
     assert metrics.tokens == 0
-    assert math.isnan(metrics.fvu)
-    assert owner.step_number == 1
-    assert all(torch.equal(v, before[k]) for k, v in owner.parameters.items())
+    assert math.isnan(metrics.mse)
+    assert trainer.step_number == 1
+    assert all(torch.equal(v, before[k]) for k, v in trainer.parameters.items())
 
 
 def test_a_loss_that_is_not_finite_is_named() -> None:
     with pytest.raises(TrainingDiverged, match="step 0; lower lr"):
-        _owner().step(torch.full((4, D), float("inf")))
+        _trainer().step(torch.full((4, D), float("inf")))
 
 
 def test_schedule_warms_up_and_decays_to_the_end() -> None:

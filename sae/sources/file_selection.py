@@ -36,7 +36,7 @@ def format_of(name: str) -> str | None:
     return ending if ending in _DATA else None
 
 
-def choose_files(names: Sequence[str], patterns: Sequence[str], what: str, where: str) -> list[str]:
+def select_files(names: Sequence[str], patterns: Sequence[str], what: str, where: str) -> list[str]:
     """The names to take, sorted.
 
     In a pattern `*` stays within a folder and `**/` crosses folders; one without `/` is for files of any folder.

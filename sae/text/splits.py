@@ -13,7 +13,7 @@ _NAMES = {
 }  # fmt: skip
 
 
-def split_named(word: str) -> str | None:
+def canonical_split(word: str) -> str | None:
     """train, validation or test, if `word` is one of their usual names."""
     return _NAMES.get(word.strip().lower())
 
@@ -33,7 +33,7 @@ def splits_by_file(names: Iterable[str]) -> dict[str, str] | None:
 
 def _split_of(name: str) -> str | None:
     for part in reversed(name.split("/")):
-        words = [split_named(word) for word in re.split(r"[^A-Za-z]+", part)]
+        words = [canonical_split(word) for word in re.split(r"[^A-Za-z]+", part)]
         known = [word for word in words if word]
         if known:
             return known[0]

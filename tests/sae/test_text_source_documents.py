@@ -14,10 +14,10 @@ import pytest
 
 from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError, Document
-from sae.text.heldout import heldout_split, splits_by_file
 from sae.text.html import strip_html
 from sae.text.sections import sections
-from sae.text.sources import SourceDocuments, SourceFile
+from sae.text.source_documents import SourceDocuments, SourceFile
+from sae.text.splits import heldout_split, splits_by_file
 
 ROWS: list[dict[str, Any]] = [{"text": "first\nline", "year": 1801, "note": None}, {"text": "second", "year": 1802}]
 

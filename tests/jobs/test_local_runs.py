@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from cluster.machines.discover import Place
+from cluster.machines.discover import ClusterTarget
 from cluster.records import open_records
 from cluster.store import Store
 from configs.load import load_config
 from jobs import stages
 from jobs.life.local_runner import execute
-from jobs.life.outcome import Ended
+from jobs.life.outcome import Outcome
 from jobs.life.session import Session
 from tests.jobs.command import Toy
+from tests.jobs.toys import download, tokenize
 
 
 class Home:
@@ -34,19 +35,21 @@ class Home:
         self.address = address
 
     def session(self, wait: float = 60) -> Session:
-        return Session("local", wait, store=self.store, records=self.records, place=Place(self.address, "test"))
+        return Session(
+            "local", wait, store=self.store, records=self.records, target=ClusterTarget(self.address, "test")
+        )
 
-    def run(self, *sets: str, wait: float = 60, config: Path | None = None, stage: str = "tokenize") -> Ended:
+    def run(self, *sets: str, wait: float = 60, config: Path | None = None, stage: str = "tokenize") -> Outcome:
         with self.session(wait) as session:
             # On a running cluster the stages of a pipeline are Ray jobs; here they are to run in this process.
-            session.place = Place(None, "test")
+            session.target = ClusterTarget(None, "test")
             return execute(session, load_config(stage, config or self.toy.config, sets))
 
 
 @pytest.fixture
 def home(tmp_path: Path, ray_cluster: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    monkeypatch.setitem(stages.MODULES, "download", "tests.jobs.toys.download")
-    monkeypatch.setitem(stages.MODULES, "tokenize", "tests.jobs.toys.tokenize")
+    monkeypatch.setitem(stages.LOADED, "download", download.STAGE)
+    monkeypatch.setitem(stages.LOADED, "tokenize", tokenize.STAGE)
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
     home = Home(tmp_path, ray_cluster)
     yield home
@@ -78,7 +81,7 @@ class _Nothing:
 
 def test_a_job_waits_for_its_turn_and_then_runs(home: Home, capfd: pytest.CaptureFixture[str]) -> None:
     holder = Holder(spare=0)
-    seen: list[Ended] = []
+    seen: list[Outcome] = []
     thread = threading.Thread(target=lambda: seen.append(home.run()))
     thread.start()
     row = _until(home, "WAITING")

@@ -11,9 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from configs.tokenize import TokenizeConfig
-from sae.text.chunk import tokenize_chunk
-from sae.text.flat_tokens import open_flat
-from sae.text.tokenizer_spec import Facts, TokenizeError, check_context, check_vocabulary, tokenizer_facts
+from sae.text.flat_tokens import open_flat, tokenize_chunk
+from sae.text.tokenizer_spec import TokenizeError, TokenizerSpec, check_context, check_vocabulary, read_tokenizer_spec
 
 WORDS = ["<s>", "</s>", "<pad>", "<unk>", "a", "b", "c"]
 
@@ -27,9 +26,9 @@ def tokenizer(adds_bos: bool = False, **names: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", **names)
 
 
-def read(tokenizer: Any, embeddings: int | None = None, **options: Any) -> Facts:
+def read(tokenizer: Any, embeddings: int | None = None, **options: Any) -> TokenizerSpec:
     config = TokenizeConfig(dataset="datasets/" + "0" * 16, model="models/" + "0" * 16, **options)
-    return tokenizer_facts(tokenizer, config, embeddings)
+    return read_tokenizer_spec(tokenizer, config, embeddings)
 
 
 def test_bos_of_id_zero_counts_and_is_found_by_trying() -> None:
@@ -60,8 +59,8 @@ def test_padding_without_a_pad_token() -> None:
 
 
 def test_ids_and_specials() -> None:
-    facts = read(tokenizer(bos_token="<s>", eos_token="</s>"))
-    assert (facts.vocab_size, facts.id_limit, facts.special_ids) == (7, 7, (0, 1, 3))
+    spec = read(tokenizer(bos_token="<s>", eos_token="</s>"))
+    assert (spec.vocab_size, spec.id_limit, spec.special_ids) == (7, 7, (0, 1, 3))
 
 
 def test_the_worker_encodes_as_the_tokenizer_does(tmp_path: Path, tiny_gpt2: Path) -> None:
