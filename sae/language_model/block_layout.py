@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sae.language_model.module_io import first_tensor, hidden_input, map_tensors, with_hidden
+from sae.language_model.module_io import first_tensor, hidden_input, map_tensors, same, with_hidden
 from sae.language_model.norms import Norm, is_norm, recognise
 from sae.language_model.probe import BlockCall
 from sae.language_model.sums import fit
@@ -95,7 +95,7 @@ def discover(blocks: Iterable[nn.Module], calls: Sequence[BlockCall | None]) -> 
 
 def _layout(block: nn.Module, call: BlockCall, like: Layout | None) -> Layout:
     trace = _Trace(block, call)
-    if trace.made is None or not _equal(trace.made, call.made):
+    if trace.made is None or not same(trace.made, call.made):
         return no_layout("the block cannot be run by itself")
     search = _Search(block, call, trace.calls, like)
     return replace(search.layout(), mixers=tuple(m.name for m in search.mixers), attention=search.attention)

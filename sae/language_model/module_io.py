@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -55,3 +56,8 @@ def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
     if type(value) is dict:
         return {key: map_tensors(item, change) for key, item in value.items()}
     return value
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same shape and values, NaN being equal to NaN."""
+    return a.shape == b.shape and torch.equal(torch.nan_to_num(a.float()), torch.nan_to_num(b.float()))

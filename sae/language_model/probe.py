@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sae.language_model.errors import ModelError
-from sae.language_model.module_io import first_tensor, hidden_input, map_tensors, with_first, with_hidden
+from sae.language_model.module_io import first_tensor, hidden_input, map_tensors, same, with_first, with_hidden
 
 ROWS, LENGTH = 3, 8  # of the probe
 CHANGED = 3  # tokens at the end of a row that differ between the rows
@@ -129,7 +129,7 @@ def _record(module: nn.Module, index: int, calls: list[tuple[int, BlockCall]], s
 def _links(calls: Sequence[tuple[int, BlockCall]], ids: Tensor) -> int:
     """How many modules of a list form a chain, each reading what the one before returned; 0 if they are no chain."""
     for (_, one), (_, two) in pairwise(calls):
-        if one.made.shape != two.given.shape or not torch.equal(one.made.float(), two.given.float()):
+        if not same(one.made, two.given):
             return 0
     whole = [call for _, call in calls if call.given.shape == call.made.shape and call.given.numel() >= ids.numel()]
     return len(whole) if len(whole) == len(calls) else 0
@@ -198,7 +198,7 @@ def splices(base: nn.Module, probe: Probe) -> bool:
             stack.callback(probe.blocks[layer].register_forward_hook(replace(layer)).remove)
             stack.callback(probe.blocks[layer].register_forward_pre_hook(take(layer), with_kwargs=True).remove)
         run(base, input_ids=probe.ids)
-    return all(two in read and torch.equal(put[one].float(), read[two].float()) for one, two in pairwise(running))
+    return all(two in read and same(put[one], read[two]) for one, two in pairwise(running))
 
 
 def matches_hidden_states(probe: Probe) -> bool | None:
@@ -208,6 +208,6 @@ def matches_hidden_states(probe: Probe) -> bool | None:
     if states is None or len(states) < len(calls):
         return None
     return any(
-        all(torch.equal(value.float(), state.float()) for value, state in zip(values, states, strict=False))
+        all(same(value, state) for value, state in zip(values, states, strict=False))
         for values in ([call.given for call in calls], [call.made for call in calls])
     )

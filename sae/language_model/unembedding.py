@@ -5,11 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from sae.language_model.hook_capture import Tap
-from sae.language_model.module_io import first_tensor, hidden_input
+from sae.language_model.module_io import first_tensor, hidden_input, same
 from sae.language_model.norms import Norm, is_norm, recognise
 from sae.language_model.sums import fit
 
@@ -64,7 +63,7 @@ def _pass(
 
     def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         given, made = hidden_input(args, kwargs), first_tensor(output)
-        if last and given is not None and made is not None and torch.equal(given.float(), last[0].float()):
+        if last and given is not None and made is not None and same(given, last[0]):
             norms.append((module, given.clone(), made.clone()))
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
