@@ -51,11 +51,11 @@ class LanguageModelPool:
         id, _, dtype = key.partition(":")
         files = self._store.files(ArtifactRef("models", id))
         parameters = int(files.manifest.summary.get("parameters") or 0)
-        need = needed_bytes(parameters, dtype)
+        requirement = needed_bytes(parameters, dtype)
         free = self._free()
-        if need > free:
+        if requirement > free:
             raise NotEnoughMemory(
-                f"models/{id} needs {need / 2**30:.2f} GiB of memory and {free / 2**30:.2f} GiB are free"
+                f"models/{id} needs {requirement / 2**30:.2f} GiB of memory and {free / 2**30:.2f} GiB are free"
             )
         return LanguageModel.load(files.directory(), dtype, self._device)
 

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from cluster.records import DISPATCHER, AttemptRow, JobRow
 from configs.profiles import load_profile
-from configs.requirements import Offer, Requirement, fit
+from configs.requirements import Capacity, Requirement, fit
 from jobs.life.resource_demand import requirement_of_row
-from jobs.life.submit import has_gpu, offer_of
+from jobs.life.submit import capacity_of, has_gpu
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError
 from serve_app.job_requests import requirement_json
@@ -34,13 +34,13 @@ class FitQuery(Closed):
 def get_cluster(api: ApiDep) -> Cluster:
     """Its nodes with what is free of them, and the jobs that hold or wait for machines."""
     lease = api.records.lease_row(DISPATCHER)
-    offer = offer_of(api.records) or Offer(())
+    capacity = capacity_of(api.records) or Capacity(())
     live = api.records.live()
     return Cluster(
         up=lease is not None and lease.held,
-        nodes=[ClusterNode.from_node(node) for node in offer.nodes],
-        node_types=[NodeType(**{k: getattr(t, k) for k in NodeType.model_fields}) for t in offer.node_types],
-        store_free=offer.store_free,
+        nodes=[ClusterNode.from_node(node) for node in capacity.nodes],
+        node_types=[NodeType(**{k: getattr(t, k) for k in NodeType.model_fields}) for t in capacity.node_types],
+        store_free=capacity.store_free,
         running=[job.id for job, attempt in live if _holds(attempt)],
         waiting=[job.id for job, attempt in live if not _holds(attempt)],
     )
@@ -51,13 +51,13 @@ def get_cluster(api: ApiDep) -> Cluster:
 )
 def get_fit(api: ApiDep, query: Annotated[FitQuery, Query()]) -> Fits:
     """What each stage of a profile needs, what there is, and whether it fits now, later or never: `doctor`'s table."""
-    offer = offer_of(api.records)
-    if offer is None:
+    capacity = capacity_of(api.records)
+    if capacity is None:
         raise ApiError(503, "no_cluster", "no cluster was seen yet: `python -m cluster up`", {"Retry-After": "5"})
     profile = load_profile(query.profile, has_gpu(api.records))
     held = granted(api)
-    stages = [_fit(stage, need.model_copy(update={"device": profile.device}), offer, held)
-              for stage, need in profile.stages.items()]  # fmt: skip
+    stages = [_fit(stage, requirement.model_copy(update={"device": profile.device}), capacity, held)
+              for stage, requirement in profile.stages.items()]  # fmt: skip
     return Fits(profile="gpu" if profile.device == "cuda" else "local", stages=stages)
 
 
@@ -74,14 +74,14 @@ def _holds(attempt: AttemptRow) -> bool:
     return attempt.pid is not None or attempt.granted_at is not None
 
 
-def _fit(stage: str, need: Requirement, offer: Offer, held: dict[str, Requirement]) -> StageFit:
-    verdict = fit(need, offer, held)
+def _fit(stage: str, requirement: Requirement, capacity: Capacity, held: dict[str, Requirement]) -> StageFit:
+    verdict = fit(requirement, capacity, held)
     return StageFit(
         stage=stage,
-        need=requirement_json(need),
+        requirement=requirement_json(requirement),
         fits=verdict.fit.name.lower(),
         reason=redact(verdict.reason),
         largest_workers=verdict.largest_workers,
-        advice=redact(verdict.advice),
-        holders=list(verdict.holders),
+        suggestion=redact(verdict.suggestion),
+        blocked_by=list(verdict.blocked_by),
     )

@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from configs.requirements import Fit, Offer, Requirement, fit
+from configs.requirements import Capacity, Fit, Requirement, fit
 from configs.tokenize import TokenizeConfig
 from configs.train import TrainConfig
-from jobs.life.submit import offer_of
+from jobs.life.submit import capacity_of
 from sae.formats.tokens import Role
 from sae.text import preview as previews
 from serve_app import artifacts
@@ -62,7 +62,7 @@ def preview_tokens(api: ApiDep, body: PreviewRequest) -> Preview:
 @router.post(
     "/text/features",
     summary="See which features fire on a text",
-    responses=problems(404, s503="There is no room for the model now: `holders` has what it needs."),
+    responses=problems(404, s503="There is no room for the model now: `blocked_by` has what it needs."),
 )
 async def activations(api: ApiDep, body: ActivationsRequest) -> TextActivations:
     """Runs the text through the SAE's language model: for each token and over the text, what is active.
@@ -75,7 +75,7 @@ async def activations(api: ApiDep, body: ActivationsRequest) -> TextActivations:
         answer = await api.query_model(question.key, question.request)
     except ApiError as error:
         if error.code == "no_room":  # it knows of no jobs
-            error.extra.setdefault("holders", list(await run_in_threadpool(granted, api)))
+            error.extra.setdefault("blocked_by", list(await run_in_threadpool(granted, api)))
         raise
     tokens = [
         TokenActivations(
@@ -134,18 +134,22 @@ def _tokens(api: Api, model: str, text: str, bos: str, separator: str) -> list[p
 
 def _check_room(api: Api, model: str, dtype: str) -> None:
     """Raises ApiError (503), with who holds it, if the cluster has no room for the model beside its jobs."""
-    offer = offer_of(api.records)
-    if offer is None:
+    capacity = capacity_of(api.records)
+    if capacity is None:
         return
     parameters = int(artifacts.row_of(api, "models", model).summary.get("parameters") or 0)
     gpus = 1.0 if api.settings.device == "cuda" else 0.0
-    need = Requirement(workers=1, cpus=0, gpus=gpus, memory=0 if gpus else process_bytes(parameters, dtype))
+    requirement = Requirement(workers=1, cpus=0, gpus=gpus, memory=0 if gpus else process_bytes(parameters, dtype))
     # What the language models themselves hold is theirs: only jobs stand in their way.
-    empty = Offer(
-        tuple(n._replace(free_cpus=n.cpus, free_gpus=n.gpus, free_memory=n.memory) for n in offer.nodes), None
+    empty = Capacity(
+        tuple(n._replace(free_cpus=n.cpus, free_gpus=n.gpus, free_memory=n.memory) for n in capacity.nodes), None
     )
-    verdict = fit(need, empty, granted(api))
+    verdict = fit(requirement, empty, granted(api))
     if verdict.fit is not Fit.NOW:
         raise ApiError(
-            503, "no_room", f"the language model {verdict.reason}", {"Retry-After": "30"}, holders=list(verdict.holders)
+            503,
+            "no_room",
+            f"the language model {verdict.reason}",
+            {"Retry-After": "30"},
+            blocked_by=list(verdict.blocked_by),
         )

@@ -52,12 +52,12 @@ class StageFit(BaseModel):
     """What one stage asks for, and how that stands to the cluster."""
 
     stage: str = Field(description="The stage.")
-    need: dict[str, Any] = Field(description="What it asks for under the profile.")
+    requirement: dict[str, Any] = Field(description="What it asks for under the profile.")
     fits: str = Field(description="`now`, `later`, `grow` (when nodes are added) or `never`.", examples=["now"])
     reason: str = Field(description="In words: need, offer, and how the one stands to the other.")
     largest_workers: int = Field(description="Workers of this size that could ever run at once.")
-    advice: str = Field(description="What to change, if it never fits.")
-    holders: list[str] = Field(description="Ids of the jobs that hold what it would wait for.")
+    suggestion: str = Field(description="What to change, if it never fits.")
+    blocked_by: list[str] = Field(description="Ids of the jobs that hold what it would wait for.")
 
 
 class Fits(BaseModel):

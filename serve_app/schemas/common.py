@@ -153,13 +153,13 @@ class Problem(BaseModel):
         None, description="`invalid_request`: each fault with `where`, `code` and `detail`."
     )
     stage: str | None = Field(None, description="`cannot_fit`: the stage that does not fit.")
-    need: dict[str, Any] | None = Field(None, description="`cannot_fit`: what it needs.")
-    offer: list[dict[str, Any]] | None = Field(None, description="`cannot_fit`: the nodes that there are.")
+    requirement: dict[str, Any] | None = Field(None, description="`cannot_fit`: what it needs.")
+    capacity: list[dict[str, Any]] | None = Field(None, description="`cannot_fit`: the nodes that there are.")
     largest_workers: int | None = Field(None, description="`cannot_fit`: how many workers of that size would fit.")
     largest_worker: dict[str, Any] | None = Field(
         None, description="`cannot_fit`: the largest worker that a node holds."
     )
-    holders: list[str] | None = Field(None, description="`no_room`: the jobs that hold what is needed.")
+    blocked_by: list[str] | None = Field(None, description="`no_room`: the jobs that hold what is needed.")
     referrers: list[str] | None = Field(None, description="`in_use`: what needs it.")
     holder: str | None = Field(None, description="`name_taken`: what has the name.")
 

@@ -36,9 +36,9 @@ class Blocked(BaseModel):
         examples=["resources"],
     )
     reason: str | None = Field(None, description="In words.")
-    need: Any = Field(None, description="What the job asks for.")
-    offer: Any = Field(None, description="What the cluster has.")
-    holders: list[str] = Field(default_factory=list, description="Ids of the jobs that hold what it waits for.")
+    requirement: Any = Field(None, description="What the job asks for.")
+    capacity: Any = Field(None, description="What the cluster has.")
+    blocked_by: list[str] = Field(default_factory=list, description="Ids of the jobs that hold what it waits for.")
     largest_workers: int | None = Field(None, description="Workers of this size that could ever run at once.")
 
 
