@@ -9,7 +9,7 @@ from serve_app.errors import MEDIA_TYPE
 
 _MEANING: dict[int | str, tuple[str, str, str]] = {
     401: ("No valid token.", "not_authenticated", "a token is needed: `Authorization: Bearer TOKEN`"),
-    403: ("The token lacks the scope.", "insufficient_scope", "this token has no scope `write`"),
+    403: ("The token lacks the scope.", "insufficient_scope", "this token lacks the scope `write`"),
     404: ("There is no such thing.", "not_found", "there is no artifact saes/67d5273bd9611bd1"),
     409: (
         "It conflicts with how things stand; `code` says how.",
