@@ -56,7 +56,7 @@ def run_chunks(
     chunks in flight are finished first.
     """
     waiting = deque(chunks)
-    pool = _Pool(make_actor, max_deaths)
+    pool: _Pool[Chunk] = _Pool(make_actor, max_deaths)
     try:
         for _ in range(min(n_actors, len(chunks))):
             pool.start()

@@ -182,7 +182,7 @@ def _watch(
 def _own_error(error: TrainingFailedError) -> BaseException | None:
     """The error that a worker's code raised; None if a worker died or Ray Train itself failed."""
     failures = getattr(error, "worker_failures", None) or {}
-    causes = [failure for _, failure in sorted(failures.items())]
+    causes: list[BaseException] = [failure for _, failure in sorted(failures.items())]
     if not causes or any(isinstance(cause, RayError | RayTrainError) for cause in causes):
         return None
     # A worker that lost its peer in a collective raises a bare RuntimeError; the peer's own error says why.
