@@ -55,7 +55,7 @@ class ResourceDemand:
 
     def forget(self, held: Collection[tuple[str, int]]) -> None:
         """Forgets all attempts but these."""
-        self._needs = {key: need for key, need in self._needs.items() if key in held}
+        self._needs = {key: requirement for key, requirement in self._needs.items() if key in held}
         self._left = {key: left for key, left in self._left.items() if key in held}
 
     def _asked(self, job: JobRow) -> Requirement:
@@ -63,8 +63,8 @@ class ResourceDemand:
 
         config = parse_config(job.stage, job.config, job.id)
         outputs = [parse_ref(ref) for ref in job.outputs]
-        need = requirement_of_row(job.requirement)
-        return with_bytes(need, self._store_of(job), config, grouped_inputs(job.inputs), outputs)
+        requirement = requirement_of_row(job.requirement)
+        return with_bytes(requirement, self._store_of(job), config, grouped_inputs(job.inputs), outputs)
 
 
 def requirement_of_row(row: dict[str, Any]) -> Requirement:
@@ -73,7 +73,7 @@ def requirement_of_row(row: dict[str, Any]) -> Requirement:
 
 
 def with_bytes(
-    need: Requirement,
+    requirement: Requirement,
     store: Store,
     config: StageConfig,
     inputs: dict[str, list[ArtifactRef]],
@@ -84,11 +84,11 @@ def with_bytes(
     They are what the stage tells of its inputs, else what the plan knew: the size of a download's source.
     """
     if any(store.manifest(ref) is None for refs in inputs.values() for ref in refs):
-        return need
+        return requirement
     # What earlier attempts finished is written already.
     written = sum(file.size for ref in outputs for file, _ in store.parts(ref).values())
-    needed = load_stage(config.stage).store_bytes(config, inputs, store) or need.store_bytes
-    return need.model_copy(update={"store_bytes": max(0, needed - written)})
+    needed = load_stage(config.stage).store_bytes(config, inputs, store) or requirement.store_bytes
+    return requirement.model_copy(update={"store_bytes": max(0, needed - written)})
 
 
 def step_requirement(step: Step, profile: Profile) -> Requirement:
