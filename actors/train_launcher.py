@@ -123,17 +123,17 @@ class _Fixed(FixedScalingPolicy):
 
 
 def _trainer(task: TrainTask, scratch: Path, death: int) -> _Trainer:
-    need = task.requirement
-    resources = {"CPU": need.cpus, "GPU": need.gpus, "memory": need.memory}
+    requirement = task.requirement
+    resources = {"CPU": requirement.cpus, "GPU": requirement.gpus, "memory": requirement.memory}
     return _Trainer(
         train_worker,
         train_loop_config={"task": task},
-        backend_config=_backend(need),
+        backend_config=_backend(requirement),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=need.workers,
-            use_gpu=need.gpus > 0,
+            num_workers=requirement.workers,
+            use_gpu=requirement.gpus > 0,
             resources_per_worker={k: v for k, v in resources.items() if v},
-            label_selector=need.labels or None,
+            label_selector=requirement.labels or None,
         ),
         run_config=ray.train.RunConfig(
             name=f"train-{task.run}-{task.attempt}-{death}",
@@ -148,11 +148,11 @@ def _trainer(task: TrainTask, scratch: Path, death: int) -> _Trainer:
     )
 
 
-def _backend(need: Requirement) -> BackendConfig:
+def _backend(requirement: Requirement) -> BackendConfig:
     """One worker needs no process group, whose thread would wake as often as an actor does."""
-    if need.workers == 1:
+    if requirement.workers == 1:
         return BackendConfig()
-    return TorchConfig(backend="nccl" if need.device == "cuda" else "gloo")
+    return TorchConfig(backend="nccl" if requirement.device == "cuda" else "gloo")
 
 
 def _watch(
@@ -182,7 +182,7 @@ def _watch(
 def _own_error(error: TrainingFailedError) -> BaseException | None:
     """The error that a worker's code raised; None if a worker died or Ray Train itself failed."""
     failures = getattr(error, "worker_failures", None) or {}
-    causes = [failure for _, failure in sorted(failures.items())]
+    causes: list[BaseException] = [failure for _, failure in sorted(failures.items())]
     if not causes or any(isinstance(cause, RayError | RayTrainError) for cause in causes):
         return None
     # A worker that lost its peer in a collective raises a bare RuntimeError; the peer's own error says why.

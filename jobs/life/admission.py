@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from cluster.records import JobRow
-from configs.requirements import Fit, Offer, Requirement, Verdict, fit
+from configs.requirements import Capacity, Fit, FitResult, Requirement, fit
 
 
 class Action(Enum):
@@ -26,11 +26,11 @@ class Action(Enum):
 class Pending(NamedTuple):
     """A job in the line: its inputs are there and it is time.
 
-    `store`: the store that it writes to, which has `store_free` bytes free; None: as the offer says, whoever else writes.
+    `store`: the store that it writes to, which has `store_free` bytes free; None: as the capacity says, whoever else writes.
     """
 
     job_id: str
-    need: Requirement
+    requirement: Requirement
     outputs: frozenset[str]
     fitted: bool = False  # before
     store: str | None = None
@@ -42,7 +42,7 @@ class Admitted(NamedTuple):
 
     job_id: str
     stage: str
-    need: Requirement
+    requirement: Requirement
     outputs: frozenset[str]
     store: str | None = None
 
@@ -54,60 +54,62 @@ class Decision(NamedTuple):
     do: Action
     kind: str  # of what it waits for: "resources", "nodes" (that the autoscaler adds), "same_artifact" or "turn"
     reason: str
-    holders: tuple[str, ...] = ()
-    verdict: Verdict | None = None
+    blocked_by: tuple[str, ...] = ()
+    verdict: FitResult | None = None
 
 
-def decide(line: Iterable[Pending], holding: Sequence[Admitted], offer: Offer) -> list[Decision]:
+def decide(line: Iterable[Pending], holding: Sequence[Admitted], capacity: Capacity) -> list[Decision]:
     """Goes through the line in its order. What it lets start counts for all behind it."""
     granted = list(holding)
     decisions = []
     passed: dict[bool, str] = {}  # the first that waits for its place, by whether it needs a GPU
     for job in line:
-        decision = _one(job, granted, offer, passed)
+        decision = _one(job, granted, capacity, passed)
         decisions.append(decision)
         if decision.do is Action.START:
-            granted.append(Admitted(job.job_id, "", job.need, job.outputs, job.store))
+            granted.append(Admitted(job.job_id, "", job.requirement, job.outputs, job.store))
         elif decision.kind == "resources" and decision.verdict is not None and decision.verdict.fit is not Fit.NEVER:
             # Whoever waits for a node that went away holds nobody back: nothing that others leave alone would help it.
-            passed.setdefault(job.need.gpus > 0, job.job_id)
+            passed.setdefault(job.requirement.gpus > 0, job.job_id)
     return decisions
 
 
-def _one(job: Pending, granted: Sequence[Admitted], offer: Offer, passed: Mapping[bool, str]) -> Decision:
+def _one(job: Pending, granted: Sequence[Admitted], capacity: Capacity, passed: Mapping[bool, str]) -> Decision:
     if job.store is not None:
-        offer = offer._replace(store_free=job.store_free)
-    verdict = fit(job.need, offer, {other.job_id: other.need for other in granted})
+        capacity = capacity._replace(store_free=job.store_free)
+    verdict = fit(job.requirement, capacity, {other.job_id: other.requirement for other in granted})
     if verdict.fit is Fit.NEVER and job.fitted:  # a node that went away, for a reboot perhaps, may come back
         return Decision(job.job_id, Action.WAIT, "resources", f"{verdict.reason}, though it did before", (), verdict)
     if verdict.fit is Fit.NEVER:
-        return Decision(job.job_id, Action.REFUSE, "resources", f"{verdict.reason}. {verdict.advice}", verdict=verdict)
+        return Decision(
+            job.job_id, Action.REFUSE, "resources", f"{verdict.reason}. {verdict.suggestion}", verdict=verdict
+        )
     for other in granted:
         if both := sorted(job.outputs & other.outputs):
             reason = f"makes {', '.join(both)}, as {_named(other)} does just now"
             return Decision(job.job_id, Action.WAIT, "same_artifact", reason, (other.job_id,), verdict)
     # A GPU job waits behind any that waits; one without a GPU only behind one without.
-    before = passed.get(False) or (passed.get(True) if job.need.gpus else None)
-    if before is not None and job.need.asks_for_machines():
+    before = passed.get(False) or (passed.get(True) if job.requirement.gpus else None)
+    if before is not None and job.requirement.needs_resources():
         reason = f"comes after job {before}, which waits for its place"
         return Decision(job.job_id, Action.WAIT, "turn", reason, (before,), verdict)
     if others := _writers_before(job, granted):
-        reason = f"needs {job.need}; {offer}; too much of the store is promised to {', '.join(others)}"
+        reason = f"needs {job.requirement}; {capacity}; too much of the store is promised to {', '.join(others)}"
         return Decision(job.job_id, Action.WAIT, "resources", reason, others, verdict)
     if verdict.fit is Fit.NOW:
         return Decision(job.job_id, Action.START, "", verdict.reason, verdict=verdict)
     if verdict.fit is Fit.GROW:  # it holds nobody back: the autoscaler adds nodes for all that it is asked for
-        return Decision(job.job_id, Action.WAIT, "nodes", verdict.reason, verdict.holders, verdict)
-    return Decision(job.job_id, Action.WAIT, "resources", verdict.reason, verdict.holders, verdict)
+        return Decision(job.job_id, Action.WAIT, "nodes", verdict.reason, verdict.blocked_by, verdict)
+    return Decision(job.job_id, Action.WAIT, "resources", verdict.reason, verdict.blocked_by, verdict)
 
 
 def _writers_before(job: Pending, granted: Sequence[Admitted]) -> tuple[str, ...]:
     """Who has still to write so much to its store that too little is left for it; nobody if it has room beside them."""
-    if job.store is None or job.store_free is None or not job.need.store_bytes:
+    if job.store is None or job.store_free is None or not job.requirement.store_bytes:
         return ()
-    writers = [other for other in granted if other.store == job.store and other.need.store_bytes]
-    promised = sum(other.need.store_bytes for other in writers)
-    return tuple(other.job_id for other in writers) if job.need.store_bytes > job.store_free - promised else ()
+    writers = [other for other in granted if other.store == job.store and other.requirement.store_bytes]
+    promised = sum(other.requirement.store_bytes for other in writers)
+    return tuple(other.job_id for other in writers) if job.requirement.store_bytes > job.store_free - promised else ()
 
 
 def _named(holding: Admitted) -> str:
@@ -121,12 +123,12 @@ class NodeLossGrace:
     """Knows it of a job by its row; of one that nobody has looked at yet, by the nodes that were there a moment ago."""
 
     def __init__(self) -> None:
-        self._last: Offer | None = None
-        self._before: Offer | None = None
+        self._last: Capacity | None = None
+        self._before: Capacity | None = None
         self._since = 0.0
 
-    def look(self, offer: Offer, told: Offer | None) -> None:
-        """Takes in an offer. `told`: what the dispatcher before this one had written of its own, at the first look.
+    def look(self, capacity: Capacity, told: Capacity | None) -> None:
+        """Takes in a capacity. `told`: what the dispatcher before this one had written of its own, at the first look.
 
         Where there were more nodes than now, those may rejoin: what fitted then counts for REJOIN_S. So nothing is
         refused because the head, started again, is the first node there; and on a cluster that has lost no node, what
@@ -134,17 +136,17 @@ class NodeLossGrace:
         at worst a job waits, saying for what, that might have been refused.
         """
         last = self._last or told
-        lost = last is not None and len(last.nodes) > len(offer.nodes)
+        lost = last is not None and len(last.nodes) > len(capacity.nodes)
         if lost and last is not None and (self._before is None or len(last.nodes) >= len(self._before.nodes)):
             self._before, self._since = last, time.monotonic()
         if self._before is not None and time.monotonic() - self._since >= REJOIN_S:
             self._before = None
-        self._last = offer
+        self._last = capacity
 
-    def ever(self, job: JobRow, need: Requirement, store_free: int | None) -> bool:
+    def ever(self, job: JobRow, requirement: Requirement, store_free: int | None) -> bool:
         """True if an attempt of the request was granted, or the job was found to fit: then its row says what it needs."""
-        if job.tries > 0 or "need" in (job.blocked or {}):
+        if job.tries > 0 or "requirement" in (job.blocked or {}):
             return True
         if self._before is None:
             return False
-        return fit(need, self._before._replace(store_free=store_free)).fit is not Fit.NEVER
+        return fit(requirement, self._before._replace(store_free=store_free)).fit is not Fit.NEVER

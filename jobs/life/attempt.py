@@ -30,7 +30,7 @@ PAUSE_S = 1.0
 def perform(
     session: Session,
     step: Step,
-    need: Requirement,
+    requirement: Requirement,
     job_id: str,
     attempt: int,
     admitted: Callable[[], bool],
@@ -51,7 +51,7 @@ def perform(
         elif not admitted():
             raise Stopped
         else:
-            work(session, step, need, job_id, attempt, log, run_stage)
+            work(session, step, requirement, job_id, attempt, log, run_stage)
         _succeed(records, job_id, attempt)
         return Outcome(job_id, "SUCCEEDED", [str(output.ref) for output in step.outputs])
     except (Stopped, CancelPending, IllegalMove, KeyboardInterrupt) as error:
@@ -127,9 +127,9 @@ def _fail(records: Records, job_id: str, attempt: int, error: BaseException, fai
 def _told(session: Session, stage: str, job_id: str, error: BaseException, log: Path | None) -> Failure:
     failure = failure_of(error)
     if failure.code == "unschedulable":  # the gate let it in, and Ray then found no place: Ray names no offer
-        need, offer = requirement_of_row(session.records.job(job_id).requirement), session.offer()
-        code = "cannot_fit" if fit(need, offer).fit is Fit.NEVER else failure.code
-        failure = failure._replace(code=code, message=explain(root_cause(error), need, offer))
+        requirement, capacity = requirement_of_row(session.records.job(job_id).requirement), session.capacity()
+        code = "cannot_fit" if fit(requirement, capacity).fit is Fit.NEVER else failure.code
+        failure = failure._replace(code=code, message=explain(root_cause(error), requirement, capacity))
     if not failure.expected:
         see = f"; see {log}" if log is not None else ""
         return failure._replace(message=f"{stage}: {failure.message} (this is a fault of RayLens{see})")
@@ -141,7 +141,7 @@ def _told(session: Session, stage: str, job_id: str, error: BaseException, log: 
 def work(
     session: Session,
     step: Step,
-    need: Requirement,
+    requirement: Requirement,
     job_id: str,
     attempt: int,
     log: Path | None,
@@ -181,7 +181,7 @@ def work(
             inputs=step.inputs,
             fingerprint=step.fingerprint,
             attempt=attempt,
-            requirement=need,
+            requirement=requirement,
             progress=progress,
             stage_version=step.version,
             stop=session.stop,

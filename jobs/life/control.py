@@ -80,7 +80,7 @@ def resume(records: Records, job_id: str, created_by: str | None = None) -> JobR
 def _below(records: Records, job: JobRow) -> list[str]:
     """Jobs that were made on behalf of one, and those whose artifacts it was waiting for, whoever asked for them."""
     blocked = job.blocked or {}
-    waited_for = blocked.get("holders", []) if blocked.get("kind") == "inputs" else []
+    waited_for = blocked.get("blocked_by", []) if blocked.get("kind") == "inputs" else []
     made = [row.id for row in records.jobs(parent=job.id, limit=1000)]
     return list(dict.fromkeys([*made, *waited_for]))
 

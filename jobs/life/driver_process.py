@@ -48,7 +48,7 @@ def _run(session: Session, job: JobRow) -> Outcome:
                 f"what {job.stage} job {job.id} was asked to make is no longer what its config makes: a source has "
                 "changed, or the code has; ask for it again"
             )
-        need = with_bytes(
+        requirement = with_bytes(
             requirement_of_row(job.requirement),
             session.store,
             config,
@@ -64,7 +64,7 @@ def _run(session: Session, job: JobRow) -> Outcome:
         session.connect()
         return not session.stop()
 
-    return perform(session, step, need, job.id, job.attempt, admitted, _no_other, dispatched=True)
+    return perform(session, step, requirement, job.id, job.attempt, admitted, _no_other, dispatched=True)
 
 
 def _no_other(config: StageConfig) -> None:

@@ -94,7 +94,7 @@ class InputTracker:
         One that this request made, or that the row says it waited for; of several, the one that ended last. Events are
         numbered in the order in which they were committed, whatever was done to a clock meanwhile.
         """
-        waited = (job.blocked or {}).get("holders", [])
+        waited = (job.blocked or {}).get("blocked_by", [])
         candidates = []
         for job_id in waited:
             try:

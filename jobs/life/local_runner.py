@@ -36,7 +36,7 @@ GRACE_SECONDS = 3.0
 
 
 class CannotFit(RuntimeError):
-    """The job can never run on this cluster. Names the need, the offer and the most that would fit."""
+    """The job can never run on this cluster. Names the need, the capacity and the most that would fit."""
 
 
 class WaitedTooLong(RuntimeError):
@@ -45,20 +45,20 @@ class WaitedTooLong(RuntimeError):
 
 def requirement_of(session: Session, step: Step) -> Requirement:
     """What a step asks for: the profile's word, the config's over it, and the bytes it will write if it can tell."""
-    need = requirement_for(step.config, session.profile)
-    return with_bytes(need, session.store, step.config, step.inputs, [output.ref for output in step.outputs])
+    requirement = requirement_for(step.config, session.profile)
+    return with_bytes(requirement, session.store, step.config, step.inputs, [output.ref for output in step.outputs])
 
 
-def check_ever(session: Session, need: Requirement) -> None:
+def check_ever(session: Session, requirement: Requirement) -> None:
     """Raises CannotFit if no amount of waiting would help."""
-    if not _asks(need):
+    if not _asks(requirement):
         return
-    verdict = fit(need, session.offer())
+    verdict = fit(requirement, session.capacity())
     if verdict.fit is Fit.NEVER:
-        raise CannotFit(f"it can never run here: it {verdict.reason}. {verdict.advice}")
+        raise CannotFit(f"it can never run here: it {verdict.reason}. {verdict.suggestion}")
 
 
-def admit(session: Session, step: Step, need: Requirement, job_id: str, attempt: int) -> bool:
+def admit(session: Session, step: Step, requirement: Requirement, job_id: str, attempt: int) -> bool:
     """Waits until the job fits, then makes it RUNNING. False if it was asked to stop while it waited.
 
     Raises CannotFit, or WaitedTooLong after the session's `wait` seconds.
@@ -66,7 +66,7 @@ def admit(session: Session, step: Step, need: Requirement, job_id: str, attempt:
     began = time.monotonic()
     waiting = False
     while not session.stop():
-        decision = _try(session, step, need, job_id, attempt)
+        decision = _try(session, step, requirement, job_id, attempt)
         if decision is None:
             return not session.stop()
         waited = time.monotonic() - began
@@ -93,16 +93,16 @@ def waited_too_long(waited: float, decision: Decision) -> str:
     )
 
 
-def _try(session: Session, step: Step, need: Requirement, job_id: str, attempt: int) -> Decision | None:
+def _try(session: Session, step: Step, requirement: Requirement, job_id: str, attempt: int) -> Decision | None:
     """None once the job is RUNNING. Looking and granting are one step for all drivers of this home."""
-    if not _asks(need):
+    if not _asks(requirement):
         session.records.progress(job_id, attempt, state="RUNNING")
         return None
     with _gate(session.home):
         # Of two different jobs that make one artifact (an SAE, alone or with others), the second waits for the first.
         # What it then finds finished it does not do again.
-        waiting = Pending(job_id, need, frozenset(str(output.ref) for output in step.outputs))
-        (decision,) = decide([waiting], _holding(session, job_id), session.offer())
+        waiting = Pending(job_id, requirement, frozenset(str(output.ref) for output in step.outputs))
+        (decision,) = decide([waiting], _holding(session, job_id), session.capacity())
         if decision.do is Action.REFUSE:
             raise CannotFit(f"it can never run here: it {decision.reason}")
         if decision.do is Action.START:
@@ -123,13 +123,13 @@ def _holding(session: Session, job_id: str) -> list[Admitted]:
         if row.id == job_id or not runs or STAGES[row.stage].runs_inputs or session.records.dead_driver(attempt):
             continue
         here = session.cluster in (row.requirement.get("cluster"), attempt.cluster)
-        need = requirement_of_row(row.requirement) if here else Requirement(cpus=0)
-        held.append(Admitted(row.id, row.stage, need, frozenset(row.outputs)))
+        requirement = requirement_of_row(row.requirement) if here else Requirement(cpus=0)
+        held.append(Admitted(row.id, row.stage, requirement, frozenset(row.outputs)))
     return held
 
 
-def _asks(need: Requirement) -> bool:
-    return need.asks_for_machines() or bool(need.store_bytes)
+def _asks(requirement: Requirement) -> bool:
+    return requirement.needs_resources() or bool(requirement.store_bytes)
 
 
 @contextmanager
@@ -211,7 +211,7 @@ def run_step(session: Session, step: Step) -> Outcome:
     """Takes one job, whose inputs are there, to its end: at once if it is done, by waiting if another runs it."""
     done = is_done(session.store, step)
     # A job that is done needs no place, and a cluster should not be asked about it.
-    need = Requirement() if done else requirement_of(session, step)
+    requirement = Requirement() if done else requirement_of(session, step)
 
     def submit() -> Submission:
         return session.records.submit(
@@ -219,7 +219,7 @@ def run_step(session: Session, step: Step) -> Outcome:
             fingerprint=step.fingerprint,
             config=step.config.model_dump(mode="json"),
             requirement={
-                **need.model_dump(mode="json"),
+                **requirement.model_dump(mode="json"),
                 "cluster": session.cluster,
                 "ray_job": os.environ.get(RAY_JOB),
             },
@@ -244,10 +244,10 @@ def run_step(session: Session, step: Step) -> Outcome:
         ended = perform(
             session,
             step,
-            need,
+            requirement,
             row.job_id,
             row.attempt,
-            partial(admit, session, step, need, row.job_id, row.attempt),
+            partial(admit, session, step, requirement, row.job_id, row.attempt),
             partial(_run_inner, session),
         )
         if not _again(session, step, ended):
@@ -290,10 +290,10 @@ def _run_inner(session: Session, config: StageConfig) -> None:
 
 def _refuse(session: Session, step: Step) -> Outcome | None:
     """Records a job that can never fit as FAILED, before any of its inputs is made. None if it may fit."""
-    need = requirement_of(session, step)
-    load_stage(step.stage).check(step.config, need)
+    requirement = requirement_of(session, step)
+    load_stage(step.stage).check(step.config, requirement)
     try:
-        check_ever(session, need)
+        check_ever(session, requirement)
         return None
     except CannotFit:
         return run_step(session, step)  # finds the same again, with a row to say it in

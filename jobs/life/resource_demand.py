@@ -53,7 +53,7 @@ class ResourceDemand:
 
     def forget(self, held: Collection[tuple[str, int]]) -> None:
         """Forgets all attempts but these."""
-        self._needs = {key: need for key, need in self._needs.items() if key in held}
+        self._needs = {key: requirement for key, requirement in self._needs.items() if key in held}
         self._left = {key: left for key, left in self._left.items() if key in held}
 
     def _asked(self, job: JobRow) -> Requirement:
@@ -61,8 +61,8 @@ class ResourceDemand:
 
         config = parse_config(job.stage, job.config, job.id)
         outputs = [parse_ref(ref) for ref in job.outputs]
-        need = requirement_of_row(job.requirement)
-        return with_bytes(need, self._store_of(job), config, grouped_inputs(job.inputs), outputs)
+        requirement = requirement_of_row(job.requirement)
+        return with_bytes(requirement, self._store_of(job), config, grouped_inputs(job.inputs), outputs)
 
 
 def requirement_of_row(row: dict[str, Any]) -> Requirement:
@@ -71,7 +71,7 @@ def requirement_of_row(row: dict[str, Any]) -> Requirement:
 
 
 def with_bytes(
-    need: Requirement,
+    requirement: Requirement,
     store: Store,
     config: StageConfig,
     inputs: dict[str, list[ArtifactRef]],
@@ -79,10 +79,10 @@ def with_bytes(
 ) -> Requirement:
     """The requirement with the bytes that are left to write, once all inputs are there."""
     if any(store.manifest(ref) is None for refs in inputs.values() for ref in refs):
-        return need
+        return requirement
     # What earlier attempts finished is written already.
     written = sum(file.size for ref in outputs for file, _ in store.parts(ref).values())
-    return need.model_copy(
+    return requirement.model_copy(
         update={"store_bytes": max(0, load_stage(config.stage).store_bytes(config, inputs, store) - written)}
     )
 

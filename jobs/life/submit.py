@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cluster.records import DISPATCHER, Records, Submission
 from configs.base import StageConfig
 from configs.profiles import Profile, load_profile, requirement_for
-from configs.requirements import Offer, Requirement, from_json
+from configs.requirements import Capacity, Requirement, from_json
 from jobs.life.planner import Planner, Step, check_given, is_done, missing_steps, resolve_auto
 from jobs.life.ray_job_launcher import environment_here
 from jobs.life.stage_context import named_inputs
@@ -107,14 +107,16 @@ def checked_wait(seconds: float) -> float:
 
 def has_gpu(records: Records) -> bool:
     """Whether the dispatcher's cluster has a GPU."""
-    offer = offer_of(records)
-    return offer is not None and any(one.gpus > 0 for places in (offer.nodes, offer.node_types) for one in places)
+    capacity = capacity_of(records)
+    return capacity is not None and any(
+        one.gpus > 0 for places in (capacity.nodes, capacity.node_types) for one in places
+    )
 
 
-def offer_of(records: Records) -> Offer | None:
+def capacity_of(records: Records) -> Capacity | None:
     """What the dispatcher last wrote about the nodes; None if there was never one."""
     row = records.lease_row(DISPATCHER)
-    return from_json(row.data["offer"]) if row is not None and "offer" in row.data else None
+    return from_json(row.data["capacity"]) if row is not None and "capacity" in row.data else None
 
 
 def _submit(records: Records, step: Step, asked: RowDefaults, missing: bool, parent: str | None) -> Submission:

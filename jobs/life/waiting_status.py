@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.records import JobRow, Records, RecordsError
 from cluster.store import StoreUnreachable
-from configs.requirements import Offer, Requirement
+from configs.requirements import Capacity, Requirement
 from jobs.life.admission import Decision
 from jobs.life.control import cancel_pending_inputs
 from jobs.life.input_tracker import InputStatus
@@ -47,11 +47,11 @@ class WaitingStatus:
         """Ends a job that no waiting would help."""
         return self.ended(job, "cannot_fit", f"{job.stage}: it can never run here: it {decision.reason}")
 
-    def waits_for_inputs(self, job: JobRow, found: InputStatus, need: Requirement | None) -> Standing:
-        """`need`: what it asks for, if that was found to fit, which counts later (fitted.py)."""
-        blocked: dict[str, Any] = {"kind": "inputs", "reason": found.reason, "holders": list(found.waits_for)}
-        if need is not None:
-            blocked["need"] = str(need)
+    def waits_for_inputs(self, job: JobRow, found: InputStatus, requirement: Requirement | None) -> Standing:
+        """`requirement`: what it asks for, if that was found to fit, which counts later (fitted.py)."""
+        blocked: dict[str, Any] = {"kind": "inputs", "reason": found.reason, "blocked_by": list(found.waits_for)}
+        if requirement is not None:
+            blocked["requirement"] = str(requirement)
         return self._wait(job, blocked, found.reason, None)
 
     def waits_for_store(self, job: JobRow, url: str, error: StoreUnreachable) -> Standing:
@@ -59,11 +59,13 @@ class WaitingStatus:
         if job.overdue:
             message = f"{job.stage}: it waited {job.wait_s:.0f} s for its store: {error}"
             return self.ended(job, code_of(type(error)), message, resumable=True)
-        blocked = {**(job.blocked or {}), "kind": "store", "reason": str(error), "holders": []}
+        blocked = {**(job.blocked or {}), "kind": "store", "reason": str(error), "blocked_by": []}
         message = f"waits at most {job.wait_s:.0f} s: its store {url} does not answer"
         return self._wait(job, blocked, message, _deadline(job))
 
-    def waits_for_place(self, job: JobRow, decision: Decision, need: Requirement, offer: Offer) -> Standing:
+    def waits_for_place(
+        self, job: JobRow, decision: Decision, requirement: Requirement, capacity: Capacity
+    ) -> Standing:
         """What the line decided: for machines, for bytes, for its turn, or for another that makes the same."""
         counts = decision.kind in ("resources", "nodes", "turn")  # what the time to wait is for
         if counts and job.overdue:
@@ -72,14 +74,14 @@ class WaitingStatus:
         blocked = {
             "kind": decision.kind,
             "reason": decision.reason,
-            "need": str(need),
-            "offer": str(offer),
-            "holders": list(decision.holders),
+            "requirement": str(requirement),
+            "capacity": str(capacity),
+            "blocked_by": list(decision.blocked_by),
             "largest_workers": decision.verdict.largest_workers if decision.verdict else None,
         }
         if not counts:
             return self._wait(job, blocked, f"waits: it {decision.reason}", None)
-        message = f"waits at most {job.wait_s:.0f} s: it {_short(decision, need)}"
+        message = f"waits at most {job.wait_s:.0f} s: it {_short(decision, requirement)}"
         return self._wait(job, blocked, message, _deadline(job))
 
     def forget(self, held: Collection[tuple[str, int]]) -> None:
@@ -101,10 +103,10 @@ def _deadline(job: JobRow) -> float:
     return job.deadline or time.time() + job.wait_s
 
 
-def _short(decision: Decision, need: Requirement) -> str:
-    """What a job waits for. The offer, which changes each second, stands in `blocked`: a message is an event."""
+def _short(decision: Decision, requirement: Requirement) -> str:
+    """What a job waits for. The capacity, which changes each second, stands in `blocked`: a message is an event."""
     if decision.kind != "resources":
         return decision.reason
-    if decision.holders:
-        return f"needs {need}; held by {', '.join(decision.holders)}"
-    return f"needs {need}; {decision.verdict.finding if decision.verdict else ''} now, though it fitted before"
+    if decision.blocked_by:
+        return f"needs {requirement}; blocked by {', '.join(decision.blocked_by)}"
+    return f"needs {requirement}; {decision.verdict.finding if decision.verdict else ''} now, though it fitted before"

@@ -67,9 +67,14 @@ def run(job: JobContext) -> None:
         done += rows
         job.progress.update(done)
 
-    need = job.requirement
+    requirement = job.requirement
     if not run_chunks(
-        lambda: make_extractor(job.store, settings, need), todo, need.workers, "extract", on_done, job.stop_requested
+        lambda: make_extractor(job.store, settings, requirement),
+        todo,
+        requirement.workers,
+        "extract",
+        on_done,
+        job.stop_requested,
     ):
         raise Stopped(f"stopped after {done} of {settings.rows} rows; the finished chunks are kept")
     job.progress.start("merge", len(pairs), "SAEs")
@@ -82,7 +87,7 @@ def run(job: JobContext) -> None:
 
     # One merger, which goes through them in order.
     if not run_chunks(
-        lambda: make_merger(job.store, settings, len(chunks), need),
+        lambda: make_merger(job.store, settings, len(chunks), requirement),
         range(len(pairs)),
         1,
         "merge",

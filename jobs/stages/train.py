@@ -70,12 +70,12 @@ def run(job: JobContext) -> None:
     checkpoints.clear()
 
 
-def check(config: TrainConfig, need: Requirement) -> None:
+def check(config: TrainConfig, requirement: Requirement) -> None:
     """Raises ValueError for more workers than lanes. Asked before anything that the run needs is made."""
-    if need.workers > config.lanes:
+    if requirement.workers > config.lanes:
         raise ValueError(
-            f"{need.workers} workers cannot share {config.lanes} lanes: set resources.workers to at most "
-            f"{config.lanes}, or lanes to at least {need.workers} (a divisor of batch_rows = {config.batch_rows})"
+            f"{requirement.workers} workers cannot share {config.lanes} lanes: set resources.workers to at most "
+            f"{config.lanes}, or lanes to at least {requirement.workers} (a divisor of batch_rows = {config.batch_rows})"
         )
 
 

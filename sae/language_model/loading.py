@@ -14,7 +14,10 @@ from torch import nn
 from sae.language_model.errors import ModelError
 
 NO_LIMIT = 2**31 - 1
-_LIMIT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
+_LIMIT_NAMES = (
+    "max_position_embeddings", "n_positions", "max_target_positions", "max_seq_len", "seq_length", "model_max_length",
+    "n_ctx",
+)  # fmt: skip
 
 
 def max_positions(config: Any) -> int:
@@ -24,6 +27,14 @@ def max_positions(config: Any) -> int:
         if isinstance(value, int) and value > 0:
             return value
     return NO_LIMIT
+
+
+def text_config(config: Any) -> Any:
+    """The part of a config that describes the language model: itself, unless it has parts for images or sound."""
+    try:
+        return config.get_text_config(decoder=True)
+    except ValueError:  # more than one part could be meant
+        return config
 
 
 @contextmanager

@@ -76,8 +76,8 @@ ACCEPTED: Responses = {
     202: {"description": "The job, new or an equal one that was there. Follow it at `Location`.", "headers": LOCATION},
     **problems(
         507,
-        s409="It can never run on this cluster (`cannot_fit`, with `need`, `offer` and `largest_workers`), the name is taken, "
-        "or the Idempotency-Key came with another request.",
+        s409="It can never run on this cluster (`cannot_fit`: see `requirement`, `capacity`, `largest_workers`), the name "
+        "is taken, or the Idempotency-Key came with another request.",
         s422="The config, its source or an input cannot be used; `code` and `detail` say why.",
         s503="The catalog, the store or the hub cannot be reached now.",
     ),

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from cluster.records import DISPATCHER, AttemptRow
 from configs.profiles import load_profile
-from configs.requirements import Offer, Requirement, fit
+from configs.requirements import Capacity, Requirement, fit
 from jobs.life.resource_demand import requirement_of_row
-from jobs.life.submit import has_gpu, offer_of
+from jobs.life.submit import capacity_of, has_gpu
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError
 from serve_app.job_requests import requirement_json
@@ -34,7 +34,7 @@ class FitQuery(StrictQuery):
 def get_cluster(api: ApiDep) -> Cluster:
     """Its nodes with their free resources, and the jobs that run or wait."""
     lease = api.records.lease_row(DISPATCHER)
-    capacity = offer_of(api.records) or Offer(())
+    capacity = capacity_of(api.records) or Capacity(())
     live = api.records.live()
     return Cluster(
         up=lease is not None and lease.held,
@@ -51,7 +51,7 @@ def get_cluster(api: ApiDep) -> Cluster:
 )
 def get_fit(api: ApiDep, query: Annotated[FitQuery, Query()]) -> Fits:
     """For each stage of a profile: requirement, capacity, and whether it fits now, later or never. The table of `doctor`."""
-    capacity = offer_of(api.records)
+    capacity = capacity_of(api.records)
     if capacity is None:
         raise ApiError(503, "no_cluster", "no cluster was started yet: `python -m cluster up`", {"Retry-After": "5"})
     profile = load_profile(query.profile, has_gpu(api.records))
@@ -72,7 +72,7 @@ def _is_admitted(attempt: AttemptRow) -> bool:
     return attempt.pid is not None or attempt.granted_at is not None
 
 
-def _stage_fit(stage: str, requirement: Requirement, capacity: Offer, admitted: dict[str, Requirement]) -> StageFit:
+def _stage_fit(stage: str, requirement: Requirement, capacity: Capacity, admitted: dict[str, Requirement]) -> StageFit:
     verdict = fit(requirement, capacity, admitted)
     return StageFit(
         stage=stage,
@@ -80,6 +80,6 @@ def _stage_fit(stage: str, requirement: Requirement, capacity: Offer, admitted: 
         fits=verdict.fit.name.lower(),
         reason=redact(verdict.reason),
         largest_workers=verdict.largest_workers,
-        advice=redact(verdict.advice),
-        blocking_jobs=list(verdict.holders),
+        suggestion=redact(verdict.suggestion),
+        blocking_jobs=list(verdict.blocked_by),
     )

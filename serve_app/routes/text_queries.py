@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from configs.requirements import Fit, Offer, Requirement, fit
+from configs.requirements import Capacity, Fit, Requirement, fit
 from configs.tokenize import TokenizeConfig
 from configs.train import TrainConfig
-from jobs.life.submit import offer_of
+from jobs.life.submit import capacity_of
 from sae.formats.tokens import Role
 from sae.text import preview as previews
 from serve_app import artifacts
@@ -128,7 +128,7 @@ def _tokens(api: Api, model: str, text: str, bos: str, separator: str) -> list[p
 
 def _check_capacity(api: Api, model: str, dtype: str) -> None:
     """Raises ApiError (503), with the jobs that use it, if the cluster has no memory or GPU left for the model."""
-    capacity = offer_of(api.records)
+    capacity = capacity_of(api.records)
     if capacity is None:
         return
     parameters = int(artifacts.row_of(api, "models", model).summary.get("parameters") or 0)
@@ -136,7 +136,7 @@ def _check_capacity(api: Api, model: str, dtype: str) -> None:
     requirement = Requirement(workers=1, cpus=0, gpus=gpus, memory=0 if gpus else process_bytes(parameters, dtype))
     # The model's own process may use memory already: only jobs are counted.
     nodes = tuple(n._replace(free_cpus=n.cpus, free_gpus=n.gpus, free_memory=n.memory) for n in capacity.nodes)
-    verdict = fit(requirement, Offer(nodes, None), admitted_requirements(api))
+    verdict = fit(requirement, Capacity(nodes, None), admitted_requirements(api))
     if verdict.fit is not Fit.NOW:
-        detail, jobs = f"the language model {verdict.reason}", list(verdict.holders)
+        detail, jobs = f"the language model {verdict.reason}", list(verdict.blocked_by)
         raise ApiError(503, "no_capacity", detail, {"Retry-After": "30"}, blocking_jobs=jobs)

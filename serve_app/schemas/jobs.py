@@ -46,9 +46,9 @@ class Blocked(BaseModel):
         return cls(
             kind=blocked["kind"],
             reason=redact(str(blocked.get("reason") or "")),
-            requirement=blocked.get("need"),
-            capacity=blocked.get("offer"),
-            blocking_jobs=list(blocked.get("holders") or ()),
+            requirement=blocked.get("requirement"),
+            capacity=blocked.get("capacity"),
+            blocking_jobs=list(blocked.get("blocked_by") or ()),
             largest_workers=blocked.get("largest_workers"),
         )
 

@@ -118,7 +118,7 @@ def main(name: str) -> dict[str, object]:
     from cluster.machines.capacity import cluster_capacity
     from cluster.machines.unschedulable import explain
 
-    run, need, module = CASES[name]
+    run, requirement, module = CASES[name]
     with connected(discover(), bring_code=False):
         importlib.import_module(module)
         began = time.monotonic()
@@ -126,7 +126,7 @@ def main(name: str) -> dict[str, object]:
             run()
         except Exception as error:  # noqa: BLE001 - which it is, the test looks at
             seconds = time.monotonic() - began
-            told = explain(error, need, cluster_capacity())
+            told = explain(error, requirement, cluster_capacity())
             return {"error": type(error).__name__, "said": str(error), "seconds": seconds, "explained": told}
     return {"error": None}
 

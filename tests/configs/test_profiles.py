@@ -36,8 +36,8 @@ def test_what_would_do_nothing_is_refused(stage: str, profile: str, override: st
 
 def test_what_does_something_is_taken() -> None:
     config = load_config("train", "configs/presets/train.yaml", ["resources.workers=2", "resources.gpus=0.5"])
-    need = requirement_for(config, load_profile("gpu", True))
-    assert (need.workers, need.gpus, need.device) == (2, 0.5, "cuda")
+    requirement = requirement_for(config, load_profile("gpu", True))
+    assert (requirement.workers, requirement.gpus, requirement.device) == (2, 0.5, "cuda")
 
 
 @pytest.mark.parametrize("name", ["local", "gpu"])
@@ -49,8 +49,8 @@ def test_profiles_name_every_stage(name: str) -> None:
 
 def test_a_config_overrides_its_profile() -> None:
     config = load_config("train", PRESETS / "train.yaml", ["resources.workers=2", "resources.labels={a: b}"])
-    need = requirement_for(config, load_profile("local", False))
-    assert (need.workers, need.labels, need.cpus, need.device) == (2, {"a": "b"}, 1, "cpu")
+    requirement = requirement_for(config, load_profile("local", False))
+    assert (requirement.workers, requirement.labels, requirement.cpus, requirement.device) == (2, {"a": "b"}, 1, "cpu")
 
 
 def test_an_unknown_profile_is_named() -> None:

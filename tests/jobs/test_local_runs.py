@@ -121,7 +121,7 @@ def test_a_grant_counts_before_its_work_has_begun(home: Home) -> None:
         config = load_config("tokenize", home.toy.config, ())
         ended = execute(session, config)
         assert ended.failure is not None
-        assert f"held by {other.job_id}" in ended.message
+        assert f"blocked by {other.job_id}" in ended.message
         home.records.finish(other.job_id, other.attempt, "FAILED")
         assert execute(session, config).state == "SUCCEEDED"
 

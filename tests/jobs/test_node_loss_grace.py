@@ -58,7 +58,7 @@ def test_a_job_whose_inputs_are_made_meanwhile_has_fitted_too(world: World, monk
 
 
 def test_what_is_asked_for_while_nodes_may_rejoin_waits_for_them(world: World) -> None:
-    """The offer that stands beside the lease of the dispatcher before is what the cluster was."""
+    """The capacity that stands beside the lease of the dispatcher before is what the cluster was."""
     world.nodes = (LARGE,)
     world.dispatcher.tick()
     after = world.another("two", "session-2")
