@@ -11,6 +11,12 @@ from pathlib import Path
 import pytest
 
 from cluster.machines.ray_environment import apply_own
+from tests.ordering import (  # noqa: F401 - hooks
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
