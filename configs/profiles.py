@@ -57,6 +57,10 @@ def requirement_for(config: StageConfig, profile: Profile) -> Requirement:
             for one in error.errors()
         )
         raise ValueError("; ".join(faults)) from None
+    if need.gpus > 1:
+        raise ValueError(
+            f"resources.gpus={need.gpus:g}, but a worker uses one GPU: set resources.gpus=1 and more workers"
+        )
     if base.asks_for_machines() and not need.cpus and not need.gpus:
         raise ValueError(
             f"resources.cpus={need.cpus:g}, but a worker of stage {config.stage} computes: ask for a share of a CPU, "

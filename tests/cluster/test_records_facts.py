@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from cluster.records import Records, RecordsError
+from configs.architectures import BatchTopKConfig, TopKConfig
 from configs.base import StageConfig
 from configs.download import DownloadConfig, LocalSource
 from configs.identity import ArtifactRef, parse_ref
 from configs.tokenize import TokenizeConfig
-from configs.train import SaeConfig, TrainConfig
+from configs.train import TrainConfig
 from jobs.life.resolve import Step
 from jobs.stages import load_stage
 from tests.cluster.catalog import MANIFEST, REF
@@ -31,8 +32,8 @@ def train_config() -> TrainConfig:
         model=MODEL,
         tokens=TOKENS,
         saes=(
-            SaeConfig(hook=HOOK, d_sae=256, k=8),
-            SaeConfig(hook="blocks.0.hook_resid_post", architecture="batchtopk", d_sae=512, k=16, seed=1),
+            TopKConfig(hook=HOOK, d_sae=256, k=8),
+            BatchTopKConfig(hook="blocks.0.hook_resid_post", architecture="batchtopk", d_sae=512, k=16, seed=1),
         ),
     )
 
