@@ -51,9 +51,9 @@ class _Loaded(NamedTuple):
 class Evaluator:
     """Holds the language model, the SAE and the tokens, from its first call on."""
 
-    def __init__(self, store: Store, settings: EvaluatorSettings, need: Requirement) -> None:
-        set_up(need)
-        self._store, self._settings, self._need = store, settings, need
+    def __init__(self, store: Store, settings: EvaluatorSettings, requirement: Requirement) -> None:
+        set_up(requirement)
+        self._store, self._settings, self._need = store, settings, requirement
         self._loaded: _Loaded | None = None
 
     def measure(self, chunk: Chunk) -> int:
@@ -81,6 +81,6 @@ class Evaluator:
         return _Loaded(sae, model, model.hook(sae.metadata["hook_name"]), tokens)
 
 
-def make_evaluator(store: Store, settings: EvaluatorSettings, need: Requirement) -> Any:
+def make_evaluator(store: Store, settings: EvaluatorSettings, requirement: Requirement) -> Any:
     """Starts an evaluator actor of the size that the job was granted."""
-    return ray.remote(Evaluator).options(**worker_options(need)).remote(store, settings, need)
+    return ray.remote(Evaluator).options(**worker_options(requirement)).remote(store, settings, requirement)

@@ -76,16 +76,16 @@ class Extractor:
     Holds the tokens and the SAEs, and the language model unless every SAE has a cache.
     """
 
-    def __init__(self, store: Store, settings: ExtractorSettings, need: Requirement) -> None:
-        self.store, self.settings, self.need = store, settings, need
+    def __init__(self, store: Store, settings: ExtractorSettings, requirement: Requirement) -> None:
+        self.store, self.settings, self.requirement = store, settings, requirement
         self.loaded = False
 
     def _load(self) -> None:
         # Not in __init__: what that raises looks as if the worker had died, and would be tried again.
-        set_up(self.need)
+        set_up(self.requirement)
         store, settings = self.store, self.settings
         self.tokens = TokensReader(store.files(settings.tokens), settings.split)
-        self.saes = [_load_sae(store, target, self.need.device) for target in settings.targets]
+        self.saes = [_load_sae(store, target, self.requirement.device) for target in settings.targets]
         self.caches = {
             index: ActivationsReader(store.files(target.cache), self.saes[index].metadata["hook_name"])
             for index, target in enumerate(settings.targets)
@@ -94,7 +94,7 @@ class Extractor:
         self.lm: LanguageModel | None = None
         if len(self.caches) < len(settings.targets):
             folder = store.files(settings.model).directory()
-            self.lm = LanguageModel.load(folder, settings.lm_dtype, self.need.device)
+            self.lm = LanguageModel.load(folder, settings.lm_dtype, self.requirement.device)
         self.loaded = True
 
     def extract(self, chunk: Chunk) -> int:
@@ -136,23 +136,23 @@ class Extractor:
                     collectors[i].add(rows)
 
 
-def make_extractor(store: Store, settings: ExtractorSettings, need: Requirement) -> Any:
+def make_extractor(store: Store, settings: ExtractorSettings, requirement: Requirement) -> Any:
     """Starts an extractor actor."""
-    return ray.remote(Extractor).options(**worker_options(need)).remote(store, settings, need)
+    return ray.remote(Extractor).options(**worker_options(requirement)).remote(store, settings, requirement)
 
 
 class Merger:
     """An actor that merges the partials of one target a call."""
 
-    def __init__(self, store: Store, settings: ExtractorSettings, chunks: int, need: Requirement) -> None:
-        self.store, self.settings, self.chunks, self.need = store, settings, chunks, need
+    def __init__(self, store: Store, settings: ExtractorSettings, chunks: int, requirement: Requirement) -> None:
+        self.store, self.settings, self.chunks, self.requirement = store, settings, chunks, requirement
 
     def merge(self, index: int) -> Merged:
         """Merges the partials of the target at this index into its artifact's files."""
-        set_up(self.need)
+        set_up(self.requirement)
         store, settings = self.store, self.settings
         target = settings.targets[index]
-        sae = _load_sae(store, target, self.need.device)
+        sae = _load_sae(store, target, self.requirement.device)
         model = store.files(settings.model).directory()
         sizes = _sizes(settings, sae, TokensReader(store.files(settings.tokens), settings.split))
         inputs = {"sae": str(target.sae), "model": str(settings.model), "tokens": str(settings.tokens)}
@@ -174,9 +174,9 @@ class Merger:
         return Merged(files, info.model_dump(mode="json"))
 
 
-def make_merger(store: Store, settings: ExtractorSettings, chunks: int, need: Requirement) -> Any:
+def make_merger(store: Store, settings: ExtractorSettings, chunks: int, requirement: Requirement) -> Any:
     """Starts a merger actor."""
-    return ray.remote(Merger).options(**worker_options(need)).remote(store, settings, chunks, need)
+    return ray.remote(Merger).options(**worker_options(requirement)).remote(store, settings, chunks, requirement)
 
 
 def _sketches(store: Store, output: ArtifactRef, chunks: int) -> Iterator[Sketch]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.checkpoints import Checkpoints
-from actors.progress_channel import Board
+from actors.progress_channel import ProgressChannel
 from actors.worker_setup import set_up, temporary_folder
 from cluster.store import Store
 from configs.identity import ArtifactRef
@@ -34,7 +34,7 @@ SAE_FILES = (
 
 
 class TrainTask(NamedTuple):
-    """What every worker of a run gets. `saes`: number in the config -> artifact; `board`: where its progress stands.
+    """What every worker of a run gets. `saes`: number in the config -> artifact; `channel`: where workers report their progress.
 
     `metadata` goes into each SAE's cfg.json, beside its hook.
     """
@@ -49,7 +49,7 @@ class TrainTask(NamedTuple):
     run: str
     attempt: int
     requirement: Requirement
-    board: Board
+    channel: ProgressChannel
 
 
 def train_worker(settings: dict[str, TrainTask]) -> None:
@@ -115,17 +115,17 @@ class _Clock:
         if now - self._reported < 1.0 and step + 1 < self._plan.total_steps:
             return
         self._reported = now
-        self._task.board.report("rows", (step + 1) * self._plan.batch_rows)
+        self._task.channel.report("rows", (step + 1) * self._plan.batch_rows)
 
     def after_block(self, next_block: int) -> AfterBlock:
         runtime = self._task.config.runtime
         due = next_block - self._saved_block >= runtime.checkpoint_blocks
         due = due and time.monotonic() - self._saved_time >= runtime.checkpoint_seconds
-        return AfterBlock(due, self._task.board.stop_requested())
+        return AfterBlock(due, self._task.channel.stop_requested())
 
     def saved(self, block: int) -> None:
         self._saved_block, self._saved_time = block, time.monotonic()
-        self._task.board.report("checkpoint", block)
+        self._task.channel.report("checkpoint", block)
 
 
 def _put_sae(

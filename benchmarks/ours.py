@@ -36,7 +36,7 @@ def _ray(spec: dict[str, Any]) -> dict[str, Any]:
     from configs.identity import ArtifactRef
     from configs.requirements import Requirement
     from configs.train import TrainConfig
-    from jobs.life.resolve import Planner, resolve_auto
+    from jobs.life.planner import Planner, resolve_auto
     from jobs.life.stage_context import JobContext
 
     config = resolve_auto(TrainConfig.model_validate(spec["config"]), "cpu")
@@ -97,7 +97,7 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
     from configs.identity import parse_ref
     from configs.requirements import Requirement
     from configs.train import TrainConfig
-    from jobs.life.resolve import resolve_auto
+    from jobs.life.planner import resolve_auto
     from sae.formats.sae_folder import write_sae
     from sae.training.build import build_run
     from sae.training.collectives import LocalCollective

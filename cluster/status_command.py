@@ -13,7 +13,7 @@ from cluster.machines.node_records import recorded_nodes
 from cluster.machines.processes import is_alive
 from cluster.records import Records, RecordsError, open_records
 from cluster.store import Store
-from configs.requirements import Fit, Requirement, Verdict
+from configs.requirements import Fit, FitResult, Requirement
 
 DISPATCHER = "dispatcher"  # the lease of who grants and recovers
 
@@ -36,7 +36,7 @@ def status() -> int:
         print(f"dashboard {target.head.dashboard}, metrics http://127.0.0.1:{target.head.metrics_port}/metrics")
     for _, joined in recorded_nodes():
         print(f"this machine joined {joined.address}: {'running' if is_alive(joined) else 'its process is gone'}")
-    print(f"\nNodes, free of total\n{nodes_table(cluster_state(target).offer)}")
+    print(f"\nNodes, free of total\n{nodes_table(cluster_state(target).capacity)}")
     return 0
 
 
@@ -52,8 +52,8 @@ def doctor(profile_name: str) -> int:
         recovers = _recovery(target, records, seen.session)
         held = _held(records, seen.session) if records is not None else {}
     print(f"\ncluster   {describe(target)}\nrecovery  {recovers.words}")
-    print(f"\nNodes, free of total\n{nodes_table(seen.offer)}")
-    profile, title, verdicts = stages(seen.offer, profile_name, held)
+    print(f"\nNodes, free of total\n{nodes_table(seen.capacity)}")
+    profile, title, verdicts = stages(seen.capacity, profile_name, held)
     print(f"\nStages, profile {title}\n{stages_table(profile, verdicts)}")
     bad = sum(not one.fine for one in [*findings, recovers])
     print(f"\n{_summary(bad, verdicts)}")
@@ -91,7 +91,7 @@ def _held(records: Records, session: str) -> dict[str, Requirement]:
     }
 
 
-def _summary(bad: int, verdicts: Mapping[str, Verdict]) -> str:
+def _summary(bad: int, verdicts: Mapping[str, FitResult]) -> str:
     never = [stage for stage, verdict in verdicts.items() if verdict.fit is Fit.NEVER]
     later = [stage for stage, verdict in verdicts.items() if verdict.fit in (Fit.LATER, Fit.GROW)]
     waits = f"{', '.join(later)} would have to wait" if later else ""

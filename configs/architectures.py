@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from configs.base import Config
+from configs.base import Config, Seed
 from configs.hook_names import stored_hook
 
 
@@ -23,7 +23,7 @@ class SaeConfig(Config):
     architecture: str = Field(description="How active latents are chosen.")
     hook: str = Field(description="Hook name, for example `blocks.7.hook_resid_post`.")
     d_sae: int = Field(ge=1, description="Width: the number of latents.")
-    seed: int = Field(0, description="Seed of the initial weights.")
+    seed: Seed = Field(0, description="Seed of the initial weights.")
     lr: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
     lr_warmup_steps: int = Field(50, ge=0, description="Steps of linear warm-up.")
     lr_decay_fraction: float = Field(0.2, ge=0, le=1, description="Share of the steps, at the end, of linear decay.")
@@ -88,20 +88,19 @@ class BatchTopKConfig(TopKConfig):
 
 ARCHITECTURES: tuple[type[SaeConfig], ...] = (TopKConfig, BatchTopKConfig)
 
-_BY_NAME = {get_args(cls.model_fields["architecture"].annotation)[0]: cls for cls in ARCHITECTURES}
-NAMES = tuple(_BY_NAME)
+NAMES: tuple[str, ...] = tuple(get_args(cls.model_fields["architecture"].annotation)[0] for cls in ARCHITECTURES)
 
 
 def _tag(value: Any) -> str | None:
     name = value.get("architecture", "topk") if isinstance(value, dict) else getattr(value, "architecture", "topk")
-    return _BY_NAME[name].__name__ if name in NAMES else None
+    return name if name in NAMES else None
 
 
 if TYPE_CHECKING:
     AnySae = SaeConfig
 else:
     AnySae = Annotated[
-        reduce(or_, (Annotated[cls, Tag(cls.__name__)] for cls in ARCHITECTURES)),
+        reduce(or_, (Annotated[cls, Tag(name)] for name, cls in zip(NAMES, ARCHITECTURES, strict=True))),
         Discriminator(
             _tag,
             custom_error_type="architecture",

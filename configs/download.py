@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from configs.base import Config, StageConfig
+from configs.base import Config, Seed, StageConfig
 
 Patterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=300)], ...], Field(max_length=64)]
 
@@ -70,7 +70,7 @@ class DatasetOptions(Config):
         description="Share of documents put into split `test`, by a seeded hash of the document's text. Used only if the "
         "source has no splits of its own: a split column, or file or folder names with train and validation or test.",
     )
-    heldout_seed: int = Field(0, description="Seed of the held-out choice.")
+    heldout_seed: Seed = Field(0, description="Seed of the held-out choice.")
     max_documents: int | None = Field(None, ge=1, description="Take at most this many documents, the first ones.")
 
 

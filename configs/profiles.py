@@ -50,23 +50,23 @@ def requirement_for(config: StageConfig, profile: Profile) -> Requirement:
     if given.get("gpus") == 0 and base.gpus:
         raise ValueError("resources.gpus=0, but this profile computes on GPUs: use --profile local")
     try:
-        need = Requirement.model_validate({**base.model_dump(), **given})
+        requirement = Requirement.model_validate({**base.model_dump(), **given})
     except ValidationError as error:
         faults = (
             f"resources.{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')} (got {one['input']!r})"
             for one in error.errors()
         )
         raise ValueError("; ".join(faults)) from None
-    if need.gpus > 1:
+    if requirement.gpus > 1:
         raise ValueError(
-            f"resources.gpus={need.gpus:g}, but a worker uses one GPU: set resources.gpus=1 and more workers"
+            f"resources.gpus={requirement.gpus:g}, but a worker uses one GPU: set resources.gpus=1 and more workers"
         )
-    if base.asks_for_machines() and not need.cpus and not need.gpus:
+    if base.needs_resources() and not requirement.cpus and not requirement.gpus:
         raise ValueError(
-            f"resources.cpus={need.cpus:g}, but a worker of stage {config.stage} computes: ask for a share of a CPU, "
+            f"resources.cpus={requirement.cpus:g}, but a worker of stage {config.stage} computes: ask for a share of a CPU, "
             "for example 0.5, or for a GPU"
         )
-    return need
+    return requirement
 
 
 def _requirement(entry: StageEntry, default: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.artifact_ids import DatasetId, ModelId
-from configs.base import StageConfig
+from configs.artifact_ids import DatasetId, IdOrConfig, ModelId
+from configs.base import Seed, StageConfig
 from configs.download import DownloadConfig
 
 
@@ -15,8 +15,10 @@ class TokenizeConfig(StageConfig):
     """Packs documents into rows. Each row has roles and segments, so that what is data is never guessed later."""
 
     stage: Literal["tokenize"] = "tokenize"
-    dataset: DatasetId | DownloadConfig = Field(description="The text: a dataset id or the config that downloads it.")
-    model: ModelId | DownloadConfig = Field(description="The model whose tokenizer is used.")
+    dataset: Annotated[DatasetId | DownloadConfig, IdOrConfig()] = Field(
+        description="The text: a dataset id or the config that downloads it."
+    )
+    model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The model whose tokenizer is used.")
     context_length: int = Field(128, ge=8, description="Tokens in a row; at most the model's own limit.")
     bos: Literal["tokenizer", "always", "never"] = Field(
         "tokenizer",
@@ -31,7 +33,7 @@ class TokenizeConfig(StageConfig):
         description="Also write an `attention_mask` column, for other programs: RayLens itself reads `roles`, which says "
         "more. False saves the room.",
     )
-    seed: int = Field(0, description="Seed of the row shuffle within each split.")
+    seed: Seed = Field(0, description="Seed of the row shuffle within each split.")
     rows_per_shard: int = Field(
         2048, ge=1, description="Rows in each output shard (the last one of a split has fewer)."
     )

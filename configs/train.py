@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from configs.architectures import AnySae
-from configs.artifact_ids import ModelId, TokensId
-from configs.base import Config, StageConfig
+from configs.artifact_ids import IdOrConfig, ModelId, TokensId
+from configs.base import Config, Seed, StageConfig
 from configs.data_policy import DataPolicy
 from configs.download import DownloadConfig
 from configs.dtypes import CacheDtype, LmDtype
@@ -42,8 +42,8 @@ class TrainConfig(StageConfig):
     """Step t is the rows [t * batch_rows, (t + 1) * batch_rows), cut into `lanes`; every SAE sees the whole batch."""
 
     stage: Literal["train"] = "train"
-    model: ModelId | DownloadConfig = Field(description="The language model.")
-    tokens: TokensId | TokenizeConfig = Field(description="The tokens to run it on.")
+    model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The language model.")
+    tokens: Annotated[TokensId | TokenizeConfig, IdOrConfig()] = Field(description="The tokens to run it on.")
     saes: tuple[AnySae, ...] = Field(min_length=1, description="The SAEs to train, each with its own settings.")
     split: str = Field("train", description="Split of the tokens.")
     rows: int | None = Field(None, ge=1, description="Rows from the start of the split; all if not given.")
@@ -51,7 +51,7 @@ class TrainConfig(StageConfig):
     batch_rows: int = Field(8, ge=1, description="Rows in one training step.")
     lanes: int = Field(2, ge=1, description="Equal parts of a step that workers share out; at most this many workers.")
     block_steps: int = Field(16, ge=1, description="Steps whose positions are shuffled together within each lane.")
-    seed: int = Field(0, description="Seed of the shuffle.")
+    seed: Seed = Field(0, description="Seed of the shuffle.")
     policy: DataPolicy = Field(default_factory=DataPolicy, description="Which positions are data.")
     lm_dtype: LmDtype = Field("auto", description="Element type of the language model; auto: fp32 on CPU, bf16 on GPU.")
     autocast: Literal["auto", "off", "bf16"] = Field(

@@ -59,8 +59,8 @@ def _command(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
-    from jobs.life.failure import failure_of
-    from jobs.life.signals import StopFlag, install
+    from jobs.life.outcome import failure_of
+    from jobs.life.process import StopFlag, install
 
     stop = StopFlag()
     install(stop)
@@ -106,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, entry in STAGES.items():
         stage = stages.add_parser(name, help=entry.title)
         source = stage.add_mutually_exclusive_group(required=True)
-        source.add_argument("--config", metavar="FILE.yaml", help="the stage's config; see configs/presets/")
+        source.add_argument(
+            "--config", metavar="FILE.yaml", help="the stage's config, or - for standard input; see configs/presets/"
+        )
         source.add_argument("--config-json", metavar="JSON", help=argparse.SUPPRESS)
         stage.add_argument(
             "--profile", choices=PROFILES, default="auto", help="what machines to ask for (default: auto)"

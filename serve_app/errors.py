@@ -19,6 +19,7 @@ from serve_app.security.redaction import redact
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+DETAIL_CHARACTERS = 500
 _CODES = {400: "bad_request", 401: "not_authenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
           409: "conflict", 413: "body_too_large", 415: "unsupported_media_type", 422: "invalid_request"}  # fmt: skip
 
@@ -46,13 +47,13 @@ def not_found(what: str) -> ApiError:
 def problem(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **extra: Any
 ) -> JSONResponse:
-    """A problem as an answer. Paths of this machine are shortened in its words."""
+    """A problem as an answer. Its detail has no paths of this machine, and at most 500 characters."""
     body = {
         "type": f"urn:raylens:problem:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,
-        "detail": redact(detail),
+        "detail": _shortened(redact(detail)),
         **extra,
     }
     return JSONResponse(body, status, dict(headers or {}), MEDIA_TYPE)
@@ -65,7 +66,7 @@ def to_api_error(error: Exception) -> ApiError | None:
     if isinstance(error, InUse):
         return ApiError(409, "in_use", str(error), referrers=error.referrers)
     if isinstance(error, NameTaken):
-        return ApiError(409, "name_taken", str(error), holder=error.holder)
+        return ApiError(409, "name_taken", str(error), name_owner=error.holder)
     if isinstance(error, IllegalMove):
         return ApiError(409, "illegal_move", str(error))
     if isinstance(error, NotFound):
@@ -80,7 +81,7 @@ def to_api_error(error: Exception) -> ApiError | None:
 def _stage_error(error: Exception) -> ApiError | None:
     """Errors of configs, sources, the store and stages, which say themselves whether they were expected."""
     from cluster.store import CorruptFile, StoreError, StoreFull
-    from jobs.life.failure import code_of, failure_of
+    from jobs.life.outcome import code_of, failure_of
     from sae.sources import SourceUnreachable
 
     if isinstance(error, CorruptFile):
@@ -97,6 +98,10 @@ def _stage_error(error: Exception) -> ApiError | None:
     if isinstance(error, ValueError):
         return ApiError(422, code_of(type(error)) if type(error) is not ValueError else "invalid_request", str(error))
     return ApiError(503, failure.code, failure.message, {"Retry-After": "10"})
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= DETAIL_CHARACTERS else text[: DETAIL_CHARACTERS - 1] + "…"
 
 
 def install(app: FastAPI) -> None:

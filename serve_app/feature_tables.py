@@ -1,28 +1,28 @@
-"""Tables of features in memory: filtered, sorted and paged without reading files again. Artifacts never change."""
+"""Tables of features in memory, to filter, sort and page without reading files again. Artifacts never change."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from cachetools import LRUCache, cachedmethod
 
 from cluster.store import ArtifactFiles
 from sae.formats.features import FeaturesReader
 
-Sort = Literal["feature", "density", "max", "mean", "count"]
-_HELD = 4
-_NUMBERS = ("feature", "count", "density", "sum", "max")
+Sort = Literal["latent", "density", "max", "mean", "count"]
+_TABLES, _ORDERS = 4, 32  # kept in memory
+_COLUMNS = {"latent": "feature", "count": "count", "density": "density", "sum": "sum", "max": "max"}
 
 
 class Selection(NamedTuple):
-    """Which features, and in what order."""
+    """A filter of features, and their order."""
 
-    sort: Sort = "feature"
+    sort: Sort = "latent"
     descending: bool = False
     min_density: float | None = None
     max_density: float | None = None
@@ -36,8 +36,10 @@ class FeatureTable:
 
     def __init__(self, reader: FeaturesReader) -> None:
         self.info = reader.info
-        table = reader.features([*_NUMBERS, "promoted_tokens"])
-        self._columns: dict[str, npt.NDArray[Any]] = {name: table.column(name).to_numpy() for name in _NUMBERS}
+        table = reader.features([*_COLUMNS.values(), "promoted_tokens"])
+        self._columns: dict[str, npt.NDArray[Any]] = {
+            name: table.column(stored).to_numpy() for name, stored in _COLUMNS.items()
+        }
         count = self._columns["count"]
         self._columns["mean"] = np.divide(
             self._columns["sum"], count, out=np.zeros(len(count)), where=count > 0, casting="unsafe"
@@ -45,26 +47,19 @@ class FeatureTable:
         tokens = table.column("promoted_tokens").combine_chunks()
         self._tokens: pa.ListArray = tokens
         self._lock = threading.Lock()
-        self._orders: OrderedDict[Selection, npt.NDArray[np.int64]] = OrderedDict()
+        self._orders: LRUCache[Any, npt.NDArray[np.int64]] = LRUCache(_ORDERS)
 
+    @cachedmethod(lambda self: self._orders, lock=lambda self: self._lock)
     def select(self, selection: Selection) -> npt.NDArray[np.int64]:
-        """Rows of the features that are wanted, in order; ties by number."""
-        with self._lock:
-            if selection in self._orders:
-                self._orders.move_to_end(selection)
-                return self._orders[selection]
+        """Rows of the features that match, in order; ties by latent."""
         rows = np.flatnonzero(self._mask(selection))
         values = self._columns[selection.sort][rows]
-        order = rows[np.lexsort((rows, -values if selection.descending else values))]
-        with self._lock:
-            self._orders[selection] = order
-            while len(self._orders) > 32:
-                self._orders.popitem(last=False)
-        return order
+        ordered: npt.NDArray[np.int64] = rows[np.lexsort((rows, -values if selection.descending else values))]
+        return ordered
 
     def show(self, rows: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
         """The rows as JSON."""
-        columns = {name: self._columns[name][rows].tolist() for name in ("feature", "count", "density", "max", "mean")}
+        columns = {name: self._columns[name][rows].tolist() for name in ("latent", "count", "density", "max", "mean")}
         tokens = self._tokens.take(pa.array(rows)).to_pylist()
         return [
             {**dict(zip(columns, values, strict=True)), "promoted_tokens": promoted}
@@ -92,22 +87,17 @@ class FeatureTable:
 
 
 class FeatureTables:
-    """The tables that were asked for last. Threads share it."""
+    """The tables that were read last. Threads share it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[str, int], FeatureTable] = OrderedDict()
+        self._condition = threading.Condition()
+        self._tables: LRUCache[Any, FeatureTable] = LRUCache(_TABLES)
 
+    @cachedmethod(
+        lambda self: self._tables,
+        key=lambda self, files: (files.ref.id, files.manifest.attempt),
+        condition=lambda self: self._condition,
+    )
     def get(self, files: ArtifactFiles) -> FeatureTable:
         """The table of a features artifact. Raises FeaturesError."""
-        key = (files.ref.id, files.manifest.attempt)
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-        table = FeatureTable(FeaturesReader(files))
-        with self._lock:
-            self._held[key] = table
-            while len(self._held) > _HELD:
-                self._held.popitem(last=False)
-        return table
+        return FeatureTable(FeaturesReader(files))

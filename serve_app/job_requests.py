@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import Response
 
-from configs.requirements import Fit, Offer, Requirement, fit
-from jobs.life.resolve import Step
-from jobs.life.submit import Submitted, environment_for, offer_of, submit
+from configs.requirements import Capacity, Fit, Requirement, fit
+from jobs.life.planner import Step
+from jobs.life.submit import Submitted, capacity_of, environment_for, submit
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError
 from serve_app.idempotency import submit_once
@@ -46,7 +46,7 @@ def submit_job(api: Api, principal: Principal, key: str | None, body: SubmitRequ
 
 
 def _submit(api: Api, principal: Principal, body: SubmitRequest) -> Submitted:
-    capacity = offer_of(api.records)
+    capacity = capacity_of(api.records)
 
     def check(step: Step, requirement: Requirement) -> None:
         if capacity is not None:
@@ -68,7 +68,7 @@ def _submit(api: Api, principal: Principal, body: SubmitRequest) -> Submitted:
     )
 
 
-def _check_fits(step: Step, requirement: Requirement, capacity: Offer) -> None:
+def _check_fits(step: Step, requirement: Requirement, capacity: Capacity) -> None:
     """Raises ApiError (409) for a job that this cluster can never run."""
     verdict = fit(requirement, capacity)
     if verdict.fit is not Fit.NEVER:
@@ -76,10 +76,10 @@ def _check_fits(step: Step, requirement: Requirement, capacity: Offer) -> None:
     raise ApiError(
         409,
         "cannot_fit",
-        f"{step.stage} can never run on this cluster: it {verdict.reason}. {verdict.advice}".strip(),
+        f"{step.stage} can never run on this cluster: it {verdict.reason}. {verdict.suggestion}".strip(),
         stage=step.stage,
-        need=requirement_json(requirement),
-        offer=[ClusterNode.from_node(node).model_dump() for node in capacity.nodes],
+        requirement=requirement_json(requirement),
+        capacity=[ClusterNode.from_node(node).model_dump() for node in capacity.nodes],
         largest_workers=verdict.largest_workers,
         largest_worker=None if verdict.largest_worker is None else requirement_json(verdict.largest_worker),
     )

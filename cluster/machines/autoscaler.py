@@ -50,15 +50,20 @@ def request_nodes(needs: Sequence[Requirement]) -> None:
     import ray
     from ray.autoscaler.v2.sdk import request_cluster_resources
 
-    bundles = [bundle for need in needs for bundle in [_bundle(need)] * need.workers if bundle["resources"]]
+    bundles = [
+        bundle
+        for requirement in needs
+        for bundle in [_bundle(requirement)] * requirement.workers
+        if bundle["resources"]
+    ]
     request_cluster_resources(ray.get_runtime_context().gcs_address, bundles)
 
 
-def _bundle(need: Requirement) -> dict[str, dict[str, float] | dict[str, str]]:
-    resources = {"CPU": need.cpus, "GPU": need.gpus, "memory": need.memory}
+def _bundle(requirement: Requirement) -> dict[str, dict[str, float] | dict[str, str]]:
+    resources = {"CPU": requirement.cpus, "GPU": requirement.gpus, "memory": requirement.memory}
     return {
         "resources": {name: value for name, value in resources.items() if value},
-        "label_selector": dict(need.labels),
+        "label_selector": dict(requirement.labels),
     }
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster.machines.autoscaler import node_types
-from configs.requirements import Node, Offer
+from configs.requirements import Capacity, Node
 from configs.settings import settings
 
 
-def cluster_capacity(store_free: int | None = None) -> Offer:
+def cluster_capacity(store_free: int | None = None) -> Capacity:
     """What the connected cluster has, what is free of it, per node, and what its autoscaler could add.
 
     `store_free`: bytes free in the store.
@@ -24,16 +24,16 @@ def cluster_capacity(store_free: int | None = None) -> Offer:
     free: dict[str, dict[str, float]] = available_resources_per_node()
     alive = [node for node in ray.nodes() if node["Alive"]]
     nodes = [node_of(node, free.get(node["NodeID"], {})) for node in alive]
-    return Offer(tuple(nodes), store_free, node_types(alive))
+    return Capacity(tuple(nodes), store_free, node_types(alive))
 
 
-def local_capacity(store_free: int | None = None) -> Offer:
+def local_capacity(store_free: int | None = None) -> Capacity:
     """What a cluster of its own would offer, as Ray would declare it, without starting one."""
     from ray._private.utils import estimate_available_memory  # what `ray.init` declares, less the object store
 
     memory = max(0, int(estimate_available_memory()) - settings().object_store_bytes)
     cpus, gpus = local_cpus(), local_gpus()
-    return Offer((Node(cpus, gpus, memory, {}, cpus, gpus, memory),), store_free)
+    return Capacity((Node(cpus, gpus, memory, {}, cpus, gpus, memory),), store_free)
 
 
 def node_of(node: dict[str, Any], free: dict[str, float]) -> Node:
@@ -55,9 +55,11 @@ def cluster_has_gpu() -> bool:
     return has_gpu(cluster_capacity())
 
 
-def has_gpu(offer: Offer) -> bool:
+def has_gpu(capacity: Capacity) -> bool:
     """True if a node has a GPU, or one that the autoscaler may add would."""
-    return any(node.gpus > 0 for node in offer.nodes) or any(one.gpus > 0 and one.more != 0 for one in offer.node_types)
+    return any(node.gpus > 0 for node in capacity.nodes) or any(
+        one.gpus > 0 and one.more != 0 for one in capacity.node_types
+    )
 
 
 def local_cpus() -> int:

@@ -16,7 +16,7 @@ from cluster.machines.connection import connected
 from cluster.machines.discover import ClusterTarget
 from cluster.machines.paths import raylens_home
 from configs.profiles import Profile, load_profile
-from configs.requirements import Offer, Requirement, Verdict, fit
+from configs.requirements import Capacity, FitResult, Requirement, fit
 
 LOW_BYTES = 5 << 30
 _PACKAGES = ("ray", "torch", "transformers", "pyarrow", "pydantic", "sqlalchemy")
@@ -25,7 +25,7 @@ _PACKAGES = ("ray", "torch", "transformers", "pyarrow", "pydantic", "sqlalchemy"
 class ClusterState(NamedTuple):
     """What a cluster has."""
 
-    offer: Offer
+    capacity: Capacity
     session: str  # Ray's name of this run of the cluster; empty for one that a command would start
 
 
@@ -57,18 +57,18 @@ def recovery(target: ClusterTarget) -> str:
     return "only when you run the same command again. On a cluster of `python -m cluster up`, jobs go on by themselves"
 
 
-def stages(offer: Offer, name: str, held: Mapping[str, Requirement]) -> tuple[Profile, str, dict[str, Verdict]]:
-    """How each stage of a profile stands to the offer, and which profile that is, for `auto` with the reason.
+def stages(capacity: Capacity, name: str, held: Mapping[str, Requirement]) -> tuple[Profile, str, dict[str, FitResult]]:
+    """How each stage of a profile stands to the capacity, and which profile that is, for `auto` with the reason.
 
     `held`: what running jobs were granted, by their names.
     """
     from cluster.machines.capacity import has_gpu
 
-    gpu = has_gpu(offer)
+    gpu = has_gpu(capacity)
     profile = load_profile(name, gpu)
     because = f"there is {'a' if gpu else 'no'} GPU"
     title = name if name != "auto" else f"auto, which is {'gpu' if gpu else 'local'} here: {because}"
-    return profile, title, {stage: fit(need, offer, held) for stage, need in profile.stages.items()}
+    return profile, title, {stage: fit(requirement, capacity, held) for stage, requirement in profile.stages.items()}
 
 
 def checks(check_store: Callable[[], tuple[str, int | None]]) -> Iterator[tuple[bool, str]]:

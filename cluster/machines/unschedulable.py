@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 
-from configs.requirements import Fit, Offer, Requirement, fit
+from configs.requirements import Capacity, Fit, Requirement, fit
 
 # Ray's ids, and its advice to itself, say nothing to people.
 _NOISE = re.compile(r"\s*(lease_id=|job_id=|task_id=|actor_id=).*", re.DOTALL)
 _LONGEST = 300
 
 
-def explain(error: BaseException | str, need: Requirement, offer: Offer) -> str:
+def explain(error: BaseException | str, requirement: Requirement, capacity: Capacity) -> str:
     """One message that names need, offer and what would fit.
 
-    Ray's own name the shape of one worker at most, `[{}]` if it is the labels that no node has, and never the offer.
+    Ray's own name the shape of one worker at most, `[{}]` if it is the labels that no node has, and never the capacity.
     `error`: what Ray raised, or the message of a Ray job or a Serve deployment that failed. It is quoted where need and
     offer alone do not say why.
     """
-    verdict = fit(need, offer)
+    verdict = fit(requirement, capacity)
     if verdict.fit is Fit.NEVER:
-        return f"it can never run here: it {verdict.reason}. {verdict.advice}"
+        return f"it can never run here: it {verdict.reason}. {verdict.suggestion}"
     return f"Ray could not place it, though it {verdict.reason}. Ray says: {_gist(error)}"
 
 

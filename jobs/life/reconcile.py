@@ -13,7 +13,7 @@ from cluster.machines.driver_actors import end_tree
 from cluster.process_identity import current_boot
 from cluster.records import AttemptRow, JobRow, Records, RecordsError
 from cluster.records.process import ProcessId
-from jobs.life.retry import delay, tries_for
+from jobs.life.outcome import delay, tries_for
 
 START_S = 90.0  # a granted driver that has not claimed its attempt by then never will
 CANCEL_S = 4.0  # what a driver has to obey a cancel; then it is ended

@@ -16,16 +16,16 @@ from cluster.machines.paths import raylens_home
 from cluster.records import Records, open_records
 from cluster.store import Store
 from configs.profiles import Profile, load_profile
-from configs.requirements import Offer
-from jobs.life.resolve import Planner
-from jobs.life.signals import StopFlag, install
+from configs.requirements import Capacity
+from jobs.life.planner import Planner
+from jobs.life.process import StopFlag, install
 
 HOLDING_WAIT, ROW_WAIT = 600.0, 86_400.0  # seconds, for a process that waits and for a row that does
 RAY_JOB = "RAYLENS_RAY_JOB"  # in the environment of a stage that runs as a Ray job: which one
 
 
 class Session:
-    """Opened for one command, closed at its end. Ray starts when `offer` is first asked for, and not before."""
+    """Opened for one command, closed at its end. Ray starts when `capacity` is first asked for, and not before."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Session:
         """One line for people, on standard error."""
         print(message, file=sys.stderr, flush=True)
 
-    def offer(self) -> Offer:
+    def capacity(self) -> Capacity:
         """What the cluster and the store offer now."""
         from cluster.machines.capacity import cluster_capacity
 

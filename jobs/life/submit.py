@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cluster.records import DISPATCHER, Records, Submission
 from configs.base import StageConfig
 from configs.profiles import Profile, load_profile, requirement_for
-from configs.requirements import Offer, Requirement, from_json
-from jobs.life.plan import check_given, is_done, missing_steps
+from configs.requirements import Capacity, Requirement, from_json
+from jobs.life.planner import Planner, Step, check_given, is_done, missing_steps, resolve_auto
 from jobs.life.ray_job_launcher import environment_here
-from jobs.life.resolve import Planner, Step, resolve_auto
 from jobs.life.stage_context import named_inputs
 from jobs.stages import load_stage
 
@@ -31,7 +30,7 @@ class Submitted(NamedTuple):
     jobs: list[str]  # all that the request stands on and that is not done, inputs before those that use them
 
 
-class Asked(NamedTuple):
+class RowDefaults(NamedTuple):
     """What goes into every row of one request."""
 
     profile: Profile
@@ -81,7 +80,7 @@ def submit(
             check_step(step, requirement)
     if missing:
         check_given(store, steps)
-    asked = Asked(
+    asked = RowDefaults(
         chosen, checked_wait(wait_s), created_by, environment or {}, project, name, tuple(tags), notes
     )  # fmt: skip
     first = _submit(records, target, asked, bool(missing), None)
@@ -108,17 +107,19 @@ def checked_wait(seconds: float) -> float:
 
 def has_gpu(records: Records) -> bool:
     """Whether the dispatcher's cluster has a GPU."""
-    offer = offer_of(records)
-    return offer is not None and any(one.gpus > 0 for places in (offer.nodes, offer.node_types) for one in places)
+    capacity = capacity_of(records)
+    return capacity is not None and any(
+        one.gpus > 0 for places in (capacity.nodes, capacity.node_types) for one in places
+    )
 
 
-def offer_of(records: Records) -> Offer | None:
+def capacity_of(records: Records) -> Capacity | None:
     """What the dispatcher last wrote about the nodes; None if there was never one."""
     row = records.lease_row(DISPATCHER)
-    return from_json(row.data["offer"]) if row is not None and "offer" in row.data else None
+    return from_json(row.data["capacity"]) if row is not None and "capacity" in row.data else None
 
 
-def _submit(records: Records, step: Step, asked: Asked, missing: bool, parent: str | None) -> Submission:
+def _submit(records: Records, step: Step, asked: RowDefaults, missing: bool, parent: str | None) -> Submission:
     own = parent is None
     return records.submit(
         stage=step.stage,

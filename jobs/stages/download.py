@@ -66,19 +66,19 @@ def _start(job: JobContext, identity: dict[str, Any]) -> Any:
 
     from actors.downloader import download
 
-    need = job.requirement
+    requirement = job.requirement
     # Where the driver is, if there is room: that is where a local file surely lies.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     task = download.options(
-        num_cpus=need.cpus,
-        memory=need.memory or None,
-        label_selector=dict(need.labels) or None,
-        scheduling_strategy=None if need.labels else here,
+        num_cpus=requirement.cpus,
+        memory=requirement.memory or None,
+        label_selector=dict(requirement.labels) or None,
+        scheduling_strategy=None if requirement.labels else here,
         runtime_env=_hub_environment() if isinstance(job.config.source, HubSource) else None,
         num_returns="streaming",
         max_retries=0,  # a second run would not say its steps at the same moments, which Ray's own retry relies on
     )
-    return task.remote(job.config, identity, job.store, job.outputs[0].ref, job.attempt, need.threads)
+    return task.remote(job.config, identity, job.store, job.outputs[0].ref, job.attempt, requirement.threads)
 
 
 def _hub_environment() -> dict[str, Any]:

@@ -63,9 +63,14 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
         done += measured
         job.progress.update(done)
 
-    need = job.requirement
+    requirement = job.requirement
     if not run_chunks(
-        lambda: make_evaluator(job.store, settings, need), todo, need.workers, "measure", on_done, job.stop_requested
+        lambda: make_evaluator(job.store, settings, requirement),
+        todo,
+        requirement.workers,
+        "measure",
+        on_done,
+        job.stop_requested,
     ):
         raise Stopped(f"stopped after {done} of {rows} rows; the finished batches are kept")
     summary = summarise(_results(job, output.ref, chunks))

@@ -40,7 +40,7 @@ def store_bytes(config: ExtractConfig, inputs: dict[str, list[ArtifactRef]], sto
         train = _training(store, ref)
         rows, length = _size(config, train, parse_ref(store.files(ref).manifest.inputs["tokens"], "tokens"), store)
         sae = json.loads(store.files(ref).path("cfg.json").read_text())
-        total += rows * length * max(sae.expected_l0 for sae in train.saes) * _CODE_BYTES
+        total += int(rows * length * max(one.expected_l0 for one in train.saes)) * _CODE_BYTES
         total += int(sae["d_sae"]) * per_feature * _EXAMPLE_BYTES
     return total
 
@@ -67,9 +67,14 @@ def run(job: JobContext) -> None:
         done += rows
         job.progress.update(done)
 
-    need = job.requirement
+    requirement = job.requirement
     if not run_chunks(
-        lambda: make_extractor(job.store, settings, need), todo, need.workers, "extract", on_done, job.stop_requested
+        lambda: make_extractor(job.store, settings, requirement),
+        todo,
+        requirement.workers,
+        "extract",
+        on_done,
+        job.stop_requested,
     ):
         raise Stopped(f"stopped after {done} of {settings.rows} rows; the finished chunks are kept")
     job.progress.start("merge", len(pairs), "SAEs")
@@ -82,7 +87,7 @@ def run(job: JobContext) -> None:
 
     # One merger, which goes through them in order.
     if not run_chunks(
-        lambda: make_merger(job.store, settings, len(chunks), need),
+        lambda: make_merger(job.store, settings, len(chunks), requirement),
         range(len(pairs)),
         1,
         "merge",

@@ -156,7 +156,7 @@ def _ended_long_ago(row: JobRow, days: float) -> bool:
 def _temporary(home: Path) -> Iterator[Removal]:
     import shutil
 
-    from jobs.life.job_files import orphans
+    from jobs.life.process import orphans
 
     for folder in orphans(home):
         yield Removal(f"folder {folder}", "its process is gone", lambda folder=folder: shutil.rmtree(folder, True))  # type: ignore[misc]

@@ -107,7 +107,7 @@ def _tokenize(job: JobContext, reader: DatasetReader, spec: TokenizerSpec, flat:
     from sae.text.flat_tokens import ChunkCounts
 
     chunks = reader.chunks(job.config.chunk_bytes)
-    items = [
+    items: list[dict[str, Any]] = [
         {"name": chunk_name(i), "file": file, "start": start, "stop": stop, "weight": stop - start}
         for i, (file, start, stop) in enumerate(chunks)
     ]

@@ -106,7 +106,7 @@ def _summary(job: JobContext, ref: ArtifactRef) -> dict[str, Any]:
 
 def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
     from actors.checkpoints import Checkpoints
-    from actors.progress_channel import Board
+    from actors.progress_channel import ProgressChannel
     from actors.train_launcher import fit
     from actors.trainer import TrainTask
     from sae.training.plan import make_plan
@@ -126,7 +126,7 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
         run=job.fingerprint,
         attempt=job.attempt,
         requirement=job.requirement,
-        board=Board.open(job.fingerprint),
+        channel=ProgressChannel.open(job.fingerprint),
     )
     plan = make_plan(config, tokens["splits"].get(config.split, {}).get("rows", 0), tokens["context_length"])
     found = Checkpoints(job.store, job.fingerprint, job.attempt, job.scratch).latest([ref.id for ref in saes.values()])

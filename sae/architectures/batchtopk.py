@@ -44,7 +44,9 @@ class BatchTopK(ShallowSae):
 
     def _threshold(self) -> float:
         values = torch.cat([torch.zeros(1), *self._values]).sort(descending=True).values
-        last = min(self._positions * self.config.k, len(values) - 1)  # a threshold of 0 lets all positive values through
+        last = min(
+            self._positions * self.config.k, len(values) - 1
+        )  # a threshold of 0 lets all positive values through
         return float(values[max(0, last - 1) : last + 1].double().mean())
 
     def saelens(self) -> dict[str, Any]:

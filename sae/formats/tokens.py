@@ -21,7 +21,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +80,7 @@ class TokensInfo:
     """What `tokens.json` says. `splits[name]` holds rows, tokens, roles (count by role), documents and shards."""
 
     context_length: int
-    attention: str
+    attention: Literal["row", "document"]
     separator: str
     bos: bool  # whether each row begins with BOS
     rows_per_shard: int

@@ -64,7 +64,7 @@ class LanguageModelReplica:
                     return {}
                 return await asyncio.to_thread(self._models.answer, lm, ActivationsQuery(**request))
         except NotEnoughMemory as error:
-            return {"problem": [503, "no_room", str(error)]}
+            return {"problem": [503, "no_capacity", str(error)]}
         except Exception as error:
             known = to_api_error(error)
             if known is None:

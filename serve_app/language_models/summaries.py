@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from cachetools import LRUCache, cachedmethod
 
 from cluster.machines.paths import code_root
 from cluster.store import ArtifactFiles, Store
@@ -25,7 +26,7 @@ from sae.text.preview import StoredTokenizer
 from serve_app.errors import ApiError, not_found
 
 _WEIGHTS = (".safetensors", ".gguf")
-_HELD = 8  # in memory
+_KEPT = 8  # in memory
 _TIMEOUT_S = 120
 _VERSION = 1  # raised when what a summary holds changes
 
@@ -40,47 +41,24 @@ class ModelSummary(NamedTuple):
 
 
 class ModelSummaries:
-    """Summaries by model id. Threads share it; each model is looked at once a node."""
+    """Summaries by model id. Threads share it; each model is read once a node."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: OrderedDict[str, ModelSummary] = OrderedDict()
-        self._lock = threading.Lock()
-        self._making: dict[str, threading.Lock] = {}
-        self._pieces: OrderedDict[str, Pieces] = OrderedDict()
+        self._condition = threading.Condition()
+        self._summaries: LRUCache[Any, ModelSummary] = LRUCache(_KEPT)
+        self._pieces: LRUCache[Any, Pieces] = LRUCache(_KEPT)
 
+    @cachedmethod(lambda self: self._summaries, condition=lambda self: self._condition)
     def get(self, id: str) -> ModelSummary:
         """The summary of `models/ID`. The first time takes seconds. Raises ApiError: no such model, or not readable."""
-        with self._lock:
-            if id in self._held:
-                self._held.move_to_end(id)
-                return self._held[id]
-            making = self._making.setdefault(id, threading.Lock())
-        with making:
-            with self._lock:
-                if id in self._held:
-                    return self._held[id]
-            raw = self._raw(id)
-            found = ModelSummary(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
-        with self._lock:
-            self._held[id] = found
-            self._making.pop(id, None)
-            while len(self._held) > _HELD:
-                self._held.popitem(last=False)
-        return found
+        raw = self._raw(id)
+        return ModelSummary(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
 
+    @cachedmethod(lambda self: self._pieces, condition=lambda self: self._condition)
     def pieces(self, id: str) -> Pieces:
         """Strings of the token ids of `models/ID`. Raises StoreError if there is no such model."""
-        with self._lock:
-            if id in self._pieces:
-                self._pieces.move_to_end(id)
-                return self._pieces[id]
-        found = Pieces(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
-        with self._lock:
-            self._pieces[id] = found
-            while len(self._pieces) > _HELD:
-                self._pieces.popitem(last=False)
-        return found
+        return Pieces(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
 
     def _raw(self, id: str) -> dict[str, Any]:
         ref = ArtifactRef("models", id)

@@ -9,15 +9,14 @@ from pydantic import Field
 from starlette.responses import Response
 
 from serve_app.dependencies import ApiDep, TokenCheckDep
-from serve_app.paging import INT64
-from serve_app.paging import Query as Closed
+from serve_app.paging import INT64, StrictQuery
 from serve_app.schemas.jobs import Event
 from serve_app.streaming.streams import SSE_DOCS, AfterSeq, LastEventId, sse_response, stream_to_websocket
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
-class SeqQuery(Closed):
+class SeqQuery(StrictQuery):
     """Query parameters of a page of events."""
 
     after: int = Field(0, ge=0, le=INT64, description="Only events with a higher `seq`.")

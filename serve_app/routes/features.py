@@ -1,4 +1,4 @@
-"""Features: extracted from an SAE; features filtered, sorted and paged; one feature; its examples."""
+"""Features of an SAE: filtered, sorted and paged; one of them; its examples."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import not_found
 from serve_app.feature_tables import FeatureTables, Selection, Sort
 from serve_app.openapi.responses import problems
-from serve_app.paging import Paged, decode, encode
-from serve_app.paging import Query as Closed
+from serve_app.paging import Paged, StrictQuery, decode, encode
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
 from serve_app.schemas.features import Bin, Example, Feature, FeaturePage, FeatureSummary, Logit, Neighbour
@@ -28,27 +27,27 @@ TABLES = FeatureTables()
 
 
 class FeatureQuery(Paged):
-    """Query parameters of the features of a set."""
+    """Query parameters of the list of features."""
 
-    sort: Sort = Field("feature", description="What to sort by.")
-    order: Literal["asc", "desc"] = Field("asc", description="The smallest first, or the largest.")
-    alive: bool | None = Field(None, description="Only features that fired, or only those that never did.")
-    min_density: float | None = Field(None, ge=0, le=1, description="Only features at least this dense.")
-    max_density: float | None = Field(None, ge=0, le=1, description="Only features at most this dense.")
-    min_max: float | None = Field(
-        None, ge=0, le=1e9, description="Only features whose largest activation is this or more."
+    sort: Sort = Field("latent", description="Column to sort by.")
+    order: Literal["asc", "desc"] = Field("asc", description="`asc`: the smallest first; `desc`: the largest first.")
+    alive: bool | None = Field(
+        None, description="true: only features that were active; false: only those that never were."
     )
+    min_density: float | None = Field(None, ge=0, le=1, description="Smallest density.")
+    max_density: float | None = Field(None, ge=0, le=1, description="Largest density.")
+    min_max: float | None = Field(None, ge=0, le=1e9, description="Smallest value of the largest activation.")
     token: str | None = Field(
-        None, min_length=1, max_length=50, description="Only features that promote a token with this in it."
+        None, min_length=1, max_length=50, description="Only features that promote a token with this text in it."
     )
 
     def selection(self) -> Selection:
-        """As a key."""
+        """The filter and order."""
         own = ("min_density", "max_density", "min_max", "alive", "token")
         return Selection(self.sort, self.order == "desc", **{name: getattr(self, name) for name in own})
 
 
-class ExampleQuery(Closed):
+class ExampleQuery(StrictQuery):
     """Query parameters of the examples of a feature."""
 
     kind: Literal["top", "quantile", "uniform"] | None = Field(None, description="Only examples of this kind.")
@@ -57,7 +56,7 @@ class ExampleQuery(Closed):
 
 @router.get("/{id}/latents", summary="List features", responses=problems(404), response_model=FeaturePage)
 def list_latents(api: ApiDep, id: HexId, query: Annotated[FeatureQuery, Query()]) -> Response:
-    """Filtered and sorted; ties by number. Ask for the next page with `cursor` and the same parameters."""
+    """Filtered and sorted; ties by latent. Get the next page with `cursor` and the same parameters."""
     table = TABLES.get(artifacts.files_of(api, "features", id))
     rows = table.select(query.selection())
     start = decode(query.cursor, int)[0] if query.cursor else 0
@@ -80,7 +79,7 @@ def get_latent(api: ApiDep, request: Request, id: HexId, latent: Latent) -> Resp
 def list_latent_examples(
     api: ApiDep, id: HexId, latent: Latent, query: Annotated[ExampleQuery, Query()]
 ) -> list[Example]:
-    """Where it fires, with the text around it: the largest activations, some of each quantile, and some at random."""
+    """Positions where it is active, with the text around them: the largest activations, some of each quantile, some at random."""
     reader = _reader(api, id, latent)
     rows = [row for row in reader.examples([latent]).to_pylist() if query.kind in (None, row["kind"])]
     tokens = TokensReader(api.store.files(parse_ref(reader.info.inputs["tokens"])), reader.info.split)
@@ -91,7 +90,7 @@ def list_latent_examples(
 def _reader(api: Api, id: str, latent: int) -> FeaturesReader:
     reader = FeaturesReader(artifacts.files_of(api, "features", id))
     if latent >= reader.info.n_features:
-        raise not_found(f"feature {latent} in features/{id}: they are 0 to {reader.info.n_features - 1}")
+        raise not_found(f"latent {latent} in features/{id}: they are 0 to {reader.info.n_features - 1}")
     return reader
 
 
@@ -100,7 +99,7 @@ def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
     edges = [(2 ** (i / octave), 2 ** ((i + 1) / octave)) for i in row["histogram_bins"]]
     count = row["count"]
     return Feature(
-        feature=row["feature"],
+        latent=row["feature"],
         sae=reader.info.inputs["sae"],
         hook=reader.info.hook,
         count=count,
@@ -115,7 +114,7 @@ def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
         promoted=_logits(row, "promoted"),
         suppressed=_logits(row, "suppressed"),
         neighbours=[
-            Neighbour(feature=other, cosine=cosine)
+            Neighbour(latent=other, cosine=cosine)
             for other, cosine in zip(row["neighbours"], row["neighbour_cosines"], strict=True)
         ],
     )

@@ -10,16 +10,14 @@ from starlette.responses import Response as PlainResponse
 
 from cluster.records import State
 from configs.stages import StageName
-from jobs.life.cancel import ask
-from jobs.life.resume import resume
+from jobs.life.control import ask, resume
 from serve_app.artifacts import json_response
 from serve_app.dependencies import Api, ApiDep, PrincipalDep, TokenCheckDep
 from serve_app.idempotency import IdempotencyKey
 from serve_app.job_requests import submit_job
 from serve_app.local_paths import shown_paths
 from serve_app.openapi.responses import ACCEPTED, FOLLOW, problems
-from serve_app.paging import INT64, Paged, decode, encode
-from serve_app.paging import Query as Closed
+from serve_app.paging import INT64, Paged, StrictQuery, decode, encode
 from serve_app.schemas.common import JobId, LabelUpdate, Page, Project, Tag
 from serve_app.schemas.jobs import Accepted, Event, Job, JobSummary
 from serve_app.schemas.requests import JobRequest
@@ -40,7 +38,7 @@ class JobQuery(Paged):
     parent: JobId | None = Field(None, description="Only jobs that were made on behalf of this one.")
 
 
-class EventQuery(Closed):
+class EventQuery(StrictQuery):
     """Query parameters of a page of events."""
 
     after: int = Field(0, ge=0, le=INT64, description="Only events with a higher number.")
@@ -91,7 +89,7 @@ def label_job(api: ApiDep, id: JobId, body: LabelUpdate) -> Job:
     return _job_detail(api, id)
 
 
-class CancelQuery(Closed):
+class CancelQuery(StrictQuery):
     """How to end a job."""
 
     how: str = Field(

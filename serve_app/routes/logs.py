@@ -16,8 +16,7 @@ from starlette.responses import StreamingResponse
 from serve_app.dependencies import Api, ApiDep, TokenCheck, TokenCheckDep
 from serve_app.errors import ApiError
 from serve_app.openapi.responses import problems
-from serve_app.paging import INT64
-from serve_app.paging import Query as Closed
+from serve_app.paging import INT64, StrictQuery
 from serve_app.schemas.common import JobId
 from serve_app.streaming.events import KEEPALIVE_S
 from serve_app.streaming.logs import read_log, tail_log
@@ -26,7 +25,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 TEXT = "text/plain; charset=utf-8"
 
 
-class LogQuery(Closed):
+class LogQuery(StrictQuery):
     """Query parameters of a log."""
 
     offset: int | None = Field(
@@ -35,7 +34,7 @@ class LogQuery(Closed):
     bytes: int = Field(65_536, ge=1, le=1 << 20, description="Bytes to read, at most, but for the rest of a line.")
 
 
-class LogFrom(Closed):
+class LogFrom(StrictQuery):
     """Where the stream of a log begins."""
 
     offset: int = Field(0, ge=0, le=INT64, description="Where to begin, in bytes.")

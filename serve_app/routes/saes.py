@@ -13,7 +13,7 @@ from serve_app import artifacts
 from serve_app.dependencies import ApiDep
 from serve_app.errors import not_found
 from serve_app.openapi.responses import problems
-from serve_app.paging import Query as Closed
+from serve_app.paging import StrictQuery
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
 
@@ -30,7 +30,7 @@ class Curves(BaseModel):
     )
 
 
-class CurveQuery(Closed):
+class CurveQuery(StrictQuery):
     """Query parameters of curves."""
 
     points: int = Field(500, ge=2, le=10_000, description="Steps to show, at most: spread evenly, the last among them.")

@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from cluster.records import RecordsError
 from serve_app.dependencies import Api, TokenCheck
 from serve_app.errors import ApiError, to_api_error
-from serve_app.paging import INT64, Query
+from serve_app.paging import INT64, StrictQuery
 from serve_app.schemas.jobs import Event, JobSummary
 from serve_app.security.guard import refuse
 from serve_app.streaming.events import KEEPALIVE_S, Item, follow, is_over
@@ -45,13 +45,13 @@ LastEventId = Annotated[
 ]
 
 
-class After(Query):
+class After(StrictQuery):
     """Where a stream of one job begins."""
 
     after: int = Field(0, ge=0, le=INT64, description="Only events with a higher number.")
 
 
-class AfterSeq(Query):
+class AfterSeq(StrictQuery):
     """Where a stream of all jobs begins."""
 
     after: int | None = Field(

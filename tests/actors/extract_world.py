@@ -32,7 +32,7 @@ HOOKS = ("blocks.1.hook_resid_post", "blocks.2.hook_resid_post")
 ROWS, LENGTH, WIDTH, K = 26, 48, 96, 6
 POLICY = DataPolicy(calibration_rows=8)
 MODEL, TOKENS = ArtifactRef("models", "0" * 16), ArtifactRef("tokens", "1" * 16)
-NEED = Requirement(workers=1, cpus=1, threads=1)
+REQUIREMENT = Requirement(workers=1, cpus=1, threads=1)
 
 
 def make_world(root: Path, gpt2: Path) -> Store:
@@ -96,7 +96,7 @@ def make_cache(store: Store, config: TrainConfig, scratch: Path) -> ArtifactRef:
     given = {"model": [MODEL], "tokens": [TOKENS]}
     outputs = harvest.outputs(wanted, given, fp)
     scratch.mkdir()
-    harvest.run(JobContext(wanted, outputs, store, scratch, given, fp, requirement=NEED))
+    harvest.run(JobContext(wanted, outputs, store, scratch, given, fp, requirement=REQUIREMENT))
     return outputs[0].ref
 
 
@@ -149,7 +149,7 @@ def extract_job(
     """A job that extracts `saes`."""
     scratch.mkdir()
     outputs: list[Output] = extract.outputs(config, {"sae": saes}, "")
-    return JobContext(config, outputs, store, scratch, {"sae": saes}, **{"requirement": NEED, **fields})
+    return JobContext(config, outputs, store, scratch, {"sae": saes}, **{"requirement": REQUIREMENT, **fields})
 
 
 def files_of(store: Store, ref: ArtifactRef) -> dict[str, bytes]:

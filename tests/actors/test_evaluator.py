@@ -18,7 +18,16 @@ from sae.formats.tokens import TokensReader
 from sae.language_model import LanguageModel
 from sae.metrics.results_file import load_results, partial_name, save_results
 from sae.metrics.rows import Batch, RowResults, evaluate_batch
-from tests.actors.extract_world import MODEL, NEED, POLICY, TOKENS, make_saes, make_world, put_artifact, train_config
+from tests.actors.extract_world import (
+    MODEL,
+    POLICY,
+    REQUIREMENT,
+    TOKENS,
+    make_saes,
+    make_world,
+    put_artifact,
+    train_config,
+)
 
 OUTPUT = ArtifactRef("evaluations", "e" * 16)
 
@@ -47,13 +56,13 @@ def same(a: RowResults, b: RowResults) -> bool:
 
 @pytest.mark.parametrize("loss_rows", [0, 3])
 def test_stores_what_the_library_measures(store: Store, ray_cluster: str, sae: ArtifactRef, loss_rows: int) -> None:
-    actor = make_evaluator(store, settings_of(sae), NEED)
+    actor = make_evaluator(store, settings_of(sae), REQUIREMENT)
     chunk = Chunk(8, 12, loss_rows)
     assert ray.get(actor.measure.remote(chunk), timeout=120) == 4
     ray.kill(actor)
     stored = load_results(Path(store.location(OUTPUT, store.parts(OUTPUT)[partial_name(8)][0].path)))
     before = torch.get_num_threads()
-    torch.set_num_threads(NEED.threads)
+    torch.set_num_threads(REQUIREMENT.threads)
     lm, tokens = LanguageModel.load(store.files(MODEL).directory()), TokensReader(store.files(TOKENS), "train")
     here = load_sae(store.files(sae).directory())
     batch = Batch(8, tokens.read(8, 12), loss_rows)
@@ -84,7 +93,7 @@ def test_nan_activations_end_in_one_clear_message(
     weights[key] = torch.full_like(weights[key], float("nan"))
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     put_artifact(store, broken, folder)
-    actor = make_evaluator(store, settings_of(sae, broken), NEED)
+    actor = make_evaluator(store, settings_of(sae, broken), REQUIREMENT)
     with pytest.raises(
         ValueError, match=r"NaN or infinite activations at blocks\.1\.hook_resid_post, row 4, position 0"
     ):

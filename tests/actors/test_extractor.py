@@ -149,8 +149,8 @@ def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one(
     with pytest.MonkeyPatch.context() as patch:
         inline(patch)
         undisturbed = fresh(store, extract_job(store, config, streamed, tmp_path / "one"))
-    need = Requirement(workers=2, cpus=1, threads=1)
-    job = extract_job(store, config, streamed, tmp_path / "two", requirement=need)
+    requirement = Requirement(workers=2, cpus=1, threads=1)
+    job = extract_job(store, config, streamed, tmp_path / "two", requirement=requirement)
     killed: list[int] = []
     killer = Thread(target=_kill_one, args=(store, job.outputs[0].ref, killed))
     killer.start()

@@ -21,7 +21,7 @@ from cluster.machines.processes import host_name
 from cluster.machines.up import exports
 from cluster.process_identity import process_identity
 from cluster.store import Store
-from configs.requirements import Fit, Offer, Requirement, fit
+from configs.requirements import Capacity, Fit, Requirement, fit
 
 
 @pytest.fixture(autouse=True)
@@ -113,8 +113,8 @@ def test_a_resource_that_is_used_up_counts_zero() -> None:
     row = {"Resources": {"CPU": 2.0, "memory": 4.0e9, "node:1": 1.0}, "Labels": {"tier": "a"}}
     node = node_of(row, {"memory": 1.0e9})
     assert (node.cpus, node.free_cpus, node.gpus, node.free_memory) == (2.0, 0.0, 0.0, 1_000_000_000)
-    assert fit(Requirement(cpus=1), Offer((node,))).fit is Fit.LATER
-    assert fit(Requirement(cpus=1, labels={"tier": "b"}), Offer((node,))).fit is Fit.NEVER
+    assert fit(Requirement(cpus=1), Capacity((node,))).fit is Fit.LATER
+    assert fit(Requirement(cpus=1, labels={"tier": "b"}), Capacity((node,))).fit is Fit.NEVER
 
 
 def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:

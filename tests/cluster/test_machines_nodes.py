@@ -13,7 +13,7 @@ import pytest
 
 from cluster.machines.autoscaler import declared
 from cluster.machines.paths import code_root
-from configs.requirements import Fit, NodeType, Offer, Requirement, fit, from_json
+from configs.requirements import Capacity, Fit, NodeType, Requirement, fit, from_json
 from tests.cluster.nodes import cluster, environment_of, python
 
 GIB = 2**30
@@ -76,16 +76,16 @@ def _asked(four: dict[str, str], code: str, **more: str) -> Any:
 
 
 def test_what_four_nodes_offer_and_what_fits(four: dict[str, str]) -> None:
-    offer = from_json(_asked(four, "print(json.dumps(to_json(cluster_capacity(GIB))))".replace("GIB", str(GIB))))
-    assert sorted((n.cpus, n.gpus, n.labels["zone"]) for n in offer.nodes) == [
+    capacity = from_json(_asked(four, "print(json.dumps(to_json(cluster_capacity(GIB))))".replace("GIB", str(GIB))))
+    assert sorted((n.cpus, n.gpus, n.labels["zone"]) for n in capacity.nodes) == [
         (2, 0, "a"),
         (4, 0, "b"),
         (4, 1, "a"),
         (4, 1, "b"),
     ]
-    assert all(n.free_cpus == n.cpus and n.free_memory == n.memory for n in offer.nodes)
-    assert offer.store_free == GIB
-    for need, answer, largest in (
+    assert all(n.free_cpus == n.cpus and n.free_memory == n.memory for n in capacity.nodes)
+    assert capacity.store_free == GIB
+    for requirement, answer, largest in (
         (Requirement(workers=2, gpus=1), Fit.NOW, 2),
         (Requirement(workers=3, gpus=1), Fit.NEVER, 2),
         (Requirement(gpus=1, labels={"zone": "a"}), Fit.NOW, 1),
@@ -95,7 +95,7 @@ def test_what_four_nodes_offer_and_what_fits(four: dict[str, str]) -> None:
         (Requirement(cpus=5), Fit.NEVER, 0),
         (Requirement(workers=2, labels={"gpu": "!a100"}), Fit.NOW, 6),
     ):
-        verdict = fit(need, offer)
+        verdict = fit(requirement, capacity)
         assert (verdict.fit, verdict.largest_workers) == (answer, largest), verdict.reason
 
 
@@ -113,14 +113,16 @@ _HOLD = """
 
 
 def test_what_is_taken_is_taken_on_its_node(four: dict[str, str]) -> None:
-    offer = from_json(_asked(four, _HOLD))
-    (node,) = [n for n in offer.nodes if n.gpus and n.labels["zone"] == "a"]
+    capacity = from_json(_asked(four, _HOLD))
+    (node,) = [n for n in capacity.nodes if n.gpus and n.labels["zone"] == "a"]
     assert (node.free_cpus, node.free_gpus) == (3, 0)
     held = {"train job x": Requirement(gpus=1, labels={"zone": "a"})}
-    waits = fit(Requirement(workers=2, gpus=1), offer, held)
-    assert (waits.fit, waits.holders) == (Fit.LATER, ("train job x",))
-    assert fit(Requirement(gpus=1), offer, held).fit is Fit.NOW
-    assert fit(Requirement(gpus=1, labels={"zone": "in(a,c)"}), offer).holders == ("work that is not in this catalog",)
+    waits = fit(Requirement(workers=2, gpus=1), capacity, held)
+    assert (waits.fit, waits.blocked_by) == (Fit.LATER, ("train job x",))
+    assert fit(Requirement(gpus=1), capacity, held).fit is Fit.NOW
+    assert fit(Requirement(gpus=1, labels={"zone": "in(a,c)"}), capacity).blocked_by == (
+        "work that is not in this catalog",
+    )
 
 
 SELECTORS = ["a", "!a", "in(a, b)", "!in(a, b)", "a100", "!a100", "c", "!in(c, d)"]
@@ -144,14 +146,14 @@ _SELECT = """
 def test_ray_means_the_same_by_a_selector(four: dict[str, str]) -> None:
     """`zone` is a label that every node carries; `gpu` one that two do not."""
     found, said = _asked(four, _SELECT.replace("SELECTORS", repr(SELECTORS)))
-    offer = from_json(said)
+    capacity = from_json(said)
     assert len(found) == 2 * len(SELECTORS)
     for key, selector, where in found:
-        need = Requirement(cpus=0.1, labels={key: selector})
-        assert (fit(need, offer).fit is Fit.NOW) == (where is not None), (key, selector)
+        requirement = Requirement(cpus=0.1, labels={key: selector})
+        assert (fit(requirement, capacity).fit is Fit.NOW) == (where is not None), (key, selector)
         if where is not None:
-            node = Offer([n for n in offer.nodes if n.labels["ray.io/node-id"] == where])
-            assert fit(need, node).fit is Fit.NOW, (key, selector)
+            node = Capacity([n for n in capacity.nodes if n.labels["ray.io/node-id"] == where])
+            assert fit(requirement, node).fit is Fit.NOW, (key, selector)
 
 
 def test_doctor_reads_well(four: dict[str, str]) -> None:
@@ -187,17 +189,17 @@ _REPORT = """
 
 
 def test_what_the_autoscaler_reported_to_the_head_is_offered(four: dict[str, str]) -> None:
-    offer = from_json(_asked(four, _REPORT))
-    assert offer.node_types == (
+    capacity = from_json(_asked(four, _REPORT))
+    assert capacity.node_types == (
         # Two run already; labels that both of them carry.
         NodeType("gpus", 4, 1, 16 * GIB, {"ray.io/node-group": "gpus", "gpu": "a100"}, 1, False),
         # Two of eight GPUs would make 18 in all, and 12 are allowed: one.
         NodeType("big", 64, 8, 16 * GIB, {"ray.io/node-group": "big", "ray.io/accelerator-type": "H100"}, 1, False),
         NodeType("endless", 8, 0, 16 * GIB, {"ray.io/node-group": "endless"}, None, False),
     )
-    assert fit(Requirement(workers=3, cpus=4, gpus=1), offer).adds == (("gpus", 1),)
-    assert fit(Requirement(gpus=8, labels={"ray.io/accelerator-type": "H100"}), offer).fit is Fit.GROW
-    assert fit(Requirement(gpus=8, labels={"ray.io/accelerator-type": "A100"}), offer).fit is Fit.NEVER
+    assert fit(Requirement(workers=3, cpus=4, gpus=1), capacity).adds == (("gpus", 1),)
+    assert fit(Requirement(gpus=8, labels={"ray.io/accelerator-type": "H100"}), capacity).fit is Fit.GROW
+    assert fit(Requirement(gpus=8, labels={"ray.io/accelerator-type": "A100"}), capacity).fit is Fit.NEVER
     # What the head's environment says goes before what was reported.
     said = '[{"name": "gpus", "cpus": 4, "gpus": 1, "memory": 1073741824, "labels": {"tier": "x"}, "max": 5}]'
     types = from_json(

@@ -10,7 +10,7 @@ import pytest
 from cluster.records import CancelPending, IllegalMove, Records, RecordsError, StaleAttempt, State, Submission
 from tests.cluster.catalog import run, submit
 
-BLOCKED = {"kind": "resources", "reason": "2 GPU are held", "holders": ["train-1"]}
+BLOCKED = {"kind": "resources", "reason": "2 GPU are held", "blocked_by": ["train-1"]}
 GRANT = ("train-1-a1", "session_1")
 
 

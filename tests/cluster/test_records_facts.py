@@ -13,7 +13,7 @@ from configs.download import DownloadConfig, LocalSource
 from configs.identity import ArtifactRef, parse_ref
 from configs.tokenize import TokenizeConfig
 from configs.train import TrainConfig
-from jobs.life.resolve import Step
+from jobs.life.planner import Step
 from jobs.stages import load_stage
 from tests.cluster.catalog import MANIFEST, REF
 

@@ -23,12 +23,12 @@ with open_records(sys.argv[1]) as records:
 
 def test_one_holds_it(records: Records) -> None:
     assert records.lease_row("dispatcher") is None
-    assert records.lease("dispatcher", "a", 60.0, {"offer": {"cpus": 2}})
-    assert not records.lease("dispatcher", "b", 60.0, {"offer": {}})
+    assert records.lease("dispatcher", "a", 60.0, {"capacity": {"cpus": 2}})
+    assert not records.lease("dispatcher", "b", 60.0, {"capacity": {}})
     assert records.lease("dispatcher", "a", 60.0), "it renews"
     row = records.lease_row("dispatcher")
     assert row is not None
-    assert (row.holder, row.data, row.held) == ("a", {"offer": {"cpus": 2}}, True)
+    assert (row.holder, row.data, row.held) == ("a", {"capacity": {"cpus": 2}}, True)
     assert row.until == pytest.approx(time.time() + 60, abs=30)
     assert records.lease("other", "b", 60.0), "another lease"
     records.release("dispatcher", "b")

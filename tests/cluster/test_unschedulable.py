@@ -15,7 +15,7 @@ import pytest
 
 from cluster.machines.paths import code_root
 from cluster.machines.unschedulable import explain
-from configs.requirements import Node, Offer, Requirement
+from configs.requirements import Capacity, Node, Requirement
 from tests.cluster.nodes import DOWN, UP, environment_of, python
 
 LIMIT_S = 30.0
@@ -61,7 +61,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cases]:
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "need", "largest"),
+    ("name", "error", "requirement", "largest"),
     [
         ("task", "TaskUnschedulableError", "1 worker x {1 CPU, 1 GPU}", 0),
         ("actor", "ActorUnschedulableError", "1 worker x {1 CPU, 0 GPU, zone=nowhere}", 0),
@@ -71,11 +71,11 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cases]:
         ("train", "WorkersDidNotStart", "2 workers x {2 CPU, 0 GPU}", 1),
     ],
 )
-def test_it_ends_and_says_why(cases: Cases, name: str, error: str, need: str, largest: int) -> None:
+def test_it_ends_and_says_why(cases: Cases, name: str, error: str, requirement: str, largest: int) -> None:
     answer = cases.answer(name)
     assert answer["error"] == error, answer
     assert answer["seconds"] < LIMIT_S, answer
-    assert f"it can never run here: it needs {need}; there is 1 node: 2 CPU (" in answer["explained"]
+    assert f"it can never run here: it needs {requirement}; there is 1 node: 2 CPU (" in answer["explained"]
     assert f"the most workers of this size that fit is {largest}" in answer["explained"]
     if name == "ray_job":
         assert answer["said"].startswith("FAILED: ")
@@ -88,7 +88,7 @@ def test_where_it_should_fit_rays_own_words_are_told() -> None:
         "Traceback ...\nThe actor is not schedulable: Tasks or actors with resource shapes [{}] failed to schedule. "
         "lease_id=00ff, name=compute"
     )
-    told = explain(said, Requirement(), Offer([Node(2, 0, 2**30, {}, 2, 0, 2**30)]))
+    told = explain(said, Requirement(), Capacity([Node(2, 0, 2**30, {}, 2, 0, 2**30)]))
     assert told.startswith("Ray could not place it, though it needs 1 worker x {1 CPU, 0 GPU}; there is 1 node: 2 CPU")
     assert told.endswith(
         "Ray says: The actor is not schedulable: Tasks or actors with resource shapes [{}] failed to schedule"

@@ -91,13 +91,13 @@ def serve_replica() -> None:
 
 def train() -> None:
     """Training workers of which each fits alone, but not both: Ray Train's placement group never comes."""
-    from actors.progress_channel import Board
+    from actors.progress_channel import ProgressChannel
     from actors.train_launcher import fit
     from actors.trainer import TrainTask
 
-    board: Any = Board.open("t")
+    channel: Any = ProgressChannel.open("t")
     nothing: Any = None  # no worker ever reads it
-    run = TrainTask(nothing, {}, {}, nothing, nothing, None, nothing, "t", 1, TOO_MANY, board)
+    run = TrainTask(nothing, {}, {}, nothing, nothing, None, nothing, "t", 1, TOO_MANY, channel)
     with tempfile.TemporaryDirectory() as folder:
         fit(run, Path(folder), lambda rows: None, print, lambda: False, lambda block: None)
 
@@ -118,7 +118,7 @@ def main(name: str) -> dict[str, object]:
     from cluster.machines.capacity import cluster_capacity
     from cluster.machines.unschedulable import explain
 
-    run, need, module = CASES[name]
+    run, requirement, module = CASES[name]
     with connected(discover(), bring_code=False):
         importlib.import_module(module)
         began = time.monotonic()
@@ -126,7 +126,7 @@ def main(name: str) -> dict[str, object]:
             run()
         except Exception as error:  # noqa: BLE001 - which it is, the test looks at
             seconds = time.monotonic() - began
-            told = explain(error, need, cluster_capacity())
+            told = explain(error, requirement, cluster_capacity())
             return {"error": type(error).__name__, "said": str(error), "seconds": seconds, "explained": told}
     return {"error": None}
 

@@ -13,7 +13,7 @@ import pytest
 
 from cluster.records import DISPATCHER, Records, open_records
 from jobs.__main__ import main
-from jobs.life.job_files import log_file
+from jobs.life.process import log_file
 
 REQUEST: dict[str, Any] = {
     "config": {}, "requirement": {"cpus": 2}, "outputs": ["saes/" + "a" * 16], "inputs": {}, "created_by": "ada",
@@ -53,10 +53,10 @@ def test_list_shows_the_newest_jobs_by_stage_state_and_project(
 
 def test_show_says_where_a_job_stands_and_why(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
     job = _submit(records, "train", "1")
-    records.wait(job, 1, {"kind": "resources", "holders": ["train-b"]}, "waits: held by train-b", 2e9)
+    records.wait(job, 1, {"kind": "resources", "blocked_by": ["train-b"]}, "waits: blocked by train-b", 2e9)
     assert main(["show", job]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["state"], told["deadline"], told["blocked"]["holders"]) == ("WAITING", 2e9, ["train-b"])
+    assert (told["state"], told["deadline"], told["blocked"]["blocked_by"]) == ("WAITING", 2e9, ["train-b"])
     assert told["needs"] == {"cpus": 2}
     assert told["attempts"][0]["number"] == 1
 

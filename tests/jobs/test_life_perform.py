@@ -21,13 +21,12 @@ from cluster.store import Store
 from configs.load import parse_config
 from configs.requirements import Requirement
 from jobs import stages
-from jobs.life import perform as performing
+from jobs.life import attempt as performing
 from jobs.life.driver_process import drive
-from jobs.life.local_runner import execute
-from jobs.life.resolve import Planner, Step
+from jobs.life.local_runner import SUSPECT_SECONDS, attach, execute
+from jobs.life.planner import Planner, Step
 from jobs.life.session import Session
 from jobs.life.stage_context import JobContext
-from jobs.life.wait_for_job import SUSPECT_SECONDS, attach
 from tests.jobs.command import Toy
 from tests.jobs.toys import download
 

@@ -13,7 +13,7 @@ from cluster.machines.paths import code_root
 from configs.load import load_config
 from configs.stages import STAGES
 from jobs import stages
-from jobs.life.resolve import Planner, resolve_auto
+from jobs.life.planner import Planner, resolve_auto
 from tests.jobs.command import Toy
 from tests.jobs.toys import download, tokenize
 

@@ -13,7 +13,7 @@ import pytest
 
 from cluster.store import Store
 from configs.download import DownloadConfig
-from jobs.life.failure import root_cause
+from jobs.life.outcome import root_cause
 from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import download
 from sae.formats.dataset import iter_documents

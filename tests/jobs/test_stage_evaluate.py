@@ -22,7 +22,7 @@ from sae.formats.evaluation import read_counts, read_metrics
 from tests.actors.extract_world import (
     HOOKS,
     LENGTH,
-    NEED,
+    REQUIREMENT,
     ROWS,
     WIDTH,
     K,
@@ -52,7 +52,7 @@ def job_of(store: Store, saes: list[ArtifactRef], scratch: Path, config: dict[st
     given = {"split": "train", "batch_rows": 2, "loss_rows": 5, "lm_dtype": "fp32", **config}
     whole = EvaluateConfig.model_validate({"sae": str(saes[0]), **given})
     outputs = evaluate.outputs(whole, {"sae": saes}, "")
-    return JobContext(whole, outputs, store, scratch, {"sae": saes}, **{"requirement": NEED, **fields})
+    return JobContext(whole, outputs, store, scratch, {"sae": saes}, **{"requirement": REQUIREMENT, **fields})
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +108,8 @@ def run_anew(store: Store, job: JobContext) -> list[dict[str, bytes]]:
 def test_two_workers_give_equal_bytes(
     store: Store, saes: list[ArtifactRef], undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    need = Requirement(workers=2, cpus=1, threads=2)
-    assert run_anew(store, job_of(store, saes[:1], tmp_path / "job", {}, requirement=need)) == [undisturbed]
+    requirement = Requirement(workers=2, cpus=1, threads=2)
+    assert run_anew(store, job_of(store, saes[:1], tmp_path / "job", {}, requirement=requirement)) == [undisturbed]
 
 
 def test_saes_of_a_run_are_named_and_measured_as_each_alone(

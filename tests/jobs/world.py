@@ -9,7 +9,7 @@ from cluster.records import JobRow, Records, open_records
 from cluster.store import Store
 from configs.identity import parse_ref
 from configs.load import load_config
-from configs.requirements import Node, NodeType, Offer, Requirement
+from configs.requirements import Capacity, Node, NodeType, Requirement
 from jobs.life.dispatcher import Cluster, Dispatcher
 from jobs.life.submit import Submitted, submit
 from tests.jobs.command import Toy
@@ -48,12 +48,12 @@ class World:
         self.dispatcher = self.another("one", "session-1")
 
     def another(self, name: str, session: str) -> Dispatcher:
-        cluster = Cluster(session, "127.0.0.1:1", "http://127.0.0.1:2", self.offer, self.grown.append)
+        cluster = Cluster(session, "127.0.0.1:1", "http://127.0.0.1:2", self.capacity, self.grown.append)
         return Dispatcher(self.records, cluster, self.starts, name, self.store)
 
-    def offer(self) -> Offer:
+    def capacity(self) -> Capacity:
         head = Node(4, 0, 1 << 34, {}, self.free, 0, 1 << 34)
-        return Offer((head, *self.nodes), self.store.free_bytes(), self.node_types)
+        return Capacity((head, *self.nodes), self.store.free_bytes(), self.node_types)
 
     def ask(self, *sets: str, config: Path | None = None, stage: str = "tokenize", **more: Any) -> Submitted:
         found = load_config(stage, config or self.toy.config, sets)

@@ -23,14 +23,14 @@ import psutil
 from cluster.machines import ray_environment
 from cluster.machines.ray_environment import SERVE
 from cluster.records import Records, open_records
-from configs.requirements import Node, Offer, to_json
+from configs.requirements import Capacity, Node, to_json
 from serve_app.security.tokens import Tokens
 from tests.serve_app.world import World, make_world
 from tests.tiny_model import cached
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # What the dispatcher of a small machine would have written.
-OFFER = Offer((Node(2, 0, 4 << 30, {"raylens.io/role": "head"}, 2, 0, 4 << 30),), 50 << 30)
+CAPACITY = Capacity((Node(2, 0, 4 << 30, {"raylens.io/role": "head"}, 2, 0, 4 << 30),), 50 << 30)
 REPLICA = "ray::ServeReplica:api:Api"
 
 
@@ -72,7 +72,7 @@ def served(world: World, replicas: int = 2) -> Iterator[Served]:
     (home / "data" / "a.txt").write_text("one document\n")
     with open_records(f"sqlite:///{home}/catalog.db") as records:
         world.record(records)
-        records.lease("dispatcher", "nobody", 86_400, {"cluster": "here", "offer": to_json(OFFER)})
+        records.lease("dispatcher", "nobody", 86_400, {"cluster": "here", "capacity": to_json(CAPACITY)})
         _, token = Tokens(home).create("tester", ["write"])
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.serve_app.served", str(home), world.store.url, str(replicas)],

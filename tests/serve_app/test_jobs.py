@@ -120,9 +120,9 @@ def test_what_can_never_fit_is_refused_with_need_and_offer(site: Site) -> None:
     refused = site.writer.post("/v1/tokens", json=body)
     problem = refused.json()
     assert (refused.status_code, problem["code"], problem["stage"]) == (409, "cannot_fit", "tokenize")
-    assert problem["need"]["workers"] == 3
-    assert problem["need"]["memory"] == 3 << 30
-    assert problem["offer"][0]["cpus"] == 2
+    assert problem["requirement"]["workers"] == 3
+    assert problem["requirement"]["memory"] == 3 << 30
+    assert problem["capacity"][0]["cpus"] == 2
     assert problem["largest_workers"] == 1
     assert "there is 1 node" in problem["detail"]
     assert len(site.records.jobs(limit=1000)) == before, "nothing is recorded"

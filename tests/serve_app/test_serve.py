@@ -48,7 +48,7 @@ def test_features_on_a_text_through_the_application_of_their_own(site: Served) -
         found = http.post("/v1/text/features", json=request).raise_for_status().json()
         assert len(found["top"]) == 3
         assert found["tokens"][0]["role"] == "bos"
-        held = {"sae": str(site.world.sae), "text": "x", "features": [4096]}
+        held = {"sae": str(site.world.sae), "text": "x", "latents": [4096]}
         assert http.post("/v1/text/features", json=held).json()["code"] == "invalid_request"
 
 
@@ -74,8 +74,8 @@ def test_who_holds_the_room_of_a_language_model_is_named(site: Served) -> None:
         job = http.post("/v1/tokens", json=body).raise_for_status().json()["job"]["id"]
         site.records.grant(job, 1, f"{job}-a1", "here")
         refused = http.post("/v1/text/features", json={"sae": str(site.world.sae), "text": "x"})
-        assert (refused.status_code, refused.json()["code"]) == (503, "no_room")
-        assert refused.json()["holders"] == [job]
+        assert (refused.status_code, refused.json()["code"]) == (503, "no_capacity")
+        assert refused.json()["blocking_jobs"] == [job]
         assert int(refused.headers["retry-after"]) > 0
         site.records.lose(job, 1, "test", "over")
 

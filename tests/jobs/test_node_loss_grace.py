@@ -6,7 +6,7 @@ import pytest
 
 from cluster.records import State
 from configs.requirements import Node
-from jobs.life import node_loss_grace
+from jobs.life import admission
 from tests.jobs.world import World
 
 LARGE = Node(64, 0, 1 << 36, {}, 64, 0, 1 << 36)
@@ -23,7 +23,7 @@ def _with_inputs(world: World, *sets: str) -> str:
 
 def test_a_job_that_waited_for_a_node_waits_for_its_return(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the head was killed meanwhile, and `up` runs again: the first look of the next dispatcher sees it alone."""
-    monkeypatch.setattr(node_loss_grace, "REJOIN_S", 0.0)  # its row alone tells
+    monkeypatch.setattr(admission, "REJOIN_S", 0.0)  # its row alone tells
     world.nodes = (LARGE._replace(free_cpus=0),)
     job = _with_inputs(world, "resources.cpus=50")
     world.dispatcher.tick()
@@ -45,7 +45,7 @@ def test_a_job_that_waited_for_a_node_waits_for_its_return(world: World, monkeyp
 
 
 def test_a_job_whose_inputs_are_made_meanwhile_has_fitted_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_loss_grace, "REJOIN_S", 0.0)
+    monkeypatch.setattr(admission, "REJOIN_S", 0.0)
     world.nodes = (LARGE,)
     found = world.ask("resources.cpus=50")
     world.dispatcher.tick()
@@ -58,7 +58,7 @@ def test_a_job_whose_inputs_are_made_meanwhile_has_fitted_too(world: World, monk
 
 
 def test_what_is_asked_for_while_nodes_may_rejoin_waits_for_them(world: World) -> None:
-    """The offer that stands beside the lease of the dispatcher before is what the cluster was."""
+    """The capacity that stands beside the lease of the dispatcher before is what the cluster was."""
     world.nodes = (LARGE,)
     world.dispatcher.tick()
     after = world.another("two", "session-2")
@@ -80,7 +80,7 @@ def test_once_nodes_had_their_time_to_rejoin_it_is_told_at_once(world: World, mo
     world.dispatcher.tick()
     world.nodes = ()
     world.dispatcher.tick()
-    monkeypatch.setattr(node_loss_grace, "REJOIN_S", 0.0)
+    monkeypatch.setattr(admission, "REJOIN_S", 0.0)
     world.dispatcher.tick()
     found = world.ask("resources.cpus=50")
     world.dispatcher.tick()

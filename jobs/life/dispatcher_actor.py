@@ -2,6 +2,7 @@
 it dies.
 
     python -m jobs dispatcher --start    # what `up` calls: returns once it grants
+
 """
 
 from __future__ import annotations
@@ -54,16 +55,16 @@ class DispatcherActor:
         from cluster.machines.paths import raylens_home
         from cluster.store import Store
         from jobs.life.dispatcher import Cluster, Dispatcher
-        from jobs.life.job_files import orphans
-        from jobs.life.ray_job_launcher import Drivers
+        from jobs.life.process import orphans
+        from jobs.life.ray_job_launcher import RayJobLauncher
 
         address, dashboard = self._endpoints
         store, metrics, swept = Store.open(), JobMetrics(), 0.0
-        drivers = Drivers(dashboard, self._session)
+        drivers = RayJobLauncher(dashboard, self._session)
         cluster = Cluster(self._session, address, dashboard, cluster_capacity, request_nodes)
         with open_records() as records:
             dispatcher = Dispatcher(records, cluster, drivers, self._name, store)
-            outcomes = Outcomes(records)
+            outcomes = EndedAttempts(records)
             while True:
                 began = time.monotonic()
                 try:
@@ -78,7 +79,7 @@ class DispatcherActor:
                 time.sleep(max(0.05, TICK_S - (time.monotonic() - began)))
 
 
-class Outcomes:
+class EndedAttempts:
     """Attempts that ended since this was made, each once."""
 
     def __init__(self, records: Records) -> None:

@@ -19,7 +19,7 @@ from cluster.store import Store
 from configs.load import load_config
 from jobs import stages
 from jobs.life.local_runner import execute
-from jobs.life.outcome import Ended
+from jobs.life.outcome import Outcome
 from jobs.life.session import Session
 from tests.jobs.command import Toy
 from tests.jobs.toys import download, tokenize
@@ -39,7 +39,7 @@ class Home:
             "local", wait, store=self.store, records=self.records, target=ClusterTarget(self.address, "test")
         )
 
-    def run(self, *sets: str, wait: float = 60, config: Path | None = None, stage: str = "tokenize") -> Ended:
+    def run(self, *sets: str, wait: float = 60, config: Path | None = None, stage: str = "tokenize") -> Outcome:
         with self.session(wait) as session:
             # On a running cluster the stages of a pipeline are Ray jobs; here they are to run in this process.
             session.target = ClusterTarget(None, "test")
@@ -81,7 +81,7 @@ class _Nothing:
 
 def test_a_job_waits_for_its_turn_and_then_runs(home: Home, capfd: pytest.CaptureFixture[str]) -> None:
     holder = Holder(spare=0)
-    seen: list[Ended] = []
+    seen: list[Outcome] = []
     thread = threading.Thread(target=lambda: seen.append(home.run()))
     thread.start()
     row = _until(home, "WAITING")
@@ -121,7 +121,7 @@ def test_a_grant_counts_before_its_work_has_begun(home: Home) -> None:
         config = load_config("tokenize", home.toy.config, ())
         ended = execute(session, config)
         assert ended.failure is not None
-        assert f"held by {other.job_id}" in ended.message
+        assert f"blocked by {other.job_id}" in ended.message
         home.records.finish(other.job_id, other.attempt, "FAILED")
         assert execute(session, config).state == "SUCCEEDED"
 

@@ -1,17 +1,21 @@
-"""From one config to the stages that it stands on, each with its inputs, outputs and identity. No Ray, no torch.
+"""From one config to the stages that it requires, and which of them are still to be run. No Ray, no torch.
 
 Ids are known before anything runs: an artifact's id is the hash of its stage, its settings and its inputs' ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from configs.base import Config, StageConfig
 from configs.identity import ArtifactRef, canonical_json, fingerprint, parse_ref
+from configs.stages import STAGES
 from jobs.life.stage_context import Output, named_inputs
 from jobs.stages import load_stage
+
+if TYPE_CHECKING:  # the store pulls in pyarrow; a command that finds everything done should not wait for it
+    from cluster.store import Store
 
 C = TypeVar("C", bound=Config)
 # What `auto` stands for, by field and device. Resolved before identity: the same config on a GPU is another artifact.
@@ -112,3 +116,49 @@ def _settled(name: str, value: Any, device: str) -> Any:
 
 def _fields(config: Config) -> Iterator[str]:
     return iter(type(config).model_fields)
+
+
+class MissingInput(ValueError):
+    """An input that the config names by id does not exist."""
+
+
+def is_done(store: Store, step: Step) -> bool:
+    """True if everything that the step makes is there. A step that makes nothing, such as maintenance, never is."""
+    return bool(step.outputs) and all(store.manifest(output.ref) is not None for output in step.outputs)
+
+
+def missing_steps(steps: Sequence[Step], done: Callable[[Step], bool]) -> list[Step]:
+    """The steps to run for the last one: it, and what those to run, or those that read through it, stand on.
+
+    A deleted cache whose SAEs are there is not made again.
+    """
+    made = {output.ref: step for step in steps for output in step.outputs if not STAGES[step.stage].runs_inputs}
+    known = {step.fingerprint: done(step) for step in steps}
+    needed: set[str] = set()
+    seen: set[str] = set()
+
+    def visit(step: Step) -> None:
+        if step.fingerprint in seen:
+            return
+        seen.add(step.fingerprint)
+        if not known[step.fingerprint]:
+            needed.add(step.fingerprint)
+        for role, refs in step.inputs.items():
+            if not known[step.fingerprint] or role in STAGES[step.stage].reads_through:
+                for ref in refs:
+                    if ref in made:
+                        visit(made[ref])
+
+    if not known[steps[-1].fingerprint]:
+        visit(steps[-1])
+    return [step for step in steps if step.fingerprint in needed]
+
+
+def check_given(store: Store, steps: Sequence[Step]) -> None:
+    """Raises MissingInput for inputs that the config names by an id that the store does not have."""
+    absent = sorted({str(ref) for step in steps for ref in step.given if store.manifest(ref) is None})
+    if absent:
+        raise MissingInput(
+            f"the store {store.url} has no {', '.join(absent)}: give an id that exists there, "
+            "or the config of the stage that makes it"
+        )
