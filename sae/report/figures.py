@@ -13,6 +13,7 @@ _REASONS = {
     "separator": "tokens that stand between documents",
     "special": "other special tokens",
     "pad": "padding",
+    "boundary": "BOS, EOS and padding tokens inside texts",
 }
 _SCORE = "Loss recovered by the reconstruction: 0 is no better than {} activations, 1 the untouched model."
 
