@@ -64,9 +64,9 @@ def finish(
 
 @torch.inference_mode()
 def describe(sae: Sae, lm: LanguageModel, tokenizer: Any, logit_tokens: int, neighbours: int) -> Directions:
-    """Lens and neighbours of every decoder direction; the lens is empty where the hook is not as wide as the model."""
-    unembedding = lm.unembedding()
-    if sae.W_dec.shape[1] == unembedding.W_U.shape[0]:
+    """Lens and neighbours of every decoder direction; the lens is empty where it has no meaning at the SAE's hook."""
+    unembedding = lm.unembedding(lm.hook(str(sae.metadata["hook_name"])))
+    if not isinstance(unembedding, str):
         lens = logit_lens(sae.W_dec, unembedding.W_U.to(sae.W_dec.device), unembedding.centered, logit_tokens)
     else:
         none = Ranked(torch.zeros(sae.d_sae, 0, dtype=torch.int64), torch.zeros(sae.d_sae, 0))

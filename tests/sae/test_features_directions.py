@@ -9,7 +9,7 @@ import torch
 
 from sae.features import logit_lens as logit_lens_module
 from sae.features.logit_lens import logit_lens, nearest
-from sae.language_model import LanguageModel
+from sae.language_model import LanguageModel, Unembedding
 
 
 def test_lens_is_the_largest_and_smallest_logits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,8 @@ def test_neighbours_are_other_features_by_cosine(monkeypatch: pytest.MonkeyPatch
 
 def test_lens_is_what_a_direction_does_to_the_logits(tiny_gpt2: Path) -> None:
     lm = LanguageModel.load(tiny_gpt2)
-    unembedding = lm.unembedding()
+    unembedding = lm.unembedding(lm.hook("blocks.1.hook_resid_post"))
+    assert isinstance(unembedding, Unembedding)
     W_dec = torch.randn(3, lm.d_model, generator=torch.Generator().manual_seed(2)) + 1
     promoted, suppressed = logit_lens(W_dec, unembedding.W_U, unembedding.centered, 4)
     last, ids = lm.hook("blocks.2.hook_resid_post"), torch.zeros(1, 1, dtype=torch.int64)
