@@ -118,8 +118,8 @@ def test_names_that_are_not_utf8_can_be_stored(tmp_path: Path) -> None:
     found = resolve_source(LocalSource(path=str(tmp_path)), "dataset")
     assert found.identity["files"][0][0] == "caf\\xe9/\\xff.txt"
     assert (found.fetch(quiet) / found.names[0]).read_text() == "x"
+    (folder / os.fsdecode(b"\xff.txt")).rename(folder / os.fsdecode(b"\xff.xml"))
     with pytest.raises(SourceError, match=r"has no data files .*; there are caf\\xe9/\\xff\.xml"):
-        (folder / os.fsdecode(b"\xff.txt")).rename(folder / os.fsdecode(b"\xff.xml"))
         resolve_source(LocalSource(path=str(tmp_path)), "dataset")
 
 
