@@ -75,7 +75,7 @@ def test_who_holds_the_room_of_a_language_model_is_named(site: Served) -> None:
         site.records.grant(job, 1, f"{job}-a1", "here")
         refused = http.post("/v1/text/features", json={"sae": str(site.world.sae), "text": "x"})
         assert (refused.status_code, refused.json()["code"]) == (503, "no_capacity")
-        assert refused.json()["blocking_jobs"] == [job]
+        assert refused.json()["blocked_by"] == [job]
         assert int(refused.headers["retry-after"]) > 0
         site.records.lose(job, 1, "test", "over")
 
