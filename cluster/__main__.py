@@ -3,7 +3,7 @@
 python -m cluster up            start a head on this machine (loopback; `--host ADDRESS` to let others join)
 python -m cluster join ADDRESS  add this machine to a head that runs on another one
 python -m cluster down          end what `up` and `join` started on this machine, and nothing else
-python -m cluster status        which cluster commands use, and what it offers
+python -m cluster status        which cluster commands use, and its nodes
 python -m cluster doctor        what would stop a job before it starts: for each stage, does it fit and why
 python -m cluster reindex       rebuild the catalog's artifacts from the manifests in the store
 """
@@ -202,12 +202,12 @@ def _parser() -> argparse.ArgumentParser:
     join = commands.add_parser("join", help="add this machine to a running head")
     join.add_argument("address", metavar="ADDRESS", help="HOST:PORT of the head, as `up` said it there")
     join.add_argument("--labels", nargs="+", default=[], metavar="KEY=VALUE", help="what jobs may ask this node by")
-    join.add_argument("--num-cpus", type=int, help="CPUs that it offers; by default those that it has")
-    join.add_argument("--num-gpus", type=int, help="GPUs that it offers; by default those that it has")
+    join.add_argument("--num-cpus", type=int, help="CPUs of the node; by default those of the machine")
+    join.add_argument("--num-gpus", type=int, help="GPUs of the node; by default those of the machine")
     for command in (up, join):
         command.add_argument("--block", action="store_true", help="stay until it ends, and end it on SIGTERM or Ctrl-C")
     commands.add_parser("down", help="end what was started on this machine")
-    commands.add_parser("status", help="which cluster commands use, and what it offers")
+    commands.add_parser("status", help="which cluster commands use, and its nodes")
     reindex = commands.add_parser("reindex", help="rebuild the catalog's artifacts from the store")
     reindex.add_argument(
         "--empty", action="store_true", help="also if the store is not there, or has nothing that the catalog knows"

@@ -89,7 +89,9 @@ def test_where_it_should_fit_rays_own_words_are_told() -> None:
         "lease_id=00ff, name=compute"
     )
     told = explain(said, Requirement(), Capacity([Node(2, 0, 2**30, {}, 2, 0, 2**30)]))
-    assert told.startswith("Ray could not place it, though it needs 1 worker x {1 CPU, 0 GPU}; there is 1 node: 2 CPU")
+    assert told.startswith(
+        "Ray could not schedule it, though it needs 1 worker x {1 CPU, 0 GPU}; there is 1 node: 2 CPU"
+    )
     assert told.endswith(
         "Ray says: The actor is not schedulable: Tasks or actors with resource shapes [{}] failed to schedule"
     )
