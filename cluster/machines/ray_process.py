@@ -64,5 +64,5 @@ def stay(started: ProcessRecord) -> None:
 
 
 def is_started(log: Path) -> bool:
-    """True if `ray start` has said that its node is known to the head; before, it cannot even be ended in order."""
+    """True if `ray start` has reported that its node is known to the head; before, it cannot even be ended in order."""
     return "Ray runtime started." in log.read_text(encoding="utf-8", errors="replace")
