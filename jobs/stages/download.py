@@ -17,7 +17,7 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from actors.downloader import Result
 
-VERSION = 1
+VERSION = 2
 TRIES = 3  # of a worker that dies
 _KIND = {"model": "models", "dataset": "datasets"}
 
@@ -30,9 +30,10 @@ def inputs(config: DownloadConfig) -> dict[str, StageConfig | str]:
 def outputs(config: DownloadConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
     """One model or dataset, named by what the source holds now: a commit or file hashes. Raises SourceError."""
     from sae.sources import resolve_source
+    from sae.sources.artifact_size import artifact_bytes
 
-    found = resolve_source(config.source, config.what)
-    return [Output(_ref(config, found.identity), found.label)]
+    source = resolve_source(config.source, config.what)
+    return [Output(_ref(config, source.identity), source.label, artifact_bytes(source, config.what))]
 
 
 def run(job: JobContext) -> None:
@@ -44,17 +45,19 @@ def run(job: JobContext) -> None:
     from sae.sources import SourceError, resolve_source
 
     config: DownloadConfig = job.config
-    found = resolve_source(config.source, config.what)
-    if _ref(config, found.identity) != job.outputs[0].ref:
-        raise SourceError(f"{found.label} has changed since this job was made: submit it again")
+    source = resolve_source(config.source, config.what)
+    if _ref(config, source.identity) != job.outputs[0].ref:
+        raise SourceError(f"{source.label} has changed since this job was made: submit it again")
     for tries_left in reversed(range(TRIES)):
         try:
-            result = _follow(job, _start(job, found.identity))
+            result = _follow(job, _start(job, source.identity))
         except (WorkerCrashedError, NodeDiedError) as error:
             if not tries_left:
                 raise
             job.progress.log(f"the worker died ({type(error).__name__}); once more")
             continue
+        for note in result.summary.get("notes", ()):
+            job.progress.log(note)
         job.publish(job.outputs[0], result.files, result.summary)
         return
 

@@ -40,7 +40,7 @@ def store_bytes(config: ExtractConfig, inputs: dict[str, list[ArtifactRef]], sto
         train = _training(store, ref)
         rows, length = _size(config, train, parse_ref(store.files(ref).manifest.inputs["tokens"], "tokens"), store)
         sae = json.loads(store.files(ref).path("cfg.json").read_text())
-        total += rows * length * max(s.k for s in train.saes) * _CODE_BYTES
+        total += int(rows * length * max(one.expected_l0 for one in train.saes)) * _CODE_BYTES
         total += int(sae["d_sae"]) * per_feature * _EXAMPLE_BYTES
     return total
 

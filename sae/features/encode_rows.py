@@ -86,7 +86,7 @@ class Collector:
     @torch.inference_mode()
     def add(self, rows: HookRows) -> None:
         """Adds the next rows. Raises ValueError if an activation does not fit into the SAE's dtype."""
-        acts = rows.acts.to(self._sae.W_enc.device)
+        acts = rows.acts.to(self._sae.device)
         if self._dtype != "fp32":
             acts = acts.to(DTYPES[self._dtype]).float()
             if not bool(torch.isfinite(acts).all()):

@@ -9,23 +9,16 @@ summed, and rows are added one by one in their order, no figure depends on batch
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sae.sparse import Codes
+
 Counts = NDArray[np.int64]
 Sums = NDArray[np.float64]
-
-
-class Codes(Protocol):
-    """Sparse codes of m active latents: `position` int64 [m], ascending, and `latent` int64 [m]."""
-
-    @property
-    def position(self) -> torch.Tensor: ...
-    @property
-    def latent(self) -> torch.Tensor: ...
 
 
 class RowSums(NamedTuple):

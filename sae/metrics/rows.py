@@ -52,7 +52,7 @@ def evaluate_batch(
     mask = data_mask(roles, norms, sae.calibration, policy)
     data = x[mask]
     codes = sae.encode_sparse(data)
-    made = sae.decode_sparse(codes, len(data))
+    made = sae.decode_sparse(codes)
     losses, unscored = _losses(lm, resumed, sae, made, mask, ids, batch, attention) if batch.loss_rows else (None, {})
     return RowResults(
         row_sums(data, made, codes, mask, sae.calibration.mean.to(lm.device)),

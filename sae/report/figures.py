@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from configs.architectures import architecture_name, expected_l0
 from sae.report.sources import Sources
 
 _REASONS = {
@@ -12,6 +13,7 @@ _REASONS = {
     "separator": "tokens that stand between documents",
     "special": "other special tokens",
     "pad": "padding",
+    "boundary": "BOS, EOS and padding tokens inside texts",
 }
 _SCORE = "Loss recovered by the reconstruction: 0 is no better than {} activations, 1 the untouched model."
 
@@ -73,10 +75,10 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
         "sae": {
             "id": info.inputs["sae"],
             "hook": info.hook,
-            "architecture": sae["architecture"],
+            "architecture": architecture_name(sae),
             "d_in": sae["d_in"],
             "d_sae": sae["d_sae"],
-            "k": sae.get("k"),
+            "k": expected_l0(sae),
             "ev": metrics.get("ev"),
             "l0": metrics.get("l0"),
             "alive": info.alive / info.n_features,

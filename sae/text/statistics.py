@@ -52,11 +52,13 @@ def split_figures(
         parts = [chunk.splits[layout.split] for chunk in counts if layout.split in chunk.splits]
         stream, rows = layout.starts[-1], layout.rows
         special, separators = sum(p.special for p in parts), sum(p.separators for p in parts)
+        boundary = sum(p.boundary for p in parts)
         bos = 0 if spec.row_bos is None else rows
         by_role = {
-            Role.DATA: stream - special - separators,
+            Role.DATA: stream - special - boundary - separators,
             Role.BOS: bos,
             Role.SPECIAL: special,
+            Role.BOUNDARY: boundary,
             Role.SEPARATOR: separators,
             Role.PAD: rows * context_length - stream - bos,
         }

@@ -21,8 +21,9 @@ from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output
 from jobs.stages import extract, harvest
 from sae.activations import calibration_batches
+from sae.architectures import Export
 from sae.calibration import calibrate
-from sae.formats.sae_folder import Weights, write_sae
+from sae.formats.sae_folder import write_sae
 from sae.formats.tokens import Role, Segments, TokensInfo, TokensReader, shard_name, write_shard
 from sae.language_model import LanguageModel, load_tokenizer
 from tests.tiny_model import documents
@@ -111,11 +112,12 @@ def make_saes(store: Store, config: TrainConfig, cache: ArtifactRef | None, root
         calibration = calibrate(sae.hook, batches, POLICY)
         bias = torch.zeros(WIDTH)
         bias[7] = -1e9  # a feature that never fires
-        weights = Weights(directions.T.contiguous(), bias, directions, calibration.mean)
+        tensors = {"W_enc": directions.T, "b_enc": bias, "W_dec": directions, "b_dec": calibration.mean}
+        export = Export(tensors, {"architecture": "topk", "k": K, "apply_b_dec_to_input": True})
         ref = ArtifactRef("saes", fingerprint("train", 1, config.science(), {"n": f"{number}"}))
         folder = root / ref.id
         metadata = {"hook_name": sae.hook, "hf_hook_name": ""}
-        write_sae(folder, weights, {"architecture": "topk", "k": K}, metadata, calibration, {})
+        write_sae(folder, "topk", export, metadata, calibration, {})
         inputs = {"model": str(MODEL), "tokens": str(TOKENS)}
         if cache is not None:
             inputs["activations"] = str(cache)

@@ -8,11 +8,12 @@ import pytest
 
 from cluster.records import Records, RecordsError, filters_of
 from cluster.records.index_fields import INDEX
+from configs.architectures import BatchTopKConfig, TopKConfig
 from configs.base import StageConfig
 from configs.download import DownloadConfig, LocalSource
 from configs.identity import KINDS, ArtifactRef, parse_ref
 from configs.tokenize import TokenizeConfig
-from configs.train import SaeConfig, TrainConfig
+from configs.train import TrainConfig
 from tests.cluster.catalog import MANIFEST, REF
 
 MODEL, TOKENS = "models/1111111111111111", "tokens/3333333333333333"
@@ -30,8 +31,8 @@ def train_config() -> TrainConfig:
         model=MODEL,
         tokens=TOKENS,
         saes=(
-            SaeConfig(hook=HOOK, d_sae=256, k=8),
-            SaeConfig(hook="blocks.0.hook_resid_post", architecture="batchtopk", d_sae=512, k=16, seed=1),
+            TopKConfig(hook=HOOK, d_sae=256, k=8),
+            BatchTopKConfig(hook="blocks.0.hook_resid_post", architecture="batchtopk", d_sae=512, k=16, seed=1),
         ),
     )
 

@@ -11,7 +11,7 @@ import torch
 
 from configs.data_policy import DataPolicy
 from sae.calibration import Calibration, NonFiniteActivations
-from sae.formats.sae_folder import Sae, Weights
+from sae.formats.sae_folder import Sae
 from sae.formats.tokens import Role, TokenRows
 from sae.language_model import HookPoint, LanguageModel
 from sae.metrics.rows import Batch, RowResults, evaluate_batch
@@ -65,8 +65,10 @@ def calibration(activations: torch.Tensor, rows: TokenRows) -> Calibration:
 
 
 def make(calibration: Calibration, W_dec: torch.Tensor, W_enc: torch.Tensor, b_dec: torch.Tensor) -> Sae:
-    weights = Weights(W_enc, torch.zeros(W_enc.shape[1]), W_dec, b_dec, torch.zeros(W_enc.shape[1]))
-    return Sae(weights, {"architecture": "jumprelu", "metadata": {"hook_name": HOOK}}, calibration, {})
+    zeros = torch.zeros(W_enc.shape[1])
+    tensors = {"W_enc": W_enc, "b_enc": zeros, "W_dec": W_dec, "b_dec": b_dec, "threshold": zeros}
+    config = {"architecture": "jumprelu", "metadata": {"hook_name": HOOK, "raylens": {"architecture": "batchtopk"}}}
+    return Sae(tensors, config, calibration)
 
 
 def identity(calibration: Calibration) -> Sae:
