@@ -216,6 +216,18 @@ def test_which_features_fire_on_a_text(site: Site, world: World) -> None:
     assert (absent.status_code, absent.json()["code"]) == (422, "invalid_request")
 
 
+def test_jobs_that_use_the_memory_of_a_language_model_are_named(site: Site, world: World) -> None:
+    body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": 900,
+            "resources": {"memory": (4 << 30) - (256 << 20)}}  # fmt: skip
+    job = site.writer.post("/v1/tokens", json=body).raise_for_status().json()["job"]["id"]
+    site.records.grant(job, 1, f"{job}-a1", "here")
+    refused = site.reader.post("/v1/text/features", json={"sae": str(world.sae), "text": "x"})
+    site.records.lose(job, 1, "test", "over")
+    assert (refused.status_code, refused.json()["code"]) == (503, "no_capacity")
+    assert refused.json()["blocked_by"] == [job]
+    assert int(refused.headers["retry-after"]) > 0
+
+
 def test_problems_are_problem_details(site: Site) -> None:
     for response, status, code in (
         (site.reader.get("/v1/jobs/train-0123456789"), 404, "not_found"),
