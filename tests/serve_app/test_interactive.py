@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sae.language_model import ModelError
 from serve_app.language_models.interactive import LanguageModelReplica
 from serve_app.language_models.pool import NotEnoughMemory
 
@@ -74,16 +75,15 @@ def test_too_little_memory_is_an_answer() -> None:
     assert "9.00 GiB" in detail
 
 
-@pytest.mark.parametrize("error", [ValueError("there is no latent 96: they are 0 to 95")])
-def test_an_expected_error_is_an_answer(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expected_error_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> dict[str, Any]:
         pool = Pool()
         pool.go.set()
 
         def fail(lm: Any, query: Any) -> dict[str, Any]:
-            raise error
+            raise ModelError("the row has 200 tokens, and the model takes 128")
 
         monkeypatch.setattr(pool, "answer", fail)
         return await replica(pool)(QUERY)
 
-    assert asyncio.run(scenario())["problem"] == [422, "invalid_request", str(error)]
+    assert asyncio.run(scenario())["problem"] == [422, "model_error", "the row has 200 tokens, and the model takes 128"]
