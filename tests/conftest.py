@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster.machines.ray_environment import apply_own
+from tests.ordering import (  # noqa: F401 - hooks
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+)
 
 if TYPE_CHECKING:
     from tests.running_cluster import RunningCluster

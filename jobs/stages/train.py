@@ -62,10 +62,10 @@ def run(job: JobContext) -> None:
             if found
             else "stopped before the first checkpoint; the same command starts again"
         )
-    for output in missing.values():
+    for i, output in missing.items():
         parts = job.store.parts(output.ref)
         files = [file for file, _ in parts.values()]
-        job.publish(output, files, _summary(job, output.ref))
+        job.publish(output, files, {**_summary(job, output.ref), "sae": config.saes[i].model_dump(mode="json")})
     checkpoints.clear()
 
 

@@ -95,7 +95,7 @@ def _reader(api: Api, id: str, latent: int) -> FeaturesReader:
 
 
 def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
-    octave = reader.info.grid["per_octave"]
+    octave = reader.info.histogram["per_octave"]
     edges = [(2 ** (i / octave), 2 ** ((i + 1) / octave)) for i in row["histogram_bins"]]
     count = row["count"]
     return Feature(
@@ -111,6 +111,7 @@ def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
         histogram=[
             Bin(start=low, stop=high, count=n) for (low, high), n in zip(edges, row["histogram_counts"], strict=True)
         ],
+        no_logit_lens=reader.info.no_logit_lens,
         promoted=_logits(row, "promoted"),
         suppressed=_logits(row, "suppressed"),
         neighbours=[
@@ -120,7 +121,9 @@ def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
     )
 
 
-def _logits(row: dict[str, Any], side: str) -> list[Logit]:
+def _logits(row: dict[str, Any], side: str) -> list[Logit] | None:
+    if row[f"{side}_tokens"] is None:
+        return None
     pairs = zip(row[f"{side}_tokens"], row[f"{side}_logits"], strict=True)
     return [Logit(token=token, logit=logit) for token, logit in pairs]
 

@@ -126,6 +126,33 @@ def make_saes(store: Store, config: TrainConfig, cache: ArtifactRef | None, root
     return refs
 
 
+class LocalChannel:
+    """A progress channel within one process."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, int] = {}
+        self.stop = False
+
+    @classmethod
+    def open(cls, run: str) -> LocalChannel:
+        return cls()
+
+    def report(self, figure: str, value: int) -> None:
+        self.figures[figure] = value
+
+    def latest(self) -> dict[str, int]:
+        return self.figures
+
+    def request_stop(self) -> None:
+        self.stop = True
+
+    def stop_requested(self) -> bool:
+        return self.stop
+
+    def clear(self) -> None:
+        self.figures = {}
+
+
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets stages run their workers in this process, one chunk after another: the same code without Ray."""
 
@@ -141,6 +168,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.harvester.make_harvester", Harvester)
     monkeypatch.setattr("actors.extractor.make_extractor", Extractor)
     monkeypatch.setattr("actors.extractor.make_merger", Merger)
+    monkeypatch.setattr("actors.progress_channel.ProgressChannel", LocalChannel)
 
 
 def extract_job(
