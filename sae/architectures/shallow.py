@@ -41,7 +41,7 @@ class ShallowSae:
 
     def gradients(self, x: Tensor, dead: Tensor) -> Pass:
         """See Architecture."""
-        p = self.parameters
+        p = {name: parameter.detach() for name, parameter in self.parameters.items()}
         centred = x - p["b_dec"]
         pre = self.pre_activations(centred)
         codes = self.choose(pre)
@@ -99,7 +99,7 @@ class ShallowSae:
         self, pre: Tensor, centred: Tensor, residual: Tensor, dead: Tensor
     ) -> tuple[sparse.Gradients, Tensor]:
         """Dead latents reconstruct what the others left over (Gao et al. 2024, appendix A.2)."""
-        W_dec = self.parameters["W_dec"]
+        W_dec = self.parameters["W_dec"].detach()
         codes = sparse.topk(pre[:, dead], min(self.config.aux_k, len(dead)))
         codes = codes._replace(latent=dead[codes.latent])
         error = sparse.decode(codes, W_dec).add_(residual)
