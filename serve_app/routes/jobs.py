@@ -127,7 +127,7 @@ def resume_job(api: ApiDep, principal: PrincipalDep, id: JobId, response: Respon
 def list_events(api: ApiDep, id: JobId, query: Annotated[EventQuery, Query()]) -> list[Event]:
     """Events with numbers above `after`, in order."""
     api.records.job(id)
-    return [Event.from_row(row) for row in api.records.events(id, query.after, query.limit)]
+    return [Event.model_validate(row) for row in api.records.events(id, query.after, query.limit)]
 
 
 @router.get(
