@@ -49,7 +49,7 @@ class EventQuery(StrictQuery):
 def create_job(
     api: ApiDep, principal: PrincipalDep, body: JobRequest, response: Response, key: IdempotencyKey = None
 ) -> Accepted:
-    """`config` is what a stage's YAML file holds: an input is a reference, or the config of the stage that makes it.
+    """`config` is the content of a stage's YAML file: an input is a reference, or the config of the stage that makes it.
 
     Missing inputs are made first, by jobs of their own. The same request again gets the same job, or the finished artifacts.
     """

@@ -171,7 +171,7 @@ class Problem(BaseModel):
     )
     blocked_by: list[str] | None = Field(None, description="`no_capacity`: the jobs that use the memory or GPU.")
     referrers: list[str] | None = Field(
-        None, description="`in_use`: artifacts made from it, and live jobs that use it."
+        None, description="`in_use`: up to 100 artifacts made from it and live jobs that use it."
     )
     name_owner: str | None = Field(None, description="`name_taken`: the job or artifact that has the name.")
 

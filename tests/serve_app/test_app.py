@@ -78,6 +78,10 @@ def test_samples_are_paged_over_files(site: Site) -> None:
     assert [row["doc"] for row in seen] == list(range(DOCUMENTS))
     assert {row["split"] for row in seen} == {"train", "test"}
     assert seen[0]["columns"] == {"topic": "x"}
+    short = site.reader.get(f"/v1/datasets/{DATASET.id}/samples", params={"characters": 1, "limit": 1}).json()["items"][
+        0
+    ]
+    assert (len(short["text"]), short["text_bytes"]) == (1, seen[0]["text_bytes"])
 
 
 def test_features_are_filtered_sorted_and_paged(site: Site, world: World) -> None:
