@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from configs.identity import parse_ref
@@ -18,11 +18,10 @@ from serve_app.feature_tables import FeatureTables, Selection, Sort
 from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, StrictQuery, decode, encode
 from serve_app.routes.artifacts import artifact_routes
-from serve_app.schemas.common import HexId
+from serve_app.schemas.common import HexId, Latent
 from serve_app.schemas.features import Bin, Example, Feature, FeaturePage, FeatureSummary, Logit, Neighbour
 
 router = artifact_routes("features")
-Latent = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the latent: 0 to the SAE's width - 1.")]
 TABLES = FeatureTables()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from actors.evaluator import Evaluator
 from actors.extractor import Extractor, Merger
 from actors.harvester import Harvester
 from cluster.store import Manifest, Store
@@ -166,6 +167,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("actors.pool.run_chunks", run_chunks)
     monkeypatch.setattr("actors.harvester.make_harvester", Harvester)
+    monkeypatch.setattr("actors.evaluator.make_evaluator", Evaluator)
     monkeypatch.setattr("actors.extractor.make_extractor", Extractor)
     monkeypatch.setattr("actors.extractor.make_merger", Merger)
     monkeypatch.setattr("actors.progress_channel.ProgressChannel", LocalChannel)
@@ -178,6 +180,20 @@ def extract_job(
     scratch.mkdir()
     outputs: list[Output] = extract.outputs(config, {"sae": saes}, "")
     return JobContext(config, outputs, store, scratch, {"sae": saes}, **{"requirement": REQUIREMENT, **fields})
+
+
+def bytes_written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the files that are put into a store from now on."""
+    sizes: list[int] = []
+    put = Store.put
+
+    def counting(self: Store, *args: Any, **kwargs: Any) -> Any:
+        file = put(self, *args, **kwargs)
+        sizes.append(file.size)
+        return file
+
+    monkeypatch.setattr(Store, "put", counting)
+    return sizes
 
 
 def files_of(store: Store, ref: ArtifactRef) -> dict[str, bytes]:

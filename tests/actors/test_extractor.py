@@ -23,7 +23,7 @@ from jobs.stages import extract
 from sae.features.sketch_file import ChunkRange
 from sae.formats.features import FeaturesReader
 from tests.actors import extract_world as world
-from tests.actors.extract_world import LENGTH, REQUIREMENT, ROWS, WIDTH, K, extract_job, files_of, inline
+from tests.actors.extract_world import LENGTH, REQUIREMENT, ROWS, WIDTH, K, bytes_written, extract_job, files_of, inline
 from tests.actors.kill import actor_pids
 
 NAMES = {"features.parquet", "examples.parquet", "features.json"}
@@ -204,15 +204,7 @@ def test_bytes_are_predicted_before_the_start(
     inline(monkeypatch)
     config = config_of(streamed[0], seed=5)
     job = extract_job(store, config, streamed, tmp_path / "job")
-    written: list[int] = []
-    put = Store.put
-
-    def counting(self: Store, *args: object, **kwargs: object) -> object:
-        file = put(self, *args, **kwargs)  # type: ignore[arg-type]
-        written.append(file.size)
-        return file
-
-    monkeypatch.setattr(Store, "put", counting)
+    written = bytes_written(monkeypatch)
     extract.run(job)
     store.delete(job.outputs[0].ref)
     print(extract.store_bytes(config, {"sae": streamed}, store) / sum(written), written)
