@@ -96,12 +96,16 @@ def _documents(
 def _model(found: ResolvedSource, root: Path, source: Path, folder: Path, threads: int) -> dict[str, Any]:
     import torch
 
-    from sae.language_model import convert_model
+    from sae.language_model import ModelError, convert_model
 
     torch.set_num_threads(threads)
     if len(found.names) == 1 and found.names[0].endswith(".gguf"):
-        return convert_model(root / found.names[0], folder)
-    source.mkdir()  # only the files that were chosen: they are what the identity speaks of
-    for name in found.names:
-        (source / PurePosixPath(name).name).symlink_to((root / name).resolve())
-    return convert_model(source, folder)
+        source = root / found.names[0]
+    else:
+        source.mkdir()  # only the files that were chosen: they are what the identity speaks of
+        for name in found.names:
+            (source / PurePosixPath(name).name).symlink_to((root / name).resolve())
+    try:
+        return convert_model(source, folder)
+    except ModelError as error:
+        raise ModelError(f"{found.label}: {error}") from error
