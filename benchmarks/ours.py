@@ -98,10 +98,10 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
     from configs.requirements import Requirement
     from configs.train import TrainConfig
     from jobs.life.planner import resolve_auto
-    from sae.formats.sae_folder import fold, write_sae
+    from sae.formats.sae_folder import write_sae
     from sae.training.build import build_run
     from sae.training.collectives import LocalCollective
-    from sae.training.loop import CURVE, AfterBlock, train
+    from sae.training.loop import AfterBlock, train
 
     set_up(Requirement(threads=spec["threads"]))  # as every worker does
     config = resolve_auto(TrainConfig.model_validate(spec["config"]), "cpu")
@@ -113,24 +113,21 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
         run.plan,
         run.hooks,
         run.source,
-        run.trainees,
+        run.trainers,
         collective,
         0,
-        lambda step, trainees: None,
+        lambda step: None,
         lambda block: AfterBlock(False, False),
         lambda block: None,
     )
     seconds = time.monotonic() - start
-    folders, used = [], 0
-    for number, trainee in run.trainees.items():
-        folder, trainer = Path(spec["scratch"]) / f"sae-{number}", trainee.trainer
-        architecture = {"architecture": "topk", "k": trainer.config.k}
-        metadata = {"hook_name": trainer.config.hook}
-        weights = fold(trainer.weights(), trainer.calibration.scale)
-        write_sae(folder, weights, architecture, metadata, trainer.calibration, {})
+    folders, positions = [], 0
+    for number, trainer in run.trainers.items():
+        folder, metadata = Path(spec["scratch"]) / f"sae-{number}", {"hook_name": trainer.config.hook}
+        write_sae(folder, trainer.config.architecture, trainer.export(), metadata, trainer.calibration, {})
         folders.append(str(folder))
-        used = int(sum(row[CURVE.index("tokens")] for row in trainee.curve))
-    return _report(seconds, used, folders)
+        positions = int(sum(point.tokens for point in trainer.curve()))
+    return _report(seconds, positions, folders)
 
 
 def _store_beside(store: Any, scratch: Path) -> Any:

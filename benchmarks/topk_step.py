@@ -15,8 +15,8 @@ import torch
 
 from actors.worker_setup import set_up
 from benchmarks.common import Figure, interleave, machine, median_ratio, threads_argument, write_results
+from configs.architectures import TopKConfig
 from configs.requirements import Requirement
-from configs.train import SaeConfig
 from sae.calibration import Calibration
 from sae.training.sae_trainer import SaeTrainer
 
@@ -32,7 +32,7 @@ def main() -> None:
     given = parser.parse_args()
     place = machine()
     set_up(Requirement(threads=given.threads))  # as every worker does
-    config = SaeConfig(hook="bench", d_sae=given.d_sae, k=given.k, dead_after_tokens=2**62)
+    config = TopKConfig(hook="bench", d_sae=given.d_sae, k=given.k, dead_after_tokens=2**62)
     calibration = Calibration("bench", 1.0, 3.0, 1.0, torch.zeros(given.d), 1, 1, 0)
     trainer = SaeTrainer(config, calibration, total_steps=10_000)
     # Activations with structure: sums of a few directions, as a residual stream has, so that codes are not all alike.
@@ -40,7 +40,7 @@ def main() -> None:
     directions = torch.randn(2000, given.d, generator=generator)
     chosen = torch.randint(0, 2000, (4, given.batch, 12), generator=generator)
     batches = [directions[one].sum(1) / 12**0.5 for one in chosen]
-    weights, out = trainer.parameters["W_enc_t"].detach().clone(), torch.empty(given.batch, given.d_sae)
+    weights, out = trainer.architecture.parameters["W_enc_t"].detach().clone(), torch.empty(given.batch, given.d_sae)
     turn = 0
 
     def step() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     dead = int((trainer.tokens_since_active >= config.dead_after_tokens).sum())
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     figures = [
-        Figure("TopK step over its dense encoder product", f"{ratio:.2f}", "<= 1.9 (goal 1.6)", ratio <= 1.9),
+        Figure("TopK step over its dense encoder product", f"{ratio:.2f}", "<= 1.25", ratio <= 1.25),
         Figure("TopK step", f"{middle['step'] * 1e3:.0f} ms ({given.batch / middle['step']:,.0f} tokens/s)"),
         Figure("dense encoder product", f"{middle['product'] * 1e3:.0f} ms"),
     ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -27,6 +30,30 @@ def process_identity(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if state in (b"Z", b"X") else f"{current_boot() or ''}:{int(rest[18])}"
+
+
+class ProcessId(NamedTuple):
+    """A process: its host, its pid there, and process_identity() of it."""
+
+    host: str
+    pid: int
+    process: str
+
+    @classmethod
+    def current(cls) -> ProcessId:
+        """The calling process."""
+        identity = process_identity(os.getpid())
+        if identity is None:
+            raise RuntimeError("this process cannot find itself in the process table")
+        return cls(socket.gethostname(), os.getpid(), identity)
+
+    def on_this_host(self) -> bool:
+        """True if the process is, or was, one of this host's."""
+        return self.host == socket.gethostname()
+
+    def has_ended(self) -> bool:
+        """True if the process has ended. Only to be asked on its own host."""
+        return process_identity(self.pid) != self.process
 
 
 def boot_of(identity: str) -> str | None:

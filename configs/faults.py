@@ -67,7 +67,7 @@ def _line(fault: ErrorDetails, model: type[Config], source: str) -> str:
 def _walk(model: type[Config], location: tuple[int | str, ...]) -> tuple[list[str], list[type[Config]]]:
     """The keys of a location, and the classes whose fields stand there.
 
-    A location also names the branches of unions (`id`, `config`, a `type` or a `stage`): these are no keys.
+    A location also names the branches of unions (`id`, `config`, a `type`, a `stage` or an `architecture`): these are no keys.
     """
     keys: list[str] = []
     models = [model]
@@ -92,4 +92,5 @@ def _is_branch(part: str, models: list[type[Config]]) -> bool:
 
 
 def _tags(model: type[Config]) -> set[Any]:
-    return {model.model_fields[name].default for name in ("type", "stage") if name in model.model_fields}
+    names = {"type", "stage", "architecture"} & model.model_fields.keys()
+    return {value for name in names for value in get_args(model.model_fields[name].annotation)}

@@ -57,6 +57,10 @@ def requirement_for(config: StageConfig, profile: Profile) -> Requirement:
             for one in error.errors()
         )
         raise ValueError("; ".join(faults)) from None
+    if requirement.gpus > 1:
+        raise ValueError(
+            f"resources.gpus={requirement.gpus:g}, but a worker uses one GPU: set resources.gpus=1 and more workers"
+        )
     if base.needs_resources() and not requirement.cpus and not requirement.gpus:
         raise ValueError(
             f"resources.cpus={requirement.cpus:g}, but a worker of stage {config.stage} computes: ask for a share of a CPU, "

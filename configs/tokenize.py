@@ -25,6 +25,11 @@ class TokenizeConfig(StageConfig):
         description="Whether a row begins with BOS: as the tokenizer itself does, always, or never. BOS is never data.",
     )
     separator: Literal["eos", "bos", "none"] = Field("eos", description="Token put after each document; never data.")
+    special_strings: Literal["text", "special"] = Field(
+        "text",
+        description="What the name of a special token inside a document (`<|endoftext|>`) becomes: `text` as any other "
+        "characters, or `special`, the token itself, which is counted apart from text. BOS, EOS and PAD are never data.",
+    )
     attention: Literal["row", "document"] = Field(
         "row", description="`row`: attention crosses the documents of a row. `document`: it stays inside each document."
     )

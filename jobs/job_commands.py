@@ -218,7 +218,7 @@ def _brief(row: JobRow) -> dict[str, Any]:
 
 def _gone(records: Records, row: JobRow) -> str | None:
     """That the process of a job that is said to live is gone, and what goes on with it. The row stays: others end it."""
-    if not row.live or (why := records.silent(row.id)) is None:
+    if not row.live or (why := records.dead_driver(records.attempts(row.id)[-1])) is None:
         return None
     lease = records.lease_row(DISPATCHER)
     if lease is not None and lease.held:

@@ -88,7 +88,7 @@ def place(store: Store, ref: ArtifactRef, body: dict[str, Any]) -> Path:
 def table(body: dict[str, Any]) -> str:
     """The summary for a terminal."""
     sae, tokens, features = body["sae"], body["tokens"], body["features"]
-    k = f", k {sae['k']}" if sae.get("k") else ""
+    k = f", k {sae['k']:g}" if sae.get("k") else ""
     left_out = ", ".join(f"{name} {count:,}" for name, count in sorted(tokens["excluded"].items()) if count)
     spent = body["seconds"]
     rows = [

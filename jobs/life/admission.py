@@ -145,7 +145,7 @@ class NodeLossGrace:
 
     def ever(self, job: JobRow, requirement: Requirement, store_free: int | None) -> bool:
         """True if an attempt of the request was granted, or the job was found to fit: then its row says what it needs."""
-        if job.tries > 0 or "requirement" in (job.blocked or {}):
+        if job.retries > 0 or "requirement" in (job.blocked or {}):
             return True
         if self._before is None:
             return False

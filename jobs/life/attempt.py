@@ -109,7 +109,7 @@ def _succeed(records: Records, job_id: str, attempt: int) -> None:
 
 def _fail(records: Records, job_id: str, attempt: int, error: BaseException, failure: Failure) -> Outcome:
     if not isinstance(error, StaleAttempt):  # then the row is another's
-        tries = records.job(job_id).tries + 1
+        tries = records.job(job_id).retries + 1
         again = isinstance(error, Exception) and not isinstance(error, JobFailed) and tries < tries_for(failure.code)
         records.finish(
             job_id,

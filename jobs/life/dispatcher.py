@@ -22,8 +22,6 @@ from jobs.life.resource_demand import ResourceDemand, StorePool, requirement_of_
 from jobs.life.submit import capacity_of
 from jobs.life.waiting_status import Standing, WaitingStatus
 
-LEASE_S = 10.0
-
 
 class Launcher(Starter, Protocol):
     """Starts drivers, too."""
@@ -65,7 +63,7 @@ class Dispatcher:
             "capacity": to_json(capacity),
         }
         before = None if self._leads else self._capacity_before()
-        self._leads = self._records.lease(DISPATCHER, self._name, LEASE_S, data)
+        self._leads = self._records.lease(DISPATCHER, self._name, data)
         if not self._leads:
             return []
         self._fitted.look(capacity, before)

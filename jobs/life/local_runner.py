@@ -16,7 +16,6 @@ from pathlib import Path
 from cluster.records import LIVE, AttemptRow, IllegalMove, JobRow, Records, Submission
 from cluster.records.staleness import ChangeTimer
 from configs.base import StageConfig
-from configs.profiles import requirement_for
 from configs.requirements import Fit, Requirement, fit
 from configs.stages import STAGES
 from jobs.life.admission import Action, Admitted, Decision, Pending, decide
@@ -24,7 +23,7 @@ from jobs.life.attempt import perform
 from jobs.life.outcome import Failure, JobFailed, Outcome
 from jobs.life.planner import Step, check_given, is_done, missing_steps, resolve_auto
 from jobs.life.progress import Progress
-from jobs.life.resource_demand import requirement_of_row, with_bytes
+from jobs.life.resource_demand import requirement_of_row, step_requirement, with_bytes
 from jobs.life.session import RAY_JOB, Session
 from jobs.life.stage_context import Stopped, named_inputs
 from jobs.life.submit import environment_for
@@ -45,7 +44,7 @@ class WaitedTooLong(RuntimeError):
 
 def requirement_of(session: Session, step: Step) -> Requirement:
     """What a step asks for: the profile's word, the config's over it, and the bytes it will write if it can tell."""
-    requirement = requirement_for(step.config, session.profile)
+    requirement = step_requirement(step, session.profile)
     return with_bytes(requirement, session.store, step.config, step.inputs, [output.ref for output in step.outputs])
 
 

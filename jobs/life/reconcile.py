@@ -10,9 +10,8 @@ import time
 from typing import Protocol
 
 from cluster.machines.driver_actors import end_tree
-from cluster.process_identity import current_boot
+from cluster.process_identity import ProcessId, current_boot
 from cluster.records import AttemptRow, JobRow, Records, RecordsError
-from cluster.records.process import ProcessId
 from jobs.life.outcome import delay, tries_for
 
 START_S = 90.0  # a granted driver that has not claimed its attempt by then never will
@@ -78,7 +77,7 @@ class Reconciler:
             message = f"{code}: the same command goes on from the last checkpoint"
             self._records.finish(job.id, job.attempt, "CANCELLED", code=code, message=message, resumable=True)
             return
-        tries = job.tries + 1
+        tries = job.retries + 1
         retry_at = time.time() + delay(tries) if again and tries < tries_for(code) else None
         self._records.lose(job.id, job.attempt, code, why, retry_at=retry_at)
 

@@ -12,7 +12,9 @@ from cluster.store import Store, StoreError, StoreUnreachable
 from cluster.store.errors import explain
 from configs.base import StageConfig
 from configs.identity import ArtifactRef, parse_ref
+from configs.profiles import Profile, requirement_for
 from configs.requirements import Requirement
+from jobs.life.planner import Step
 from jobs.life.stage_context import grouped_inputs
 from jobs.stages import load_stage
 
@@ -77,14 +79,22 @@ def with_bytes(
     inputs: dict[str, list[ArtifactRef]],
     outputs: Sequence[ArtifactRef],
 ) -> Requirement:
-    """The requirement with the bytes that are left to write, once all inputs are there."""
+    """The requirement with the bytes that are left to write, once all inputs are there.
+
+    They are what the stage tells of its inputs, else what the plan knew: the size of a download's source.
+    """
     if any(store.manifest(ref) is None for refs in inputs.values() for ref in refs):
         return requirement
     # What earlier attempts finished is written already.
     written = sum(file.size for ref in outputs for file, _ in store.parts(ref).values())
-    return requirement.model_copy(
-        update={"store_bytes": max(0, load_stage(config.stage).store_bytes(config, inputs, store) - written)}
-    )
+    needed = load_stage(config.stage).store_bytes(config, inputs, store) or requirement.store_bytes
+    return requirement.model_copy(update={"store_bytes": max(0, needed - written)})
+
+
+def step_requirement(step: Step, profile: Profile) -> Requirement:
+    """What a step requires before its inputs are there: the profile's word, the config's over it, the plan's bytes."""
+    known = sum(output.store_bytes for output in step.outputs)
+    return requirement_for(step.config, profile).model_copy(update={"store_bytes": known})
 
 
 ASK_AGAIN_S = 10.0  # a store that is away lets each question wait for seconds, and a hundred jobs may ask

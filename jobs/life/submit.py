@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster.records import DISPATCHER, Records, Submission
 from configs.base import StageConfig
-from configs.profiles import Profile, load_profile, requirement_for
+from configs.profiles import Profile, load_profile
 from configs.requirements import Capacity, Requirement, from_json
 from jobs.life.planner import Planner, Step, check_given, is_done, missing_steps, resolve_auto
 from jobs.life.ray_job_launcher import environment_here
+from jobs.life.resource_demand import step_requirement
 from jobs.life.stage_context import named_inputs
 from jobs.stages import load_stage
 
@@ -74,7 +75,7 @@ def submit(
     target = steps[-1]
     missing = missing_steps(steps, partial(is_done, store))
     for step in reversed(missing):
-        requirement = requirement_for(step.config, chosen)
+        requirement = step_requirement(step, chosen)
         load_stage(step.stage).check(step.config, requirement)
         if check_step is not None:
             check_step(step, requirement)
@@ -125,7 +126,7 @@ def _submit(records: Records, step: Step, asked: RowDefaults, missing: bool, par
         stage=step.stage,
         fingerprint=step.fingerprint,
         config=step.config.model_dump(mode="json"),
-        requirement=requirement_for(step.config, asked.profile).model_dump(mode="json"),
+        requirement=step_requirement(step, asked.profile).model_dump(mode="json"),
         outputs=[str(output.ref) for output in step.outputs],
         inputs=named_inputs(step.inputs),
         created_by=asked.created_by,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sae.text.row_layout import SplitLayout
     from sae.text.tokenizer_spec import TokenizerSpec
 
-VERSION = 1
+VERSION = 2
 _BYTES_PER_TEXT_BYTE = 4  # 5 bytes a token in flat files, and less than that in shards; English takes 2 in all
 _WEIGHTS = (".safetensors", ".gguf")
 
@@ -74,7 +74,7 @@ def run(job: JobContext) -> None:
 
 def _checked_spec(job: JobContext) -> TokenizerSpec:
     """What rows are made with, after the checks that need no text."""
-    from sae.language_model import load_tokenizer
+    from sae.language_model import ModelError, load_tokenizer
     from sae.language_model.loading import max_positions, read_config
     from sae.text.tokenizer_spec import check_context, read_tokenizer_spec
 
@@ -82,7 +82,11 @@ def _checked_spec(job: JobContext) -> TokenizerSpec:
     model = job.files("model")
     folder = _without_weights(model, job.scratch / "tokenizer")
     check_context(config.context_length, max_positions(read_config(folder)), str(model.ref))
-    return read_tokenizer_spec(load_tokenizer(folder), config, _embeddings(folder))
+    try:
+        tokenizer = load_tokenizer(folder)
+    except ModelError as error:  # name what the user knows, not the folder of copies
+        raise ModelError(str(error).replace(str(folder), str(model.ref))) from None
+    return read_tokenizer_spec(tokenizer, config, _embeddings(folder))
 
 
 def _embeddings(folder: Path) -> int | None:

@@ -132,4 +132,4 @@ def _tensor(value: Tensor | None, module: nn.Module) -> Tensor:
 def _fitting(new: Tensor, old: Tensor) -> Tensor:
     if new.shape != old.shape:
         raise ValueError(f"the replacement has shape {tuple(new.shape)} where the model has {tuple(old.shape)}")
-    return new.to(dtype=old.dtype, device=old.device)
+    return new.to(dtype=old.dtype, device=old.device, copy=True)  # the model may change it in place

@@ -12,8 +12,12 @@ import torch
 from torch import nn
 
 from sae.language_model.errors import ModelError
+from sae.language_model.special_tokens import name_special_tokens
 from sae.language_model.weights import check_float, check_unexpected, stored_tensors, weight_files
 
+_TOKENIZERS = (
+    "tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+)  # fmt: skip
 NO_LIMIT = 2**31 - 1
 _LIMIT_NAMES = (
     "max_position_embeddings", "n_positions", "max_target_positions", "max_seq_len", "seq_length", "model_max_length",
@@ -154,12 +158,16 @@ def load_tokenizer(directory: Path) -> Any:
     """The fast tokenizer of a folder (transformers' PreTrainedTokenizerFast). Raises ModelError if there is none."""
     from transformers import AutoTokenizer
 
-    with refusing("there is no tokenizer that can be read (tokenizer.json, or the files it can be made from)"):
+    directory = Path(directory)
+    if not any((directory / name).is_file() for name in _TOKENIZERS):
+        raise ModelError(f"there is no tokenizer: none of {', '.join(_TOKENIZERS)}")
+    with refusing("the tokenizer cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(
-            Path(directory), use_fast=True, local_files_only=True, trust_remote_code=False
+            directory, use_fast=True, local_files_only=True, trust_remote_code=False
         )
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
-        raise ModelError("there is no tokenizer: neither tokenizer.json nor a vocabulary")
+        raise ModelError(f"there is no tokenizer with a vocabulary: none of {', '.join(_TOKENIZERS)} has one")
     if not tokenizer.is_fast:
         raise ModelError("the tokenizer has no fast (tokenizer.json) form, which RayLens needs")
+    name_special_tokens(tokenizer, directory)
     return tokenizer

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from configs.download import HubSource, LocalSource, PackageSource
-from sae.sources.file_selection import SourceError, SourceUnreachable, format_of
+from sae.sources.file_selection import SourceError, SourceUnreachable
 from sae.sources.resolved_source import ResolvedSource
 
-__all__ = ["ResolvedSource", "SourceError", "SourceUnreachable", "resolve_source", "format_of"]
+__all__ = ["ResolvedSource", "SourceError", "SourceUnreachable", "resolve_source"]
 
 
 def resolve_source(source: HubSource | LocalSource | PackageSource, what: str) -> ResolvedSource:

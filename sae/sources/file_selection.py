@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
-_COMPRESSED = (".gz", ".bz2", ".zst")
-_DATA = ("parquet", "jsonl", "json", "csv", "txt")
+from configs.text_formats import TEXT_FORMATS, format_ending, format_endings, format_titles
+from sae.quoting import listed
+from sae.text.splits import split_in_name
+
 _PIECE = re.compile(r"\*\*/|\*\*|\*|.", re.DOTALL)
 _METADATA = re.compile(
     r"(^|/)(dataset_infos?|dataset_dict|state|package|config)\.json$|(^|/)(readme|licen[cs]e)[^/]*$",
@@ -26,45 +29,52 @@ class SourceUnreachable(SourceError):
     """A source that did not answer. It may, in a while."""
 
 
-def format_of(name: str) -> str | None:
-    """parquet, jsonl, json, csv or txt by the name's ending, compressed or not; None for other files."""
-    lowered = name.lower()
-    for suffix in _COMPRESSED:
-        lowered = lowered.removesuffix(suffix)
-    ending = lowered.rpartition(".")[2]
-    ending = {"ndjson": "jsonl", "text": "txt"}.get(ending, ending)
-    return ending if ending in _DATA else None
+class Selection(NamedTuple):
+    """The names to take, sorted, and what a person should know about those that are not."""
+
+    names: list[str]
+    notes: tuple[str, ...] = ()
 
 
-def select_files(names: Sequence[str], patterns: Sequence[str], what: str, where: str) -> list[str]:
-    """The names to take, sorted.
+def select_files(names: Sequence[str], patterns: Sequence[str], what: str, where: str) -> Selection:
+    """Selects files of a source.
 
     In a pattern `*` stays within a folder and `**/` crosses folders; one without `/` is for files of any folder.
-    Without patterns a dataset takes its data files (of the first format there is: Parquet, JSON Lines, JSON, CSV, text)
-    and a model its safetensors, config and tokenizer, or its only GGUF file. Raises SourceError if nothing is left.
+    Without patterns a dataset takes its data files (of the first format of configs/text_formats.py that there is) and a
+    model its safetensors, config and tokenizer, or its only GGUF file. Raises SourceError if nothing is left.
     """
     seen = sorted(name for name in names if not any(part.startswith((".", "__pycache__")) for part in name.split("/")))
     if patterns:
         found = {pattern: [name for name in seen if matches(name, pattern)] for pattern in patterns}
         if missing := [pattern for pattern, names in found.items() if not names]:
-            raise SourceError(f"no file of {where} matches {', '.join(missing)}; there are {_some(seen)}")
-        return sorted(set().union(*found.values()))
-    taken = _data_files(seen) if what == "dataset" else _model_files(seen, where)
-    if not taken:
-        wanted = (
-            "data files (.parquet, .jsonl, .json, .csv, .txt)" if what == "dataset" else "model (safetensors or GGUF)"
-        )
-        raise SourceError(f"{where} has no {wanted}; there are {_some(seen)}")
-    return taken
+            raise SourceError(f"no file of {where} matches {listed(missing)}; there are {listed(seen)}")
+        return Selection(sorted(set().union(*found.values())))
+    selection = _data_files(seen) if what == "dataset" else Selection(_model_files(seen, where))
+    if not selection.names:
+        wanted = f"data files ({format_endings()})" if what == "dataset" else "model (safetensors or GGUF)"
+        raise SourceError(f"{where} has no {wanted}; there are {listed(seen)}")
+    return selection
 
 
-def _data_files(names: Sequence[str]) -> list[str]:
-    data = [name for name in names if not _METADATA.search(name)]
-    for wanted in _DATA:
-        taken = [name for name in data if format_of(name) == wanted]
-        if taken:
-            return taken
-    return []
+def _data_files(names: Sequence[str]) -> Selection:
+    endings = {name: format_ending(name) for name in names if not _METADATA.search(name)}
+    titles = {name: TEXT_FORMATS[ending].title for name, ending in endings.items() if ending is not None}
+    if not titles:
+        return Selection([])
+    title = min(titles.values(), key=format_titles().index)
+    others = [name for name, other in titles.items() if other != title]
+    note = f"only files of the format {title} are taken; left out: {listed(others)} (name them in source.files)"
+    return Selection([name for name in titles if titles[name] == title], (note,) if others else ())
+
+
+def folders_with_splits(names: Sequence[str]) -> list[str]:
+    """Top folders that each hold a train split of their own, by file names, if there are several: separate datasets."""
+    inside = [name.split("/", 1) for name in names if "/" in name]
+    folders = {
+        folder for folder, rest in inside
+        if split_in_name(folder) is None and any(split_in_name(part) == "train" for part in rest.split("/"))
+    }  # fmt: skip
+    return sorted(folders) if len(folders) > 1 else []
 
 
 def _model_files(names: Sequence[str], where: str) -> list[str]:
@@ -72,7 +82,7 @@ def _model_files(names: Sequence[str], where: str) -> list[str]:
         return [name for name in names if _MODEL.match(name) and "/" not in name]
     gguf = [name for name in names if name.lower().endswith(".gguf")]
     if len(gguf) > 1:
-        raise SourceError(f"{where} has {len(gguf)} GGUF files: name one in `source.files`; there are {_some(gguf)}")
+        raise SourceError(f"{where} has {len(gguf)} GGUF files: name one in `source.files`; there are {listed(gguf)}")
     return gguf
 
 
@@ -103,8 +113,3 @@ def _after(name: str, piece: str, ends: set[int]) -> set[int]:
                 reached.add(i + 1)
         return reached
     return {i + 1 for i in ends if i < len(name) and (name[i] == piece or (piece == "?" and name[i] != "/"))}
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(names[:most])
-    return (shown + (f" and {len(names) - most} more" if len(names) > most else "")) or "no files"

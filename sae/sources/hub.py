@@ -24,7 +24,10 @@ from huggingface_hub.utils import disable_progress_bars
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from configs.download import HubSource
-from sae.sources.file_selection import SourceError, SourceUnreachable, select_files
+from sae.quoting import listed, quoted
+from sae.sources.dataset_card import CardConfig, card_configs, choose_config, config_files
+from sae.sources.file_selection import Selection, SourceError, SourceUnreachable, folders_with_splits, select_files
+from sae.sources.quantised import check_not_quantised
 from sae.sources.resolved_source import ResolvedSource
 
 ATTEMPTS = 5
@@ -35,21 +38,63 @@ _UNREACHABLE = (httpx2.TransportError, LocalEntryNotFoundError, OSError)
 
 def resolve_hub(source: HubSource, what: str) -> ResolvedSource:
     """The commit that `revision` stands for, and its files. Raises SourceError."""
-    where = f"{what} {source.repo}"
-    info = _request(
-        source,
-        what,
-        partial(_api().repo_info, source.repo, revision=source.revision, repo_type=what, files_metadata=True),
-    )
+    info = _repo_info(source, what)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    names = select_files(list(sizes), source.files, what, f"{where} at {info.sha[:12]}")
-    identity = {"repo": source.repo, "commit": info.sha, "patterns": list(source.files)}
+    where = f"{what} {source.repo} at {info.sha[:12]}"
+    splits: dict[str, str] | None = None
+    if what == "dataset" and not source.files:
+        selection, splits = _dataset_files(source, info.sha, list(sizes), where)
+    else:
+        selection = select_files(list(sizes), source.files, what, where)
+    if what == "model" and "config.json" in selection.names:
+        check_not_quantised(Path(_fetch_one(source, what, info.sha, "config.json")), where)
+    identity = {"repo": source.repo, "commit": info.sha, "patterns": list(source.files), "config": source.config}
     return ResolvedSource(
         f"{source.repo}@{info.sha[:7]}",
         identity,
-        names,
-        sum(sizes[name] for name in names),
-        partial(_fetch, source, what, info.sha, names),
+        selection.names,
+        sum(sizes[name] for name in selection.names),
+        partial(_fetch, source, what, info.sha, selection.names),
+        splits,
+        selection.notes,
+    )
+
+
+def _dataset_files(
+    source: HubSource, commit: str, names: list[str], where: str
+) -> tuple[Selection, dict[str, str] | None]:
+    """The files of one config, with their splits if the card gives them. Raises SourceError."""
+    configs = _card(source, commit) if "README.md" in names else []
+    if configs:
+        config = choose_config(configs, source.config, where)
+        files, splits = config_files(config, names, where)
+        # A card may take a whole folder by `**`: of that, data files only.
+        named = any(split for _, split in config.patterns)
+        return select_files(files, (), "dataset", f"config {config.name} of {where}"), splits if named else None
+    folders = folders_with_splits(select_files(names, (), "dataset", where).names)
+    if source.config is not None:
+        if source.config not in {name.partition("/")[0] for name in names if "/" in name}:
+            raise SourceError(f"{where} has no config {quoted(source.config)}{_choices(folders)}")
+        names = [name for name in names if name.startswith(f"{source.config}/")]
+    elif folders:
+        raise SourceError(f"{where} holds several datasets, each with splits of its own{_choices(folders)}")
+    return select_files(names, (), "dataset", where), None
+
+
+def _choices(folders: Sequence[str]) -> str:
+    return f": set source.config to one of {listed(folders, 12)}" if folders else "; it has no configs: remove it"
+
+
+def _card(source: HubSource, commit: str) -> list[CardConfig]:
+    path = _fetch_one(source, "dataset", commit, "README.md")
+    return card_configs(Path(path).read_text(encoding="utf-8", errors="replace"))
+
+
+def _repo_info(source: HubSource, what: str) -> Any:
+    return _request(
+        source,
+        what,
+        partial(_api().repo_info, source.repo, revision=source.revision, repo_type=what, files_metadata=True),
     )
 
 
@@ -96,7 +141,7 @@ def _token() -> str | bool:
 
 
 def _request(source: HubSource, what: str, call: Callable[[], Any]) -> Any:
-    """Calls the hub; waits and asks again where that can help. Raises SourceError with one clear message."""
+    """Calls the hub, and again after a while where that can help. Raises SourceError with one clear message."""
     hub, repo = _endpoint(), f"{what} {source.repo!r}"
     try:
         return Retrying(
@@ -126,12 +171,12 @@ def _is_temporary(error: BaseException) -> bool:
 
 
 def _delay(state: RetryCallState) -> float:
-    """What the hub asks for (Retry-After), else 1, 2, 4, ... seconds; a minute at most."""
+    """The hub's own Retry-After, else 1, 2, 4, ... seconds; a minute at most."""
     error = state.outcome.exception() if state.outcome is not None else None
     if isinstance(error, HfHubHTTPError):
-        asked = error.response.headers.get("Retry-After", "")
-        if asked.isdigit():
-            return min(60.0, float(asked))
+        retry_after = error.response.headers.get("Retry-After", "")
+        if retry_after.isdigit():
+            return min(60.0, float(retry_after))
     return float(min(60, 2 ** (state.attempt_number - 1)))
 
 

@@ -12,7 +12,8 @@ class ResolvedSource(NamedTuple):
 
     `identity` (plain JSON) changes whenever the content may; `names` are sorted, with `/` between folders; `size` is in
     bytes, 0 where unknown. `fetch(progress)` makes the files local, calls `progress(files done)` on the way and gives
-    the folder that holds them under their names; raises SourceError.
+    the folder that holds them under their names; raises SourceError. `splits`: the split of each file, where something
+    better than its name says it. `notes` are for people.
     """
 
     label: str
@@ -20,3 +21,5 @@ class ResolvedSource(NamedTuple):
     names: list[str]
     size: int
     fetch: Callable[[Callable[[int], None]], Path]
+    splits: dict[str, str] | None = None
+    notes: tuple[str, ...] = ()

@@ -1,193 +1,189 @@
-"""Source files to documents: Parquet, JSON Lines, JSON, CSV and plain text, compressed or not."""
+"""Source files to documents: which rows are documents, of which split, and with which other columns."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from configs.download import DatasetOptions
+from configs.text_formats import format_ending
 from sae.formats.dataset import DatasetError, Document
-from sae.sources.file_selection import format_of
+from sae.quoting import printable, quoted, shortened, shortened_path
 from sae.text.html import strip_html
+from sae.text.readers import SourceFile, SourceRow, reader_of
+from sae.text.readers.columns import check_text_column, kind_of, not_text
+from sae.text.readers.json_files import load_json
+from sae.text.readers.open_file import DAMAGED
 from sae.text.sections import sections
 from sae.text.splits import canonical_split, heldout_split, splits_by_file
 
+MOST_COLUMNS = 1000  # beside the text; a file of JSON Lines may have another key in each row
 _RESERVED = ("doc", "split", "text", "text_bytes")
-_CSV_FIELD = 1 << 30  # characters; Python's default refuses fields above 128 KiB
-
-
-class SourceFile(NamedTuple):
-    """A file of a source: its name in the source (with folders) and where it lies."""
-
-    name: str
-    path: Path
 
 
 class SourceDocuments:
     """The documents of a source's files, in the order of sorted file names.
 
-    Documents without a visible character are left out and counted in `empty`; `files_done` counts files that are read.
-    Iterating raises DatasetError that names the file if it cannot be read or lacks the text column.
+    `splits`: the split of each file where that is known already, else it is read from their names. With
+    `ignore_splits` all documents go by the held-out choice. Documents without a visible character are left out and
+    counted in `empty`, those that are no valid Unicode in `invalid`; `left_out` has the columns that are not kept and
+    `source_splits` the splits that the source itself gave. Iterating raises DatasetError that names the file.
     """
 
-    def __init__(self, files: Sequence[SourceFile], options: DatasetOptions) -> None:
-        self.files = sorted(files, key=lambda file: file.name)
+    def __init__(
+        self,
+        files: Sequence[SourceFile],
+        options: DatasetOptions,
+        splits: Mapping[str, str] | None = None,
+        ignore_splits: bool = False,
+    ) -> None:
+        self.files = sorted((SourceFile(printable(name), path) for name, path in files), key=lambda file: file.name)
         self.options = options
         self.empty = 0
+        self.invalid = 0
         self.files_done = 0
-        self._splits = splits_by_file([file.name for file in self.files])
+        self.source_splits: set[str] = set()
+        self.left_out: set[str] = set()
+        self._columns: dict[str, str] = {}  # of the source's rows, with their names in the dataset
+        self._ignore_splits = ignore_splits
+        self._file_splits = (splits_by_file([file.name for file in self.files]) if splits is None else splits) or {}
 
     def __iter__(self) -> Iterator[Document]:
-        taken = 0
+        taken: Counter[str | None] = Counter()
         for file in self.files:
-            for text, columns in self._rows(file):
-                if not text.strip():
-                    self.empty += 1
-                    continue
-                if self.options.max_documents is not None and taken == self.options.max_documents:
-                    return
-                yield self._document(file, text, columns)
-                taken += 1
+            if not self._is_full(taken, self._file_splits.get(file.name)):
+                yield from self._file_documents(file, taken)
             self.files_done += 1
 
-    def _document(self, file: SourceFile, text: str, row: Mapping[str, Any]) -> Document:
-        columns: dict[str, str | None] = {
-            _free(key): shown for key, value in row.items() for shown in (_shown(value),) if shown is not None
-        }
+    def _file_documents(self, file: SourceFile, taken: Counter[str | None]) -> Iterator[Document]:
+        try:
+            for row in self._rows(file):
+                text = self._text(file, row)
+                split = self._source_split(file, row)
+                if text is None:
+                    continue
+                if self._is_full(taken, split):
+                    if self.options.split_column in row.values:
+                        continue  # a later row may be of another split
+                    break
+                taken[split] += 1
+                if split is None or self._ignore_splits:
+                    split = heldout_split(text, self.options.heldout_fraction, self.options.heldout_seed)
+                yield Document(split, text, self._other_columns(row))
+        except DatasetError:
+            raise
+        except (OSError, ValueError, RecursionError, *DAMAGED) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else shortened(str(error), 200)
+            raise DatasetError(f"cannot read {file.name} ({shortened_path(file.path)}): {reason}") from error
+
+    def _is_full(self, taken: Counter[str | None], split: str | None) -> bool:
+        return self.options.max_documents is not None and taken[split] >= self.options.max_documents
+
+    def _rows(self, file: SourceFile) -> Iterator[SourceRow]:
+        if self.options.documents == "rows":
+            return reader_of(file.name)(file, self.options)
+        if format_ending(file.name) != "json":
+            raise DatasetError(f"{file.name}: `documents: sections` reads .json files only; use `documents: rows`")
+        return self._sections(file)
+
+    def _sections(self, file: SourceFile) -> Iterator[SourceRow]:
+        *_, region, name = ("", *file.name.split("/"))
+        folders = {"region": region, "country": name.partition(".")[0]}
+        for section, text in sections(load_json(file), self.options.strip_html):
+            where = f"section {quoted(section)}"
+            yield SourceRow(where, {**folders, "section": section, self.options.text_column: text})
+
+    def _text(self, file: SourceFile, row: SourceRow) -> str | None:
+        """The text of a row; None if it is no document."""
+        column = self.options.text_column
+        if column not in row.values:
+            check_text_column(
+                file.name, row.where, column, {name: kind_of(value) for name, value in row.values.items()}
+            )
+        text = row.values[column]
+        if text is not None and type(text) is not str:
+            raise not_text(file.name, row.where, column, kind_of(text))
+        if text is not None and self.options.strip_html and self.options.documents == "rows":
+            text = strip_html(text)
+        if text is None or not text.strip():
+            self.empty += 1
+            return None
+        return text if is_unicode(text) else self._invalid(file, row, text)
+
+    def _invalid(self, file: SourceFile, row: SourceRow, text: str) -> str | None:
+        if self.options.invalid_text == "error":
+            raise DatasetError(
+                f"{file.name}: {row.where}: {_wrong_character(text)}; convert the file to UTF-8, or set "
+                "dataset.invalid_text to skip or replace"
+            )
+        self.invalid += 1
+        return replace_invalid(text) if self.options.invalid_text == "replace" else None
+
+    def _source_split(self, file: SourceFile, row: SourceRow) -> str | None:
+        """The split that the source gives a row; None if it gives none."""
         column = self.options.split_column
-        if column is not None and column in row:
-            said = columns.pop(_free(column), None) or ""
-            split = canonical_split(said)
+        value = row.values.get(column) if column is not None else None
+        if value is None:
+            split = self._file_splits.get(file.name)
+        else:
+            split = canonical_split(str(value))
             if split is None:
                 raise DatasetError(
-                    f"{file.name}: column {column!r} holds {said!r}; expected train, validation or test "
-                    f"(set dataset.split_column to another column, or to null)"
+                    f"{file.name}: column {quoted(column)} of {row.where} holds {quoted(value)}; expected train, "
+                    "validation or test (set dataset.split_column to another column, or to null)"
                 )
-        elif self._splits is not None:
-            split = self._splits[file.name]
-        else:
-            split = heldout_split(text, self.options.heldout_fraction, self.options.heldout_seed)
-        return Document(split, text, columns)
+        if split is not None:
+            self.source_splits.add(split)
+        return split
 
-    def _rows(self, file: SourceFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """(text, other columns) of each row of a file."""
-        try:
-            if self.options.documents == "sections":
-                yield from self._sections(file)
-            elif format_of(file.name) == "txt":
-                yield self._clean(_open(file).read()), {"file": file.name}
+    def _other_columns(self, row: SourceRow) -> dict[str, str | None]:
+        columns: dict[str, str | None] = {}
+        for key, value in row.values.items():
+            if key in (self.options.text_column, self.options.split_column) or value is None:
+                continue
+            name = self._columns.get(key)
+            if name is None and len(self._columns) < MOST_COLUMNS:
+                name = self._columns[key] = _free_name(replace_invalid(key))
+            if name is None or isinstance(value, bytes | list | dict):
+                self.left_out.add(name or replace_invalid(key))
             else:
-                for number, row in enumerate(_READERS[_format(file)](file)):
-                    yield self._text(file, row, number), {k: v for k, v in row.items() if k != self.options.text_column}
-        except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
-            if isinstance(error, DatasetError):
-                raise
-            raise DatasetError(f"cannot read {file.name} ({file.path}): {error}") from error
-
-    def _text(self, file: SourceFile, row: Mapping[str, Any], number: int) -> str:
-        column = self.options.text_column
-        if column not in row:
-            raise DatasetError(
-                f"{file.name}: row {number} has no column {column!r}; it has {', '.join(row) or 'none'} "
-                f"(set dataset.text_column)"
-            )
-        value = row[column]
-        if value is not None and not isinstance(value, str):
-            raise DatasetError(f"{file.name}: column {column!r} of row {number} holds {type(value).__name__}, not text")
-        return self._clean(value or "")
-
-    def _clean(self, text: str) -> str:
-        return _encodable(strip_html(text) if self.options.strip_html else text)
-
-    def _sections(self, file: SourceFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        if format_of(file.name) != "json":
-            raise DatasetError(f"{file.name}: `documents: sections` reads .json files only; use `documents: rows`")
-        *_, region, name = ("", *file.name.split("/"))
-        for section, text in sections(json.load(_open(file)), self.options.strip_html):
-            yield text, {"region": region, "country": name.partition(".")[0], "section": section}
+                columns[name] = replace_invalid(str(value))
+        return columns
 
 
-def _format(file: SourceFile) -> str:
-    found = format_of(file.name)
-    if found is None:
-        raise DatasetError(f"{file.name} is none of .parquet, .jsonl, .json, .csv, .txt")
-    return found
-
-
-def _open(file: SourceFile) -> io.TextIOWrapper:
-    stream = pa.input_stream(str(file.path), compression=_compression(file.name))
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-
-
-def _compression(name: str) -> str | None:
-    return {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}.get(name.lower().rpartition(".")[2])
-
-
-def _parquet(file: SourceFile) -> Iterator[Mapping[str, Any]]:
-    with pq.ParquetFile(file.path) as parquet:
-        plain = [field.name for field in parquet.schema_arrow if not pa.types.is_nested(field.type)]
-        for batch in parquet.iter_batches(batch_size=256, columns=plain):
-            yield from batch.to_pylist()
-
-
-def _jsonl(file: SourceFile) -> Iterator[Mapping[str, Any]]:
-    with _open(file) as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield _object(json.loads(line))
-                except ValueError as error:
-                    raise ValueError(f"line {number}: {error}") from None
-
-
-def _json(file: SourceFile) -> Iterator[Mapping[str, Any]]:
-    with _open(file) as stream:
-        text = stream.read()
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold a text: lone surrogates, which JSON and Python strings may hold, it cannot."""
+    if text.isascii():
+        return True
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg != "Extra data":
-            raise
-        yield from _jsonl(file)  # JSON Lines under the name .json are common on the hub
-        return
-    yield from map(_object, content if isinstance(content, list) else [content])
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"expected an object with columns, not a {type(value).__name__}")
-    return value
+def replace_invalid(text: str) -> str:
+    """The text with each lone surrogate replaced by U+FFFD."""
+    return text if is_unicode(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _csv(file: SourceFile) -> Iterator[Mapping[str, Any]]:
-    csv.field_size_limit(_CSV_FIELD)
-    with _open(file) as lines:
-        for row in csv.DictReader(lines, strict=True):
-            if None in row:
-                raise ValueError(f"a row has more fields than the header: {row[None]!r:.80}")
-            yield row
+def _wrong_character(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        around = replace_invalid(text[max(0, error.start - 20) : error.start + 20])
+        what = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}, half of a pair,"
+        return f"{what} at character {error.start} is not UTF-8 ({quoted(around)})"
+    raise ValueError("the text is valid")
 
 
-_READERS = {"parquet": _parquet, "jsonl": _jsonl, "json": _json, "csv": _csv}
+def _free_name(name: str) -> str:
+    """The column's name, out of the way of the dataset's own columns; different names stay different."""
+    return f"source_{name}" if _is_reserved(name) else name
 
 
-def _free(name: str) -> str:
-    """The column's name, out of the way of the dataset's own columns."""
-    return f"source_{name}" if name in _RESERVED else name
-
-
-def _shown(value: Any) -> str | None:
-    """A plain value as text; None for what is missing, binary or nested."""
-    return None if value is None or isinstance(value, bytes | list | dict) else _encodable(str(value))
-
-
-def _encodable(text: str) -> str:
-    """The text with half surrogate pairs replaced: JSON may hold them (an emoji that was cut), UTF-8 cannot."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _is_reserved(name: str) -> bool:
+    while name.startswith("source_"):
+        name = name.removeprefix("source_")
+    return name in _RESERVED

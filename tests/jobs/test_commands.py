@@ -83,7 +83,7 @@ def test_a_job_whose_process_is_gone_is_told_as_that(records: Records, capsys: p
     assert main(["show", mine]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["gone"], told["profile"]) == (None, "gpu")
-    records.lease(DISPATCHER, "one", 60.0)
+    records.lease(DISPATCHER, "one")
     assert main(["list"]) == 0
     said = capsys.readouterr()
     assert [one["gone"] is None for one in json.loads(said.out)] == [True, False]
@@ -119,7 +119,7 @@ def test_stop_cancel_and_resume(records: Records, capsys: pytest.CaptureFixture[
     assert main(["resume", job]) == 1
     assert "`python -m jobs train --config FILE ...`" in capsys.readouterr().err, "nobody would ever drive it"
     assert records.job(job).state == "CANCELLED"
-    records.lease(DISPATCHER, "one", 60.0)
+    records.lease(DISPATCHER, "one")
     assert main(["resume", job]) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "QUEUED"
     assert records.job(job).attempt == 2

@@ -249,7 +249,7 @@ def test_a_driver_that_never_starts_is_tried_again_and_then_told(world: World) -
         world.dispatcher.tick()
         row = world.records.job(job)
         if attempt < 3:
-            assert (row.state, row.attempt, row.tries) == (State.QUEUED, attempt + 1, attempt)
+            assert (row.state, row.attempt, row.retries) == (State.QUEUED, attempt + 1, attempt)
             assert row.retry_at is not None
             assert row.retry_at > time.time()
             world.dispatcher.tick()  # not before its time

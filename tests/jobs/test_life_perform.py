@@ -134,7 +134,7 @@ def test_work_that_the_catalog_did_not_answer_is_tried_again(world: World, monke
     assert ended.failure is not None
     assert (ended.failure.code, ended.failure.retryable) == ("catalog_unreachable", True)
     row = world.records.job(job.job_id)
-    assert (row.state, row.attempt, row.tries) == (State.QUEUED, 2, 1)
+    assert (row.state, row.attempt, row.retries) == (State.QUEUED, 2, 1)
 
 
 @pytest.mark.parametrize("fault", ["a bad store", "logs that cannot be made"])
@@ -147,7 +147,7 @@ def test_a_driver_that_cannot_begin_says_why(world: World, monkeypatch: pytest.M
         (home / "logs").write_text("a file where the folder should be")
         said = "File exists"
     job = world.submit(drive=False)
-    world.records.lease(DISPATCHER, "one", 60.0)
+    world.records.lease(DISPATCHER, "one")
     world.records.grant(job.job_id, 1, "ray-job", "cluster")
     assert drive(job.job_id, 1).state == "FAILED"
     row = world.records.job(job.job_id)

@@ -143,7 +143,7 @@ def test_a_dead_driver_holds_nothing(home: Home) -> None:
         url = f"sqlite:///{home.toy.home}/catalog.db"
         subprocess.run([sys.executable, "-c", _DIES, url, session.cluster], check=True)
         (row,) = home.records.jobs(stage="train", states=["RUNNING"])
-        assert "is gone" in (home.records.silent(row.id) or "")
+        assert "is gone" in (home.records.dead_driver(home.records.attempts(row.id)[-1]) or "")
         assert execute(session, load_config("tokenize", home.toy.config, ())).state == "SUCCEEDED"
 
 

@@ -75,6 +75,17 @@ def test_sharded_weights(source: Path, tmp_path: Path) -> None:
         convert_model(tmp_path / "sharded", tmp_path / "other")
 
 
+def test_an_index_with_one_part(source: Path, tmp_path: Path) -> None:
+    part = "model-00001-of-00001.safetensors"
+    names = list(load_file(source / "model.safetensors"))
+    (source / "model.safetensors").rename(source / part)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, part)}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    convert_model(source, tmp_path / "out")
+    assert {part, "model.safetensors.index.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    LanguageModel.load(tmp_path / "out")
+
+
 def test_pickled_weights_are_refused(source: Path, tmp_path: Path) -> None:
     (source / "model.safetensors").rename(source / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"pickled \(pytorch_model\.bin\)"):
@@ -242,8 +253,11 @@ def test_remote_code_is_not_run(source: Path, tmp_path: Path) -> None:
 def test_no_tokenizer(source: Path, tmp_path: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (source / name).unlink()
-    with pytest.raises(ModelError, match="no tokenizer"):
-        convert_model(source, tmp_path / "out")
+    for config in (None, {"model_type": "llama"}, {"model_type": "olmo"}):
+        if config is not None:
+            (source / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ModelError, match=r"there is no tokenizer: none of tokenizer\.json, vocab\.json"):
+            load_tokenizer(source)
 
 
 def test_unknown_dtype(tiny_gpt2: Path) -> None:

@@ -36,7 +36,9 @@ class Packed(NamedTuple):
 
 
 def spec(row_bos: int | None, separator: int | None, pad: int = EOS) -> TokenizerSpec:
-    return TokenizerSpec(VOCAB, VOCAB, BOS, EOS, pad, row_bos, separator, (BOS, EOS, SPECIAL), "")
+    return TokenizerSpec(
+        VOCAB, VOCAB, BOS, EOS, pad, row_bos, separator, (BOS, EOS, SPECIAL), (BOS, EOS), "special", ""
+    )
 
 
 def pack(folder: Path, chunks: list[list[Document]], known: TokenizerSpec, config: TokenizeConfig) -> Packed:
@@ -114,11 +116,12 @@ def test_every_token_stands_in_one_place(
             continue
         rows = packed.rows[split]
         ids, roles, document = rows.input_ids.ravel(), rows.roles.ravel(), rows.document.ravel()
-        text = (roles == Role.DATA) | (roles == Role.SPECIAL)
+        text = np.isin(roles, (Role.DATA, Role.SPECIAL, Role.BOUNDARY))
         # The documents, whole and in order, and for each token the document it is from.
         assert ids[text].tolist() == [i for _, tokens in own for i in tokens]
         assert document[text].tolist() == [number for number, tokens in own for _ in tokens]
-        assert (np.isin(ids[text], (BOS, EOS, SPECIAL)) == (roles[text] == Role.SPECIAL)).all()
+        assert ((ids[text] == SPECIAL) == (roles[text] == Role.SPECIAL)).all()
+        assert (np.isin(ids[text], (BOS, EOS)) == (roles[text] == Role.BOUNDARY)).all()
         # What was put in: separators after each document, a BOS a row, padding at the very end only.
         assert (roles == Role.SEPARATOR).sum() == (0 if separator is None else len(own))
         assert (ids[roles == Role.SEPARATOR] == (separator or 0)).all()
@@ -188,6 +191,6 @@ def test_unique_tokens_are_those_of_the_text(tmp_path: Path) -> None:
     assert seen_ids(packed.counts, VOCAB) == [5, 7, 49]
     statistics = load_info(LocalFiles(tmp_path)).statistics
     assert (statistics["unique_tokens"], statistics["unique_percent"]) == (3, 6.0)
-    assert statistics["excluded"] == {"bos": 2, "special": 0, "separator": 2, "pad": 7}
+    assert statistics["excluded"] == {"bos": 2, "special": 0, "separator": 2, "pad": 7, "boundary": 0}
     assert statistics["data_tokens"] == 5
     assert statistics["split_percent"] == {"train": 50.0, "test": 50.0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +94,40 @@ def test_splits_of_the_source_are_kept(tmp_path: Path) -> None:
     documents = read(tmp_path / "column")
     assert [d.split for d in documents] == ["validation", "train"]
     assert all("split" not in d.columns for d in documents)
+    write(tmp_path / "some/x.jsonl", [{"text": "a", "split": "test"}, {"text": "b"}, {"text": "c", "split": None}])
+    assert [d.split for d in read(tmp_path / "some")] == ["test", "train", "train"]  # by the held-out fraction, here 0
 
 
-def test_only_a_train_split_still_gets_held_out_documents() -> None:
-    assert splits_by_file(["train.jsonl", "train-2.jsonl"]) is None
-    assert splits_by_file(["test.txt"]) is None
-    assert splits_by_file(["train/a.txt", "test/a.txt", "more.txt"]) == {
-        "train/a.txt": "train", "test/a.txt": "test", "more.txt": "train",
-    }  # fmt: skip
-    assert splits_by_file(["contest.txt", "detrain.txt"]) is None
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train.jsonl", "eval.jsonl"], ["train", "test"]),
+        (["train/a.txt", "validation/a.txt", "test/a.txt"], ["train", "validation", "test"]),
+        (["train/a.txt", "test/a.txt", "more.txt"], ["train", "test", "train"]),
+        (["train.jsonl", "human_annotated_testset.jsonl"], ["train", "test"]),
+        (["wiki.train.tokens.txt", "wiki.valid.tokens.txt"], ["train", "validation"]),
+        (["squad_train_v2.json", "squad_dev_v2.json"], ["train", "validation"]),
+        (["train-00000-of-00002-a1b2.parquet", "test_set.parquet"], ["train", "test"]),
+        (["how-to-train-a-dragon.txt", "the-test-of-time.txt", "story-1.txt"], None),
+        (["train.jsonl", "train-2.jsonl"], None),  # only a train split still gets held-out documents
+        (["test.txt"], None),
+        (["contest.txt", "detrain.txt"], None),
+    ],
+)  # fmt: skip
+def test_splits_in_names(names: list[str], expected: list[str] | None) -> None:
+    found = splits_by_file(names)
+    assert found == (None if expected is None else dict(zip(names, expected, strict=True)))
+
+
+def test_the_limit_is_for_each_split_of_the_source(tmp_path: Path) -> None:
+    for name in ("test", "train"):
+        write(tmp_path / f"files/{name}.jsonl", [{"text": f"{name} {i}"} for i in range(30)])
+    assert Counter(d.split for d in read(tmp_path / "files", max_documents=10)) == {"train": 10, "test": 10}
+    rows = [{"text": f"{split} {i}", "split": split} for split in ("test", "train") for i in range(30)]
+    write(tmp_path / "column/a.jsonl", rows)
+    assert Counter(d.split for d in read(tmp_path / "column", max_documents=10)) == {"train": 10, "test": 10}
+    write(tmp_path / "none/a.jsonl", [{"text": f"text {i}"} for i in range(400)])
+    assert len(read(tmp_path / "none", max_documents=100, heldout_fraction=0.2)) == 100
 
 
 def test_held_out_share_depends_on_text_and_seed_alone() -> None:
@@ -147,19 +173,12 @@ def test_html_goes_and_lines_stay() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
     [
-        ("a.jsonl", '{"body": "x", "id": 1}', {}, r"a\.jsonl: row 0 has no column 'text'; it has body, id"),
-        ("a.jsonl", '{"text": 5}', {}, "column 'text' of row 0 holds int, not text"),
-        ("a.jsonl", '{"text": "x"}\n{"text', {}, r"cannot read a\.jsonl .*line 2"),
-        ("a.jsonl", "[1]", {}, "expected an object with columns, not a list"),
-        ("a.json", "{", {}, r"cannot read a\.json"),
-        ("a.parquet", "PAR1", {}, r"cannot read a\.parquet"),
-        ("a.txt", b"\xff\xfe\x00bad", {}, r"cannot read a\.txt .*utf-8"),
-        ("a.jsonl.gz", "no gzip", {}, r"cannot read a\.jsonl\.gz"),
-        ("a.csv", "text\na,b,c", {}, "more fields than the header"),
-        ("a.xml", "<a/>", {}, r"a\.xml is none of"),
-        ("a.jsonl", '{"text": "x", "split": "holdout"}', {}, "column 'split' holds 'holdout'; expected train"),
+        ("a.xml", "<a/>", {}, r"a\.xml is none of \.parquet, "),
+        ("a.jsonl", '{"text": "x", "split": "holdout"}', {}, "column 'split' of line 1 holds 'holdout'; expected train"),
         ("a.txt", "x", {"documents": "sections"}, r"reads \.json files only"),
         ("a.json", "[]", {"documents": "sections"}, "needs a JSON object with a section for each key, not a list"),
+        ("a.json", "{", {"documents": "sections"}, r"cannot read a\.json .*line 1, column 2"),
+        ("a.json", '{"a":' * 900 + "1" + "}" * 900, {"documents": "sections"}, r"cannot read a\.json .*nested too deeply"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(
@@ -173,10 +192,3 @@ def test_what_is_wrong_is_said(
 def test_a_split_column_can_be_left_alone(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", [{"text": "x", "split": "holdout"}])
     assert read(tmp_path, split_column=None) == [Document("train", "x", {"source_split": "holdout"})]
-
-
-def test_half_an_emoji_does_not_end_a_download(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "cut \\ud83d off", "note": "\\ude00"}\n{"text": "\\ud83d\\ude00"}\n')
-    first, second = read(tmp_path)
-    assert (first.text, first.columns["note"]) == ("cut \ufffd off", "\ufffd")
-    assert second.text == "\U0001f600"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from configs.data_policy import DataPolicy
 from configs.tokenize import TokenizeConfig
+from sae.calibration import candidate_mask
+from sae.formats.tokens import Role
 from sae.text.flat_tokens import open_flat, tokenize_chunk
 from sae.text.tokenizer_spec import TokenizeError, TokenizerSpec, check_context, check_vocabulary, read_tokenizer_spec
 
@@ -69,14 +74,60 @@ def test_the_worker_encodes_as_the_tokenizer_does(tmp_path: Path, tiny_gpt2: Pat
     whole = load_tokenizer(tiny_gpt2)
     texts = ["The captain steers the grey boat.\n\n Then é", "two <|endoftext|> parts", "", "x" * 3000]
     table = pa.table({"doc": [4, 5, 6, 7], "split": ["train"] * 4, "text": texts})
-    counts = tokenize_chunk(table, read(whole), tmp_path / "flat")
-    flat = open_flat(tmp_path / "flat")
-    expected = [whole(text, add_special_tokens=False).input_ids for text in texts if text]
-    assert flat.doc.tolist() == [4, 5, 7]
-    assert flat.tokens.tolist() == [i for ids in expected for i in [*ids, whole.eos_token_id]]
-    assert counts.splits["train"].special == 1
-    assert flat.roles.tolist().count(2) == 1  # the one inside a text; separators have the same id and another role
-    assert flat.roles.tolist().count(3) == 3
+    for special_strings, options in (("special", {}), ("text", {"split_special_tokens": True})):
+        counts = tokenize_chunk(table, read(whole, special_strings=special_strings), tmp_path / special_strings)
+        flat = open_flat(tmp_path / special_strings)
+        expected = [whole(text, add_special_tokens=False, **options).input_ids for text in texts if text]
+        assert flat.doc.tolist() == [4, 5, 7]
+        assert flat.tokens.tolist() == [i for ids in expected for i in [*ids, whole.eos_token_id]]
+        assert flat.roles.tolist().count(Role.SEPARATOR) == 3
+        # The one inside a text has the id of separators and a role of its own; as text it is no special token at all.
+        inside = int(special_strings == "special")
+        assert flat.roles.tolist().count(Role.BOUNDARY) == counts.splits["train"].boundary == inside
+
+
+def as_llama3(folder: Path, config: dict[str, Any] | None = None, named: dict[str, Any] | None = None) -> Path:
+    """A folder with a tokenizer.json whose added tokens are special and named by no file, unless `named`."""
+    words = ["a", "b", "<unk>", "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.add_special_tokens(words[3:])
+    backend.post_processor = processors.TemplateProcessing(
+        single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", 3)]
+    )
+    folder.mkdir()
+    backend.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **(config or {})}))
+    if named is not None:
+        (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    return folder
+
+
+def test_a_tokenizer_json_alone_has_bos_and_eos(tmp_path: Path) -> None:
+    from sae.language_model import load_tokenizer
+
+    spec = read(load_tokenizer(as_llama3(tmp_path / "usual")))
+    assert (spec.row_bos, spec.separator, spec.special_ids, spec.boundary_ids) == (3, 4, (3, 4, 5), (3, 4))
+    # The model's own config goes before usual names, if it gives a special token's id: 1 is Llama's default, and text.
+    spec = read(load_tokenizer(as_llama3(tmp_path / "config", {"bos_token_id": 1, "eos_token_id": [5, 4]})))
+    assert (spec.row_bos, spec.separator) == (3, 5)
+    spec = read(load_tokenizer(as_llama3(tmp_path / "named", named={"bos_token": None, "eos_token": "<|eot_id|>"})))
+    assert (spec.row_bos, spec.separator) == (None, 5)
+    with pytest.raises(TokenizeError, match=r"no EOS token: set separator to .*, or name its eos_token in"):
+        read(load_tokenizer(as_llama3(tmp_path / "none", named={"eos_token": None})))
+
+
+def test_bos_eos_and_pad_inside_a_text_are_never_data(tmp_path: Path) -> None:
+    from sae.language_model import load_tokenizer
+
+    spec = read(load_tokenizer(as_llama3(tmp_path / "model")), special_strings="special")
+    texts = ["<|begin_of_text|> a <|eot_id|> b <|end_of_text|> <unk>"]
+    tokenize_chunk(pa.table({"doc": [0], "split": ["train"], "text": texts}), spec, tmp_path / "flat")
+    roles = open_flat(tmp_path / "flat").roles
+    names = [Role(role).name for role in roles]
+    assert names == ["BOUNDARY", "DATA", "SPECIAL", "DATA", "BOUNDARY", "DATA", "SEPARATOR"]
+    mask = candidate_mask(torch.from_numpy(roles.copy()), DataPolicy(include_special=True))
+    assert mask.tolist() == [False, True, True, True, False, True, False]
 
 
 def test_checks_before_the_work() -> None:

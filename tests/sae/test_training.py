@@ -46,15 +46,15 @@ def _build(model: Path, tokens: LocalFiles, numbers: list[int], cache: LocalFile
 def _go(run: TrainingRun, first: int = 0, stop: int | None = None) -> tuple[bool, int]:
     saved = [0]
     finished = train(
-        run.plan, run.hooks, run.source, run.trainees, LocalCollective(), first,
-        lambda step, trainees: None, lambda block: AfterBlock(False, block == stop), lambda block: saved.append(block),
+        run.plan, run.hooks, run.source, run.trainers, LocalCollective(), first,
+        lambda step: None, lambda block: AfterBlock(False, block == stop), lambda block: saved.append(block),
     )  # fmt: skip
     return finished, saved[-1]
 
 
 def _equal(a: TrainingRun, b: TrainingRun, numbers: list[int]) -> None:
     for i in numbers:
-        for (name, left), right in zip(a.trainees[i].state().items(), b.trainees[i].state().values(), strict=True):
+        for (name, left), right in zip(a.trainers[i].state().items(), b.trainers[i].state().values(), strict=True):
             assert torch.equal(left, right), (i, name)
 
 
@@ -62,11 +62,11 @@ def test_an_interrupted_run_ends_with_equal_bytes(tiny_gpt2: Path, tokens: Local
     whole, first, second = (_build(tiny_gpt2, tokens, [0, 1, 2]) for _ in range(3))
     assert _go(whole) == (True, 0)
     assert _go(first, stop=3) == (False, 3)
-    for i, trainee in second.trainees.items():
-        trainee.load_state({k: v.clone() for k, v in first.trainees[i].state().items()})
+    for i, trainer in second.trainers.items():
+        trainer.load_state({k: v.clone() for k, v in first.trainers[i].state().items()})
     assert _go(second, first=3)[0]
     _equal(whole, second, [0, 1, 2])
-    assert [int(row[0]) for row in whole.trainees[0].curve] == list(range(16))
+    assert [int(point.step) for point in whole.trainers[0].curve()] == list(range(16))
 
 
 def test_an_sae_does_not_depend_on_the_others_of_its_run(tiny_gpt2: Path, tokens: LocalFiles) -> None:
@@ -109,6 +109,6 @@ def test_stream_and_fp32_cache_give_equal_bytes(tiny_gpt2: Path, tokens: LocalFi
 def test_only_data_positions_reach_the_saes(tiny_gpt2: Path, tokens: LocalFiles) -> None:
     run = _build(tiny_gpt2, tokens, [0])
     _go(run)
-    seen = sum(row[2] for row in run.trainees[0].curve)
+    seen = sum(point.tokens for point in run.trainers[0].curve())
     slots = run.plan.total_steps * run.plan.batch_rows * LENGTH
     assert 0 < seen <= slots * (LENGTH - 1) / LENGTH  # BOS never counts

@@ -73,7 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, world: World) -> Iterator[Sit
         patch.setenv("RAYLENS_HOME", str(home))
         patch.setenv("RAYLENS_CACHE", str(home / "cache"))
         world.record(records)
-        records.lease("dispatcher", "nobody", 86_400, {"cluster": "here", "capacity": to_json(CAPACITY)})
+        records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
         app = create_app(Settings(home=home, data_roots=(home / "data",)), records, world.store, Answers(world.store))
         tokens = Tokens(home)
         with serving(app) as url, _client(url, None) as nobody:

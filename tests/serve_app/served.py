@@ -72,7 +72,7 @@ def served(world: World, replicas: int = 2) -> Iterator[Served]:
     (home / "data" / "a.txt").write_text("one document\n")
     with open_records(f"sqlite:///{home}/catalog.db") as records:
         world.record(records)
-        records.lease("dispatcher", "nobody", 86_400, {"cluster": "here", "capacity": to_json(CAPACITY)})
+        records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
         _, token = Tokens(home).create("tester", ["write"])
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.serve_app.served", str(home), world.store.url, str(replicas)],
