@@ -99,11 +99,13 @@ def _model(source: ResolvedSource, root: Path, links: Path, folder: Path, thread
 
     torch.set_num_threads(threads)
     if len(source.names) == 1 and source.names[0].endswith(".gguf"):
-        return convert_model(root / source.names[0], folder)
-    links.mkdir()  # only the files that were chosen: they are what the identity speaks of
-    for name in source.names:
-        (links / PurePosixPath(name).name).symlink_to((root / name).resolve())
+        files = root / source.names[0]
+    else:
+        files = links
+        files.mkdir()  # only the files that were chosen: they are what the identity speaks of
+        for name in source.names:
+            (files / PurePosixPath(name).name).symlink_to((root / name).resolve())
     try:
-        return convert_model(links, folder)
-    except ModelError as error:  # name what the user knows, not the folder of links
-        raise ModelError(str(error).replace(str(links), source.label)) from None
+        return convert_model(files, folder)
+    except ModelError as error:
+        raise ModelError(f"{source.label}: {error}") from None
