@@ -86,14 +86,15 @@ class ShallowSae:
         return Export(fold(self.tensors(), self.calibration.scale), {"apply_b_dec_to_input": True, **self.saelens()})
 
     def pre_activations(self, centred: Tensor) -> Tensor:
-        """Pre-activations [n, d_sae] of x - b_dec; they stay until the next call."""
+        """Pre-activations [n, d_sae] of x - b_dec; valid until the next call."""
         p = self.parameters
-        if self.autocast:
-            return (centred.bfloat16() @ p["W_enc_t"].bfloat16().T).float() + p["b_enc"]
         if len(self._buffer) < len(centred):
             # One buffer for the whole run: fresh pages for [n, d_sae] at each step cost a fifth of the product.
             self._buffer = torch.empty(len(centred), self.config.d_sae, device=centred.device)
-        return torch.addmm(p["b_enc"], centred, p["W_enc_t"].T, out=self._buffer[: len(centred)])
+        out = self._buffer[: len(centred)]
+        if self.autocast:
+            return torch.add(centred.bfloat16() @ p["W_enc_t"].bfloat16().T, p["b_enc"], out=out)
+        return torch.addmm(p["b_enc"], centred, p["W_enc_t"].T, out=out)
 
     def _auxiliary(
         self, pre: Tensor, centred: Tensor, residual: Tensor, dead: Tensor

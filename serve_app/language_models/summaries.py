@@ -28,7 +28,7 @@ from serve_app.errors import ApiError, not_found
 _WEIGHTS = (".safetensors", ".gguf")
 _KEPT = 8  # in memory
 _TIMEOUT_S = 120
-_VERSION = 1  # raised when what a summary holds changes
+_VERSION = 1  # raise it when the content of a summary changes
 
 
 class ModelSummary(NamedTuple):
@@ -99,7 +99,7 @@ def _made(folder: Path, what: str) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise ApiError(503, "model_not_read", f"reading {what} took too long", {"Retry-After": "30"}) from None
     if ended.returncode != 0:
-        said = ended.stderr.strip().splitlines()
-        raise ApiError(422, "model_not_readable", f"{what} cannot be used: {said[-1] if said else 'no reason given'}")
+        lines = ended.stderr.strip().splitlines()
+        raise ApiError(422, "model_not_readable", f"{what} cannot be used: {lines[-1] if lines else 'no reason given'}")
     made: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return made

@@ -54,6 +54,7 @@ def _task(store: Store, stop: bool = False, cache: ArtifactRef | None = None, at
         **TRAIN,
         "rows": 32,
         "epochs": 2,
+        "runtime": {},
         **({"cache": {"dtype": "fp32", "rows_per_chunk": 12}} if cache else {}),
     }
     return TrainTask(
