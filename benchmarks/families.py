@@ -35,7 +35,7 @@ LAYERS = 4
 _MIXED = ["linear_attention", "full_attention"] * 2
 # What a family's default config leaves out, or sets so that four layers are not enough to show it.
 _SETTINGS: dict[str, dict[str, Any]] = {
-    "cohere_compass_text": {"layer_types": ["sliding_attention", "full_attention"] * 2},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
     "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0}},
     "deepseek_v2": {"num_experts_per_tok": 2, "topk_group": 1, "n_group": 1},
     "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
@@ -47,12 +47,13 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "ministral": {"head_dim": HEAD_DIM},
-    "nemotron": {"head_dim": HEAD_DIM},
+    "nemotron": {"head_dim": HEAD_DIM, "num_key_value_heads": 2},
     "qwen3_next": {"layer_types": _MIXED},
     "qwen3_5_text": {"layer_types": _MIXED},
     "qwen3_5_moe_text": {"layer_types": _MIXED},
     "qwen4_exp_text": {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": HEAD_DIM,
-                       "linear_value_head_dim": HEAD_DIM},
+                       "linear_value_head_dim": HEAD_DIM, "indexer_n_heads": 4, "indexer_kv_heads": 1,
+                       "indexer_head_dim": HEAD_DIM, "indexer_budget": 64, "indexer_compress_ratio": 4},
     "recurrent_gemma": {"num_hidden_layers": 4, "block_types": ["recurrent", "recurrent", "attention"]},
     "reformer": {"is_decoder": True, "attn_layers": ["local", "lsh"] * 2, "axial_pos_shape": [4, 2],
                  "axial_pos_embds_dim": [16, 16], "axial_norm_std": 1.0, "max_position_embeddings": 8},
