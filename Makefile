@@ -1,21 +1,22 @@
 # Two commands to know: `make demo` and `make test`. Each sets up everything it needs.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
-PYTHON ?= python3.11
+# The newest Python from 3.11 to 3.14 that runs here: the lock file resolves for each. `make PYTHON=python3.12` chooses one.
+PYTHON ?= $(firstword $(foreach minor,14 13 12 11,$(shell python3.$(minor) -c "import venv, ensurepip; print('python3.$(minor)')" 2>/dev/null)))
 BIN := .venv/bin
 
 .PHONY: demo test check test-interop chaos up down bench clean
 
 demo: .venv/.installed  ## From a language model and a text to a page of features
-	@$(BIN)/python -m jobs pipeline --config configs/presets/pipeline.yaml | $(BIN)/python -m jobs.summary
+	@$(BIN)/python -m jobs pipeline --config configs/presets/pipeline.yaml | $(BIN)/python -m jobs.report_summary
 
 test: .venv/.installed  ## All tests but the counts of kills and the comparison with other libraries
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=40
 
 check: .venv/.installed  ## Format, lint, types
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 test-interop: .venv/.installed .venv-peers/.installed  ## Our SAE folders, read by SAELens itself
 	RAYLENS_PEERS_PYTHON=.venv-peers/bin/python $(BIN)/python -m pytest tests/interop
@@ -32,19 +33,23 @@ down: .venv/.installed  ## End it
 bench: .venv/.installed .venv-peers/.installed  ## The tables of benchmarks/results
 	for name in demo matmul_rate topk_step ray_overhead end_to_end four_saes jobs catalog api; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-# torch comes with its own dependencies first: on a GPU machine these are the CUDA libraries, which no lock file of a
-# machine without a GPU can name.
+# An environment is whole while its `.installed` is there; one whose installation was interrupted is made anew. torch
+# comes with its own dependencies first: on a GPU machine these are the CUDA libraries, which no lock file of a machine
+# without a GPU can name.
+define install
+	@test -n "$(PYTHON)" || { echo "error: no Python from 3.11 to 3.14 was found: install one, or run make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(if $(wildcard $(1)/.installed),,--clear) $(1)
+	rm -f $(1)/.installed
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(2) torch
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $(2)
+	touch $(1)/.installed
+endef
+
 .venv/.installed: requirements.lock
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
-	touch $@
+	$(call install,.venv,requirements.lock)
 
 .venv-peers/.installed: requirements-peers.txt
-	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/pip install --quiet --disable-pip-version-check --constraint requirements-peers.txt torch
-	.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-peers.txt
-	touch $@
+	$(call install,.venv-peers,requirements-peers.txt)
 
 clean:  ## Remove the environments (not your data)
 	rm -rf .venv .venv-peers

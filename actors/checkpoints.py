@@ -35,7 +35,8 @@ class Checkpoints:
 
     def load(self, checkpoint: Checkpoint, sae_id: str) -> dict[str, Tensor]:
         """State of one SAE. A damaged file raises the store's CorruptFile."""
-        return load_file(self._store.files(checkpoint.ref).path(f"{sae_id}.safetensors"))
+        state: dict[str, Tensor] = load_file(self._store.files(checkpoint.ref).path(f"{sae_id}.safetensors"))
+        return state
 
     def put(self, block: int, sae_id: str, state: dict[str, Tensor]) -> StoredFile:
         """Stores one SAE's part of the checkpoint before `block`."""

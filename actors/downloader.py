@@ -14,9 +14,9 @@ from actors.worker_setup import temporary_folder
 from cluster.store import Store, StoredFile
 from configs.download import DatasetOptions, DownloadConfig
 from configs.identity import ArtifactRef
-from sae.sources import Found, SourceError, find
+from sae.sources import ResolvedSource, SourceError, resolve_source
 
-SAY_SECONDS = 1.0
+REPORT_S = 1.0
 
 
 class Step(NamedTuple):
@@ -42,66 +42,68 @@ def download(
 
     `identity` is what the source was when the job was made; a source that has changed since is refused.
     """
-    found = find(config.source, config.what)
-    if found.identity != identity:
+    source = resolve_source(config.source, config.what)
+    if source.identity != identity:
         raise SourceError(
-            f"{found.label} has changed since this job was made, or is another one on node "
+            f"{source.label} has changed since this job was made, or is another one on node "
             f"{ray.util.get_node_ip_address()}: submit the job again"
         )
-    root = yield from _fetch(found)
+    root = yield from _fetch(source)
     with temporary_folder() as scratch:
         folder = Path(scratch, "artifact")
         folder.mkdir()
         if config.what == "dataset":
-            summary = yield from _documents(found, root, config.dataset or DatasetOptions(), folder)
+            summary = yield from _documents(source, root, config.dataset or DatasetOptions(), folder)
         else:
             yield Step("convert", 0, 1)
-            summary = _model(found, root, Path(scratch, "source"), folder, threads)
+            summary = _model(source, root, Path(scratch, "source"), folder, threads)
         stored = [store.put(ref, attempt, path.name, path) for path in sorted(folder.iterdir())]
-    yield Result(stored, {**summary, "source": found.identity})
+    yield Result(stored, {**summary, "source": source.identity})
 
 
-def _fetch(found: Found) -> Generator[Step, None, Path]:
+def _fetch(source: ResolvedSource) -> Generator[Step, None, Path]:
     done = [0]
-    total = len(found.names)
+    total = len(source.names)
     with ThreadPoolExecutor(1) as thread:
-        fetching = thread.submit(found.fetch, lambda count: done.__setitem__(0, count))
+        fetching = thread.submit(source.fetch, lambda count: done.__setitem__(0, count))
         while not fetching.done():
             yield Step("fetch", done[0], total)
-            wait([fetching], SAY_SECONDS)
+            wait([fetching], REPORT_S)
     return fetching.result()
 
 
 def _documents(
-    found: Found, root: Path, options: DatasetOptions, folder: Path
+    source: ResolvedSource, root: Path, options: DatasetOptions, folder: Path
 ) -> Generator[Step, None, dict[str, Any]]:
-    from sae.formats.dataset import DatasetWriter
-    from sae.text.sources import SourceDocuments, SourceFile
+    from sae.text.readers import SourceFile
+    from sae.text.write_dataset import write_dataset
 
-    source = SourceDocuments([SourceFile(name, root / name) for name in found.names], options)
-    writer = DatasetWriter(folder)
-    said = 0.0
-    for document in source:
-        writer.add(document)
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
-            yield Step("documents", source.files_done, len(found.names))
-    info = writer.finish()
-    return {
-        "documents": info.documents, "text_bytes": info.text_bytes, "splits": info.splits, "columns": info.columns,
-        "empty_documents": source.empty,
-    }  # fmt: skip
+    files = [SourceFile(name, root / name) for name in source.names]
+    writing = write_dataset(files, options, folder, source.splits)
+    reported = 0.0
+    while True:
+        try:
+            files_done = next(writing)
+        except StopIteration as done:
+            summary: dict[str, Any] = done.value
+            return {**summary, "notes": [*source.notes, *summary["notes"]]}
+        if time.monotonic() - reported > REPORT_S:
+            reported = time.monotonic()
+            yield Step("documents", files_done, len(files))
 
 
-def _model(found: Found, root: Path, source: Path, folder: Path, threads: int) -> dict[str, Any]:
+def _model(source: ResolvedSource, root: Path, links: Path, folder: Path, threads: int) -> dict[str, Any]:
     import torch
 
-    from sae.language_model import convert_model
+    from sae.language_model import ModelError, convert_model
 
     torch.set_num_threads(threads)
-    if len(found.names) == 1 and found.names[0].endswith(".gguf"):
-        return convert_model(root / found.names[0], folder)
-    source.mkdir()  # only the files that were chosen: they are what the identity speaks of
-    for name in found.names:
-        (source / PurePosixPath(name).name).symlink_to((root / name).resolve())
-    return convert_model(source, folder)
+    if len(source.names) == 1 and source.names[0].endswith(".gguf"):
+        return convert_model(root / source.names[0], folder)
+    links.mkdir()  # only the files that were chosen: they are what the identity speaks of
+    for name in source.names:
+        (links / PurePosixPath(name).name).symlink_to((root / name).resolve())
+    try:
+        return convert_model(links, folder)
+    except ModelError as error:  # name what the user knows, not the folder of links
+        raise ModelError(str(error).replace(str(links), source.label)) from None

@@ -15,11 +15,11 @@ from cluster.store import Store
 from configs.harvest import HarvestConfig
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
+from sae.activations import activations_of_rows, calibration_batches
 from sae.calibration import Calibration, calibrate, check_finite, count_excluded, data_mask, save_calibration
 from sae.formats.activations import HOOKS_JSON, chunk_name, write_chunk
 from sae.formats.tokens import TokensReader
 from sae.language_model import LanguageModel
-from sae.training.activation_source import calibration_batches, run_rows
 
 
 class HarvestTask(NamedTuple):
@@ -71,7 +71,7 @@ class Harvester:
         values: dict[str, list[torch.Tensor]] = {hook.name: [] for hook in self._hooks}
         roles = []
         for first in range(start, stop, config.batch_rows):
-            batch, batch_roles = run_rows(
+            batch, batch_roles = activations_of_rows(
                 self._model, self._tokens, self._hooks, first, min(first + config.batch_rows, stop)
             )
             roles.append(batch_roles)

@@ -28,13 +28,13 @@ class WorkersKeepDying(RuntimeError):
     """Workers died again and again without finishing a chunk."""
 
 
-def worker_options(need: Requirement) -> dict[str, Any]:
+def worker_options(requirement: Requirement) -> dict[str, Any]:
     """Ray's options for a worker of the size that the job was granted."""
     return {
-        "num_cpus": need.cpus,
-        "num_gpus": need.gpus,
-        "memory": need.memory or None,
-        "label_selector": need.labels or None,
+        "num_cpus": requirement.cpus,
+        "num_gpus": requirement.gpus,
+        "memory": requirement.memory or None,
+        "label_selector": requirement.labels or None,
     }
 
 
@@ -56,7 +56,7 @@ def run_chunks(
     chunks in flight are finished first.
     """
     waiting = deque(chunks)
-    pool = _Pool(make_actor, max_deaths)
+    pool: _Pool[Chunk] = _Pool(make_actor, max_deaths)
     try:
         for _ in range(min(n_actors, len(chunks))):
             pool.start()

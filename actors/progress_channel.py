@@ -16,13 +16,13 @@ _NAMESPACE = "raylens"
 _STOP = "stop"
 
 
-class Board(NamedTuple):
+class ProgressChannel(NamedTuple):
     """The latest figure of each name, and whether the run was asked to stop. A small value: it travels to workers."""
 
     name: str
 
     @classmethod
-    def open(cls, run: str) -> Board:
+    def open(cls, run: str) -> ProgressChannel:
         """A new, empty one. `clear` takes it away."""
         return cls(f"{run}-{secrets.token_hex(4)}")
 
@@ -56,4 +56,4 @@ class Board(NamedTuple):
         _internal_kv_del(self._key(""), del_by_prefix=True, namespace=_NAMESPACE)
 
     def _key(self, rest: str) -> str:
-        return f"board/{self.name}/{rest}"
+        return f"channel/{self.name}/{rest}"

@@ -22,19 +22,19 @@ from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
 from sae.formats.dataset import DatasetReader
-from sae.text.chunk import pack_shard, tokenize_chunk
-from sae.text.flat_tokens import Flat, open_flat
-from sae.text.layout import Shard, SplitLayout
-from sae.text.tokenizer_spec import Facts
+from sae.text.flat_tokens import FlatTokens, open_flat, tokenize_chunk
+from sae.text.packing import pack_shard
+from sae.text.row_layout import Shard, SplitLayout
+from sae.text.tokenizer_spec import TokenizerSpec
 
-_TOLD = (ValueError, RuntimeError, OSError, MemoryError)
-NO_PROGRESS_SECONDS = 300  # no task ended for so long: the execution fails instead of waiting for ever
+_RETURNED_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
+NO_PROGRESS_S = 300  # no task ended for so long: the execution fails instead of waiting for ever
 
 
 Task = Callable[..., dict[str, Any]]
 
 
-class Target(NamedTuple):
+class PartsTarget(NamedTuple):
     """Where tasks put their parts."""
 
     store: Store
@@ -48,7 +48,7 @@ def chunk_name(number: int) -> str:
 
 
 def store_chunk(
-    item: dict[str, Any], *, target: Target, dataset: ArtifactFiles, facts: Facts, threads: int
+    item: dict[str, Any], *, target: PartsTarget, dataset: ArtifactFiles, spec: TokenizerSpec, threads: int
 ) -> dict[str, Any]:
     """First pass: `item` {name, file, start, stop, weight} names documents; stores their flat token file."""
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes in this process
@@ -56,7 +56,7 @@ def store_chunk(
     documents = DatasetReader(dataset).read(item["file"], item["start"], item["stop"], ["doc", "split", "text"])
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
-        counts = tokenize_chunk(documents, facts, path)
+        counts = tokenize_chunk(documents, spec, path)
         target.store.put(target.ref, target.attempt, path.name, path, extra=counts.to_json(), part=True)
     return {"weight": item["weight"]}
 
@@ -64,20 +64,20 @@ def store_chunk(
 def store_shard(
     item: dict[str, Any],
     *,
-    target: Target,
+    target: PartsTarget,
     flats: ArtifactFiles,
     layouts: dict[str, SplitLayout],
-    facts: Facts,
+    spec: TokenizerSpec,
     config: TokenizeConfig,
 ) -> dict[str, Any]:
     """Second pass: `item` {name, split, number, start, stop, weight} names shuffled rows; stores their shard."""
     shard = Shard(item["split"], item["number"], item["start"], item["stop"])
-    held: dict[int, Flat] = {}
+    opened: dict[int, FlatTokens] = {}
 
-    def flat(chunk: int) -> Flat:
-        if chunk not in held:
-            held[chunk] = open_flat(flats.path(chunk_name(chunk)))
-        return held[chunk]
+    def flat(chunk: int) -> FlatTokens:
+        if chunk not in opened:
+            opened[chunk] = open_flat(flats.path(chunk_name(chunk)))
+        return opened[chunk]
 
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
@@ -85,7 +85,7 @@ def store_shard(
             shard,
             layouts[shard.split],
             flat,
-            facts,
+            spec,
             config.context_length,
             config.seed,
             config.return_attention_mask,
@@ -95,24 +95,24 @@ def store_shard(
     return {"weight": item["weight"]}
 
 
-def _answering(task: Task, arguments: dict[str, Any]) -> Task:
+def _returning_errors(task: Task, arguments: dict[str, Any]) -> Task:
     """The task with its arguments. What it raises goes back as a value: Ray Data would lose the error on the way."""
 
-    def answer(item: dict[str, Any]) -> dict[str, Any]:
+    def returning(item: dict[str, Any]) -> dict[str, Any]:
         try:
             return {**task(item, **arguments), "error": "", "message": "", "errno": 0}
-        except _TOLD as error:
+        except _RETURNED_ERRORS as error:
             kind = f"{type(error).__module__}:{type(error).__name__}"
             number = error.errno or 0 if isinstance(error, OSError) else 0
-            words = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            return {"weight": 0, "error": kind, "message": words, "errno": number}
+            message = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            return {"weight": 0, "error": kind, "message": message, "errno": number}
 
-    answer.__name__ = task.__name__  # what the dashboard and the process list show
-    return answer
+    returning.__name__ = task.__name__  # what the dashboard and the process list show
+    return returning
 
 
 def _error(row: dict[str, Any]) -> Exception:
-    """The error that a task told of: of its own class if that is one of ours, else of the nearest that Python has."""
+    """The error that a task returned: of its own class if that is one of ours, else of the nearest that Python has."""
     module, name = row["error"].split(":")
     if module.split(".")[0] in ("sae", "cluster", "configs", "actors"):
         ours: Exception = getattr(import_module(module), name)(row["message"])
@@ -137,13 +137,13 @@ def run_tasks(
     """
     if not items:
         return True
-    logging.getLogger("ray.data").setLevel(logging.WARNING)  # it tells of every plan and every end
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # and that it has no bars, as asked
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # it logs every plan and every end
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # and that its bars are off
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
+    context.execution_no_progress_timeout_s = NO_PROGRESS_S
     rows = ray.data.from_items(list(items), override_num_blocks=len(items)).map(
-        _answering(task, arguments),
+        _returning_errors(task, arguments),
         compute=TaskPoolStrategy(size=min(requirement.workers, len(items))),
         num_cpus=requirement.cpus,
         memory=requirement.memory or None,

@@ -20,7 +20,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from actors.pool import WorkersDidNotStart
-from actors.progress_channel import Board
+from actors.progress_channel import ProgressChannel
 from actors.trainer import TrainTask, train_worker
 from configs.requirements import Requirement
 from sae.language_model.malloc import ENVIRONMENT as KEEP_FREED_MEMORY
@@ -60,7 +60,9 @@ def fit(
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     finished = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(task.board, finished, update, log, should_stop, saved), daemon=True)
+    watcher = threading.Thread(
+        target=_watch, args=(task.channel, finished, update, log, should_stop, saved), daemon=True
+    )
     watcher.start()
     try:
         for death in range(MAX_DEATHS + 1):
@@ -85,7 +87,7 @@ def fit(
     finally:
         finished.set()
         watcher.join()
-        task.board.clear()
+        task.channel.clear()
 
 
 class _Trainer(DataParallelTrainer):
@@ -121,17 +123,17 @@ class _Fixed(FixedScalingPolicy):
 
 
 def _trainer(task: TrainTask, scratch: Path, death: int) -> _Trainer:
-    need = task.requirement
-    resources = {"CPU": need.cpus, "GPU": need.gpus, "memory": need.memory}
+    requirement = task.requirement
+    resources = {"CPU": requirement.cpus, "GPU": requirement.gpus, "memory": requirement.memory}
     return _Trainer(
         train_worker,
         train_loop_config={"task": task},
-        backend_config=_backend(need),
+        backend_config=_backend(requirement),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=need.workers,
-            use_gpu=need.gpus > 0,
+            num_workers=requirement.workers,
+            use_gpu=requirement.gpus > 0,
             resources_per_worker={k: v for k, v in resources.items() if v},
-            label_selector=need.labels or None,
+            label_selector=requirement.labels or None,
         ),
         run_config=ray.train.RunConfig(
             name=f"train-{task.run}-{task.attempt}-{death}",
@@ -146,15 +148,15 @@ def _trainer(task: TrainTask, scratch: Path, death: int) -> _Trainer:
     )
 
 
-def _backend(need: Requirement) -> BackendConfig:
+def _backend(requirement: Requirement) -> BackendConfig:
     """One worker needs no process group, whose thread would wake as often as an actor does."""
-    if need.workers == 1:
+    if requirement.workers == 1:
         return BackendConfig()
-    return TorchConfig(backend="nccl" if need.device == "cuda" else "gloo")
+    return TorchConfig(backend="nccl" if requirement.device == "cuda" else "gloo")
 
 
 def _watch(
-    board: Board,
+    channel: ProgressChannel,
     finished: threading.Event,
     update: Callable[[int], None],
     log: Callable[[str], None],
@@ -163,7 +165,7 @@ def _watch(
 ) -> None:
     checkpoint = rows = 0
     while True:  # looks first and waits then: a stop asked for during start-up holds after the first block
-        latest = board.latest()
+        latest = channel.latest()
         if latest.get("rows", 0) > rows:  # after a death it is behind for a while
             rows = latest["rows"]
             update(rows)
@@ -172,7 +174,7 @@ def _watch(
             log(f"checkpoint before block {checkpoint}")
             saved(checkpoint)
         if should_stop():
-            board.request_stop()
+            channel.request_stop()
         if finished.wait(POLL_S):
             return
 
@@ -180,7 +182,7 @@ def _watch(
 def _own_error(error: TrainingFailedError) -> BaseException | None:
     """The error that a worker's code raised; None if a worker died or Ray Train itself failed."""
     failures = getattr(error, "worker_failures", None) or {}
-    causes = [failure for _, failure in sorted(failures.items())]
+    causes: list[BaseException] = [failure for _, failure in sorted(failures.items())]
     if not causes or any(isinstance(cause, RayError | RayTrainError) for cause in causes):
         return None
     # A worker that lost its peer in a collective raises a bare RuntimeError; the peer's own error says why.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,16 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.checkpoints import Checkpoints
-from actors.progress_channel import Board
+from actors.progress_channel import ProgressChannel
 from actors.worker_setup import set_up, temporary_folder
 from cluster.store import Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from configs.train import TrainConfig
-from sae.formats.sae_folder import fold, write_sae
-from sae.training.build import TrainingRun, build_run, count_left_out
-from sae.training.collectives import DistributedExchange, Exchange, LocalExchange
-from sae.training.loop import CURVE, Trainee, Verdict, train
+from sae.formats.sae_folder import write_sae
+from sae.training.build import TrainingRun, build_run, count_excluded_by_role, count_positions
+from sae.training.collectives import Collective, DistributedCollective, LocalCollective
+from sae.training.loop import AfterBlock, train
+from sae.training.plan import Plan
+from sae.training.sae_trainer import CurvePoint, SaeTrainer
 
 # Files of a finished SAE, in the order in which they are stored: when the last is there, all are.
 LAST_FILE = "metrics.json"
@@ -33,7 +34,7 @@ SAE_FILES = (
 
 
 class TrainTask(NamedTuple):
-    """What every worker of a run gets. `saes`: number in the config -> artifact; `board`: where its progress stands.
+    """What every worker of a run gets. `saes`: number in the config -> artifact; `channel`: where workers report their progress.
 
     `metadata` goes into each SAE's cfg.json, beside its hook.
     """
@@ -48,21 +49,21 @@ class TrainTask(NamedTuple):
     run: str
     attempt: int
     requirement: Requirement
-    board: Board
+    channel: ProgressChannel
 
 
 def train_worker(settings: dict[str, TrainTask]) -> None:
     """Entry point for Ray Train. SAEs that it finishes are put into the store as parts; the driver publishes them."""
     task = settings["task"]
     set_up(task.requirement)
-    exchange = _exchange()
+    collective = _collective()
     device = _device(task.requirement)
     with temporary_folder() as folder:
-        run_task(task, exchange, device, Path(folder))
+        run_task(task, collective, device, Path(folder))
 
 
-def run_task(task: TrainTask, exchange: Exchange, device: str, scratch: Path) -> None:
-    """Trains the SAEs of the task that this worker owns, from the last checkpoint on."""
+def run_task(task: TrainTask, collective: Collective, device: str, scratch: Path) -> None:
+    """Trains the SAEs of the task that are this worker's, from the last checkpoint on."""
     store = task.store
     run = build_run(
         task.config,
@@ -70,113 +71,100 @@ def run_task(task: TrainTask, exchange: Exchange, device: str, scratch: Path) ->
         store.files(task.model),
         store.files(task.tokens),
         None if task.cache is None else store.files(task.cache),
-        exchange,
+        collective,
         device,
     )
     checkpoints = Checkpoints(store, task.run, task.attempt, scratch)
-    first_block = exchange.decide(_resume_block(checkpoints, task) if exchange.rank == 0 else 0)
-    if first_block:
-        checkpoint = checkpoints.latest([ref.id for ref in task.saes.values()])
-        assert checkpoint is not None
-        for number, trainee in run.trainees.items():
-            trainee.load_state(checkpoints.load(checkpoint, task.saes[number].id))
-    pace = _Pace(task, run, first_block)
+    sae_ids = [ref.id for ref in task.saes.values()]
+    # One worker looks, so that all load the same one.
+    checkpoint = collective.broadcast(checkpoints.latest(sae_ids) if collective.rank == 0 else None)
+    if checkpoint is not None:
+        for number, trainer in run.trainers.items():
+            trainer.load_state(checkpoints.load(checkpoint, task.saes[number].id))
+    first_block = 0 if checkpoint is None else checkpoint.block
+    clock = _Clock(task, run.plan, first_block)
 
     def save(block: int) -> None:
-        files = [checkpoints.put(block, task.saes[i].id, t.state()) for i, t in run.trainees.items()]
-        every = exchange.collect(files)
-        if exchange.rank == 0:
-            checkpoints.commit(block, [f for part in every for f in part])
-            pace.saved(block)
+        files = [checkpoints.put(block, task.saes[i].id, trainer.state()) for i, trainer in run.trainers.items()]
+        every = collective.all_gather(files)
+        if collective.rank == 0:
+            checkpoints.commit(block, [file for part in every for file in part])
+            clock.saved(block)
 
+    on_step = clock.on_step if collective.rank == 0 else lambda step: None
     finished = train(
-        run.plan,
-        run.hooks,
-        run.source,
-        run.trainees,
-        exchange,
-        first_block,
-        pace.on_step if exchange.rank == 0 else lambda step, trainees: None,
-        pace.decide,
-        save,
+        run.plan, run.hooks, run.source, run.trainers, collective, first_block, on_step, clock.after_block, save
     )
-    if finished:
-        for number, trainee in run.trainees.items():
-            _put_sae(task, run, number, trainee, scratch / task.saes[number].id)
-    exchange.collect(None)
+    if finished and run.trainers:
+        by_role = count_excluded_by_role(run, task.config.policy)
+        for number, trainer in run.trainers.items():
+            _put_sae(task, run, number, trainer, by_role, scratch / task.saes[number].id)
+    collective.all_gather(None)
 
 
-class _Pace:
-    """The first worker's clock: tells progress, and decides on checkpoints and stops."""
+class _Clock:
+    """The first worker's clock: reports progress, and decides on checkpoints and stops."""
 
-    def __init__(self, task: TrainTask, run: TrainingRun, first_block: int) -> None:
-        self._task, self._plan = task, run.plan
+    def __init__(self, task: TrainTask, plan: Plan, first_block: int) -> None:
+        self._task, self._plan = task, plan
         self._saved_block, self._saved_time = first_block, time.monotonic()
-        self._told = 0.0
+        self._reported = 0.0
 
-    def on_step(self, step: int, trainees: Mapping[int, Trainee]) -> None:
+    def on_step(self, step: int) -> None:
         now = time.monotonic()
-        if now - self._told < 1.0 and step + 1 < self._plan.total_steps:
+        if now - self._reported < 1.0 and step + 1 < self._plan.total_steps:
             return
-        self._told = now
-        self._task.board.report("rows", (step + 1) * self._plan.batch_rows)
+        self._reported = now
+        self._task.channel.report("rows", (step + 1) * self._plan.batch_rows)
 
-    def decide(self, next_block: int) -> Verdict:
+    def after_block(self, next_block: int) -> AfterBlock:
         runtime = self._task.config.runtime
         due = next_block - self._saved_block >= runtime.checkpoint_blocks
         due = due and time.monotonic() - self._saved_time >= runtime.checkpoint_seconds
-        return Verdict(due, self._task.board.stop_requested())
+        return AfterBlock(due, self._task.channel.stop_requested())
 
     def saved(self, block: int) -> None:
         self._saved_block, self._saved_time = block, time.monotonic()
-        self._task.board.report("checkpoint", block)
+        self._task.channel.report("checkpoint", block)
 
 
-def _put_sae(task: TrainTask, run: TrainingRun, number: int, trainee: Trainee, folder: Path) -> None:
-    owner = trainee.owner
-    config = owner.config
-    tokens = int(sum(row[CURVE.index("tokens")] for row in trainee.curve))
-    architecture: dict[str, Any] = {"architecture": "jumprelu"}
-    if config.architecture == "topk":
-        architecture = {"architecture": "topk", "k": config.k, "rescale_acts_by_decoder_norm": False}
+def _put_sae(
+    task: TrainTask, run: TrainingRun, number: int, trainer: SaeTrainer, by_role: dict[str, int], folder: Path
+) -> None:
+    config, curve = trainer.config, trainer.curve()
+    positions = int(sum(point.tokens for point in curve))
     # What names the SAE, and nothing else: equal SAEs have equal files, however their inputs were referred to and
     # however activations reached the loop (a stream and an fp32 cache give the same).
     science = {k: v for k, v in task.config.science().items() if k not in ("model", "tokens", "cache")}
     training = {
         "config": {**science, "saes": [config.model_dump(mode="json")], "reads": task.config.reads()},
         "inputs": {"model": str(task.model), "tokens": str(task.tokens)},
-        "positions": {
-            "slots": run.plan.total_steps * run.plan.batch_rows * run.plan.context_length,
-            "data": tokens,
-            "excluded": count_left_out(run, task.config.policy, tokens),
-        },
+        "positions": count_positions(run, by_role, positions),
         "steps": run.plan.total_steps,
     }
-    metadata = {**task.metadata, "hook_name": config.hook, "hf_hook_name": run.module_paths[config.hook]}
-    write_sae(
-        folder, fold(owner.weights(), owner.calibration.scale), architecture, metadata, owner.calibration, training
-    )
-    columns = {name: [row[i] for row in trainee.curve] for i, name in enumerate(CURVE)}
+    metadata = {
+        **task.metadata,
+        "hook_name": config.hook,
+        "hf_hook_name": run.module_paths[config.hook],
+        "raylens": {**task.metadata["raylens"], "expected_l0": config.expected_l0},
+    }
+    write_sae(folder, config.architecture, trainer.export(), metadata, trainer.calibration, training)
+    columns = {name: [getattr(point, name) for point in curve] for name in CurvePoint._fields}
     pq.write_table(pa.table(columns), folder / "curves.parquet", compression="zstd")
-    figures = dict(zip(CURVE, trainee.curve[-1], strict=True))
     # A last step without a data position has no figures.
-    last = {**{k: v if math.isfinite(v) else None for k, v in figures.items()}, "data_positions": tokens}
+    last = {name: value if math.isfinite(value) else None for name, value in curve[-1]._asdict().items()}
+    last["data_positions"] = positions
     (folder / LAST_FILE).write_text(json.dumps(last, indent=2, sort_keys=True) + "\n")
     for name in SAE_FILES:
         extra = last if name == LAST_FILE else {}
         task.store.put(task.saes[number], task.attempt, name, folder / name, extra=extra, part=True)
 
 
-def _resume_block(checkpoints: Checkpoints, task: TrainTask) -> int:
-    checkpoint = checkpoints.latest([ref.id for ref in task.saes.values()])
-    return 0 if checkpoint is None else checkpoint.block
-
-
-def _exchange() -> Exchange:
+def _collective() -> Collective:
     import ray.train
 
     workers = ray.train.get_context().get_world_size()
-    return LocalExchange() if workers == 1 else DistributedExchange()
+    return LocalCollective() if workers == 1 else DistributedCollective()
 
 
 def _device(requirement: Requirement) -> str:

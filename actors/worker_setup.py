@@ -16,9 +16,9 @@ def temporary_folder() -> TemporaryDirectory[str]:
     return TemporaryDirectory(prefix=f"raylens-{os.getpid()}-")
 
 
-def set_up(need: Requirement) -> None:
+def set_up(requirement: Requirement) -> None:
     """Takes the granted threads, keeps freed memory for the next step, and keeps fp32 products in fp32 (no TF32)."""
-    torch.set_num_threads(need.threads)
+    torch.set_num_threads(requirement.threads)
     keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

@@ -30,9 +30,9 @@ LISTS = (
     "/v1/jobs?limit=50&state=QUEUED",
     "/v1/jobs?limit=50&tag=t3",
     "/v1/saes?limit=50",
-    f"/v1/feature-sets/{SET.id}/features?limit=50",
-    f"/v1/feature-sets/{SET.id}/features?limit=50&sort=density&order=desc",
-    f"/v1/feature-sets/{SET.id}/features?limit=50&sort=max&order=desc&min_density=0.001&token=word7",
+    f"/v1/features/{SET.id}/latents?limit=50",
+    f"/v1/features/{SET.id}/latents?limit=50&sort=density&order=desc",
+    f"/v1/features/{SET.id}/latents?limit=50&sort=max&order=desc&min_density=0.001&token=word7",
 )
 REPLICAS = 2
 TEXT = "The area is 34,837 sq km, of which 1,000 are water; the river runs past the old mill. "
@@ -99,7 +99,7 @@ def preview(site: Served, n: int = 200) -> list[float]:
     with client(site) as http:
         for _ in range(n):
             began = time.monotonic()
-            http.post("/v1/tokenization-preview", json=body).raise_for_status()
+            http.post("/v1/text/tokens", json=body).raise_for_status()
             took.append(time.monotonic() - began)
     return took
 

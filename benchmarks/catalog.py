@@ -24,7 +24,8 @@ from sqlalchemy import insert, text, update
 
 from benchmarks.common import Figure, machine, write_results
 from cluster.records import LIVE, Records, open_records
-from cluster.records.tables import Attempt, Counter, Job, JobTag
+from cluster.records.job_tables import AttemptRow, JobRow, JobTag
+from cluster.records.tables import Counter
 from tests.postgres import running, why_not
 
 STAGES = ("download", "tokenize", "harvest", "train", "evaluate", "extract", "report", "pipeline")
@@ -104,7 +105,6 @@ def _measure(url: str, jobs: int, rounds: int) -> dict[str, list[float]]:
     with open_records(url) as records:
         for name, filters in LISTS.items():
             seconds[f"list: {name}"] = _times(lambda filters=filters: records.jobs(limit=50, **filters), rounds)
-        seconds["pending()"] = _times(records.pending, rounds)
         seconds["live()"] = _times(records.live, rounds)
         seconds["changes(after)"] = _times(lambda: records.changes(0, limit=100), rounds)
         seconds |= _drive(records, rounds)
@@ -159,9 +159,9 @@ def _fill(records: Records, jobs: int) -> None:
     with records._engine.begin() as connection:
         for start in range(0, jobs, 5000):
             rows = [_row(rng, seq, jobs, config) for seq in range(start + 1, min(start + 5000, jobs) + 1)]
-            connection.execute(insert(Job), rows)
+            connection.execute(insert(JobRow), rows)
             attempt = [{"job_id": row["id"], "number": 1, "state": row["state"], "started_at": 0.0} for row in rows]
-            connection.execute(insert(Attempt), attempt)
+            connection.execute(insert(AttemptRow), attempt)
             tags = [{"tag": tag, "seq": row["seq"], "job_id": row["id"]} for row in rows for tag in row["tags"]]
             connection.execute(insert(JobTag), tags)
         connection.execute(update(Counter).where(Counter.name == "jobs").values(value=jobs))
@@ -183,7 +183,8 @@ def _row(rng: random.Random, seq: int, jobs: int, config: dict[str, Any]) -> dic
         "retryable": False, "resumable": False, "last_event": 0,
         "project": rng.choices(("default", "large", "small"), (80, 19, 1))[0],
         "name": f"run {seq}" if seq % 10 == 0 else None, "tags": [tag for tag, has in tags.items() if has],
-        "notes": "", "profile": "auto", "environment": {}, "wait_s": 600.0, "clock_ahead": 0.0, "tries": 0, "safe": {},
+        "notes": "", "profile": "auto", "environment": {}, "wait_s": 600.0, "clock_ahead": 0.0, "retries": 0,
+        "durable_by_phase": {},
     }  # fmt: skip
 
 

@@ -28,15 +28,15 @@ def main(path: str) -> None:
 def _ray(spec: dict[str, Any]) -> dict[str, Any]:
     # First, before anything imports Ray: the cluster is the one that `python -m jobs` starts for itself.
     from cluster.machines.connection import connected, prepare
-    from cluster.machines.discover import Place
+    from cluster.machines.discover import ClusterTarget
 
-    prepare(Place(None, "benchmark"))
+    prepare(ClusterTarget(None, "benchmark"))
     import actors.train_launcher
     from cluster.store import Store
     from configs.identity import ArtifactRef
     from configs.requirements import Requirement
     from configs.train import TrainConfig
-    from jobs.life.resolve import Planner, resolve_auto
+    from jobs.life.planner import Planner, resolve_auto
     from jobs.life.stage_context import JobContext
 
     config = resolve_auto(TrainConfig.model_validate(spec["config"]), "cpu")
@@ -47,7 +47,7 @@ def _ray(spec: dict[str, Any]) -> dict[str, Any]:
     os.environ["RAYLENS_BENCHMARK_CLOCK"] = str(clock)
     actors.train_launcher.train_worker = timed_worker
     (scratch / "job").mkdir()
-    with connected(Place(None, "benchmark")):
+    with connected(ClusterTarget(None, "benchmark")):
         job = JobContext(
             config=config,
             outputs=step.outputs,
@@ -97,40 +97,37 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
     from configs.identity import parse_ref
     from configs.requirements import Requirement
     from configs.train import TrainConfig
-    from jobs.life.resolve import resolve_auto
-    from sae.formats.sae_folder import fold, write_sae
+    from jobs.life.planner import resolve_auto
+    from sae.formats.sae_folder import write_sae
     from sae.training.build import build_run
-    from sae.training.collectives import LocalExchange
-    from sae.training.loop import CURVE, Verdict, train
+    from sae.training.collectives import LocalCollective
+    from sae.training.loop import AfterBlock, train
 
     set_up(Requirement(threads=spec["threads"]))  # as every worker does
     config = resolve_auto(TrainConfig.model_validate(spec["config"]), "cpu")
-    store, exchange = Store(spec["store"]), LocalExchange()
+    store, collective = Store(spec["store"]), LocalCollective()
     model, tokens = (store.files(parse_ref(str(ref))) for ref in (config.model, config.tokens))
-    run = build_run(config, list(range(len(config.saes))), model, tokens, None, exchange, "cpu")
+    run = build_run(config, list(range(len(config.saes))), model, tokens, None, collective, "cpu")
     start = time.monotonic()
     train(
         run.plan,
         run.hooks,
         run.source,
-        run.trainees,
-        exchange,
+        run.trainers,
+        collective,
         0,
-        lambda step, trainees: None,
-        lambda block: Verdict(False, False),
+        lambda step: None,
+        lambda block: AfterBlock(False, False),
         lambda block: None,
     )
     seconds = time.monotonic() - start
-    folders, used = [], 0
-    for number, trainee in run.trainees.items():
-        folder, owner = Path(spec["scratch"]) / f"sae-{number}", trainee.owner
-        architecture = {"architecture": "topk", "k": owner.config.k}
-        metadata = {"hook_name": owner.config.hook}
-        weights = fold(owner.weights(), owner.calibration.scale)
-        write_sae(folder, weights, architecture, metadata, owner.calibration, {})
+    folders, positions = [], 0
+    for number, trainer in run.trainers.items():
+        folder, metadata = Path(spec["scratch"]) / f"sae-{number}", {"hook_name": trainer.config.hook}
+        write_sae(folder, trainer.config.architecture, trainer.export(), metadata, trainer.calibration, {})
         folders.append(str(folder))
-        used = int(sum(row[CURVE.index("tokens")] for row in trainee.curve))
-    return _report(seconds, used, folders)
+        positions = int(sum(point.tokens for point in trainer.curve()))
+    return _report(seconds, positions, folders)
 
 
 def _store_beside(store: Any, scratch: Path) -> Any:

@@ -185,7 +185,7 @@ def _quality(
     from safetensors.torch import load_file
 
     from configs.data_policy import DataPolicy
-    from sae.formats.sae_folder import Sae, Weights, load_sae
+    from sae.formats.sae_folder import Sae, load_sae
     from sae.metrics.rows import Batch, evaluate_batch
     from sae.metrics.summary import summarise
 
@@ -198,7 +198,7 @@ def _quality(
         ours = load_sae(Path(runs["ours"][-1]["saes"][number]))
         folder = Path(runs[side][-1]["saes"][number])
         config = {**json.loads((folder / "cfg.json").read_text()), "metadata": {"hook_name": hook}}
-        sae = Sae(Weights(**load_file(folder / "sae_weights.safetensors")), config, ours.calibration, {})
+        sae = Sae(load_file(folder / "sae_weights.safetensors"), config, ours.calibration)
         parts = [
             evaluate_batch(
                 lm,

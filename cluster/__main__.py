@@ -3,7 +3,7 @@
 python -m cluster up            start a head on this machine (loopback; `--host ADDRESS` to let others join)
 python -m cluster join ADDRESS  add this machine to a head that runs on another one
 python -m cluster down          end what `up` and `join` started on this machine, and nothing else
-python -m cluster status        which cluster commands use, and what it offers
+python -m cluster status        which cluster commands use, and its nodes
 python -m cluster doctor        what would stop a job before it starts: for each stage, does it fit and why
 python -m cluster reindex       rebuild the catalog's artifacts from the manifests in the store
 """
@@ -18,12 +18,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from cluster.machines.discover import PlaceError, Up
 from cluster.machines.down import down, end_only
-from cluster.machines.join import Joined, join
-from cluster.machines.processes import is_here
+from cluster.machines.errors import ClusterError
+from cluster.machines.join import join
+from cluster.machines.node_records import HeadRecord, NodeRecord
+from cluster.machines.processes import is_local
 from cluster.machines.ray_process import stay
 from configs.profiles import PROFILES
+from configs.settings import SettingsError
 
 _START_S = 120.0
 
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = {"up": _up, "join": _join, "down": _down, "status": _status, "doctor": _doctor, "reindex": _reindex}
     try:
         return commands[given.command](given)
-    except (PlaceError, ValueError) as error:
+    except (ClusterError, SettingsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename or 'this machine'}: {error.strerror or error}", file=sys.stderr)
@@ -52,7 +54,7 @@ def _up(given: argparse.Namespace) -> int:
     return _stay(started, serve) if given.block else serve()
 
 
-def _serve(started: Up, given: argparse.Namespace) -> int:
+def _serve(started: HeadRecord, given: argparse.Namespace) -> int:
     """Says what is up, and starts what runs on it: the dispatcher, and the API unless it is not wanted."""
     from cluster.machines.up import exports
 
@@ -67,14 +69,14 @@ def _serve(started: Up, given: argparse.Namespace) -> int:
     return _start_dispatcher() or (0 if given.no_api else _start_api(given.api_port))
 
 
-def _stay(started: Up | Joined, first: Callable[[], int]) -> int:
+def _stay(started: HeadRecord | NodeRecord, first: Callable[[], int]) -> int:
     """Ends with the node, and ends it: for what starts a command again when it ends, as systemd or a container.
 
     Only this one, for the machine may have others. Does something else `first`; if that fails, the node goes on.
     """
     try:
-        if not is_here(started):
-            raise PlaceError(f"the cluster runs on {started.machine}: leave out --block here")
+        if not is_local(started):
+            raise ClusterError(f"the cluster runs on {started.machine}: leave out --block here")
         if failed := first():
             return failed
         stay(started)
@@ -100,7 +102,7 @@ def _start_dispatcher() -> int:
 
 def _start_api(port: int) -> int:
     """The HTTP API, likewise. Port 0: where it is already, else its usual one or any free one."""
-    fault, said = _run([sys.executable, "-m", "serve_app", "up", "--port", str(port)])
+    fault, output = _run([sys.executable, "-m", "serve_app", "up", "--port", str(port)])
     if fault:
         print(
             f"error: the cluster is up and runs jobs, but its HTTP API did not start: {fault}. Try "
@@ -108,13 +110,12 @@ def _start_api(port: int) -> int:
             file=sys.stderr,
         )
         return 1
-    print(said)
+    print(output)
     return 0
 
 
 def _run(command: list[str]) -> tuple[str, str]:
-    """Runs a command of ours on the cluster that is up; gives the last line of what went wrong, if anything did, and
-    what it said."""
+    """Runs a command on the cluster that is up; gives the last line of its error, if it failed, and its output."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     try:
         done = subprocess.run(
@@ -124,7 +125,7 @@ def _run(command: list[str]) -> tuple[str, str]:
         return f"no answer in {_START_S:g} s", ""
     if done.returncode == 0:
         return "", done.stdout.strip()
-    return (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1], ""
+    return (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1], ""
 
 
 def _join(given: argparse.Namespace) -> int:
@@ -139,7 +140,7 @@ def _join(given: argparse.Namespace) -> int:
     return _stay(joined, say) if given.block else say()
 
 
-def _say_joined(joined: Joined) -> int:
+def _say_joined(joined: NodeRecord) -> int:
     carries = f", labels {', '.join(f'{key}={value}' for key, value in joined.labels.items())}" if joined.labels else ""
     print(
         f"this machine is a node of {joined.address} with {joined.cpus} CPU and {joined.gpus} GPU{carries}, "
@@ -198,20 +199,20 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--api-port", type=int, default=0, help="port of the HTTP API; by default 8000, or a free one")
     up.add_argument("--no-api", action="store_true", help="start no HTTP API; `python -m serve_app up` starts it later")
     join = commands.add_parser("join", help="add this machine to a running head")
-    join.add_argument("address", metavar="ADDRESS", help="HOST:PORT of the head, as `up` said it there")
+    join.add_argument("address", metavar="ADDRESS", help="HOST:PORT of the head, as `up` printed it there")
     join.add_argument("--labels", nargs="+", default=[], metavar="KEY=VALUE", help="what jobs may ask this node by")
-    join.add_argument("--num-cpus", type=int, help="CPUs that it offers; by default those that it has")
-    join.add_argument("--num-gpus", type=int, help="GPUs that it offers; by default those that it has")
+    join.add_argument("--num-cpus", type=int, help="CPUs of the node; by default those of the machine")
+    join.add_argument("--num-gpus", type=int, help="GPUs of the node; by default those of the machine")
     for command in (up, join):
         command.add_argument("--block", action="store_true", help="stay until it ends, and end it on SIGTERM or Ctrl-C")
     commands.add_parser("down", help="end what was started on this machine")
-    commands.add_parser("status", help="which cluster commands use, and what it offers")
+    commands.add_parser("status", help="which cluster commands use, and its nodes")
     reindex = commands.add_parser("reindex", help="rebuild the catalog's artifacts from the store")
     reindex.add_argument(
         "--empty", action="store_true", help="also if the store is not there, or has nothing that the catalog knows"
     )
     doctor = commands.add_parser("doctor", help="what would stop a job before it starts")
-    doctor.add_argument("--profile", choices=PROFILES, default="auto", help="whose stages to hold against the nodes")
+    doctor.add_argument("--profile", choices=PROFILES, default="auto", help="whose stages to check")
     return parser
 
 

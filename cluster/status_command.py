@@ -1,4 +1,4 @@
-"""What `python -m cluster status` and `doctor` say. As __main__, it may look into all three rooms."""
+"""`python -m cluster status` and `doctor`. As __main__, this module may import machines, records and store."""
 
 from __future__ import annotations
 
@@ -7,36 +7,34 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 from cluster.machines.cli_tables import nodes_table, stages_table
-from cluster.machines.discover import Place, discover
-from cluster.machines.doctor import checks, describe, look, recovery, stages
-from cluster.machines.join import joined_here
+from cluster.machines.discover import ClusterTarget, discover
+from cluster.machines.doctor import checks, cluster_state, describe, recovery, stages
+from cluster.machines.node_records import recorded_nodes
 from cluster.machines.processes import is_alive
-from cluster.records import Records, RecordsError, open_records
+from cluster.records import DISPATCHER, Records, RecordsError, open_records
 from cluster.store import Store
-from configs.requirements import Fit, Requirement, Verdict
-
-DISPATCHER = "dispatcher"  # the lease of who grants and recovers
+from configs.requirements import Fit, FitResult, Requirement
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     fine: bool
-    words: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{'ok ' if self.fine else 'BAD'}  {self.words}"
+        return f"{'ok ' if self.fine else 'BAD'}  {self.message}"
 
 
 def status() -> int:
-    """Says which cluster commands use, and what it offers."""
-    place = discover()
-    print(describe(place))
-    if place.up is not None:
-        print(f"dashboard {place.up.dashboard}, metrics http://127.0.0.1:{place.up.metrics_port}/metrics")
-    for _, joined in joined_here():
+    """Says which cluster commands use, and its nodes."""
+    target = discover()
+    print(describe(target))
+    if target.head is not None:
+        print(f"dashboard {target.head.dashboard}, metrics http://127.0.0.1:{target.head.metrics_port}/metrics")
+    for _, joined in recorded_nodes():
         print(f"this machine joined {joined.address}: {'running' if is_alive(joined) else 'its process is gone'}")
-    print(f"\nNodes, free of total\n{nodes_table(look(place).offer)}")
+    print(f"\nNodes, free of total\n{nodes_table(cluster_state(target).capacity)}")
     return 0
 
 
@@ -46,14 +44,14 @@ def doctor(profile_name: str) -> int:
     catalog, records = _catalog()
     findings = [*(Finding(*one) for one in checks(store.check)), catalog]
     print("\n".join(map(str, findings)))
-    place = discover()
-    seen = look(place, store.free_bytes())
+    target = discover()
+    state = cluster_state(target, store.free_bytes())
     with records or nullcontext():
-        recovers = _recovery(place, records, seen.session)
-        held = _held(records, seen.session) if records is not None else {}
-    print(f"\ncluster   {describe(place)}\nrecovery  {recovers.words}")
-    print(f"\nNodes, free of total\n{nodes_table(seen.offer)}")
-    profile, title, verdicts = stages(seen.offer, profile_name, held)
+        recovers = _recovery(target, records, state.session)
+        admitted = _admitted(records, state.session) if records is not None else {}
+    print(f"\ncluster   {describe(target)}\nrecovery  {recovers.message}")
+    print(f"\nNodes, free of total\n{nodes_table(state.capacity)}")
+    profile, title, verdicts = stages(state.capacity, profile_name, admitted)
     print(f"\nStages, profile {title}\n{stages_table(profile, verdicts)}")
     bad = sum(not one.fine for one in [*findings, recovers])
     print(f"\n{_summary(bad, verdicts)}")
@@ -69,17 +67,19 @@ def _catalog() -> tuple[Finding, Records | None]:
         return Finding(False, f"catalog: {error}"), None
 
 
-def _recovery(place: Place, records: Records | None, session: str) -> Finding:
-    if place.up is None or records is None:
-        return Finding(True, recovery(place))
+def _recovery(target: ClusterTarget, records: Records | None, session: str) -> Finding:
+    if target.head is None or records is None:
+        return Finding(True, recovery(target))
     row = records.lease_row(DISPATCHER)
     if row is not None and row.held and row.data.get("cluster") == session:
-        return Finding(True, recovery(place))
-    return Finding(False, "BAD: nobody grants or recovers jobs on this cluster; `python -m cluster up` starts who does")
+        return Finding(True, recovery(target))
+    return Finding(
+        False, "BAD: no dispatcher admits or recovers jobs on this cluster; `python -m cluster up` starts one"
+    )
 
 
-def _held(records: Records, session: str) -> dict[str, Requirement]:
-    """What live jobs of this cluster were granted, by their names in messages."""
+def _admitted(records: Records, session: str) -> dict[str, Requirement]:
+    """Requirements of the admitted jobs of this cluster, by their names in messages."""
     return {
         f"{row.stage} job {row.id}": Requirement.model_validate(
             {key: value for key, value in row.requirement.items() if key in Requirement.model_fields}
@@ -87,11 +87,11 @@ def _held(records: Records, session: str) -> dict[str, Requirement]:
         for row, attempt in records.live()
         if session in (row.requirement.get("cluster"), attempt.cluster)
         and (row.state in ("RUNNING", "CANCELLING") or attempt.granted_at is not None)
-        and records.silence(attempt) is None
+        and records.dead_driver(attempt) is None
     }
 
 
-def _summary(bad: int, verdicts: Mapping[str, Verdict]) -> str:
+def _summary(bad: int, verdicts: Mapping[str, FitResult]) -> str:
     never = [stage for stage, verdict in verdicts.items() if verdict.fit is Fit.NEVER]
     later = [stage for stage, verdict in verdicts.items() if verdict.fit in (Fit.LATER, Fit.GROW)]
     waits = f"{', '.join(later)} would have to wait" if later else ""

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+_INT64 = 1 << 63
+Seed = Annotated[int, Field(ge=0, lt=_INT64)]
 
 
 class Config(BaseModel):
-    """A frozen value. An unknown key is an error, and every field carries a description."""
+    """A frozen value. An unknown key is an error, and every field carries a description.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    Numbers are finite and whole ones fit into 64 bits: that is what catalogs, tensors and Parquet files hold.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _in_64_bits(cls, value: Any) -> Any:
+        if isinstance(value, int) and not -_INT64 <= value < _INT64:
+            raise ValueError("Input should be less than 2^63")
+        return value
 
 
 class Resources(Config):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from configs.base import Config, StageConfig
+from configs.base import Config, Seed, StageConfig
+from configs.text_formats import format_titles
 
 Patterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=300)], ...], Field(max_length=64)]
 
@@ -21,7 +22,13 @@ class HubSource(Config):
         (),
         description="Glob patterns of files to take (`*` stays in a folder, `**/` crosses folders); empty takes what the "
         "kind needs: a model's safetensors, config and tokenizer, or data files of the first format that there is, of "
-        "Parquet, JSON Lines, JSON, CSV and text.",
+        f"{', '.join(format_titles())}.",
+    )
+    config: str | None = Field(
+        None,
+        max_length=200,
+        description="For a dataset of several configs: the one to take, as its card names it, or a folder with splits "
+        "of its own. Needed only if there are several and none is the card's default.",
     )
 
 
@@ -34,6 +41,13 @@ class LocalSource(Config):
         "HTTP below one of the server's data folders (RAYLENS_DATA_ROOTS)."
     )
     files: Patterns = Field((), description="Glob patterns of files to take; empty takes what the kind needs.")
+
+    @field_validator("path")
+    @classmethod
+    def _is_unicode(cls, path: str) -> str:
+        if any("\ud800" <= character <= "\udfff" for character in path):
+            raise ValueError("the path is not UTF-8: give a folder above it, or rename it")
+        return path
 
 
 class PackageSource(Config):
@@ -50,11 +64,11 @@ Source = Annotated[HubSource | LocalSource | PackageSource, Field(discriminator=
 class DatasetOptions(Config):
     """How files become documents."""
 
-    text_column: str = Field("text", description="Column that holds the text, for Parquet, JSON Lines and CSV files.")
+    text_column: str = Field("text", description="Column that holds the text, for formats that have columns.")
     split_column: str | None = Field(
         "split",
         description="Column that says which split a row belongs to (train, validation or test), if the file has it; null "
-        "to use none.",
+        "to use none. A row without a value, or a source that has train alone, goes by `heldout_fraction`.",
     )
     documents: Literal["rows", "sections"] = Field(
         "rows",
@@ -62,16 +76,27 @@ class DatasetOptions(Config):
         "nested JSON file, its texts as lines behind their keys, with the columns region (folder), country (file) and "
         "section.",
     )
+    invalid_text: Literal["error", "skip", "replace"] = Field(
+        "error",
+        description="What becomes of a document that is no valid Unicode (bytes that are not UTF-8, half of a surrogate "
+        "pair): end with an error that says where, leave it out, or put U+FFFD in place of each. All are counted.",
+    )
     strip_html: bool = Field(False, description="Remove HTML tags and decode entities.")
     heldout_fraction: float = Field(
         0.05,
         ge=0,
         lt=1,
         description="Share of documents put into split `test`, by a seeded hash of the document's text. Used only if the "
-        "source has no splits of its own: a split column, or file or folder names with train and validation or test.",
+        "source has no splits of its own: a split column, or file or folder names, or a card of the hub, with train and "
+        "validation or test.",
     )
-    heldout_seed: int = Field(0, description="Seed of the held-out choice.")
-    max_documents: int | None = Field(None, ge=1, description="Take at most this many documents, the first ones.")
+    heldout_seed: Seed = Field(0, description="Seed of the held-out choice.")
+    max_documents: int | None = Field(
+        None,
+        ge=1,
+        description="Take at most this many documents, the first ones: of each split of the source if it has splits, of "
+        "all if it has none.",
+    )
 
 
 class DownloadConfig(StageConfig):
@@ -86,4 +111,9 @@ class DownloadConfig(StageConfig):
     def _options_fit(self) -> DownloadConfig:
         if self.what == "model" and self.dataset is not None:
             raise ValueError("`dataset` options belong to `what: dataset`; remove them for a model")
+        if isinstance(self.source, HubSource) and self.source.config is not None:
+            if self.what == "model":
+                raise ValueError("`source.config` belongs to `what: dataset`; remove it for a model")
+            if self.source.files:
+                raise ValueError("give `source.config` or `source.files`, not both: the config says which files")
         return self

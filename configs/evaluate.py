@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.artifact_ids import SaeId
+from configs.artifact_ids import IdOrConfig, SaeId
 from configs.base import StageConfig
 from configs.dtypes import LmDtype
 from configs.train import TrainConfig
@@ -16,9 +16,12 @@ class EvaluateConfig(StageConfig):
     """Measures SAEs on held-out documents. Metrics do not depend on batch size or on the number of workers."""
 
     stage: Literal["evaluate"] = "evaluate"
-    sae: SaeId | TrainConfig = Field(description="One SAE's id, or the training config whose SAEs are all measured.")
+    sae: Annotated[SaeId | TrainConfig, IdOrConfig()] = Field(
+        description="One SAE's id, or the training config whose SAEs are all measured."
+    )
     split: str = Field("test", description="Split of the tokens that the SAE was trained on.")
     rows: int = Field(128, ge=1, description="Rows for EV, L0, alive and density (fewer if the split has fewer).")
     loss_rows: int = Field(32, ge=1, description="Rows for the CE and KL scores, which run the whole model four times.")
     batch_rows: int = Field(8, ge=1, description="Rows in one forward pass.")
+    rows_per_chunk: int = Field(32, ge=1, description="Rows in one chunk: the unit of work and of resume.")
     lm_dtype: LmDtype = Field("auto", description="Element type of the language model; auto: fp32 on CPU, bf16 on GPU.")

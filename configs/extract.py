@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.artifact_ids import SaeId
-from configs.base import StageConfig
+from configs.artifact_ids import IdOrConfig, SaeId
+from configs.base import Seed, StageConfig
 from configs.dtypes import LmDtype
 from configs.train import TrainConfig
 
@@ -16,7 +16,9 @@ class ExtractConfig(StageConfig):
     """Statistics and examples of every feature. Memory is bounded by features, not by tokens."""
 
     stage: Literal["extract"] = "extract"
-    sae: SaeId | TrainConfig = Field(description="One SAE's id, or the training config whose SAEs are all extracted.")
+    sae: Annotated[SaeId | TrainConfig, IdOrConfig()] = Field(
+        description="One SAE's id, or the training config whose SAEs are all extracted."
+    )
     split: str = Field("train", description="Split of the tokens that the SAE was trained on.")
     rows: int | None = Field(
         None, ge=1, description="Rows from the start of the split; the training's rows if not given."
@@ -27,7 +29,7 @@ class ExtractConfig(StageConfig):
     uniform_examples: int = Field(10, ge=1, description="Examples drawn uniformly from all non-zero activations.")
     logit_tokens: int = Field(10, ge=1, description="Promoted and suppressed tokens of each feature.")
     neighbours: int = Field(10, ge=1, description="Nearest other features by cosine of the decoder rows.")
-    seed: int = Field(0, description="Seed of the drawn examples.")
+    seed: Seed = Field(0, description="Seed of the drawn examples.")
     batch_rows: int = Field(
         8, ge=1, description="Rows encoded together, in whole forward passes of the training's size: one at least."
     )

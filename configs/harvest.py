@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from configs.artifact_ids import ModelId, TokensId
+from configs.artifact_ids import IdOrConfig, ModelId, TokensId
 from configs.base import StageConfig
 from configs.data_policy import DataPolicy
 from configs.download import DownloadConfig
@@ -19,8 +19,8 @@ class HarvestConfig(StageConfig):
     """Writes the activations of data positions once, for any number of runs and epochs."""
 
     stage: Literal["harvest"] = "harvest"
-    model: ModelId | DownloadConfig = Field(description="The language model.")
-    tokens: TokensId | TokenizeConfig = Field(description="The tokens to run it on.")
+    model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The language model.")
+    tokens: Annotated[TokensId | TokenizeConfig, IdOrConfig()] = Field(description="The tokens to run it on.")
     hooks: tuple[str, ...] = Field(min_length=1, description="Hook names, for example `blocks.7.hook_resid_post`.")
     split: str = Field("train", description="Split of the tokens.")
     rows: int | None = Field(None, ge=1, description="Rows from the start of the split; all if not given.")

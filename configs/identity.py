@@ -11,7 +11,9 @@ import json
 import re
 from typing import Any, NamedTuple
 
-KINDS = ("datasets", "models", "tokens", "activations", "saes", "evaluations", "features", "reports", "checkpoints")
+from configs.stages import ARTIFACT_KINDS
+
+KINDS = (*ARTIFACT_KINDS, "checkpoints")
 _REF = re.compile(r"^([a-z]+)/([0-9a-f]{16})$")
 
 

@@ -7,36 +7,20 @@ several places of a pipeline; `--set tokenize:context_length=256` reaches all co
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from configs.base import Config, StageConfig
-from configs.download import DownloadConfig
-from configs.evaluate import EvaluateConfig
-from configs.extract import ExtractConfig
-from configs.harvest import HarvestConfig
-from configs.maintain import MaintainConfig
-from configs.pipeline import PipelineConfig
-from configs.report import ReportConfig
-from configs.tokenize import TokenizeConfig
-from configs.train import TrainConfig
+from configs.base import StageConfig
+from configs.faults import fault_lines, nested_models, shortened
+from configs.stages import STAGES
+from configs.yaml_text import InvalidYaml, parse_yaml
 
-STAGES: dict[str, type[StageConfig]] = {
-    "download": DownloadConfig,
-    "tokenize": TokenizeConfig,
-    "harvest": HarvestConfig,
-    "train": TrainConfig,
-    "evaluate": EvaluateConfig,
-    "extract": ExtractConfig,
-    "report": ReportConfig,
-    "maintain": MaintainConfig,
-    "pipeline": PipelineConfig,
-}
-_NESTED = ("dataset", "model", "tokens", "sae", "features", "evaluation")
+STANDARD_INPUT = ("-", "/dev/stdin")
 
 
 class ConfigError(ValueError):
@@ -44,16 +28,16 @@ class ConfigError(ValueError):
 
 
 def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> StageConfig:
-    """Reads `path` as a config of `stage`. Raises ConfigError."""
+    """Reads `path` as a config of `stage`; `-` is standard input, whose relative paths start here. Raises ConfigError."""
     raw = _read(Path(path), ())
     found = raw.get("stage", stage)
     if found != stage:
         raise ConfigError(
-            f"{path} is a config of stage {found!r}, not of {stage!r}: run `python -m jobs {found} --config {path}`"
+            f"{_named(path)} is a config of stage {found!r}, not of {stage!r}: run `python -m jobs {found} --config {path}`"
         )
     for override in overrides:
         _set(raw, override)
-    return parse_config(stage, raw, str(path))
+    return parse_config(stage, raw, _named(path))
 
 
 def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> StageConfig:
@@ -61,31 +45,38 @@ def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> Stag
     if stage not in STAGES:
         raise ConfigError(f"there is no stage {stage!r}; the stages are {', '.join(STAGES)}")
     try:
-        return STAGES[stage].model_validate({**raw, "stage": stage})
+        return STAGES[stage].config.model_validate({**raw, "stage": stage})
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error, STAGES[stage], where))) from None
+        raise ConfigError(fault_lines(error, STAGES[stage].config, where)) from None
 
 
 def _read(path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
-    path = path.expanduser().resolve()
+    path = path.expanduser()
+    is_stream = str(path) == "-" or path.is_fifo() or str(path).startswith("/dev/")
+    path = path if is_stream else path.resolve()
     if path in parents:
         raise ConfigError(f"{path} refers to itself through {' -> '.join(p.name for p in parents)}")
+    name = _named(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = parse_yaml(sys.stdin.read() if str(path) in STANDARD_INPUT else path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no config file {path}") from None
+        raise ConfigError(f"there is no config file {name}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read config file {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        raise ConfigError(f"cannot read config file {name}: {error}") from None
+    except InvalidYaml as error:
+        raise ConfigError(f"{name} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold a mapping of keys to values, not {type(raw).__name__}")
-    return _expand(raw, path, (*parents, path))
+        raise ConfigError(f"{name} must hold a mapping of keys to values, not {type(raw).__name__}")
+    return _expand(raw, Path.cwd() / path.name if is_stream else path, (*parents, path))
+
+
+def _named(path: str | Path) -> str:
+    return "standard input" if str(path) in STANDARD_INPUT else str(path)
 
 
 def _expand(raw: dict[str, Any], path: Path, parents: tuple[Path, ...]) -> dict[str, Any]:
     out = dict(raw)
-    for key in _NESTED:
+    for key in _input_keys():
         out[key] = _nested(out[key], path, parents) if key in out else None
         if key not in raw:
             del out[key]
@@ -96,6 +87,17 @@ def _expand(raw: dict[str, Any], path: Path, parents: tuple[Path, ...]) -> dict[
         local = Path(source["path"]).expanduser()
         out["source"] = {**source, "path": str(local if local.is_absolute() else (path.parent / local).resolve())}
     return out
+
+
+@cache
+def _input_keys() -> frozenset[str]:
+    """The keys under which some stage's config may hold another stage's config."""
+    fields = [item for entry in STAGES.values() for item in entry.config.model_fields.items()]
+    return frozenset(
+        key
+        for key, field in fields
+        if key != "stages" and any(issubclass(one, StageConfig) for one in nested_models(field.annotation))
+    )
 
 
 def _nested(value: Any, path: Path, parents: tuple[Path, ...]) -> Any:
@@ -139,9 +141,9 @@ def _set_one(raw: dict[str, Any], key: str, text: str) -> None:
     for depth, part in enumerate(parts[:-1]):
         node = _child(node, part, ".".join(parts[: depth + 1]))
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: {text!r} is not a YAML value: {error}") from None
+        value = parse_yaml(text)
+    except InvalidYaml as error:
+        raise ConfigError(f"--set {key}: {shortened(text)!r} is not a YAML value: {error}") from None
     if isinstance(node, list):
         node[_index(node, parts[-1], key)] = value
     else:
@@ -155,7 +157,7 @@ def _child(node: Any, part: str, where: str) -> Any:
         node[part] = {}
     child = node[part]
     if not isinstance(child, dict | list):
-        raise ConfigError(f"--set: {where} is {child!r}, which has no keys")
+        raise ConfigError(f"--set: {where} is {shortened(repr(child))}, which has no keys")
     return child
 
 
@@ -163,48 +165,3 @@ def _index(node: list[Any], part: str, where: str) -> int:
     if not part.isdigit() or int(part) >= len(node):
         raise ConfigError(f"--set {where}: expected a number from 0 to {len(node) - 1}, got {part!r}")
     return int(part)
-
-
-def _explain(error: ValidationError, model: type[Config], where: str) -> list[str]:
-    faults = [fault for fault in error.errors() if not _is_noise(fault, error)]
-    lines = []
-    for fault in faults or error.errors():
-        key = ".".join(part for part in map(str, fault["loc"]) if not _is_branch(part)) or "(whole config)"
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key {key}: the keys there are {', '.join(_keys(model, fault['loc'][:-1]))}")
-        else:
-            lines.append(f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r:.80})")
-    return lines
-
-
-def _keys(model: type[Config], place: tuple[int | str, ...]) -> list[str]:
-    """The keys that a config has at a place in it."""
-    models = [model]
-    for part in place:
-        if isinstance(part, str) and not _is_branch(part):
-            fields = [one.model_fields[part] for one in models if part in one.model_fields]
-            models = [found for field in fields for found in _models(field.annotation)]
-    return sorted({key for one in models for key in one.model_fields})
-
-
-def _models(annotation: Any) -> Iterator[type[Config]]:
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)
-
-
-def _is_branch(part: str) -> bool:
-    """Whether a step of a location is pydantic's own name for a branch of a union, not a key."""
-    return part.startswith("function-") or part.endswith("Config") or part in ("hub", "local", "package", "str")
-
-
-def _is_noise(fault: Any, error: ValidationError) -> bool:
-    """An input is an id or a nested config: of the two branches only the one that was meant is worth a line."""
-    branch = [str(part) for part in fault["loc"] if _is_branch(str(part))]
-    if branch and branch[-1].startswith("function-") and not isinstance(fault["input"], str):
-        return True
-    if fault["type"] == "model_type" and isinstance(fault["input"], str) and branch:
-        return True
-    deeper = (other for other in error.errors() if other is not fault and len(other["loc"]) > len(fault["loc"]))
-    return fault["type"] == "too_short" and any(other["loc"][: len(fault["loc"])] == fault["loc"] for other in deeper)

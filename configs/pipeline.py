@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from configs.base import StageConfig
-from configs.download import DownloadConfig
-from configs.evaluate import EvaluateConfig
-from configs.extract import ExtractConfig
-from configs.harvest import HarvestConfig
-from configs.report import ReportConfig
-from configs.tokenize import TokenizeConfig
-from configs.train import TrainConfig
+from configs.stages import STAGES, config_union
 
-AnyStage = Annotated[
-    DownloadConfig | TokenizeConfig | HarvestConfig | TrainConfig | EvaluateConfig | ExtractConfig | ReportConfig,
-    Field(discriminator="stage"),
-]
+if TYPE_CHECKING:
+    AnyStep = StageConfig
+else:
+    AnyStep = config_union(entry for entry in STAGES.values() if entry.kinds)
 
 
 class PipelineConfig(StageConfig):
     """A list of stages. It has no stage logic of its own: each runs exactly as its own command would."""
 
     stage: Literal["pipeline"] = "pipeline"
-    stages: tuple[AnyStage, ...] = Field(min_length=1, description="Stage configs, or paths of their files.")
+    stages: tuple[AnyStep, ...] = Field(min_length=1, description="Stage configs, or paths of their files.")

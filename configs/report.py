@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.artifact_ids import EvaluationId, FeaturesId
-from configs.base import StageConfig
+from configs.artifact_ids import EvaluationId, FeaturesId, IdOrConfig
+from configs.base import Seed, StageConfig
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
 
@@ -16,10 +16,14 @@ class ReportConfig(StageConfig):
     """Writes report.html and report.json for one SAE."""
 
     stage: Literal["report"] = "report"
-    features: FeaturesId | ExtractConfig = Field(description="Extracted features, or the config that extracts them.")
-    evaluation: EvaluationId | EvaluateConfig = Field(description="Metrics, or the config that measures them.")
+    features: Annotated[FeaturesId | ExtractConfig, IdOrConfig()] = Field(
+        description="Extracted features, or the config that extracts them."
+    )
+    evaluation: Annotated[EvaluationId | EvaluateConfig, IdOrConfig()] = Field(
+        description="Metrics, or the config that measures them."
+    )
     pages: int = Field(
         300, ge=1, description="Features with a page of their own, spread evenly over the density ranks."
     )
-    seed: int = Field(0, description="Seed of the choice of features within each density rank.")
+    seed: Seed = Field(0, description="Seed of the choice of features within each density rank.")
     context_tokens: int = Field(24, ge=4, description="Tokens shown before and after an example's position.")

@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from configs.artifact_ids import ModelId, TokensId
-from configs.base import Config, StageConfig
+from configs.architectures import AnySae
+from configs.artifact_ids import IdOrConfig, ModelId, TokensId
+from configs.base import Config, Seed, StageConfig
 from configs.data_policy import DataPolicy
 from configs.download import DownloadConfig
 from configs.dtypes import CacheDtype, LmDtype
 from configs.harvest import HarvestConfig
-from configs.hook_names import stored_hook
 from configs.tokenize import TokenizeConfig
-
-
-class SaeConfig(Config):
-    """One sparse autoencoder. Two equal ones in a run are refused: they would be one artifact."""
-
-    hook: str = Field(description="Hook name, for example `blocks.7.hook_resid_post`.")
-    architecture: Literal["topk", "batchtopk"] = Field("topk", description="How active latents are chosen.")
-    d_sae: int = Field(ge=1, description="Width: the number of latents.")
-    k: int = Field(32, ge=1, description="Active latents: of each position (topk), or on average (batchtopk).")
-    seed: int = Field(0, description="Seed of the initial weights.")
-    lr: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
-    lr_warmup_steps: int = Field(50, ge=0, description="Steps of linear warm-up.")
-    lr_decay_fraction: float = Field(0.2, ge=0, le=1, description="Share of the steps, at the end, of linear decay.")
-    adam_beta1: float = Field(0.9, ge=0, lt=1, description="Adam's first moment decay.")
-    adam_beta2: float = Field(0.999, ge=0, lt=1, description="Adam's second moment decay.")
-    aux_coefficient: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss on dead latents; 0 is off.")
-    aux_k: int = Field(64, ge=1, description="Dead latents that the auxiliary loss uses for a position.")
-    dead_after_tokens: int = Field(
-        200_000, ge=1, description="A latent that was silent on this many data positions in a row is dead."
-    )
-    threshold_decay: float = Field(
-        0.99, ge=0, lt=1, description="Decay of the running inference threshold (batchtopk only)."
-    )
-
-    @field_validator("hook")
-    @classmethod
-    def _stored_name(cls, hook: str) -> str:
-        return stored_hook(hook)
-
-    @model_validator(mode="after")
-    def _k_fits(self) -> SaeConfig:
-        if self.k > self.d_sae:
-            raise ValueError(
-                f"k = {self.k} is larger than d_sae = {self.d_sae}: at most {self.d_sae} latents can be active"
-            )
-        return self
 
 
 class CacheConfig(Config):
@@ -78,16 +42,16 @@ class TrainConfig(StageConfig):
     """Step t is the rows [t * batch_rows, (t + 1) * batch_rows), cut into `lanes`; every SAE sees the whole batch."""
 
     stage: Literal["train"] = "train"
-    model: ModelId | DownloadConfig = Field(description="The language model.")
-    tokens: TokensId | TokenizeConfig = Field(description="The tokens to run it on.")
-    saes: tuple[SaeConfig, ...] = Field(min_length=1, description="The SAEs to train, each with its own settings.")
+    model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The language model.")
+    tokens: Annotated[TokensId | TokenizeConfig, IdOrConfig()] = Field(description="The tokens to run it on.")
+    saes: tuple[AnySae, ...] = Field(min_length=1, description="The SAEs to train, each with its own settings.")
     split: str = Field("train", description="Split of the tokens.")
     rows: int | None = Field(None, ge=1, description="Rows from the start of the split; all if not given.")
     epochs: int = Field(1, ge=1, description="Passes over these rows.")
     batch_rows: int = Field(8, ge=1, description="Rows in one training step.")
     lanes: int = Field(2, ge=1, description="Equal parts of a step that workers share out; at most this many workers.")
     block_steps: int = Field(16, ge=1, description="Steps whose positions are shuffled together within each lane.")
-    seed: int = Field(0, description="Seed of the shuffle.")
+    seed: Seed = Field(0, description="Seed of the shuffle.")
     policy: DataPolicy = Field(default_factory=DataPolicy, description="Which positions are data.")
     lm_dtype: LmDtype = Field("auto", description="Element type of the language model; auto: fp32 on CPU, bf16 on GPU.")
     autocast: Literal["auto", "off", "bf16"] = Field(

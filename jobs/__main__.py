@@ -23,8 +23,9 @@ import sys
 import traceback
 from typing import Any
 
-from configs.load import STAGES, ConfigError, load_config, parse_config
+from configs.load import ConfigError, load_config, parse_config
 from configs.profiles import PROFILES
+from configs.stages import STAGES
 from jobs.job_commands import COMMANDS, add_commands, run_command
 
 _STATUS = {"SUCCEEDED": 0, "FAILED": 1}  # else 130: cancelled, or no longer waiting for another process's job
@@ -58,8 +59,8 @@ def _command(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
-    from jobs.life.failure import failure_of
-    from jobs.life.signals import StopFlag, install
+    from jobs.life.outcome import failure_of
+    from jobs.life.process import StopFlag, install
 
     stop = StopFlag()
     install(stop)
@@ -102,10 +103,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m jobs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     stages = parser.add_subparsers(dest="command", required=True, metavar="STAGE", title="stages")
-    for name, config in STAGES.items():
-        stage = stages.add_parser(name, help=(config.__doc__ or "").split(". ")[0].splitlines()[0].rstrip("."))
+    for name, entry in STAGES.items():
+        stage = stages.add_parser(name, help=entry.title)
         source = stage.add_mutually_exclusive_group(required=True)
-        source.add_argument("--config", metavar="FILE.yaml", help="the stage's config; see configs/presets/")
+        source.add_argument(
+            "--config", metavar="FILE.yaml", help="the stage's config, or - for standard input; see configs/presets/"
+        )
         source.add_argument("--config-json", metavar="JSON", help=argparse.SUPPRESS)
         stage.add_argument(
             "--profile", choices=PROFILES, default="auto", help="what machines to ask for (default: auto)"

@@ -65,12 +65,12 @@ def _show(given: argparse.Namespace) -> None:
 
 def _logs(given: argparse.Namespace) -> None:
     from cluster.machines.paths import raylens_home
-    from jobs.life.job_files import log_file
-    from jobs.life.log_tail import Tail
+    from jobs.life.follow import LogTail
+    from jobs.life.process import log_file
 
     with open_records() as records:
         records.job(given.job)
-        tail = Tail(log_file(raylens_home(), given.job), from_start=True)
+        tail = LogTail(log_file(raylens_home(), given.job), from_start=True)
         while True:
             live = records.job(given.job).live  # asked before the log is read: what is written last is shown
             for line in tail.lines():
@@ -109,13 +109,13 @@ def _all_events(records: Records, job: str | None, after: int, follow: bool) -> 
 
 
 def _stop(given: argparse.Namespace) -> dict[str, Any]:
-    from jobs.life.cancel import ask
+    from jobs.life.control import ask
 
     return _state(ask(open_records(), given.job, given.command))
 
 
 def _resume(given: argparse.Namespace) -> dict[str, Any]:
-    from jobs.life.resume import resume
+    from jobs.life.control import resume
 
     return _state(resume(open_records(), given.job))
 
@@ -128,7 +128,7 @@ def _drive(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _dispatcher(given: argparse.Namespace) -> dict[str, Any]:
-    from jobs.life.dispatch_actor import start_dispatcher
+    from jobs.life.dispatcher_actor import start_dispatcher
 
     return {"dispatcher": start_dispatcher(given.wait)}
 
@@ -218,7 +218,7 @@ def _brief(row: JobRow) -> dict[str, Any]:
 
 def _gone(records: Records, row: JobRow) -> str | None:
     """That the process of a job that is said to live is gone, and what goes on with it. The row stays: others end it."""
-    if not row.live or (why := records.silent(row.id)) is None:
+    if not row.live or (why := records.dead_driver(records.attempts(row.id)[-1])) is None:
         return None
     lease = records.lease_row(DISPATCHER)
     if lease is not None and lease.held:

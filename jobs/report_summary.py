@@ -19,8 +19,8 @@ from typing import Any, TextIO
 
 from cluster.records import Records, RecordsError, State, open_records
 from cluster.store import Store, StoreError
-from cluster.store.store import home
 from configs.identity import ArtifactRef, parse_ref
+from configs.settings import settings
 
 HTML, JSON = "report.html", "report.json"
 _RULE = "─" * 72
@@ -77,7 +77,7 @@ def seconds(records: Records, refs: list[ArtifactRef]) -> dict[str, float]:
 
 def place(store: Store, ref: ArtifactRef, body: dict[str, Any]) -> Path:
     """Writes both files into $RAYLENS_HOME/reports/ID/ and gives the page's absolute path."""
-    folder = home().absolute() / "reports" / ref.id
+    folder = settings().home / "reports" / ref.id
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / JSON, json.dumps(body, indent=2, sort_keys=True) + "\n")
     shutil.copyfile(store.files(ref).path(HTML), folder / f"{HTML}.part")
@@ -88,7 +88,7 @@ def place(store: Store, ref: ArtifactRef, body: dict[str, Any]) -> Path:
 def table(body: dict[str, Any]) -> str:
     """The summary for a terminal."""
     sae, tokens, features = body["sae"], body["tokens"], body["features"]
-    k = f", k {sae['k']}" if sae.get("k") else ""
+    k = f", k {sae['k']:g}" if sae.get("k") else ""
     left_out = ", ".join(f"{name} {count:,}" for name, count in sorted(tokens["excluded"].items()) if count)
     spent = body["seconds"]
     rows = [

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 
 import yaml
 
-from cluster.machines.discover import PlaceError
+from cluster.machines.errors import ClusterError
 from cluster.machines.paths import raylens_home
+from configs.settings import SettingsError
 from serve_app.security.tokens import SCOPES, Tokens, TokensError, check_exposure
 from serve_app.settings import DEFAULT_PORT, is_loopback
 
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "token":
             return _token(given)
         return {"up": _up, "down": _down, "config": _config}[given.command](given)
-    except (PlaceError, TokensError) as error:
+    except (ClusterError, SettingsError, TokensError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

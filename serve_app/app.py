@@ -11,45 +11,47 @@ from pydantic.json_schema import models_json_schema
 
 from cluster.records import Records
 from cluster.store import Store
+from configs.stages import ARTIFACT_KINDS
 from serve_app import errors
-from serve_app.dependencies import Api, Ask
+from serve_app.dependencies import Api, QueryModel
 from serve_app.errors import ApiError
-from serve_app.language_models.summaries import Outlines
-from serve_app.openapi.responses import EVERYWHERE
+from serve_app.language_models.summaries import ModelSummaries
+from serve_app.openapi.responses import COMMON_PROBLEMS
 from serve_app.routes import (
-    activations,
     cluster,
     datasets,
-    evaluations,
     events,
     features,
     jobs,
     logs,
     models,
     pages,
-    reports,
     saes,
     system,
     text_queries,
     tokens,
 )
+from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import Problem
 from serve_app.schemas.jobs import Event
 from serve_app.security.guard import PUBLIC, READ_POSTS, Guard
 from serve_app.security.tokens import Tokens
 from serve_app.settings import Settings
-from serve_app.streaming.events import Pulse
+from serve_app.streaming.events import EventPoller
 
-ROUTERS = (datasets, models, tokens, activations, saes, evaluations, features, reports, jobs, logs, events, cluster, text_queries,
-           system)  # fmt: skip
+# Kinds with more routes than every kind has.
+KIND_ROUTERS = {"datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features}
+ROUTERS = (jobs, logs, events, cluster, text_queries, system)
 
 
-async def nobody(key: str, request: dict[str, Any]) -> dict[str, Any]:
+async def no_language_model(key: str, request: dict[str, Any]) -> dict[str, Any]:
     """Answers for a language model that this server has not."""
     raise ApiError(503, "no_language_model", "this server has no interactive language model", {"Retry-After": "60"})
 
 
-def create_app(settings: Settings, records: Records, store: Store, ask: Ask = nobody) -> FastAPI:
+def create_app(
+    settings: Settings, records: Records, store: Store, query_model: QueryModel = no_language_model
+) -> FastAPI:
     """An application on a catalog and a store. `ask` brings questions to the interactive language model."""
     from serve_app.openapi import description
 
@@ -62,7 +64,7 @@ def create_app(settings: Settings, records: Records, store: Store, ask: Ask = no
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        responses=EVERYWHERE,
+        responses=COMMON_PROBLEMS,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
@@ -70,11 +72,13 @@ def create_app(settings: Settings, records: Records, store: Store, ask: Ask = no
         settings=settings,
         records=records,
         store=store,
-        pulse=Pulse(records, settings.streams),
-        outlines=Outlines(store),
-        ask=ask,
+        event_poller=EventPoller(records, settings.streams),
+        model_summaries=ModelSummaries(store),
+        query_model=query_model,
     )
     errors.install(app)
+    for kind in ARTIFACT_KINDS:
+        app.include_router(KIND_ROUTERS[kind].router if kind in KIND_ROUTERS else artifact_routes(kind))
     for module in ROUTERS:
         app.include_router(module.router)
     app.include_router(pages.router, include_in_schema=False)

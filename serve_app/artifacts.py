@@ -19,10 +19,10 @@ from cluster.store import ArtifactFiles, Manifest
 from configs.identity import ArtifactRef
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError, not_found
-from serve_app.local_paths import unplace
+from serve_app.local_paths import shown_paths
 from serve_app.paging import Paged, decode, encode
 from serve_app.schemas.artifacts import Artifact, ArtifactItem
-from serve_app.schemas.common import Page, Project, Relabel, Word
+from serve_app.schemas.common import LabelUpdate, Page, Project, Tag
 
 M = TypeVar("M", bound=Artifact)
 _CHUNK = 1 << 20
@@ -34,10 +34,10 @@ class ArtifactQuery(Paged):
 
     project: Project | None = Field(None, description="Only those of this project.")
     name: str | None = Field(None, max_length=100, description="Only the one of this name.")
-    tag: Word | None = Field(None, description="Only those with this tag.")
+    tag: Tag | None = Field(None, description="Only those with this tag.")
 
 
-def page(api: Api, kind: str, query: ArtifactQuery) -> Page[ArtifactItem]:
+def list_page(api: Api, kind: str, query: ArtifactQuery) -> Page[ArtifactItem]:
     """Artifacts of a kind, the newest first."""
     before = decode(query.cursor, int)[0] if query.cursor else None
     rows = api.records.artifacts(
@@ -45,7 +45,7 @@ def page(api: Api, kind: str, query: ArtifactQuery) -> Page[ArtifactItem]:
     )
     more = len(rows) > query.limit
     rows = rows[: query.limit]
-    items = [ArtifactItem.of(row) for row in rows]
+    items = [ArtifactItem.from_row(row) for row in rows]
     return Page[ArtifactItem](items=items, next=encode(rows[-1].seq) if more else None)
 
 
@@ -66,25 +66,25 @@ def files_of(api: Api, kind: str, id: str) -> ArtifactFiles:
     return ArtifactFiles(api.store, manifest)
 
 
-def whole(api: Api, model: type[M], kind: str, id: str, **more: Any) -> M:
+def artifact_detail(api: Api, model: type[M], kind: str, id: str, **more: Any) -> M:
     """One artifact with its manifest. Raises ApiError (404)."""
     row = row_of(api, kind, id)
     manifest = files_of(api, kind, id).manifest
-    return model.whole(row, manifest, config_of(api, manifest), **more)
+    return model.detail(row, manifest, config_of(api, manifest), **more)
 
 
 def config_of(api: Api, manifest: Manifest) -> dict[str, Any]:
     """An artifact's config as clients may see it."""
-    config: dict[str, Any] = unplace(manifest.config, api.settings.data_roots)
+    config: dict[str, Any] = shown_paths(manifest.config, api.settings.data_roots)
     return config
 
 
-def relabel(api: Api, kind: str, id: str, body: Relabel) -> ArtifactItem:
+def relabel(api: Api, kind: str, id: str, body: LabelUpdate) -> ArtifactItem:
     """Changes labels. Raises ApiError (404), NameTaken."""
     row_of(api, kind, id)
     row = api.records.set_labels(ArtifactRef(kind, id), name=body.name, tags=body.tags, notes=body.notes)
     assert isinstance(row, ArtifactRow)
-    return ArtifactItem.of(row)
+    return ArtifactItem.from_row(row)
 
 
 def delete(api: Api, kind: str, id: str) -> None:
@@ -98,12 +98,12 @@ def delete(api: Api, kind: str, id: str) -> None:
     api.store.delete(ref)
 
 
-def as_json(body: BaseModel) -> Response:
+def json_response(body: BaseModel) -> Response:
     """The body as JSON. FastAPI would look at every value of it once more, which takes as long as reading them did."""
     return Response(body.model_dump_json(), media_type="application/json")
 
 
-def tagged(request: Request, body: BaseModel) -> Response:
+def json_with_etag(request: Request, body: BaseModel) -> Response:
     """The body as JSON with a strong ETag; 304 without it if the client has it."""
     data = body.model_dump_json().encode()
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
@@ -114,7 +114,7 @@ def tagged(request: Request, body: BaseModel) -> Response:
     return Response(data, media_type="application/json", headers=headers)
 
 
-class _Whole(FileResponse):
+class _FullFileResponse(FileResponse):
     """A file in whole, whatever Range was asked for."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +122,7 @@ class _Whole(FileResponse):
         await super().__call__({**scope, "headers": headers}, receive, send)
 
 
-def file(request: Request, files: ArtifactFiles, name: str) -> Response:
+def file_response(request: Request, files: ArtifactFiles, name: str) -> Response:
     """One file, in whole or by Range. A name that the manifest does not hold is no file, whatever it looks like.
 
     A Range that is not one `bytes=FROM-TO` is ignored. Raises ApiError (416) for one beyond the end.
@@ -134,7 +134,7 @@ def file(request: Request, files: ArtifactFiles, name: str) -> Response:
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    response = FileResponse if _is_part(request, found.size, etag) else _Whole
+    response = FileResponse if _is_part(request, found.size, etag) else _FullFileResponse
     return response(
         files.path(name),
         media_type="application/octet-stream",
@@ -155,7 +155,7 @@ def _is_part(request: Request, size: int, etag: str) -> bool:
     return not last or int(last) >= int(first)
 
 
-def tar(files: ArtifactFiles) -> Iterator[bytes]:
+def tar_chunks(files: ArtifactFiles) -> Iterator[bytes]:
     """All files as one tar archive, in a folder of the artifact's id. Equal artifacts give equal archives.
 
     Two empty blocks end it: it is not padded to a whole record, which readers do not need.
@@ -172,7 +172,7 @@ def tar(files: ArtifactFiles) -> Iterator[bytes]:
 
 
 def tar_size(manifest: Manifest) -> int:
-    """Bytes of the archive that `tar` makes."""
+    """Bytes of the archive that `tar_chunks` makes."""
     block = tarfile.BLOCKSIZE
     heads = (len(tarfile.TarInfo(f"{manifest.id}/{one.name}").tobuf(tarfile.PAX_FORMAT)) for one in manifest.files)
     return sum(heads) + sum(one.size + -one.size % block for one in manifest.files) + 2 * block

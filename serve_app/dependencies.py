@@ -11,15 +11,15 @@ from starlette.requests import HTTPConnection
 
 from cluster.records import Records
 from cluster.store import Store
-from serve_app.language_models.summaries import Outlines
+from serve_app.language_models.summaries import ModelSummaries
 from serve_app.security.tokens import Principal
 from serve_app.settings import Settings
-from serve_app.streaming.events import Pulse
+from serve_app.streaming.events import EventPoller
 
 # Asks the interactive language model: (model id, request) to answer. Raises ApiError.
-Ask = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+QueryModel = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 # Raises ApiError once the token of a request is no longer valid.
-Check = Callable[[], Awaitable[Principal]]
+TokenCheck = Callable[[], Awaitable[Principal]]
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Api:
     settings: Settings
     records: Records
     store: Store
-    pulse: Pulse
-    outlines: Outlines
-    ask: Ask
+    event_poller: EventPoller
+    model_summaries: ModelSummaries
+    query_model: QueryModel
 
 
 def api_of(connection: HTTPConnection) -> Api:
@@ -47,12 +47,12 @@ def principal_of(connection: HTTPConnection) -> Principal:
     return principal
 
 
-def check_of(connection: HTTPConnection) -> Check:
+def token_check_of(connection: HTTPConnection) -> TokenCheck:
     """Dependency: asks again whether the token is still valid."""
-    check: Check = connection.scope["state"]["check"]
+    check: TokenCheck = connection.scope["state"]["check"]
     return check
 
 
-TheApi = Annotated[Api, Depends(api_of)]
-StillValid = Annotated[Check, Depends(check_of)]
-Who = Annotated[Principal, Depends(principal_of)]
+ApiDep = Annotated[Api, Depends(api_of)]
+TokenCheckDep = Annotated[TokenCheck, Depends(token_check_of)]
+PrincipalDep = Annotated[Principal, Depends(principal_of)]

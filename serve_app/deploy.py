@@ -5,25 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.machines.connection import connected
-from cluster.machines.discover import PlaceError, answers, discover
-from cluster.machines.ports import asked_port
+from cluster.machines.discover import discover
+from cluster.machines.errors import ClusterError
+from cluster.machines.ports import answers, asked_port
 from serve_app.settings import DEFAULT_PORT, is_loopback
 
 
 def up(host: str, port: int, replicas: int, device: str, others: bool = False) -> str:
-    """Deploys the API and the language models, and returns once the API answers. Gives its URL. Raises PlaceError.
+    """Deploys the API and the language models, and returns once the API answers. Gives its URL. Raises ClusterError.
 
     Port 0: where they run already, else the usual port, or any free one if that is taken.
 
     On a cluster where they run already, new code and settings replace the old.
     """
-    place = discover()
-    if place.own:
-        raise PlaceError("no cluster is running: `python -m cluster up`")
-    with connected(place, bring_code=False):
+    target = discover()
+    if target.temporary:
+        raise ClusterError("no cluster is running: `python -m cluster up`")
+    with connected(target, bring_code=False):
         from ray import serve
 
-        from serve_app.deployment import API, INTERACTIVE, Arguments, InteractiveArguments, api, interactive
+        from serve_app.deployment import API, INTERACTIVE, Arguments, LanguageModelArguments, api, interactive
 
         port = _settle(host, port)
         serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port, "request_timeout_s": None})
@@ -31,45 +32,45 @@ def up(host: str, port: int, replicas: int, device: str, others: bool = False) -
         chosen = device if device != "auto" else _device()
         arguments = Arguments(host=host, port=port, replicas=replicas, device=chosen, anywhere=anywhere, others=others)
         serve.run(api(arguments), name=API, route_prefix="/")
-        models = InteractiveArguments(device=chosen, anywhere=anywhere)
+        models = LanguageModelArguments(device=chosen, anywhere=anywhere)
         serve.run(interactive(models), name=INTERACTIVE, route_prefix=None)
         _check_address(host, port)
     return f"http://{_reachable(host)}:{port}"
 
 
 def down() -> None:
-    """Ends both applications and Serve's own processes. Raises PlaceError if no cluster is running."""
-    place = discover()
-    if place.own:
-        raise PlaceError("no cluster is running")
-    with connected(place, bring_code=False):
+    """Ends both applications and Serve's own processes. Raises ClusterError if no cluster is running."""
+    target = discover()
+    if target.temporary:
+        raise ClusterError("no cluster is running")
+    with connected(target, bring_code=False):
         from ray import serve
 
         serve.shutdown()
 
 
 def _settle(host: str, port: int) -> int:
-    """The port to serve on. Raises PlaceError if it is taken, or if Serve listens elsewhere."""
+    """The port to serve on. Raises ClusterError if it is taken, or if Serve listens elsewhere."""
     from ray import serve
 
     if not serve.status().proxies:
         if port and answers(f"{_reachable(host)}:{port}", 0.5):
-            raise PlaceError(f"something listens on {host}:{port} already: give another --port")
+            raise ClusterError(f"something listens on {host}:{port} already: give another --port")
         return port or asked_port(0, DEFAULT_PORT, "--port")
     # Whoever started Serve first has settled where it listens. Replicas must know: who can reach them decides what they
     # accept.
     options = serve.context._get_global_client().http_config
     if options.host != host or port not in (0, options.port):
-        raise PlaceError(
+        raise ClusterError(
             f"the API listens on {options.host}:{options.port} already: `python -m serve_app down`, then up again"
         )
     return int(options.port)
 
 
 def _check_address(host: str, port: int) -> None:
-    """Raises PlaceError if Serve listens elsewhere: its address is settled by whoever started it first."""
+    """Raises ClusterError if Serve listens elsewhere: its address is settled by whoever started it first."""
     if not answers(f"{_reachable(host)}:{port}", 5.0):
-        raise PlaceError(
+        raise ClusterError(
             f"nothing answers at {host}:{port}: Serve runs at another address. `python -m serve_app down`, then up again"
         )
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from cluster.machines.paths import code_root
-from cluster.machines.settings import SERVE
+from cluster.machines.ray_environment import SERVE
 from serve_app.settings import Settings
 
 API, INTERACTIVE = "api", "interactive"
@@ -38,7 +38,7 @@ class Arguments(BaseModel):
     anywhere: bool = Field(False, description="Replicas on any node; only with a catalog that all nodes reach.")
 
 
-class InteractiveArguments(BaseModel):
+class LanguageModelArguments(BaseModel):
     """What a Serve config file may set of the language models."""
 
     model_config = ConfigDict(extra="forbid")
@@ -87,12 +87,12 @@ def api(given: Arguments | dict[str, Any]) -> serve.Application:
     return deployment.bind(arguments)
 
 
-def interactive(given: InteractiveArguments | dict[str, Any]) -> serve.Application:
+def interactive(given: LanguageModelArguments | dict[str, Any]) -> serve.Application:
     """The application `interactive`, likewise."""
     from cluster.store import Store
     from serve_app.language_models.interactive import application
 
-    arguments = InteractiveArguments.model_validate(given)
+    arguments = LanguageModelArguments.model_validate(given)
     gpus = 1.0 if arguments.device == "cuda" else 0.0
     # A GPU may be on any node; a CPU model stays where the store surely is.
     options = placed(arguments.anywhere or arguments.device == "cuda")

@@ -19,6 +19,7 @@ from serve_app.security.redaction import redact
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+DETAIL_CHARACTERS = 500
 _CODES = {400: "bad_request", 401: "not_authenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
           409: "conflict", 413: "body_too_large", 415: "unsupported_media_type", 422: "invalid_request"}  # fmt: skip
 
@@ -46,26 +47,26 @@ def not_found(what: str) -> ApiError:
 def problem(
     status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **extra: Any
 ) -> JSONResponse:
-    """A problem as an answer. Paths of this machine are shortened in its words."""
+    """A problem as an answer. Its detail has no paths of this machine, and at most 500 characters."""
     body = {
         "type": f"urn:raylens:problem:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": code,
-        "detail": redact(detail),
+        "detail": _shortened(redact(detail)),
         **extra,
     }
     return JSONResponse(body, status, dict(headers or {}), MEDIA_TYPE)
 
 
-def of(error: Exception) -> ApiError | None:
+def to_api_error(error: Exception) -> ApiError | None:
     """The problem that an error of the product's own stands for; None for one that nobody expected."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, InUse):
         return ApiError(409, "in_use", str(error), referrers=error.referrers)
     if isinstance(error, NameTaken):
-        return ApiError(409, "name_taken", str(error), holder=error.holder)
+        return ApiError(409, "name_taken", str(error), name_owner=error.holder)
     if isinstance(error, IllegalMove):
         return ApiError(409, "illegal_move", str(error))
     if isinstance(error, NotFound):
@@ -74,13 +75,13 @@ def of(error: Exception) -> ApiError | None:
         log.error("the catalog cannot be used", exc_info=error)
         said = "the catalog does not answer; the server's log says more"
         return ApiError(503, "catalog_unavailable", said, {"Retry-After": "5"})
-    return _of_work(error)
+    return _stage_error(error)
 
 
-def _of_work(error: Exception) -> ApiError | None:
+def _stage_error(error: Exception) -> ApiError | None:
     """Errors of configs, sources, the store and stages, which say themselves whether they were expected."""
     from cluster.store import CorruptFile, StoreError, StoreFull
-    from jobs.life.failure import code_of, failure_of
+    from jobs.life.outcome import code_of, failure_of
     from sae.sources import SourceUnreachable
 
     if isinstance(error, CorruptFile):
@@ -97,6 +98,10 @@ def _of_work(error: Exception) -> ApiError | None:
     if isinstance(error, ValueError):
         return ApiError(422, code_of(type(error)) if type(error) is not ValueError else "invalid_request", str(error))
     return ApiError(503, failure.code, failure.message, {"Retry-After": "10"})
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= DETAIL_CHARACTERS else text[: DETAIL_CHARACTERS - 1] + "…"
 
 
 def install(app: FastAPI) -> None:
@@ -116,7 +121,7 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
-    found = None if isinstance(error, ResponseValidationError) else of(error)
+    found = None if isinstance(error, ResponseValidationError) else to_api_error(error)
     return await _unexpected(request, error) if found is None else found.response()
 
 

@@ -1,28 +1,28 @@
-"""Tables of features in memory: filtered, sorted and paged without reading files again. Artifacts never change."""
+"""Tables of features in memory, to filter, sort and page without reading files again. Artifacts never change."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from cachetools import LRUCache, cachedmethod
 
 from cluster.store import ArtifactFiles
 from sae.formats.features import FeaturesReader
 
-Sort = Literal["feature", "density", "max", "mean", "count"]
-_HELD = 4
-_NUMBERS = ("feature", "count", "density", "sum", "max")
+Sort = Literal["latent", "density", "max", "mean", "count"]
+_TABLES, _ORDERS = 4, 32  # kept in memory
+_COLUMNS = {"latent": "feature", "count": "count", "density": "density", "sum": "sum", "max": "max"}
 
 
-class Wanted(NamedTuple):
-    """Which features, and in what order."""
+class Selection(NamedTuple):
+    """A filter of features, and their order."""
 
-    sort: Sort = "feature"
+    sort: Sort = "latent"
     descending: bool = False
     min_density: float | None = None
     max_density: float | None = None
@@ -36,8 +36,10 @@ class FeatureTable:
 
     def __init__(self, reader: FeaturesReader) -> None:
         self.info = reader.info
-        table = reader.features([*_NUMBERS, "promoted_tokens"])
-        self._columns: dict[str, npt.NDArray[Any]] = {name: table.column(name).to_numpy() for name in _NUMBERS}
+        table = reader.features([*_COLUMNS.values(), "promoted_tokens"])
+        self._columns: dict[str, npt.NDArray[Any]] = {
+            name: table.column(stored).to_numpy() for name, stored in _COLUMNS.items()
+        }
         count = self._columns["count"]
         self._columns["mean"] = np.divide(
             self._columns["sum"], count, out=np.zeros(len(count)), where=count > 0, casting="unsafe"
@@ -45,45 +47,38 @@ class FeatureTable:
         tokens = table.column("promoted_tokens").combine_chunks()
         self._tokens: pa.ListArray = tokens
         self._lock = threading.Lock()
-        self._orders: OrderedDict[Wanted, npt.NDArray[np.int64]] = OrderedDict()
+        self._orders: LRUCache[Any, npt.NDArray[np.int64]] = LRUCache(_ORDERS)
 
-    def select(self, wanted: Wanted) -> npt.NDArray[np.int64]:
-        """Rows of the features that are wanted, in order; ties by number."""
-        with self._lock:
-            if wanted in self._orders:
-                self._orders.move_to_end(wanted)
-                return self._orders[wanted]
-        rows = np.flatnonzero(self._mask(wanted))
-        values = self._columns[wanted.sort][rows]
-        order = rows[np.lexsort((rows, -values if wanted.descending else values))]
-        with self._lock:
-            self._orders[wanted] = order
-            while len(self._orders) > 32:
-                self._orders.popitem(last=False)
-        return order
+    @cachedmethod(lambda self: self._orders, lock=lambda self: self._lock)
+    def select(self, selection: Selection) -> npt.NDArray[np.int64]:
+        """Rows of the features that match, in order; ties by latent."""
+        rows = np.flatnonzero(self._mask(selection))
+        values = self._columns[selection.sort][rows]
+        ordered: npt.NDArray[np.int64] = rows[np.lexsort((rows, -values if selection.descending else values))]
+        return ordered
 
     def show(self, rows: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
         """The rows as JSON."""
-        columns = {name: self._columns[name][rows].tolist() for name in ("feature", "count", "density", "max", "mean")}
+        columns = {name: self._columns[name][rows].tolist() for name in ("latent", "count", "density", "max", "mean")}
         tokens = self._tokens.take(pa.array(rows)).to_pylist()
         return [
             {**dict(zip(columns, values, strict=True)), "promoted_tokens": promoted}
             for *values, promoted in zip(*columns.values(), tokens, strict=True)
         ]
 
-    def _mask(self, wanted: Wanted) -> npt.NDArray[np.bool_]:
+    def _mask(self, selection: Selection) -> npt.NDArray[np.bool_]:
         density, largest = self._columns["density"], self._columns["max"]
         mask = np.ones(len(density), bool)
-        if wanted.min_density is not None:
-            mask &= density >= wanted.min_density
-        if wanted.max_density is not None:
-            mask &= density <= wanted.max_density
-        if wanted.min_max is not None:
-            mask &= largest >= wanted.min_max
-        if wanted.alive is not None:
-            mask &= (self._columns["count"] > 0) == wanted.alive
-        if wanted.token:
-            found = pc.match_substring(self._tokens.flatten(), wanted.token, ignore_case=True).to_numpy(
+        if selection.min_density is not None:
+            mask &= density >= selection.min_density
+        if selection.max_density is not None:
+            mask &= density <= selection.max_density
+        if selection.min_max is not None:
+            mask &= largest >= selection.min_max
+        if selection.alive is not None:
+            mask &= (self._columns["count"] > 0) == selection.alive
+        if selection.token:
+            found = pc.match_substring(self._tokens.flatten(), selection.token, ignore_case=True).to_numpy(
                 zero_copy_only=False
             )
             owners = self._tokens.value_parent_indices().to_numpy()
@@ -92,22 +87,17 @@ class FeatureTable:
 
 
 class FeatureTables:
-    """The tables that were asked for last. Threads share it."""
+    """The tables that were read last. Threads share it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[str, int], FeatureTable] = OrderedDict()
+        self._condition = threading.Condition()
+        self._tables: LRUCache[Any, FeatureTable] = LRUCache(_TABLES)
 
-    def of(self, files: ArtifactFiles) -> FeatureTable:
+    @cachedmethod(
+        lambda self: self._tables,
+        key=lambda self, files: (files.ref.id, files.manifest.attempt),
+        condition=lambda self: self._condition,
+    )
+    def get(self, files: ArtifactFiles) -> FeatureTable:
         """The table of a features artifact. Raises FeaturesError."""
-        key = (files.ref.id, files.manifest.attempt)
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-        table = FeatureTable(FeaturesReader(files))
-        with self._lock:
-            self._held[key] = table
-            while len(self._held) > _HELD:
-                self._held.popitem(last=False)
-        return table
+        return FeatureTable(FeaturesReader(files))

@@ -24,7 +24,9 @@ IdempotencyKey = Annotated[
 ]
 
 
-def once(records: Records, owner: str, key: str | None, request: Any, submit: Callable[[], str]) -> tuple[str, bool]:
+def submit_once(
+    records: Records, owner: str, key: str | None, request: Any, submit: Callable[[], str]
+) -> tuple[str, bool]:
     """The id of the job that the request came to, and whether an earlier request with the key had made it.
 
     `submit` asks for the job. It gives one job for equal requests, so that of many that come at once with one key

@@ -1,4 +1,4 @@
-"""From a request to jobs: the same functions as the command line's, with what a client may not do kept out."""
+"""From a request to jobs: the same functions as the command line's, without what a client must not do."""
 
 from __future__ import annotations
 
@@ -6,98 +6,85 @@ from typing import Any
 
 from fastapi import Response
 
-from configs.base import StageConfig
-from configs.load import parse_config
-from configs.profiles import load_profile, requirement_for
-from configs.requirements import Fit, Requirement, fit
-from jobs.life.plan import is_done, missing_steps
-from jobs.life.resolve import Planner, Step, resolve_auto
-from jobs.life.submit import Submitted, environment_for, has_gpu, offer_of, submit
+from configs.requirements import Capacity, Fit, Requirement, fit
+from jobs.life.planner import Step
+from jobs.life.submit import Submitted, capacity_of, environment_for, submit
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError
-from serve_app.idempotency import once
-from serve_app.local_paths import place
+from serve_app.idempotency import submit_once
+from serve_app.local_paths import with_absolute_paths
 from serve_app.schemas.cluster import ClusterNode
-from serve_app.schemas.common import Submit
+from serve_app.schemas.common import SubmitRequest
 from serve_app.schemas.jobs import Accepted, JobSummary
 from serve_app.security.tokens import Principal
 
 
-def accept(
-    api: Api, who: Principal, key: str | None, stage: str, raw: dict[str, Any], asked: Submit, response: Response
-) -> Accepted:
-    """Asks for a job of a stage and answers 202 with it. Blocks: it looks at sources, the store and the catalog.
+def submit_job(api: Api, principal: Principal, key: str | None, body: SubmitRequest, response: Response) -> Accepted:
+    """Submits the job that a request describes, and answers 202 with it. Blocks: it reads sources, store and catalog.
 
     Raises ApiError, and what `submit` raises: ValueError for a config, source or input that cannot be used.
     """
-    done: list[Submitted] = []
+    submitted: list[Submitted] = []
 
-    def ask() -> str:
-        config = parse_config(stage, place(raw, api.settings.data_roots), "request")
-        done.append(_submit(api, who, config, asked))
-        return done[0].job_id
+    def submit_now() -> str:
+        submitted.append(_submit(api, principal, body))
+        return submitted[0].job_id
 
-    request = [stage, raw, asked.model_dump(mode="json", include=set(Submit.model_fields))]
-    job_id, replayed = once(api.records, who.id, key, request, ask)
+    request = [type(body).__name__, body.model_dump(mode="json")]
+    job_id, replayed = submit_once(api.records, principal.id, key, request, submit_now)
     row = api.records.job(job_id)
     response.status_code = 202
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     if replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return Accepted(
-        job=JobSummary.of(row),
-        created=bool(done) and done[0].created,
+        job=JobSummary.from_row(row),
+        created=bool(submitted) and submitted[0].created,
         artifacts=list(row.outputs),
-        jobs=done[0].jobs if done else [job_id],
+        jobs=submitted[0].jobs if submitted else [job_id],
     )
 
 
-def _submit(api: Api, who: Principal, config: StageConfig, asked: Submit) -> Submitted:
-    planner = Planner()  # it remembers: sources are looked at once
-    _check_fits(api, config, asked.profile, planner)
+def _submit(api: Api, principal: Principal, body: SubmitRequest) -> Submitted:
+    capacity = capacity_of(api.records)
+
+    def check(step: Step, requirement: Requirement) -> None:
+        if capacity is not None:
+            _check_fits(step, requirement, capacity)
+
     return submit(
         api.records,
         api.store,
-        config,
-        profile=asked.profile,
-        wait_s=asked.wait_s,
-        created_by=f"api:{who.name}",
+        with_absolute_paths(body.stage_config(), api.settings.data_roots),
+        profile=body.profile,
+        wait_s=body.wait_s,
+        created_by=f"api:{principal.name}",
         environment=environment_for(api.records, api.store),
-        project=asked.project,
-        name=asked.name,
-        tags=asked.tags,
-        notes=asked.notes,
-        planner=planner,
+        project=body.project,
+        name=body.name,
+        tags=body.tags,
+        notes=body.notes,
+        check_step=check,
     )
 
 
-def _check_fits(api: Api, config: StageConfig, profile: str, planner: Planner) -> None:
-    """Raises ApiError (409) for a request that this cluster can never meet, before anything is recorded."""
-    offer = offer_of(api.records)
-    if offer is None:
+def _check_fits(step: Step, requirement: Requirement, capacity: Capacity) -> None:
+    """Raises ApiError (409) for a job that this cluster can never run."""
+    verdict = fit(requirement, capacity)
+    if verdict.fit is not Fit.NEVER:
         return
-    chosen = load_profile(profile, has_gpu(api.records))
-    steps = planner.plan(resolve_auto(config, chosen.device))
-
-    def done(step: Step) -> bool:
-        return is_done(api.store, step)
-
-    for step in reversed(missing_steps(steps, done)):  # what was asked for speaks first
-        need = requirement_for(step.config, chosen)
-        verdict = fit(need, offer)
-        if verdict.fit is Fit.NEVER:
-            raise ApiError(
-                409,
-                "cannot_fit",
-                f"{step.stage} can never run on this cluster: it {verdict.reason}. {verdict.advice}".strip(),
-                stage=step.stage,
-                need=needed(need),
-                offer=[ClusterNode.of(node).model_dump() for node in offer.nodes],
-                largest_workers=verdict.largest_workers,
-                largest_worker=None if verdict.largest_worker is None else needed(verdict.largest_worker),
-            )
+    raise ApiError(
+        409,
+        "cannot_fit",
+        f"{step.stage} can never run on this cluster: it {verdict.reason}. {verdict.suggestion}".strip(),
+        stage=step.stage,
+        requirement=requirement_json(requirement),
+        capacity=[ClusterNode.from_node(node).model_dump() for node in capacity.nodes],
+        largest_workers=verdict.largest_workers,
+        largest_worker=None if verdict.largest_worker is None else requirement_json(verdict.largest_worker),
+    )
 
 
-def needed(need: Requirement) -> dict[str, Any]:
+def requirement_json(requirement: Requirement) -> dict[str, Any]:
     """A requirement as JSON."""
-    return need.model_dump(mode="json", exclude={"device", "threads"})
+    return requirement.model_dump(mode="json", exclude={"device", "threads"})

@@ -7,17 +7,32 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from configs.base import Config
+from configs.download import LocalSource
 from serve_app.errors import ApiError
 
 
-def place(raw: Any, roots: Sequence[Path]) -> Any:
-    """A config as the stages take it: the `path` of each local source, at any depth, made absolute. Raises ApiError."""
-    return _walk(raw, lambda path: str(resolve(path, roots)))
+def with_absolute_paths(value: Any, roots: Sequence[Path]) -> Any:
+    """A config whose local sources, at any depth, have absolute paths. Raises ApiError."""
+    if isinstance(value, LocalSource):
+        return LocalSource(path=str(resolve(value.path, roots)), files=value.files)
+    if isinstance(value, tuple):
+        return tuple(with_absolute_paths(item, roots) for item in value)
+    if not isinstance(value, Config):
+        return value
+    before = {name: getattr(value, name) for name in type(value).model_fields}
+    after = {name: with_absolute_paths(item, roots) for name, item in before.items()}
+    return value.model_copy(update={name: item for name, item in after.items() if item is not before[name]})
 
 
-def unplace(config: Any, roots: Sequence[Path]) -> Any:
-    """A recorded config as clients may see it: each local path as it stands below its root, else its last part."""
-    return _walk(config, lambda path: _shown(path, roots))
+def shown_paths(config: Any, roots: Sequence[Path]) -> Any:
+    """A recorded config (JSON) for clients: each local path relative to its data folder, or its last part alone."""
+    if isinstance(config, dict):
+        shown = {key: shown_paths(value, roots) for key, value in config.items()}
+        if shown.get("type") == "local" and isinstance(shown.get("path"), str):
+            shown["path"] = _shown(shown["path"], roots)
+        return shown
+    return [shown_paths(item, roots) for item in config] if isinstance(config, list | tuple) else config
 
 
 def resolve(path: str, roots: Sequence[Path]) -> Path:
@@ -57,17 +72,6 @@ def _outside(folder: Path, root: Path) -> Iterator[bool]:
             path = Path(where, name)
             if path.is_symlink():
                 yield not path.resolve().is_relative_to(root)
-
-
-def _walk(value: Any, change: Any) -> Any:
-    if isinstance(value, dict):
-        changed = {key: _walk(inner, change) for key, inner in value.items()}
-        if changed.get("type") == "local" and isinstance(changed.get("path"), str):
-            changed["path"] = change(changed["path"])
-        return changed
-    if isinstance(value, list | tuple):
-        return [_walk(inner, change) for inner in value]
-    return value
 
 
 def _shown(path: str, roots: Sequence[Path]) -> str:

@@ -1,4 +1,4 @@
-"""Cursors: opaque to clients, a few plain values to us."""
+"""Cursors of pages: opaque to clients, a few plain values here."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Cursor = Annotated[
     str | None,
     Field(
         pattern=r"^[A-Za-z0-9_-]{1,300}$",
-        description="Where the page begins: `next` of the page before. Leave it out for the first page.",
+        description="`next` of the page before. Leave it out for the first page.",
     ),
 ]
-Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Items on a page, at most.")]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Largest number of items on a page.")]
 
 
-class Query(BaseModel):
-    """Query parameters of one route. An unknown one is an error: it would be accepted and ignored."""
+class StrictQuery(BaseModel):
+    """Query parameters of one route. An unknown one is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Paged(Query):
+class Paged(StrictQuery):
     """Query parameters of a list."""
 
     limit: Limit = 50
@@ -37,22 +37,26 @@ class Paged(Query):
 
 
 def encode(*values: Any) -> str:
-    """The cursor that stands for some plain values."""
+    """The cursor of some plain values."""
     return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
 def decode(cursor: str, *kinds: type | tuple[type, ...]) -> list[Any]:
-    """The values of a cursor, of these kinds. Raises ApiError (422) for one that this list never gave."""
+    """The values of a cursor, of these kinds. Raises ApiError (422) for one that is not of this list."""
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, binascii.Error, RecursionError):
         values = None
     if not isinstance(values, list) or len(values) != len(kinds) or not all(map(_is, values, kinds)):
-        raise ApiError(422, "invalid_cursor", "this list never gave that cursor: leave it out to begin anew")
+        raise ApiError(
+            422,
+            "invalid_cursor",
+            "this cursor is not one of this list: send `next` of its last page, or none",
+        )
     return values
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
-    # A number that no database can hold was never ours; a bool is an int to Python.
+    # No cursor of ours has a number beyond 64 bits; a bool is an int to Python.
     large = isinstance(value, int) and abs(value) > INT64
     return isinstance(value, kind) and not isinstance(value, bool) and not large

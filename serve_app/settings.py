@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from configs.settings import settings
 
 DEFAULT_PORT = 8000
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -39,16 +40,15 @@ class Settings(BaseModel):
         cls, host: str = "127.0.0.1", port: int = DEFAULT_PORT, device: Literal["cpu", "cuda"] = "cpu"
     ) -> Settings:
         """Settings from RAYLENS_HOME, RAYLENS_DATA_ROOTS, RAYLENS_API_HOSTS and RAYLENS_API_ORIGINS."""
-        home = Path(os.environ.get("RAYLENS_HOME") or "~/.raylens").expanduser().resolve()
-        roots = os.environ.get("RAYLENS_DATA_ROOTS")
+        given = settings()
         return cls(
-            home=home,
-            data_roots=tuple(map(Path, filter(None, roots.split(os.pathsep)))) if roots else (home / "data",),
+            home=given.home,
+            data_roots=given.data_folders,
             host=host,
             port=port,
             device=device,
-            hosts=_listed("RAYLENS_API_HOSTS"),
-            origins=_listed("RAYLENS_API_ORIGINS"),
+            hosts=given.api_hosts,
+            origins=given.api_origins,
         )
 
     @property
@@ -70,7 +70,3 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _listed(name: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in os.environ.get(name, "").split(",") if part.strip())

@@ -19,7 +19,6 @@ def workers(ledger: Ledger, given: argparse.Namespace) -> None:
     """`--kills` of a harvester, a trainer and an extractor each."""
     import ray
 
-    import tests.conftest  # noqa: F401  (Ray's environment)
     from tests.artifacts import tiny_store
     from tests.kills import moment, prepare, run_case, timed
     from tests.tiny_model import cached

@@ -7,10 +7,20 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.machines.settings import apply_own
+from cluster.machines.ray_environment import apply_own
+from tests.ordering import (  # noqa: F401 - hooks
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+)
+
+if TYPE_CHECKING:
+    from tests.running_cluster import RunningCluster
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -50,3 +60,22 @@ def ray_cluster() -> Iterator[str]:
     finally:
         ray.shutdown()
         shutil.rmtree(temp, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def running_cluster() -> Iterator[RunningCluster]:
+    """A cluster of 4 logical CPUs that `python -m cluster up` started, with dispatcher and HTTP API, for tests to share.
+
+    Tests must not stop it, nor count on what else is on it.
+    """
+    from tests.running_cluster import RunningCluster
+
+    # Directly under /tmp: a socket's path may have 107 characters.
+    home = Path(tempfile.mkdtemp(prefix="rlup", dir="/tmp"))
+    cluster = RunningCluster(home)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+        shutil.rmtree(home, ignore_errors=True)

@@ -189,7 +189,7 @@ def settled(up: Up, seconds: float) -> list[str]:
 
 def _unsettled(up: Up) -> list[str]:
     lease = up.records.lease_row(DISPATCHER)
-    nodes = lease.data["offer"]["nodes"] if lease is not None else []
+    nodes = lease.data["capacity"]["nodes"] if lease is not None else []
     left = [
         f"{node['free_cpus']:g} of {node['cpus']:g} CPUs are free" for node in nodes if node["free_cpus"] < node["cpus"]
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.base import Config
-from configs.load import STAGES
+from configs.stages import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,4 +1,4 @@
-"""What the nodes offer, read from Ray, as plain values for configs.requirements.fit."""
+"""Capacity of the nodes, read from Ray, as plain values for configs.requirements.fit."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cluster.machines.node_types import node_types
-from cluster.machines.settings import OBJECT_STORE_BYTES
-from configs.requirements import Node, Offer
+from cluster.machines.autoscaler import node_types
+from configs.requirements import Capacity, Node
+from configs.settings import settings
 
 
-def offer(store_free: int | None = None) -> Offer:
+def cluster_capacity(store_free: int | None = None) -> Capacity:
     """What the connected cluster has, what is free of it, per node, and what its autoscaler could add.
 
     `store_free`: bytes free in the store.
@@ -24,16 +24,16 @@ def offer(store_free: int | None = None) -> Offer:
     free: dict[str, dict[str, float]] = available_resources_per_node()
     alive = [node for node in ray.nodes() if node["Alive"]]
     nodes = [node_of(node, free.get(node["NodeID"], {})) for node in alive]
-    return Offer(tuple(nodes), store_free, node_types(alive))
+    return Capacity(tuple(nodes), store_free, node_types(alive))
 
 
-def own_offer(store_free: int | None = None) -> Offer:
-    """What a cluster of its own would offer, as Ray would declare it, without starting one."""
+def local_capacity(store_free: int | None = None) -> Capacity:
+    """Capacity of a temporary cluster on this machine, as Ray would declare it, without starting one."""
     from ray._private.utils import estimate_available_memory  # what `ray.init` declares, less the object store
 
-    memory = max(0, int(estimate_available_memory()) - OBJECT_STORE_BYTES)
+    memory = max(0, int(estimate_available_memory()) - settings().object_store_bytes)
     cpus, gpus = local_cpus(), local_gpus()
-    return Offer((Node(cpus, gpus, memory, {}, cpus, gpus, memory),), store_free)
+    return Capacity((Node(cpus, gpus, memory, {}, cpus, gpus, memory),), store_free)
 
 
 def node_of(node: dict[str, Any], free: dict[str, float]) -> Node:
@@ -52,17 +52,19 @@ def node_of(node: dict[str, Any], free: dict[str, float]) -> Node:
 
 def cluster_has_gpu() -> bool:
     """True if a node of the connected cluster has a GPU, or one that its autoscaler may add would."""
-    return has_gpu(offer())
+    return has_gpu(cluster_capacity())
 
 
-def has_gpu(offer: Offer) -> bool:
+def has_gpu(capacity: Capacity) -> bool:
     """True if a node has a GPU, or one that the autoscaler may add would."""
-    return any(node.gpus > 0 for node in offer.nodes) or any(one.gpus > 0 and one.more != 0 for one in offer.node_types)
+    return any(node.gpus > 0 for node in capacity.nodes) or any(
+        one.gpus > 0 and one.more != 0 for one in capacity.node_types
+    )
 
 
 def local_cpus() -> int:
     """Logical CPUs that a cluster on this machine declares; `RAYLENS_CPUS` overrides."""
-    return int(os.environ.get("RAYLENS_CPUS") or os.cpu_count() or 1)
+    return settings().cpus or os.cpu_count() or 1
 
 
 def local_gpus() -> int:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.profiles import Profile
-from configs.requirements import Fit, Offer, Requirement, Verdict
+from configs.requirements import Capacity, Fit, FitResult, Requirement
 from configs.requirements.capacity import show_labels
 
 _GIB = 2**30
@@ -18,16 +18,16 @@ _NO_TERMINAL = 120  # columns, where the output goes into a file
 _ANSWERS = {Fit.NOW: "yes", Fit.GROW: "after growing", Fit.LATER: "later", Fit.NEVER: "NO"}
 
 
-def nodes_table(offer: Offer) -> str:
+def nodes_table(capacity: Capacity) -> str:
     """One line for each node and each type of node that the autoscaler may add."""
     table = _table("node", "CPU", "GPU", "memory (GiB)", "labels")
-    head_first = sorted(offer.nodes, key=lambda node: node.labels.get("raylens.io/role") != "head")
+    head_first = sorted(capacity.nodes, key=lambda node: node.labels.get("raylens.io/role") != "head")
     for i, node in enumerate(head_first):
         memory = f"{node.free_memory / _GIB:.1f} of {node.memory / _GIB:.1f}"
         name = node.labels.get("raylens.io/role", "node")
         cpus, gpus = _of(node.free_cpus, node.cpus), _of(node.free_gpus, node.gpus)
         table.add_row(f"{i + 1} {name}", cpus, gpus, memory, _labels(node.labels))
-    for one in offer.node_types:
+    for one in capacity.node_types:
         more = "any number" if one.more is None else f"{one.more} more"
         table.add_row(
             f"+ {one.name}: {more}", f"{one.cpus:g}", f"{one.gpus:g}", f"{one.memory / _GIB:.1f}", _labels(one.labels)
@@ -35,7 +35,7 @@ def nodes_table(offer: Offer) -> str:
     return _shown(table)
 
 
-def stages_table(profile: Profile, verdicts: Mapping[str, Verdict]) -> str:
+def stages_table(profile: Profile, verdicts: Mapping[str, FitResult]) -> str:
     """One line for each stage: what it needs, whether it fits, and why not."""
     table = _table(
         "stage", "needs: workers x each", "fits", "why not" if any(_why(one) for one in verdicts.values()) else ""
@@ -45,21 +45,21 @@ def stages_table(profile: Profile, verdicts: Mapping[str, Verdict]) -> str:
     return _shown(table)
 
 
-def _need(need: Requirement) -> str:
-    if not need.asks_for_machines():
+def _need(requirement: Requirement) -> str:
+    if not requirement.needs_resources():
         return "nothing of its own"
-    parts = [f"{need.cpus:g} CPU", *([f"{need.gpus:g} GPU"] if need.gpus else [])]
-    parts += [f"{need.memory / _GIB:g} GiB"] if need.memory else []
-    return f"{need.workers} x {{{', '.join([*parts, *(f'{k}={v}' for k, v in need.labels.items())])}}}"
+    parts = [f"{requirement.cpus:g} CPU", *([f"{requirement.gpus:g} GPU"] if requirement.gpus else [])]
+    parts += [f"{requirement.memory / _GIB:g} GiB"] if requirement.memory else []
+    return f"{requirement.workers} x {{{', '.join([*parts, *(f'{k}={v}' for k, v in requirement.labels.items())])}}}"
 
 
-def _why(verdict: Verdict) -> str:
+def _why(verdict: FitResult) -> str:
     if verdict.fit is Fit.NOW:
         return ""
     if verdict.fit is not Fit.NEVER:
         return verdict.finding
     few = f"only {verdict.largest_workers} such would fit. " if verdict.largest_workers else ""
-    return f"{few}{verdict.advice}"
+    return f"{few}{verdict.suggestion}"
 
 
 def _of(free: float, total: float) -> str:

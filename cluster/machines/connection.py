@@ -12,36 +12,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cluster.machines import settings
+from cluster.machines import ray_environment
 from cluster.machines.capacity import local_cpus, local_gpus
-from cluster.machines.discover import Place, PlaceError, answers, in_ray_job
+from cluster.machines.discover import ClusterTarget, in_ray_job
+from cluster.machines.errors import ClusterError
 from cluster.machines.orphans import PREFIX, remove, temporary_orphans
 from cluster.machines.paths import code_root
+from cluster.machines.ports import answers
+from configs.settings import settings
 
 NAMESPACE = "raylens"
-_LAST_LINES_S = 0.6  # what workers said last is still on its way through Ray's log monitor
+_LAST_LINES_S = 0.6  # the last lines of workers are still on their way through Ray's log monitor
 
 
-def prepare(place: Place) -> None:
+def prepare(target: ClusterTarget) -> None:
     """Puts what Ray reads once, when it is imported, into the environment. To be called before anything imports Ray."""
-    settings.apply(os.environ)
-    if place.own:
-        settings.apply_own(os.environ)
-        settings.apply_code(os.environ)
+    ray_environment.apply(os.environ)
+    if target.temporary:
+        ray_environment.apply_own(os.environ)
+        ray_environment.apply_code(os.environ)
         if "ray" not in sys.modules:  # else it is too late, and Ray's own default stands: a token in ~/.ray
-            settings.apply_own_token(os.environ)
-    elif place.token is not None:
-        settings.apply_token_file(os.environ, place.token)
+            ray_environment.apply_own_token(os.environ)
+    elif target.token is not None:
+        ray_environment.apply_token_file(os.environ, target.token)
 
 
 @contextmanager
-def connected(place: Place, bring_code: bool = True) -> Iterator[None]:
+def connected(target: ClusterTarget, bring_code: bool = True) -> Iterator[None]:
     """Ray, connected while the block runs: to a cluster started for it and ended with it, or to a running one.
 
     `bring_code` uploads this checkout to a running cluster; not needed to look at it only.
     """
-    prepare(place)
-    with _own_cluster() if place.own else _joined(place, bring_code):
+    prepare(target)
+    with _own_cluster() if target.temporary else _joined(target, bring_code):
         yield
 
 
@@ -62,7 +65,7 @@ def _own_cluster() -> Iterator[None]:
             address="local",
             num_cpus=local_cpus(),
             num_gpus=local_gpus(),
-            object_store_memory=int(os.environ.get("RAYLENS_OBJECT_STORE_BYTES") or settings.OBJECT_STORE_BYTES),
+            object_store_memory=settings().object_store_bytes,
             include_dashboard=False,
             _temp_dir=str(folder),
             **_driver_options(),
@@ -75,19 +78,21 @@ def _own_cluster() -> Iterator[None]:
 
 
 @contextmanager
-def _joined(place: Place, bring_code: bool) -> Iterator[None]:
-    """Joins a running cluster for the time of the block. Raises PlaceError if it does not answer."""
-    assert place.address is not None
-    if place.address != "auto" and not answers(place.address, timeout=5.0):
-        raise PlaceError(f"no Ray cluster answers at {place.address} ({place.why}): start one, or unset RAY_ADDRESS")
+def _joined(target: ClusterTarget, bring_code: bool) -> Iterator[None]:
+    """Joins a running cluster for the time of the block. Raises ClusterError if it does not answer."""
+    assert target.address is not None
+    if target.address != "auto" and not answers(target.address, timeout=5.0):
+        raise ClusterError(
+            f"no Ray cluster answers at {target.address} ({target.reason}): start one, or unset RAY_ADDRESS"
+        )
     import ray
 
     # A driver that Ray started as a job has the job's working directory already.
     environment: dict[str, Any] = {"runtime_env": runtime_env()} if bring_code and not in_ray_job() else {}
     try:
-        ray.init(address=place.address, **environment, **_driver_options())
+        ray.init(address=target.address, **environment, **_driver_options())
     except ConnectionError as error:
-        raise PlaceError(f"cannot join the Ray cluster at {place.address} ({place.why}): {error}") from error
+        raise ClusterError(f"cannot join the Ray cluster at {target.address} ({target.reason}): {error}") from error
     try:
         yield
     finally:

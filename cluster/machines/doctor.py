@@ -13,62 +13,68 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cluster.machines.connection import connected
-from cluster.machines.discover import Place
+from cluster.machines.discover import ClusterTarget
 from cluster.machines.paths import raylens_home
 from configs.profiles import Profile, load_profile
-from configs.requirements import Offer, Requirement, Verdict, fit
+from configs.requirements import Capacity, FitResult, Requirement, fit
 
 LOW_BYTES = 5 << 30
 _PACKAGES = ("ray", "torch", "transformers", "pyarrow", "pydantic", "sqlalchemy")
 
 
-class Look(NamedTuple):
-    """What there is at a place."""
+class ClusterState(NamedTuple):
+    """What a cluster has."""
 
-    offer: Offer
+    capacity: Capacity
     session: str  # Ray's name of this run of the cluster; empty for one that a command would start
 
 
-def look(place: Place, store_free: int | None = None) -> Look:
-    """Asks the running cluster what it offers, or says what one of its own would. Raises PlaceError."""
-    from cluster.machines.capacity import offer, own_offer
+def cluster_state(target: ClusterTarget, store_free: int | None = None) -> ClusterState:
+    """Nodes of the running cluster, or of a temporary one as it would be. Raises ClusterError."""
+    from cluster.machines.capacity import cluster_capacity, local_capacity
 
-    if place.own:
-        return Look(own_offer(store_free), "")
-    with connected(place, bring_code=False):
+    if target.temporary:
+        return ClusterState(local_capacity(store_free), "")
+    with connected(target, bring_code=False):
         import ray
 
-        return Look(offer(store_free), str(ray.get_runtime_context().get_session_name()))
+        return ClusterState(cluster_capacity(store_free), str(ray.get_runtime_context().get_session_name()))
 
 
-def describe(place: Place) -> str:
+def describe(target: ClusterTarget) -> str:
     """One sentence on the cluster that a command would use."""
-    if place.own:
-        return f"each command starts a cluster of its own on this machine, and ends it ({place.why})"
-    return f"commands use the cluster at {place.address} ({place.why})"
+    if target.temporary:
+        return f"each command starts a cluster of its own on this machine, and ends it ({target.reason})"
+    return f"commands use the cluster at {target.address} ({target.reason})"
 
 
-def recovery(place: Place) -> str:
+def recovery(target: ClusterTarget) -> str:
     """One sentence on who goes on with a job whose process or machine died."""
-    if place.up is not None:
+    if target.head is not None:
         return (
             "a job that dies goes on from its last checkpoint by itself; so do all after a crash of the head and `up`"
         )
     return "only when you run the same command again. On a cluster of `python -m cluster up`, jobs go on by themselves"
 
 
-def stages(offer: Offer, name: str, held: Mapping[str, Requirement]) -> tuple[Profile, str, dict[str, Verdict]]:
-    """How each stage of a profile stands to the offer, and which profile that is, for `auto` with the reason.
+def stages(
+    capacity: Capacity, name: str, admitted: Mapping[str, Requirement]
+) -> tuple[Profile, str, dict[str, FitResult]]:
+    """How each stage of a profile stands to the capacity, and which profile that is, for `auto` with the reason.
 
-    `held`: what running jobs were granted, by their names.
+    `admitted`: requirements of admitted jobs, by their names.
     """
     from cluster.machines.capacity import has_gpu
 
-    gpu = has_gpu(offer)
+    gpu = has_gpu(capacity)
     profile = load_profile(name, gpu)
     because = f"there is {'a' if gpu else 'no'} GPU"
     title = name if name != "auto" else f"auto, which is {'gpu' if gpu else 'local'} here: {because}"
-    return profile, title, {stage: fit(need, offer, held) for stage, need in profile.stages.items()}
+    return (
+        profile,
+        title,
+        {stage: fit(requirement, capacity, admitted) for stage, requirement in profile.stages.items()},
+    )
 
 
 def checks(check_store: Callable[[], tuple[str, int | None]]) -> Iterator[tuple[bool, str]]:

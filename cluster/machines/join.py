@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-from cluster.machines import settings
+from cluster.machines import ray_environment
 from cluster.machines.capacity import local_cpus, local_gpus
-from cluster.machines.discover import PlaceError, answers, read_up
+from cluster.machines.errors import ClusterError
+from cluster.machines.node_records import NodeRecord, recorded_nodes, records_locked, running_head, write_record
 from cluster.machines.paths import raylens_home
-from cluster.machines.ports import free_port
-from cluster.machines.processes import end, is_alive, is_here, machine, new_folder
-from cluster.machines.ray_process import RAY_START, is_started, lock, mark_of, start, wait_until, write_record
+from cluster.machines.ports import answers, free_port
+from cluster.machines.processes import end_processes, host_name, is_alive, is_local, new_folder
+from cluster.machines.ray_process import RAY_START, identity_of, is_started, start, wait_until
 from configs.requirements.labels import check_labels
-
-
-class Joined(NamedTuple):
-    """What `python -m cluster join` wrote down about the node that it started."""
-
-    address: str  # of the head's GCS
-    cpus: int
-    gpus: int
-    labels: dict[str, str]
-    pid: int  # `ray start --block`, the parent of all others
-    temp_dir: str
-    machine: str
-    metrics_port: int = 0
-    mark: str = ""  # of that process (marks.py)
+from configs.settings import settings
 
 
 def join(
@@ -38,76 +24,62 @@ def join(
     cpus: int | None = None,
     gpus: int | None = None,
     wait: float = 120.0,
-) -> Joined:
+) -> NodeRecord:
     """Starts a node here that belongs to the head at HOST:PORT. Gives the running one if it joined already.
 
-    `cpus`, `gpus`: what the node offers; by default what this machine has. The token is the head's: RAY_AUTH_TOKEN_PATH,
-    RAY_AUTH_TOKEN or $RAYLENS_HOME/token. Raises PlaceError, or ValueError for a label that no node can carry.
+    `cpus`, `gpus`: what the node has; by default what this machine has. The token is the head's: RAY_AUTH_TOKEN_PATH,
+    RAY_AUTH_TOKEN or $RAYLENS_HOME/token. Raises ClusterError, or ValueError for a label that no node can carry.
     """
     check_labels(labels or {})
     wanted = dict(labels or {}), local_cpus() if cpus is None else cpus, local_gpus() if gpus is None else gpus
     if wanted[1] < 0 or wanted[2] < 0:
-        raise PlaceError(f"a node cannot have {wanted[1]} CPUs and {wanted[2]} GPUs")
-    with lock():
-        head = read_up()
-        if head is not None and head.address == address and is_here(head):
-            raise PlaceError(f"this machine is the head of {address}: what it has is in the cluster already")
-        for path, joined in joined_here():
+        raise ClusterError(f"a node cannot have {wanted[1]} CPUs and {wanted[2]} GPUs")
+    with records_locked():
+        head = running_head()
+        if head is not None and head.address == address and is_local(head):
+            raise ClusterError(f"this machine is the head of {address}: what it has is in the cluster already")
+        for path, joined in recorded_nodes():
             if is_alive(joined) and joined.address == address:
                 if (joined.labels, joined.cpus, joined.gpus) == wanted:
                     return joined
-                raise PlaceError(
+                raise ClusterError(
                     f"this machine joined {address} already, with {joined.cpus} CPU, {joined.gpus} GPU, labels "
                     f"{joined.labels}: run `python -m cluster down` here first to change that"
                 )
             if not is_alive(joined):
-                end(joined)
+                end_processes(joined)
                 path.unlink(missing_ok=True)
         return _start(address, *wanted, wait)
 
 
-def joined_here() -> list[tuple[Path, Joined]]:
-    """Records of nodes that were started on this machine, dead or alive. Raises PlaceError if one cannot be read."""
-    found = []
-    for path in sorted((raylens_home() / "joined").glob("*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            record.pop("created", None)  # a wall-clock time, of an earlier version
-            joined = Joined(**record)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise PlaceError(f"{path} is damaged ({error}): remove it") from None
-        if is_here(joined):
-            found.append((path, joined))
-    return found
-
-
-def _start(address: str, labels: dict[str, str], cpus: int, gpus: int, wait: float) -> Joined:
+def _start(address: str, labels: dict[str, str], cpus: int, gpus: int, wait: float) -> NodeRecord:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise PlaceError(f"{address!r} is not the address of a head: give HOST:PORT, as `python -m cluster up` says it")
+        raise ClusterError(
+            f"{address!r} is not the address of a head: give HOST:PORT, as `python -m cluster up` says it"
+        )
     if not answers(address, timeout=5.0):
-        raise PlaceError(
+        raise ClusterError(
             f"no head answers at {address}: start one there with `python -m cluster up --host {host}`, and let this "
             "machine through its firewall"
         )
     home, environment = raylens_home(), dict(os.environ)
-    settings.apply(environment)
+    ray_environment.apply(environment)
     _take_token(environment, home / "token")
     folder, metrics_port = new_folder(), free_port()
     log = home / "logs" / f"{folder.name}.log"
-    settings.apply_up(environment, home, folder)
+    ray_environment.apply_up(environment, home, folder)
     process = start(_command(address, labels, cpus, gpus, metrics_port, folder), environment, log)
-    joined = Joined(
-        *(address, cpus, gpus, labels, process.pid, str(folder), machine()),
+    joined = NodeRecord(
+        *(address, cpus, gpus, labels, process.pid, str(folder), host_name(), identity_of(process)),
         metrics_port=metrics_port,
-        mark=mark_of(process),
     )
     record = home / "joined" / f"{folder.name}.json"
     write_record(record, joined._asdict())
     try:
         wait_until(lambda: is_started(log), process, log, f"the node for {address}", wait)
     except BaseException:
-        end(joined)
+        end_processes(joined)
         record.unlink(missing_ok=True)
         raise
     return joined
@@ -119,7 +91,7 @@ def _take_token(environment: dict[str, str], ours: Path) -> None:
         return
     token = Path(environment.get("RAY_AUTH_TOKEN_PATH") or ours).expanduser().absolute()
     if not token.is_file():
-        raise PlaceError(
+        raise ClusterError(
             f"{token} is not there: copy $RAYLENS_HOME/token of the head to it (mode 0600), or set RAY_AUTH_TOKEN_PATH"
         )
     environment["RAY_AUTH_TOKEN_PATH"] = str(token)
@@ -131,5 +103,5 @@ def _command(address: str, labels: dict[str, str], cpus: int, gpus: int, metrics
         *(*RAY_START, "--address", address, "--temp-dir", str(folder), "--labels", shown),
         *("--num-cpus", str(cpus), "--num-gpus", str(gpus), "--metrics-export-port", str(metrics_port)),
         *("--dashboard-agent-listen-port", str(free_port())),  # a fixed number by default
-        *("--object-store-memory", os.environ.get("RAYLENS_OBJECT_STORE_BYTES") or str(settings.OBJECT_STORE_BYTES)),
+        *("--object-store-memory", str(settings().object_store_bytes)),
     ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from configs.settings import settings
 
 
 def raylens_home() -> Path:
     """`$RAYLENS_HOME`, by default `~/.raylens`: catalog, logs, token. Created if it is not there."""
-    home = Path(os.environ.get("RAYLENS_HOME") or "~/.raylens").expanduser().resolve()
+    home = settings().home
     home.mkdir(parents=True, exist_ok=True)
     return home
 

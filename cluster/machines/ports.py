@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from cluster.machines.discover import PlaceError
+from cluster.machines.errors import ClusterError
 
 LOOPBACK = "127.0.0.1"
 
@@ -17,7 +17,7 @@ def free_port(preferred: int = 0) -> int:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(("", port))
                 return int(probe.getsockname()[1])
-    raise PlaceError("this machine has no free port")
+    raise ClusterError("this machine has no free port")
 
 
 def asked_port(port: int, usual: int, what: str) -> int:
@@ -25,9 +25,9 @@ def asked_port(port: int, usual: int, what: str) -> int:
     if not port:
         return free_port(usual)
     if not 1024 <= port <= 65535:
-        raise PlaceError(f"{what}={port}: a port is a number from 1024 to 65535")
+        raise ClusterError(f"{what}={port}: a port is a number from 1024 to 65535")
     if not is_free(port):
-        raise PlaceError(f"{what}={port} is taken by another process: choose another, or leave it out")
+        raise ClusterError(f"{what}={port} is taken by another process: choose another, or leave it out")
     return port
 
 
@@ -43,18 +43,28 @@ def is_free(port: int) -> bool:
 
 
 def own_address(host: str) -> str:
-    """The address of this machine that a host name stands for. Raises PlaceError if it is another machine's."""
+    """The address of this machine that a host name stands for. Raises ClusterError if it is another machine's."""
     try:
         address = socket.gethostbyname(host)
     except OSError as error:
-        raise PlaceError(f"--host {host}: no such host ({error})") from None
+        raise ClusterError(f"--host {host}: no such host ({error})") from None
     if address.startswith("127."):
         return LOOPBACK
     with socket.socket() as probe:
         try:
             probe.bind((address, 0))
         except OSError:
-            raise PlaceError(f"--host {host}: {address} is not an address of this machine") from None
+            raise ClusterError(f"--host {host}: {address} is not an address of this machine") from None
     if address == "0.0.0.0":
-        raise PlaceError(f"--host {host}: give the one address that the other machines reach this one at")
+        raise ClusterError(f"--host {host}: give the one address that the other machines reach this one at")
     return address
+
+
+def answers(address: str, timeout: float = 2.0) -> bool:
+    """True if something accepts connections at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=timeout):
+            return True
+    except OSError:
+        return False

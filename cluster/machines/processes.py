@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from cluster.machines.settings import CLUSTER
-from cluster.process_identity import process_mark
+from cluster.machines.ray_environment import CLUSTER
+from cluster.process_identity import process_identity
 
 if TYPE_CHECKING:
     import psutil
@@ -19,7 +19,7 @@ _PREFIX = "raylens-up-"
 GRACE_S, GONE_S = 5.0, 10.0
 
 
-class Started(Protocol):
+class ProcessRecord(Protocol):
     """What a record of something started says about its processes."""
 
     @property
@@ -27,8 +27,8 @@ class Started(Protocol):
         """`ray start --block`, the parent of all others."""
 
     @property
-    def mark(self) -> str:
-        """What no other process with that pid has; empty in a record of an earlier version, which knew the time only."""
+    def identity(self) -> str:
+        """process_identity() of it: no other process with that pid has it."""
 
     @property
     def temp_dir(self) -> str:
@@ -39,24 +39,22 @@ class Started(Protocol):
         """The host that it was started on."""
 
 
-def machine() -> str:
+def host_name() -> str:
     """This host's name in records: a home on a shared disk is seen by several."""
     return socket.gethostname()
 
 
-def is_here(started: Started) -> bool:
+def is_local(started: ProcessRecord) -> bool:
     """True if it was started on this host, or lives on it: a host may be renamed."""
-    return started.machine in ("", machine()) or is_alive(started)
+    return started.machine == host_name() or is_alive(started)
 
 
-def is_alive(started: Started) -> bool:
+def is_alive(started: ProcessRecord) -> bool:
     """True while the process that was started exists, here."""
-    if started.mark:
-        return process_mark(started.pid) == started.mark
-    return started.machine in ("", machine()) and _carries(started.pid, started.temp_dir)
+    return process_identity(started.pid) == started.identity
 
 
-def has_parts(started: Started, names: set[str]) -> bool:
+def has_parts(started: ProcessRecord, names: set[str]) -> bool:
     """True if these programs live below its process."""
     import psutil
 
@@ -72,7 +70,7 @@ def new_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp"))
 
 
-def remains(temp_dir: str) -> list[psutil.Process]:
+def processes_of(temp_dir: str) -> list[psutil.Process]:
     """Processes of this user that belong to the cluster or node with this folder; never this one or its parents.
 
     Workers rename themselves, so that their command lines say nothing; their environments do.
@@ -93,7 +91,7 @@ def remains(temp_dir: str) -> list[psutil.Process]:
     return found
 
 
-def end(started: Started) -> list[int]:
+def end_processes(started: ProcessRecord) -> list[int]:
     """Ends it: its processes, in order where its parent lives, what they left, and its folder. Gives the pids.
 
     What runs on it is not waited for: a detached actor alone would keep a node for half a minute.
@@ -106,7 +104,7 @@ def end(started: Started) -> list[int]:
         tree = [parent, *parent.children(recursive=True)]
         parent.terminate()  # `ray start --block` ends its components in order
         psutil.wait_procs(tree, timeout=GRACE_S)
-    left = [process for process in {*tree, *remains(started.temp_dir)} if process.is_running()]
+    left = [process for process in {*tree, *processes_of(started.temp_dir)} if process.is_running()]
     for process in left:  # drivers and workers, which live in sessions of their own
         try:
             process.kill()
@@ -117,17 +115,6 @@ def end(started: Started) -> list[int]:
     if folder.parent == Path("/tmp") and folder.name.startswith(_PREFIX):  # a damaged record must not cost more
         shutil.rmtree(folder, ignore_errors=True)
     return sorted({process.pid for process in (*tree, *left)})
-
-
-def _carries(pid: int, temp_dir: str) -> bool:
-    """Whether a process lives that was given the folder in its command line."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and any(_names(part, temp_dir) for part in process.cmdline())
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return False
 
 
 def _names(part: str, temp_dir: str) -> bool:

@@ -1,41 +1,21 @@
-"""Starting `ray start --block` in the background, and records of what was started."""
+"""Starting `ray start --block` in the background."""
 
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from cluster.machines.discover import PlaceError
+from cluster.machines.errors import ClusterError
 from cluster.machines.paths import raylens_home
-from cluster.machines.processes import Started, is_alive
-from cluster.process_identity import process_mark
+from cluster.machines.processes import ProcessRecord, is_alive
+from cluster.process_identity import process_identity
 
 RAY_START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block")
 _LINES_SHOWN = 5
-
-
-@contextmanager
-def lock() -> Iterator[None]:
-    """One `up`, `join` or `down` of a home at a time: the second sees what the first has done."""
-    with (raylens_home() / "cluster.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Writes it so that a reader sees all of it or the one before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(dict(record), indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
 
 
 def start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
@@ -59,42 +39,30 @@ def head_log() -> Path:
     return raylens_home() / "logs" / "cluster.log"
 
 
-def is_written(log: Path) -> bool:
-    """True if a process that `start` gave this log lives, on whichever machine that shares the disk and its locks."""
-    try:
-        with log.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def mark_of(process: subprocess.Popen[bytes]) -> str:
-    """Tells it from a later process with its pid. Raises PlaceError if it has ended."""
-    if (mark := process_mark(process.pid)) is None:
-        raise PlaceError("it ended at once")
-    return mark
+def identity_of(process: subprocess.Popen[bytes]) -> str:
+    """Tells it from a later process with its pid. Raises ClusterError if it has ended."""
+    if (identity := process_identity(process.pid)) is None:
+        raise ClusterError("it ended at once")
+    return identity
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, what: str, wait: float) -> None:
-    """Returns once it is ready. Raises PlaceError, with the end of its log, if it ends before or takes too long."""
+    """Returns once it is ready. Raises ClusterError, with the end of its log, if it ends before or takes too long."""
     deadline = time.monotonic() + wait
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
             why = f"it ended with status {process.poll()}" if process.poll() is not None else f"no answer in {wait:g} s"
             tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LINES_SHOWN:]
-            raise PlaceError(f"{what} did not start ({why}); the end of {log}:\n" + "\n".join(tail))
+            raise ClusterError(f"{what} did not start ({why}); the end of {log}:\n" + "\n".join(tail))
         time.sleep(0.2)
 
 
-def stay(started: Started) -> None:
+def stay(started: ProcessRecord) -> None:
     """Returns once it has ended."""
     while is_alive(started):
         time.sleep(1)
 
 
 def is_started(log: Path) -> bool:
-    """True if `ray start` has said that its node is known to the head; before, it cannot even be ended in order."""
+    """True if `ray start` has reported that its node is known to the head; before, it cannot even be ended in order."""
     return "Ray runtime started." in log.read_text(encoding="utf-8", errors="replace")

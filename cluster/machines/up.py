@@ -11,14 +11,23 @@ import sys
 import time
 from pathlib import Path
 
-from cluster.machines import settings
+from cluster.machines import ray_environment
 from cluster.machines.capacity import local_cpus, local_gpus
-from cluster.machines.discover import PlaceError, Up, answers, read_up, recorded_up, up_file
-from cluster.machines.foreign_host import may_live
+from cluster.machines.errors import ClusterError
+from cluster.machines.node_records import (
+    HeadRecord,
+    head_file,
+    may_live,
+    recorded_head,
+    records_locked,
+    running_head,
+    write_record,
+)
 from cluster.machines.paths import raylens_home
-from cluster.machines.ports import LOOPBACK, asked_port, free_port, own_address
-from cluster.machines.processes import end, has_parts, is_alive, is_here, machine, new_folder, remains
-from cluster.machines.ray_process import RAY_START, head_log, is_started, lock, mark_of, start, wait_until, write_record
+from cluster.machines.ports import LOOPBACK, answers, asked_port, free_port, own_address
+from cluster.machines.processes import end_processes, has_parts, host_name, is_alive, is_local, new_folder, processes_of
+from cluster.machines.ray_process import RAY_START, head_log, identity_of, is_started, start, wait_until
+from configs.settings import settings
 
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 PATIENCE_S = 10.0  # for a head that lives but is not whole: it is about to end
@@ -27,17 +36,17 @@ _PORT_TAKEN = "port is already used"  # what Ray says of it, among much else
 _PARTS = {"gcs_server", "raylet"}
 
 
-def up(host: str = LOOPBACK, port: int = 0, dashboard_port: int = 0, wait: float = 120.0) -> Up:
+def up(host: str = LOOPBACK, port: int = 0, dashboard_port: int = 0, wait: float = 120.0) -> HeadRecord:
     """Starts a head on this machine and records it. Gives the running one if there is one already.
 
     `host`: the address that other machines reach this one at. Ray's ports listen on all addresses whatever it is (the
     dashboard on loopback only), which is why the cluster wants a token. Ports: 0 takes Ray's usual one, or
     any free one if that is taken. What a head that was killed left here is ended and removed first.
 
-    Raises PlaceError if the head does not come up within `wait` seconds, or if what was asked for cannot be.
+    Raises ClusterError if the head does not come up within `wait` seconds, or if what was asked for cannot be.
     """
     host = own_address(host)
-    with lock():
+    with records_locked():
         running = _running()
         if running is not None:
             _check_same(running, host, port, dashboard_port)
@@ -45,32 +54,32 @@ def up(host: str = LOOPBACK, port: int = 0, dashboard_port: int = 0, wait: float
         _clear()
         try:
             return _start(host, port, dashboard_port, wait)
-        except PlaceError as error:
+        except ClusterError as error:
             # Another cluster that starts at this moment took the usual ports between our look and our start.
             if port or dashboard_port or _PORT_TAKEN not in str(error):
                 raise
             return _start(host, free_port(), free_port(), wait)
 
 
-def exports(started: Up) -> dict[str, str]:
+def exports(started: HeadRecord) -> dict[str, str]:
     """What a shell must export so that `ray job submit` reaches the cluster."""
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": started.token} if started.token else {}
     return {"RAY_API_SERVER_ADDRESS": started.dashboard, **token}
 
 
-def _running() -> Up | None:
+def _running() -> HeadRecord | None:
     """The recorded cluster if it is whole, and still is a moment later: one that was just killed looks alive at first.
 
     One that is not whole gets some time to end by itself.
     """
     deadline = time.monotonic() + PATIENCE_S
-    while (up := recorded_up()) is not None:
-        if not is_here(up):
-            return read_up()
+    while (up := recorded_head()) is not None:
+        if not is_local(up):
+            return running_head()
         if not is_alive(up) or time.monotonic() > deadline:
             return None
         seen = 0
-        while seen < 2 and has_parts(up, _PARTS) and read_up() == up:
+        while seen < 2 and has_parts(up, _PARTS) and running_head() == up:
             seen += 1
             time.sleep(LOOK_AGAIN_S)
         if seen == 2:
@@ -79,7 +88,7 @@ def _running() -> Up | None:
     return None
 
 
-def _check_same(running: Up, host: str, port: int, dashboard_port: int) -> None:
+def _check_same(running: HeadRecord, host: str, port: int, dashboard_port: int) -> None:
     has_host, _, has_port = running.address.rpartition(":")
     asked = {
         f"--host {host}": host not in (LOOPBACK, has_host),
@@ -87,7 +96,7 @@ def _check_same(running: Up, host: str, port: int, dashboard_port: int) -> None:
         f"--dashboard-port {dashboard_port}": dashboard_port not in (0, int(running.dashboard.rpartition(":")[2])),
     }
     if different := [name for name, differs in asked.items() if differs]:
-        raise PlaceError(
+        raise ClusterError(
             f"a cluster is up already at {running.address}, dashboard {running.dashboard}, and {', '.join(different)} "
             "is not how it was started: run `python -m cluster down` first, or leave it out"
         )
@@ -95,58 +104,58 @@ def _check_same(running: Up, host: str, port: int, dashboard_port: int) -> None:
 
 def _clear() -> None:
     """Ends and removes what a head that is gone left on this machine."""
-    old = recorded_up()
+    old = recorded_head()
     if old is None:
         return
-    if not is_here(old) and may_live(old):
-        raise PlaceError(
-            f"{up_file()} says that a cluster was started on {old.machine}, and this is {machine()}: run "
+    if not is_local(old) and may_live(old):
+        raise ClusterError(
+            f"{head_file()} says that a cluster was started on {old.machine}, and this is {host_name()}: run "
             f"`python -m cluster down` there, or set RAYLENS_HOME to a folder of this machine; if {old.machine} is "
             "gone for good, remove that file"
         )
-    left = is_alive(old) or remains(old.temp_dir) or Path(old.temp_dir).exists()
-    ended = end(old)
-    up_file().unlink(missing_ok=True)
+    left = is_alive(old) or processes_of(old.temp_dir) or Path(old.temp_dir).exists()
+    ended = end_processes(old)
+    head_file().unlink(missing_ok=True)
     if left:
         print(f"removed what an earlier head left: {len(ended)} processes and {old.temp_dir}", file=sys.stderr)
 
 
-def _start(host: str, port: int, dashboard_port: int, wait: float) -> Up:
+def _start(host: str, port: int, dashboard_port: int, wait: float) -> HeadRecord:
     home, environment = raylens_home(), dict(os.environ)
-    settings.apply(environment)
-    settings.apply_token_file(environment, home / "token")
+    ray_environment.apply(environment)
+    ray_environment.apply_token_file(environment, home / "token")
     with_token = environment["RAY_AUTH_MODE"] == "token"
     if host != LOOPBACK and not with_token:
-        raise PlaceError(
+        raise ClusterError(
             f"--host {host} lets other machines in, and RAY_AUTH_MODE={environment['RAY_AUTH_MODE']} would let them run "
             "anything here without a token: unset RAY_AUTH_MODE"
         )
     port = asked_port(port, GCS_PORT, "--port")
     dashboard_port = asked_port(dashboard_port, DASHBOARD_PORT, "--dashboard-port")
     metrics_port, folder, log = free_port(), new_folder(), head_log()
-    settings.apply_up(environment, home, folder)
+    ray_environment.apply_up(environment, home, folder)
     process = start(_command(host, port, dashboard_port, metrics_port, folder), environment, log)
-    started = Up(
+    started = HeadRecord(
         address=f"{host}:{port}",
         dashboard=f"http://{LOOPBACK}:{dashboard_port}",
         pid=process.pid,
         temp_dir=str(folder),
         token=environment.get("RAY_AUTH_TOKEN_PATH") if with_token else None,
         metrics_port=metrics_port,
-        machine=machine(),
-        mark=mark_of(process),
+        machine=host_name(),
+        identity=identity_of(process),
     )
     # Written before the wait: what is started can be ended, whatever happens next.
-    write_record(up_file(), started._asdict())
+    write_record(head_file(), started._asdict())
     try:
         ports = started.address, f"{LOOPBACK}:{dashboard_port}"
         wait_until(lambda: is_started(log) and all(answers(one, 0.5) for one in ports), process, log, "the head", wait)
     except BaseException:
-        end(started)
-        up_file().unlink(missing_ok=True)
+        end_processes(started)
+        head_file().unlink(missing_ok=True)
         raise
     started = started._replace(session=(folder / "session_latest").resolve().name)
-    write_record(up_file(), started._asdict())
+    write_record(head_file(), started._asdict())
     return started
 
 
@@ -159,5 +168,5 @@ def _command(host: str, port: int, dashboard_port: int, metrics_port: int, folde
         # Defaults of these are fixed numbers: a second head on the machine would fail on them.
         *("--dashboard-agent-listen-port", str(free_port()), "--ray-client-server-port", str(free_port())),
         *("--num-cpus", str(local_cpus()), "--num-gpus", str(local_gpus())),
-        *("--object-store-memory", os.environ.get("RAYLENS_OBJECT_STORE_BYTES") or str(settings.OBJECT_STORE_BYTES)),
+        *("--object-store-memory", str(settings().object_store_bytes)),
     ]

@@ -1,6 +1,6 @@
 """The catalog: jobs, attempts, events and artifacts as rows. Knows no Ray and no store."""
 
-from cluster.records.artifact_rows import ArtifactRow
+from cluster.records.artifact_tables import ArtifactRow, FeatureAnnotation
 from cluster.records.errors import (
     CancelPending,
     CatalogUnreachable,
@@ -11,11 +11,12 @@ from cluster.records.errors import (
     RecordsError,
     StaleAttempt,
 )
-from cluster.records.feature_annotations import MarkRow
-from cluster.records.leases import DISPATCHER, LeaseRow
+from cluster.records.index_fields import Field, filters_of
+from cluster.records.job_tables import AttemptRow, EventRow, JobRow
+from cluster.records.leases import DISPATCHER, Lease
 from cluster.records.records import Records, open_records
-from cluster.records.rows import AttemptRow, EventRow, JobRow, Submission
 from cluster.records.states import ENDED, LIVE, MOVES, State, check_move
+from cluster.records.submission import Submission
 
 __all__ = [
     "DISPATCHER",
@@ -27,11 +28,12 @@ __all__ = [
     "CancelPending",
     "CatalogUnreachable",
     "EventRow",
+    "FeatureAnnotation",
+    "Field",
     "IllegalMove",
     "InUse",
     "JobRow",
-    "LeaseRow",
-    "MarkRow",
+    "Lease",
     "NameTaken",
     "NotFound",
     "Records",
@@ -40,5 +42,6 @@ __all__ = [
     "State",
     "Submission",
     "check_move",
+    "filters_of",
     "open_records",
 ]

@@ -1,17 +1,18 @@
-"""The tables of artifacts: what every kind has, what each was made from, and what people say about features."""
+"""The tables of artifacts: what every kind has, what each was made from and is searched by, and annotations of features."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from cluster.records.index_fields import Value, value_of
 from cluster.records.tables import Base
 
 
-class Artifact(Base):
-    """What a job published, as its manifest says. `job_id` is null if it was read from a manifest alone."""
+class ArtifactRow(Base):
+    """A published artifact: what its manifest says, and the job that made it (None: read from its manifest alone)."""
 
     __tablename__ = "artifacts"
     __table_args__ = (
@@ -38,6 +39,22 @@ class Artifact(Base):
     name: Mapped[str | None] = mapped_column(default=None)
     tags: Mapped[list[str]]
     notes: Mapped[str] = mapped_column(default="")
+    index: Mapped[list[ArtifactField]] = relationship(
+        lazy="selectin", cascade="all, delete-orphan", passive_deletes=True, order_by="ArtifactField.position"
+    )
+
+    @property
+    def ref(self) -> str:
+        """`kind/id`."""
+        return f"{self.kind}/{self.id}"
+
+    @property
+    def fields(self) -> dict[str, Value | list[Value]]:
+        """What it is searched by (index_fields.py), a list where a field has several values."""
+        found: dict[str, list[Value]] = {}
+        for one in self.index:
+            found.setdefault(one.name, []).append(value_of(self.kind, one.name, one.text, one.number))
+        return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
 
 class ArtifactTag(Base):
@@ -71,10 +88,27 @@ class ArtifactInput(Base):
     input_id: Mapped[str]
 
 
-class FeatureMark(Base):
-    """What people say about one latent of an SAE (a reference). It outlives extractions, and the SAE's files too."""
+class ArtifactField(Base):
+    """One value that an artifact is searched by: `text` or `number`, at a position among those of its name."""
 
-    __tablename__ = "feature_marks"
+    __tablename__ = "artifact_fields"
+    __table_args__ = (
+        Index("artifact_fields_by_text", "kind", "name", "text"),
+        Index("artifact_fields_by_number", "kind", "name", "number"),
+    )
+
+    seq: Mapped[int] = mapped_column(ForeignKey("artifacts.seq", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    text: Mapped[str | None] = mapped_column(default=None)
+    number: Mapped[float | None] = mapped_column(default=None)
+
+
+class FeatureAnnotation(Base):
+    """A person's star, label and notes on one latent of an SAE (a reference). They outlive the SAE's files."""
+
+    __tablename__ = "feature_annotations"
 
     sae: Mapped[str] = mapped_column(primary_key=True)
     latent: Mapped[int] = mapped_column(primary_key=True)

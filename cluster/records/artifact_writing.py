@@ -8,28 +8,30 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from cluster.records.artifact_index import write_facts
-from cluster.records.artifact_tables import Artifact, ArtifactInput
+from cluster.records.artifact_index import index_artifact
+from cluster.records.artifact_tables import ArtifactInput, ArtifactRow
+from cluster.records.job_tables import JobRow
 from cluster.records.names_and_tags import set_tags
-from cluster.records.tables import Job
 from cluster.records.transactions import next_number
 from configs.identity import ArtifactRef, parse_ref
 
-_SAID = ("stage", "stage_version", "label", "inputs", "summary")
+_COPIED = ("stage", "stage_version", "label", "inputs", "summary")
 
 
-def write_artifact(session: Session, manifest: dict[str, Any], job: Job | None) -> Artifact:
+def write_artifact(session: Session, manifest: dict[str, Any], job: JobRow | None) -> ArtifactRow:
     """Adds what a manifest (as JSON) says, or brings the row that is there up to date. What people added to it stays.
 
     `job`: which made it; its creator, project, tags and notes are the artifact's first ones. The job's name is too, if
     this is all that the job makes and no other artifact of the kind has it.
     """
     ref = ArtifactRef(manifest["kind"], manifest["id"])
-    row = session.get(Artifact, tuple(ref))
+    row = session.get(ArtifactRow, tuple(ref))
     new = row is None
     if row is None:
-        row = Artifact(kind=ref.kind, id=ref.id, seq=next_number(session, "artifacts"), created_at=time.time(), tags=[])
-    for name in _SAID:
+        row = ArtifactRow(
+            kind=ref.kind, id=ref.id, seq=next_number(session, "artifacts"), created_at=time.time(), tags=[], index=[]
+        )
+    for name in _COPIED:
         setattr(row, name, manifest[name])
     row.attempt = manifest["attempt"] if job is None else job.attempt
     row.bytes = sum(file["size"] for file in manifest["files"])
@@ -45,19 +47,19 @@ def write_artifact(session: Session, manifest: dict[str, Any], job: Job | None) 
     if new and job is not None and job.tags:
         set_tags(session, row, job.tags)
     _write_inputs(session, row)
-    write_facts(session, row, manifest.get("config") or {})
+    index_artifact(session, row, manifest.get("config") or {})
     return row
 
 
-def _free_name(session: Session, row: Artifact, job: Job) -> str | None:
+def _free_name(session: Session, row: ArtifactRow, job: JobRow) -> str | None:
     if job.name is None or len(job.outputs) != 1:
         return None
-    project, kind = Artifact.project == job.project, Artifact.kind == row.kind
-    taken = session.scalars(select(Artifact.id).where(project, kind, Artifact.name == job.name)).first()
+    project, kind = ArtifactRow.project == job.project, ArtifactRow.kind == row.kind
+    taken = session.scalars(select(ArtifactRow.id).where(project, kind, ArtifactRow.name == job.name)).first()
     return None if taken else job.name
 
 
-def _write_inputs(session: Session, row: Artifact) -> None:
+def _write_inputs(session: Session, row: ArtifactRow) -> None:
     session.execute(delete(ArtifactInput).where(ArtifactInput.kind == row.kind, ArtifactInput.id == row.id))
     for role, text in row.inputs.items():
         source = parse_ref(text)

@@ -8,14 +8,13 @@ from typing import Any
 from sqlalchemy import and_, select
 from sqlalchemy.exc import IntegrityError
 
-from cluster.records.artifact_index import measure_again, with_facts
-from cluster.records.artifact_rows import ArtifactRow, artifact_row, artifact_rows
-from cluster.records.artifact_tables import Artifact, ArtifactInput, ArtifactTag
+from cluster.records.artifact_index import index_evaluation, matching
+from cluster.records.artifact_tables import ArtifactInput, ArtifactRow, ArtifactTag
 from cluster.records.artifact_writing import write_artifact
 from cluster.records.errors import InUse, NameTaken
+from cluster.records.index_fields import Value
+from cluster.records.job_tables import IS_LIVE, JobRow
 from cluster.records.names_and_tags import Labels, checked, labelled, set_name, set_tags
-from cluster.records.rows import JobRow, job_row
-from cluster.records.tables import IS_LIVE, Job
 from cluster.records.transactions import Transactions
 from configs.identity import ArtifactRef
 
@@ -23,13 +22,12 @@ _NAMED = 5  # referrers in a message; the error holds all of them
 
 
 class Artifacts(Transactions):
-    """artifact, artifacts, record_artifact, delete_artifact, set_labels."""
+    """Lists, records, labels and deletes artifacts."""
 
     def artifact(self, ref: ArtifactRef) -> ArtifactRow | None:
         """One artifact; None if none was published under that name."""
         with self._read() as session:
-            row = session.get(Artifact, (ref.kind, ref.id))
-            return None if row is None else artifact_row(session, row)
+            return session.get(ArtifactRow, tuple(ref))
 
     def artifacts(
         self,
@@ -41,33 +39,33 @@ class Artifacts(Transactions):
         tag: str | None = None,
         created_by: str | None = None,
         before: int | None = None,
-        facts: Mapping[str, str | int | float] | None = None,
+        filters: Mapping[str, Value] | None = None,
     ) -> list[ArtifactRow]:
         """Artifacts, the newest first; those with a `seq` below `before`, to page on.
 
-        `facts`: values that facts of the kind must have, for example {"hook": ..., "d_sae": ...} of "saes". Raises
-        ValueError for a fact that artifacts of the kind do not have.
+        `filters`: values of the kind's fields (index_fields.filters_of), for example {"hook": ..., "min_ev": 0.8} of
+        "saes"; all must be met. Raises ValueError for a filter that the kind does not have.
         """
-        query = select(Artifact).order_by(Artifact.seq.desc()).limit(limit)
+        query = select(ArtifactRow).order_by(ArtifactRow.seq.desc()).limit(limit)
         columns = {"kind": kind, "project": project, "name": name, "created_by": created_by}
         for column, value in columns.items():
             if value is not None:
-                query = query.where(getattr(Artifact, column) == value)
+                query = query.where(getattr(ArtifactRow, column) == value)
         if before is not None:
-            query = query.where(Artifact.seq < before)
+            query = query.where(ArtifactRow.seq < before)
         if tag is not None:
-            query = query.join(ArtifactTag, and_(ArtifactTag.seq == Artifact.seq, ArtifactTag.tag == tag))
-        if facts:
-            query = query.where(Artifact.id.in_(with_facts(kind, facts)))
+            query = query.join(ArtifactTag, and_(ArtifactTag.seq == ArtifactRow.seq, ArtifactTag.tag == tag))
+        for found in matching(kind, filters) if filters else ():
+            query = query.where(ArtifactRow.seq.in_(found))
         with self._read() as session:
-            return artifact_rows(session, session.scalars(query).all())
+            return list(session.scalars(query))
 
     def record_artifact(self, manifest: dict[str, Any]) -> ArtifactRow:
         """Takes an artifact into the catalog from its manifest (as JSON) alone, or brings its row up to date."""
 
         def record() -> ArtifactRow:
             with self._write("share") as session:
-                return artifact_row(session, write_artifact(session, manifest, None))
+                return write_artifact(session, manifest, None)
 
         return self._settled(record)
 
@@ -77,20 +75,20 @@ class Artifacts(Transactions):
         Raises InUse, which names them, while other artifacts were made from it or live jobs need it or make it.
         """
         with self._write("own") as session:
-            row = session.get(Artifact, tuple(ref))
+            row = session.get(ArtifactRow, tuple(ref))
             if row is None:
                 return
             made_from_it = select(ArtifactInput.kind, ArtifactInput.id).where(
                 ArtifactInput.input_kind == ref.kind, ArtifactInput.input_id == ref.id
             )
             referrers = sorted({f"{kind}/{id}" for kind, id in session.execute(made_from_it)})
-            live = session.scalars(select(Job).where(IS_LIVE).order_by(Job.seq))
+            live = session.scalars(select(JobRow).where(IS_LIVE).order_by(JobRow.seq))
             needs = [f"{job.stage} job {job.id}" for job in live if str(ref) in {*job.inputs.values(), *job.outputs}]
             if referrers or needs:
                 raise in_use(ref, [*referrers, *needs])
             session.delete(row)
             session.flush()
-            measure_again(session, row)
+            index_evaluation(session, row)
 
     def set_labels(
         self,
@@ -115,7 +113,7 @@ class Artifacts(Transactions):
                     set_tags(session, row, given.tags)
                 if notes is not None:
                     row.notes = given.notes
-                return job_row(row) if isinstance(row, Job) else artifact_row(session, row)
+                return row
         except IntegrityError as error:  # another took the name between our look and our write
             raise NameTaken(f"the name {name!r} has just been taken: take another", "") from error
 

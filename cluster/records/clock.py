@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from cluster.process_identity import this_boot
+from cluster.process_identity import current_boot
 
 
 def boot_seconds() -> float:
@@ -20,7 +20,7 @@ def boot_seconds() -> float:
 
 
 class Anchor(NamedTuple):
-    """What a wall clock stood at, told against a boot."""
+    """A wall clock's setting: what it was ahead of the clock of a boot by."""
 
     boot: str | None
     ahead: float
@@ -28,8 +28,8 @@ class Anchor(NamedTuple):
     @classmethod
     def here(cls) -> Anchor:
         """Of this machine, now."""
-        return cls(this_boot(), time.time() - boot_seconds())
+        return cls(current_boot(), time.time() - boot_seconds())
 
     def now(self) -> float:
         """What that wall clock would say now."""
-        return boot_seconds() + self.ahead if self.boot is not None and self.boot == this_boot() else time.time()
+        return boot_seconds() + self.ahead if self.boot is not None and self.boot == current_boot() else time.time()

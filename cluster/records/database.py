@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL, make_url
@@ -14,8 +12,8 @@ from cluster.records.errors import RecordsError
 from cluster.records.postgres import open_postgres
 from cluster.records.sqlite import open_sqlite
 from cluster.records.url_redaction import Secret
+from configs.settings import settings
 
-DATABASE_URL = "RAYLENS_DATABASE_URL"
 _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgres": "postgresql+psycopg",
@@ -26,25 +24,21 @@ _DRIVERS = {
 _RIGHT = "give sqlite:////FOLDER/catalog.db or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 
 
-def home() -> Path:
-    """RAYLENS_HOME, by default ~/.raylens."""
-    return Path(os.environ.get("RAYLENS_HOME") or "~/.raylens").expanduser()
-
-
 def open_engine(url: str | None) -> Engine:
     """An engine whose tables are there, as this program knows them. Raises RecordsError, which shows no password.
 
     Default: RAYLENS_DATABASE_URL, and without it the file $RAYLENS_HOME/catalog.db.
     """
-    url = url or os.environ.get(DATABASE_URL) or None
+    home = settings().home
+    url = url or settings().database_url
     secret = Secret(url or "")
-    where = _parsed(url) if url else URL.create("sqlite", database=str(home() / "catalog.db"))
+    where = _parsed(url) if url else URL.create("sqlite", database=str(home / "catalog.db"))
     try:
-        return open_sqlite(where, home()) if where.get_backend_name() == "sqlite" else open_postgres(where)
+        return open_sqlite(where, home) if where.get_backend_name() == "sqlite" else open_postgres(where)
     except (RecordsError, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        shown = secret.hide(url) if url else home() / "catalog.db"
-        said = str(getattr(error, "orig", None) or error)
-        raise RecordsError(f"cannot open the catalog {shown}: {secret.hide(said)}") from None
+        shown = secret.hide(url) if url else home / "catalog.db"
+        reason = str(getattr(error, "orig", None) or error)
+        raise RecordsError(f"cannot open the catalog {shown}: {secret.hide(reason)}") from None
 
 
 def _parsed(url: str) -> URL:

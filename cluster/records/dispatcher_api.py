@@ -8,70 +8,52 @@ from typing import Any, Literal
 from sqlalchemy import and_, select
 
 from cluster.records.errors import IllegalMove, StaleAttempt
+from cluster.records.job_tables import IS_LIVE, AttemptRow, JobRow
 from cluster.records.job_transitions import (
     anchor,
     attempt_of,
+    dead_driver,
     event,
-    held,
     job_of,
+    live_job,
     lose,
     move,
-    pending,
-    silent,
     try_again,
     unblock,
 )
-from cluster.records.rows import AttemptRow, JobRow, attempt_row, job_row
 from cluster.records.states import ENDED, State
-from cluster.records.tables import IS_LIVE, Attempt, Job
 from cluster.records.transactions import Transactions
 
-_HELD = and_(Attempt.job_id == Job.id, Attempt.number == Job.attempt)
+_LATEST = and_(AttemptRow.job_id == JobRow.id, AttemptRow.number == JobRow.attempt)
 
 
-class Dispatching(Transactions):
-    """pending, live, wait, grant, lose, request_cancel."""
-
-    def pending(self) -> list[JobRow]:
-        """Jobs that nobody has been let in to drive yet, in the order in which they were submitted."""
-        query = (
-            select(Job)
-            .join(Attempt, _HELD)
-            .where(
-                IS_LIVE,
-                Job.state.in_([State.QUEUED, State.WAITING]),
-                Attempt.host.is_(None),
-                Attempt.granted_at.is_(None),
-            )
-            .order_by(Job.seq)
-        )
-        with self._read() as session:
-            return [job_row(job) for job in session.scalars(query)]
+class DispatcherApi(Transactions):
+    """What the dispatcher does with live jobs; `request_cancel` is for everybody."""
 
     def live(self) -> list[tuple[JobRow, AttemptRow]]:
         """All live jobs, each with the attempt that holds it, in the order in which they were submitted."""
-        query = select(Job, Attempt).join(Attempt, _HELD).where(IS_LIVE).order_by(Job.seq)
+        query = select(JobRow, AttemptRow).join(AttemptRow, _LATEST).where(IS_LIVE).order_by(JobRow.seq)
         with self._read() as session:
-            return [(job_row(job), attempt_row(attempt)) for job, attempt in session.execute(query)]
+            return [(job, attempt) for job, attempt in session.execute(query)]
 
-    def silence(self, attempt: AttemptRow) -> str | None:
+    def dead_driver(self, attempt: AttemptRow) -> str | None:
         """Why an attempt's driver must be taken for dead; None if it lives, or may live, or if there is none yet.
 
         Asks no database. A process of this host is looked at; one of another host is taken for dead after this value
         of Records has seen it renew nothing for a quarter of an hour, so it is to be asked again and again.
         """
-        return silent(attempt, self._watch)
+        return dead_driver(attempt, self._changes)
 
     def wait(
         self, job_id: str, attempt: int, blocked: dict[str, Any], message: str, deadline: float | None = None
     ) -> None:
         """Says why a job that was not granted yet waits, and until when it may.
 
-        The job becomes WAITING, unless it waits for its inputs (`blocked["kind"]` is "inputs"). A message that it has
-        not said before becomes an event. Raises StaleAttempt if the attempt was given up, granted, or runs.
+        The job becomes WAITING, unless it waits for its inputs (`blocked["kind"]` is "inputs"). A new message becomes an
+        event. Raises StaleAttempt if the attempt was given up, granted, or runs.
         """
         with self._write() as session:
-            job = held(session, job_id, attempt)
+            job = live_job(session, job_id, attempt)
             if job.state not in (State.QUEUED, State.WAITING) or attempt_of(session, job).granted_at is not None:
                 raise StaleAttempt(
                     f"attempt {attempt} of job {job_id} waits no more: it was granted, or is {job.state}"
@@ -80,10 +62,10 @@ class Dispatching(Transactions):
                 anchor(job)
                 job.deadline = deadline
             job.updated_at = time.time()
-            said, job.blocked = job.message, blocked
+            before, job.blocked = job.message, blocked
             if job.state == State.QUEUED and blocked.get("kind") != "inputs":
                 move(session, job, State.WAITING, message=message)
-            elif message != said:
+            elif message != before:
                 job.message = message
                 event(session, job, "log", message, {"blocked": blocked})
 
@@ -93,9 +75,9 @@ class Dispatching(Transactions):
         Raises StaleAttempt if the attempt was given up or has ended, IllegalMove if it does not wait to be granted.
         """
         with self._write() as session:
-            job = held(session, job_id, attempt)
+            job = live_job(session, job_id, attempt)
             row = attempt_of(session, job)
-            if not pending(job, row):
+            if not row.pending:
                 held_by = f"is {job.state}" if row.host is None else f"has a driver, process {row.pid} on {row.host}"
                 raise IllegalMove(f"attempt {attempt} of job {job_id} cannot be granted: it {held_by}")
             row.granted_at = job.updated_at = time.time()
@@ -109,7 +91,7 @@ class Dispatching(Transactions):
         Raises StaleAttempt if the attempt was given up, or ended.
         """
         with self._write() as session:
-            job = held(session, job_id, attempt)
+            job = live_job(session, job_id, attempt)
             lose(session, job, code, message)
             if retry_at is not None:
                 try_again(session, job, retry_at, message)
@@ -127,14 +109,14 @@ class Dispatching(Transactions):
             if job.state in ENDED:
                 raise IllegalMove(f"job {job_id} is {job.state} already: there is nothing to {how}")
             attempt = attempt_of(session, job)
-            if pending(job, attempt):
+            if attempt.pending:
                 job.cancel, job.resumable = how, True
                 message = f"{how} requested before it started"
                 move(session, job, State.CANCELLED, code="stopped" if how == "stop" else "cancelled", message=message)
-            elif why := silent(attempt, self._watch):
+            elif why := dead_driver(attempt, self._changes):
                 lose(session, job, "driver_gone", why)
             else:
                 job.cancel = "cancel" if "cancel" in (how, job.cancel) else "stop"
                 if job.state != State.CANCELLING:
                     move(session, job, State.CANCELLING, message=f"{how} requested")
-            return job_row(job)
+            return job

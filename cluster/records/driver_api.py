@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any, Literal
 
+from cluster.process_identity import ProcessId
 from cluster.records.artifact_writing import write_artifact
 from cluster.records.errors import CancelPending, IllegalMove, StaleAttempt
-from cluster.records.job_transitions import attempt_of, event, held, holding, job_of, move, try_again
-from cluster.records.process import Driver
-from cluster.records.rows import JobRow, job_row
+from cluster.records.job_tables import AttemptRow, JobRow
+from cluster.records.job_transitions import attempt_of, current_job, event, job_of, live_job, move, try_again
 from cluster.records.states import ENDED, LIVE, MOVES, State, check_move
-from cluster.records.tables import Attempt, Job
 from cluster.records.transactions import Transactions
 
 
-class Driving(Transactions):
-    """claim, progress, publish, finish, cancel_requested."""
+class DriverApi(Transactions):
+    """The life of one attempt as its driver process reports it."""
 
     def claim(self, job_id: str, attempt: int) -> JobRow:
         """Makes the calling process the driver of a granted attempt that has none, and the job RUNNING.
@@ -25,21 +24,21 @@ class Driving(Transactions):
         job is to be cancelled. Called again by the same process it does nothing.
         """
         with self._write() as session:
-            job = held(session, job_id, attempt)
-            row, driver = attempt_of(session, job), Driver.this()
+            job = live_job(session, job_id, attempt)
+            row, driver = attempt_of(session, job), ProcessId.current()
             if row.host is not None:
-                if Driver(row.host, row.pid or 0, row.process or "") != driver:
+                if ProcessId(row.host, row.pid or 0, row.process or "") != driver:
                     raise StaleAttempt(
                         f"attempt {attempt} of job {job_id} is driven by process {row.pid} on {row.host} already"
                     )
-                return job_row(job)
+                return job
             if row.granted_at is None:
                 raise StaleAttempt(f"attempt {attempt} of job {job_id} has not been granted: nobody may drive it yet")
             if job.state == State.CANCELLING:
                 raise CancelPending(f"job {job_id} is to {job.cancel}: nothing is started for it")
             drive(job, row, driver)
             move(session, job, State.RUNNING)
-            return job_row(job)
+            return job
 
     def progress(
         self,
@@ -97,7 +96,7 @@ class Driving(Transactions):
 
     def _publish(self, job_id: str, attempt: int, manifest: dict[str, Any]) -> None:
         with self._write("share") as session:
-            job = held(session, job_id, attempt)
+            job = live_job(session, job_id, attempt)
             ref = f"{manifest['kind']}/{manifest['id']}"
             if job.state == State.CANCELLING:
                 raise CancelPending(f"job {job_id} is to {job.cancel}: {ref} is not published")
@@ -128,10 +127,10 @@ class Driving(Transactions):
         if wanted in LIVE:
             raise ValueError(f"finish cannot make a job {wanted}: it takes {', '.join(sorted(ENDED))}")
         with self._write() as session:
-            job = holding(session, job_id, attempt)
+            job = current_job(session, job_id, attempt)
             if job.state == wanted:
                 return
-            job = held(session, job_id, attempt)
+            job = live_job(session, job_id, attempt)
             if job.state == State.CANCELLING and wanted == State.SUCCEEDED:
                 raise CancelPending(f"job {job_id} is to {job.cancel} and cannot become SUCCEEDED any more")
             check_move(job_id, State(job.state), wanted)
@@ -144,7 +143,7 @@ class Driving(Transactions):
     def cancel_requested(self, job_id: str, attempt: int) -> Literal["stop", "cancel"] | None:
         """Whether an attempt should end: 'stop' (finish the block, write a checkpoint), 'cancel' (now), or None.
 
-        An attempt that no longer holds its job, or whose job has ended, is told to cancel.
+        An attempt that no longer holds its job, or whose job has ended, must cancel.
         """
         with self._read() as session:
             job = job_of(session, job_id, lock=False)
@@ -153,19 +152,19 @@ class Driving(Transactions):
             return None if job.cancel is None else ("stop" if job.cancel == "stop" else "cancel")
 
 
-def drive(job: Job, attempt: Attempt, driver: Driver) -> None:
+def drive(job: JobRow, attempt: AttemptRow, driver: ProcessId) -> None:
     """Makes a process the driver of an attempt that has none."""
     attempt.host, attempt.pid, attempt.process = driver
     attempt.heartbeat = job.updated_at = time.time()
 
 
-def _keep(job: Job, durable: int) -> None:
+def _keep(job: JobRow, durable: int) -> None:
     """Notes what is safe on disk. More than ever in its phase is a step forward: earlier failures are forgiven.
 
     A next attempt passes through the phases again that an earlier one finished, so the most of each is kept.
     """
     phase = job.phase or ""
-    if durable > job.safe.get(phase, 0):
-        job.safe = {**job.safe, phase: durable}
-        job.tries = 0
+    if durable > job.durable_by_phase.get(phase, 0):
+        job.durable_by_phase = {**job.durable_by_phase, phase: durable}
+        job.retries = 0
     job.durable = durable

@@ -1,17 +1,14 @@
-"""What people say about features. A mark belongs to one latent of an SAE, never to one extraction."""
+"""People's stars, labels and notes on features. They belong to one latent of an SAE, never to one extraction."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cluster.records.artifact_index_tables import SAES
-from cluster.records.artifact_tables import Artifact, FeatureMark
+from cluster.records.artifact_tables import ArtifactRow, FeatureAnnotation
 from cluster.records.errors import NotFound
-from cluster.records.rows import plain
 from cluster.records.transactions import Transactions
 from configs.identity import ArtifactRef
 
@@ -19,23 +16,10 @@ LABEL_CHARACTERS = 500
 NOTES_CHARACTERS = 10_000
 
 
-@dataclass(frozen=True)
-class MarkRow:
-    """What people say about one latent: whether it is starred, what it is called, notes; who said so last."""
+class FeatureAnnotations(Transactions):
+    """Reads and writes annotations."""
 
-    sae: str
-    latent: int
-    starred: bool
-    label: str
-    notes: str
-    updated_by: str
-    updated_at: float
-
-
-class Marks(Transactions):
-    """mark_feature, feature_marks."""
-
-    def mark_feature(
+    def annotate_feature(
         self,
         sae: ArtifactRef,
         latent: int,
@@ -44,37 +28,40 @@ class Marks(Transactions):
         starred: bool | None = None,
         label: str | None = None,
         notes: str | None = None,
-    ) -> MarkRow:
-        """Changes what is said about a latent; None leaves a word as it is, "" clears it.
+    ) -> FeatureAnnotation:
+        """Changes the annotation of a latent; None leaves a part as it is, "" clears it.
 
-        Raises RecordsError if the SAE is not in the catalog, ValueError if it has no such latent or a text is too long.
+        Raises NotFound if the SAE is not in the catalog, ValueError if it has no such latent or a text is too long.
         """
         _check(label or "", "label", LABEL_CHARACTERS)
         _check(notes or "", "notes", NOTES_CHARACTERS)
-        given = {"starred": starred, "label": label, "notes": notes}
-        return self._settled(lambda: self._mark(sae, latent, by, given))
+        changes = {"starred": starred, "label": label, "notes": notes}
 
-    def _mark(self, sae: ArtifactRef, latent: int, by: str, given: dict[str, bool | str | None]) -> MarkRow:
-        with self._write() as session:
-            _check_latent(session, sae, latent)
-            query = select(FeatureMark).where(FeatureMark.sae == str(sae), FeatureMark.latent == latent)
-            mark = session.scalars(query.with_for_update()).one_or_none()
-            if mark is None:
-                mark = FeatureMark(sae=str(sae), latent=latent, starred=False, label="", notes="")
-                session.add(mark)
-            for name, value in given.items():
-                if value is not None:
-                    setattr(mark, name, value)
-            mark.updated_by, mark.updated_at = by, time.time()
-            return plain(MarkRow, mark)
+        def annotate() -> FeatureAnnotation:
+            with self._write() as session:
+                _check_latent(session, sae, latent)
+                mine = (FeatureAnnotation.sae == str(sae), FeatureAnnotation.latent == latent)
+                row = session.scalars(select(FeatureAnnotation).where(*mine).with_for_update()).one_or_none()
+                if row is None:
+                    row = FeatureAnnotation(sae=str(sae), latent=latent, starred=False, label="", notes="")
+                    session.add(row)
+                for name, value in changes.items():
+                    if value is not None:
+                        setattr(row, name, value)
+                row.updated_by, row.updated_at = by, time.time()
+                return row
 
-    def feature_marks(self, sae: ArtifactRef, starred: bool | None = None) -> list[MarkRow]:
-        """What is said about the latents of an SAE, in their order; only those that are starred, or that are not."""
-        query = select(FeatureMark).where(FeatureMark.sae == str(sae)).order_by(FeatureMark.latent)
+        return self._settled(annotate)
+
+    def feature_annotations(
+        self, sae: ArtifactRef, starred: bool | None = None, after: int = -1, limit: int = 1000
+    ) -> list[FeatureAnnotation]:
+        """Annotations of an SAE by latent, those above `after`; only the starred, or only the others."""
+        query = select(FeatureAnnotation).where(FeatureAnnotation.sae == str(sae), FeatureAnnotation.latent > after)
         if starred is not None:
-            query = query.where(FeatureMark.starred == starred)
+            query = query.where(FeatureAnnotation.starred == starred)
         with self._read() as session:
-            return [plain(MarkRow, mark) for mark in session.scalars(query)]
+            return list(session.scalars(query.order_by(FeatureAnnotation.latent).limit(limit)))
 
 
 def _check(text: str, what: str, most: int) -> None:
@@ -83,8 +70,10 @@ def _check(text: str, what: str, most: int) -> None:
 
 
 def _check_latent(session: Session, sae: ArtifactRef, latent: int) -> None:
-    if sae.kind != "saes" or session.get(Artifact, tuple(sae)) is None:
+    row = session.get(ArtifactRow, tuple(sae)) if sae.kind == "saes" else None
+    if row is None:
         raise NotFound(f"there is no SAE {sae} in the catalog")
-    width = session.scalars(select(SAES.c.d_sae).where(SAES.c.id == sae.id)).one_or_none()
-    if latent < 0 or (width is not None and latent >= width):
-        raise ValueError(f"{sae} has no latent {latent}: its latents are 0 to {'?' if width is None else width - 1}")
+    width = row.fields.get("d_sae")
+    if latent < 0 or (isinstance(width, int) and latent >= width):
+        last = width - 1 if isinstance(width, int) else "?"
+        raise ValueError(f"{sae} has no latent {latent}: its latents are 0 to {last}")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import delete
 
-from cluster.records.tables import RequestKey
+from cluster.records.tables import IdempotencyKey
 from cluster.records.transactions import Transactions
 
 KEPT_S = 86_400.0
@@ -19,19 +19,19 @@ class KeyRow(NamedTuple):
     job_id: str | None
 
 
-class Keys(Transactions):
-    """take_key, note_key, drop_key. A key belongs to its owner, so that those of different clients are apart."""
+class IdempotencyKeys(Transactions):
+    """Takes, answers and drops keys. A key belongs to its owner, so that those of different clients are apart."""
 
     def take_key(self, owner: str, key: str, request: str, now: float) -> KeyRow | None:
         """Takes a key for a request (its hash); None if it was free. Keys older than a day are free again."""
 
         def take() -> KeyRow | None:
             with self._write() as session:
-                session.execute(delete(RequestKey).where(RequestKey.created_at < now - KEPT_S))
-                held = session.get(RequestKey, (owner, key))
+                session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - KEPT_S))
+                held = session.get(IdempotencyKey, (owner, key))
                 if held is not None:
                     return KeyRow(held.request, held.job_id)
-                session.add(RequestKey(owner=owner, key=key, request=request, created_at=now))
+                session.add(IdempotencyKey(owner=owner, key=key, request=request, created_at=now))
                 return None
 
         return self._settled(take)
@@ -41,12 +41,12 @@ class Keys(Transactions):
 
         def note() -> None:
             with self._write() as session:
-                session.merge(RequestKey(owner=owner, key=key, request=request, job_id=job_id, created_at=now))
+                session.merge(IdempotencyKey(owner=owner, key=key, request=request, job_id=job_id, created_at=now))
 
         self._settled(note)
 
     def drop_key(self, owner: str, key: str) -> None:
         """Lets go of a key whose request came to nothing."""
         with self._write() as session:
-            mine = (RequestKey.owner == owner, RequestKey.key == key, RequestKey.job_id.is_(None))
-            session.execute(delete(RequestKey).where(*mine))
+            mine = (IdempotencyKey.owner == owner, IdempotencyKey.key == key, IdempotencyKey.job_id.is_(None))
+            session.execute(delete(IdempotencyKey).where(*mine))

@@ -9,13 +9,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cluster.process_identity import ProcessId
 from cluster.records.clock import Anchor
 from cluster.records.errors import NotFound, StaleAttempt
-from cluster.records.process import Driver
-from cluster.records.rows import AttemptRow, Submission
-from cluster.records.staleness import Watch
-from cluster.records.states import ENDED, LIVE, State, check_move
-from cluster.records.tables import Attempt, Event, Job
+from cluster.records.job_tables import AttemptRow, EventRow, JobRow
+from cluster.records.staleness import ChangeTimer
+from cluster.records.states import ENDED, State, check_move
 from cluster.records.transactions import add_event, next_number
 
 # A driver on another host cannot be looked at. It beats at least once a minute; one that has not been seen to for this
@@ -23,9 +22,9 @@ from cluster.records.transactions import add_event, next_number
 SILENCE_S = 900.0
 
 
-def job_of(session: Session, job_id: str, lock: bool = True) -> Job:
+def job_of(session: Session, job_id: str, lock: bool = True) -> JobRow:
     """The job's row; locked, unless the transaction only reads. Raises NotFound if there is none."""
-    query = select(Job).where(Job.id == job_id)
+    query = select(JobRow).where(JobRow.id == job_id)
     # Not the whole row's lock: a job whose parent this is may be added meanwhile.
     job = session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
     if job is None:
@@ -33,15 +32,15 @@ def job_of(session: Session, job_id: str, lock: bool = True) -> Job:
     return job
 
 
-def held(session: Session, job_id: str, attempt: int) -> Job:
+def live_job(session: Session, job_id: str, attempt: int) -> JobRow:
     """The job's row if `attempt` holds it and it has not ended; else raises StaleAttempt."""
-    job = holding(session, job_id, attempt)
+    job = current_job(session, job_id, attempt)
     if job.state in ENDED:
         raise StaleAttempt(f"job {job_id} has ended ({job.state}): attempt {attempt} can change nothing any more")
     return job
 
 
-def holding(session: Session, job_id: str, attempt: int) -> Job:
+def current_job(session: Session, job_id: str, attempt: int) -> JobRow:
     """The job's row if `attempt` is its last, ended or not; else raises StaleAttempt."""
     job = job_of(session, job_id)
     if job.attempt != attempt:
@@ -49,31 +48,26 @@ def holding(session: Session, job_id: str, attempt: int) -> Job:
     return job
 
 
-def attempt_of(session: Session, job: Job) -> Attempt:
+def attempt_of(session: Session, job: JobRow) -> AttemptRow:
     """The attempt that holds a job."""
-    return session.get_one(Attempt, (job.id, job.attempt))
+    return session.get_one(AttemptRow, (job.id, job.attempt))
 
 
-def silent(attempt: Attempt | AttemptRow, watch: Watch) -> str | None:
+def dead_driver(attempt: AttemptRow, changes: ChangeTimer) -> str | None:
     """Why an attempt's driver must be taken for dead; None if it lives, or may live, or if there is none yet."""
     if attempt.host is None or attempt.pid is None or attempt.process is None:
         return None
-    driver = Driver(attempt.host, attempt.pid, attempt.process)
-    if driver.here():
-        return f"its process {driver.pid} on {driver.host} is gone" if driver.gone() else None
-    quiet = watch.unchanged_s(("attempt", attempt.job_id, attempt.number), attempt.heartbeat)
+    driver = ProcessId(attempt.host, attempt.pid, attempt.process)
+    if driver.on_this_host():
+        return f"its process {driver.pid} on {driver.host} is gone" if driver.has_ended() else None
+    quiet = changes.unchanged_s(("attempt", attempt.job_id, attempt.number), attempt.heartbeat)
     return f"its host {driver.host} has been silent for {quiet:.0f} s" if quiet > SILENCE_S else None
 
 
-def pending(job: Job, attempt: Attempt) -> bool:
-    """True while a job waits for somebody to grant or to adopt it."""
-    return job.state in (State.QUEUED, State.WAITING) and attempt.host is None and attempt.granted_at is None
-
-
-def new_job(session: Session, stage: str, fingerprint: str, values: dict[str, Any]) -> Job:
+def new_job(session: Session, stage: str, fingerprint: str, values: dict[str, Any]) -> JobRow:
     """A job's first row, QUEUED."""
     now = time.time()
-    job = Job(
+    job = JobRow(
         id=f"{stage}-{secrets.token_hex(5)}",
         seq=next_number(session, "jobs"),
         stage=stage,
@@ -84,7 +78,7 @@ def new_job(session: Session, stage: str, fingerprint: str, values: dict[str, An
         state=State.QUEUED,
         last_event=0,
         tags=[],
-        safe={},
+        durable_by_phase={},
         **values,
     )
     session.add(job)
@@ -92,7 +86,7 @@ def new_job(session: Session, stage: str, fingerprint: str, values: dict[str, An
     return job
 
 
-def next_attempt(job: Job, values: dict[str, Any]) -> None:
+def next_attempt(job: JobRow, values: dict[str, Any]) -> None:
     """Takes an ended job to its next attempt, QUEUED, with the resources that are asked for now."""
     job.attempt += 1
     job.state = State.QUEUED
@@ -106,36 +100,36 @@ def next_attempt(job: Job, values: dict[str, Any]) -> None:
         setattr(job, name, value)
 
 
-def try_again(session: Session, job: Job, at: float, message: str) -> None:
+def try_again(session: Session, job: JobRow, at: float, message: str) -> None:
     """Takes a job that has just FAILED or was LOST to its next attempt, which is not to start before `at`."""
     next_attempt(job, {})
     anchor(job)
     message = f"attempt {job.attempt} starts in {max(0.0, at - time.time()):.0f} s, after: {message}"
     job.retry_at, job.message = at, message
-    job.tries += 1
+    job.retries += 1
     begin_attempt(session, job, None, message)
 
 
-def forget_tries(job: Job) -> None:
-    """Somebody asks for the job anew: earlier failures are not held against it."""
-    job.tries = 0
+def forget_retries(job: JobRow) -> None:
+    """Earlier failures do not count against a job that somebody submits again."""
+    job.retries = 0
     job.phase = job.durable = None
-    job.safe = {}
+    job.durable_by_phase = {}
 
 
-def begin_attempt(session: Session, job: Job, driver: Driver | None, message: str | None = None) -> None:
+def begin_attempt(session: Session, job: JobRow, driver: ProcessId | None, message: str | None = None) -> None:
     """Adds the attempt that now holds a job, driven by a process or by none yet, and the event."""
     now = time.time()
     process = {} if driver is None else {**driver._asdict(), "heartbeat": now}
-    session.add(Attempt(job_id=job.id, number=job.attempt, state=State.QUEUED, started_at=now, **process))
+    session.add(AttemptRow(job_id=job.id, number=job.attempt, state=State.QUEUED, started_at=now, **process))
     session.flush()
     event(session, job, "state", message or f"attempt {job.attempt}")
 
 
-def anchor(job: Job) -> None:
+def anchor(job: JobRow) -> None:
     """Ties the row's times to the wall clock as it is set now, before one of them is written.
 
-    Those that stand there already are told by this clock from now on, if it was of the same boot.
+    Those in the row already are converted to this clock if theirs was of the same boot.
     """
     here, there = Anchor.here(), Anchor(job.clock_boot, job.clock_ahead)
     if here.boot is not None and here.boot == there.boot:
@@ -145,7 +139,7 @@ def anchor(job: Job) -> None:
     job.clock_boot, job.clock_ahead = here
 
 
-def move(session: Session, job: Job, new: State, *, code: str | None = None, message: str | None = None) -> None:
+def move(session: Session, job: JobRow, new: State, *, code: str | None = None, message: str | None = None) -> None:
     """Moves a job and the attempt that holds it, and writes the event. Raises IllegalMove."""
     check_move(job.id, State(job.state), new)
     attempt = attempt_of(session, job)
@@ -158,7 +152,7 @@ def move(session: Session, job: Job, new: State, *, code: str | None = None, mes
             anchor(job)
         job.waiting_since = Anchor(job.clock_boot, job.clock_ahead).now()
     if new == State.SUCCEEDED and job.total is not None:
-        job.done = job.total  # the last unit is told by the end alone
+        job.done = job.total  # nobody reports the last unit
     if new in ENDED:
         attempt.ended_at = job.updated_at
         job.code = attempt.code = code
@@ -168,23 +162,23 @@ def move(session: Session, job: Job, new: State, *, code: str | None = None, mes
     event(session, job, "state", message)
 
 
-def unblock(job: Job) -> None:
-    """Nothing stands in the job's way any more. What stood in the way of one that failed stays for people to read."""
+def unblock(job: JobRow) -> None:
+    """Nothing blocks the job any more. What blocked one that failed stays for people to read."""
     job.blocked = job.waiting_since = job.deadline = job.retry_at = None
 
 
-def lose(session: Session, job: Job, code: str, message: str) -> None:
+def lose(session: Session, job: JobRow, code: str, message: str) -> None:
     """The process that drove a job is gone."""
     move(session, job, State.LOST, code=code, message=message)
     job.retryable = job.resumable = True
 
 
-def event(session: Session, job: Job, kind: str, message: str | None, data: dict[str, Any] | None = None) -> None:
+def event(session: Session, job: JobRow, kind: str, message: str | None, data: dict[str, Any] | None = None) -> None:
     """Adds the job's next event. The caller has the job's row locked, so numbers appear in order."""
     job.last_event += 1
     add_event(
         session,
-        Event(
+        EventRow(
             job_id=job.id,
             number=job.last_event,
             attempt=job.attempt,
@@ -194,21 +188,4 @@ def event(session: Session, job: Job, kind: str, message: str | None, data: dict
             message=message,
             data=data,
         ),
-    )
-
-
-def answer(session: Session, job: Job, created: bool, lost: int | None) -> Submission:
-    """What a submitter is told about a job."""
-    attempt = attempt_of(session, job)
-    heard = attempt.heartbeat
-    return Submission(
-        job_id=job.id,
-        attempt=job.attempt,
-        state=State(job.state),
-        created=created,
-        outputs=list(job.outputs),
-        host=attempt.host,
-        live_pid=attempt.pid if job.state in LIVE else None,
-        silent_s=0.0 if heard is None else max(0.0, time.time() - heard),
-        lost=lost,
     )

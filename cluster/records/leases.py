@@ -1,31 +1,22 @@
-"""Leases: of several processes that would do one thing, the one that may. No wall clock decides who."""
+"""Leases: of several processes that would do one thing, the one that may, and its data for the others."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from typing import Any
+import os
+import socket
+from typing import Any, NamedTuple
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from cluster.process_identity import this_boot
-from cluster.records.clock import boot_seconds
-from cluster.records.process import Driver
-from cluster.records.staleness import Watch
-from cluster.records.tables import Lease
+from cluster.records.tables import LeaseRow
 from cluster.records.transactions import Transactions
 
-DISPATCHER = "dispatcher"  # the lease of whoever grants and watches jobs
+DISPATCHER = "dispatcher"  # the lease of whoever grants jobs and watches over them
 
 
-@dataclass(frozen=True)
-class LeaseRow:
-    """Who holds a lease. `until` is for people: `held` says whether anyone must be believed to hold it still."""
+class Lease(NamedTuple):
+    """The process that took a lease last, and its data; `held`: whether it, or one that is about to write so, has it now."""
 
     name: str
     holder: str
-    until: float
     data: dict[str, Any]
     host: str
     pid: int
@@ -33,69 +24,43 @@ class LeaseRow:
 
 
 class Leases(Transactions):
-    """lease, lease_row, release."""
+    """Leases end with their holder's process, or when its Records is closed; no clock decides."""
 
-    def lease(self, name: str, holder: str, ttl_s: float, data: dict[str, Any] | None = None) -> bool:
-        """Takes a lease, or renews it; True if the caller holds it now. `data` can be read by all; None keeps it.
+    def lease(self, name: str, holder: str, data: dict[str, Any] | None = None) -> bool:
+        """Takes a lease, or finds that the caller has it; True if so. Call it again before each use.
 
-        `holder` names the caller and nobody else. Another's lease is free once it was released, once its process on
-        this host is gone, or once it was not renewed for its own `ttl_s`: by the clock of this machine's boot if it was
-        renewed on it, else as long as this value of Records has watched it. So ask again and again.
+        `holder` names the caller and nobody else. `data` can be read by all; None keeps the holder's data.
         """
-        if ttl_s <= 0:
-            raise ValueError(f"a lease must last longer than {ttl_s} s")
-        return self._settled(lambda: self._take(name, holder, ttl_s, data))
+        with self._explained():
+            acquired = self._locks.acquire(name, holder)
+        if not acquired:
+            return False
+        with self._write() as session:
+            row = session.get(LeaseRow, name)
+            if row is None:
+                row = LeaseRow(name=name, holder=holder, data={})
+                session.add(row)
+            elif row.holder != holder:
+                row.holder, row.data = holder, {}
+            row.host, row.pid = socket.gethostname(), os.getpid()
+            if data is not None:
+                row.data = data
+        return True
 
-    def lease_row(self, name: str) -> LeaseRow | None:
-        """Who holds a lease; None if nobody took it, or it was released."""
+    def lease_row(self, name: str) -> Lease | None:
+        """Who took a lease last; None if nobody did, or whoever did has released it."""
         with self._read() as session:
-            row = session.get(Lease, name)
+            row = session.get(LeaseRow, name)
             if row is None:
                 return None
-            held = not _free(row, self._watch)
-            return LeaseRow(row.name, row.holder, row.until, row.data, row.host, row.pid, held)
+            return Lease(row.name, row.holder, row.data, row.host, row.pid, self._locks.is_held(name))
 
     def release(self, name: str, holder: str) -> None:
         """Gives a lease back. Does nothing if another holds it."""
+        if not self._locks.has(name, holder):
+            return
         with self._write() as session:
-            row = _locked(session, name)
+            row = session.get(LeaseRow, name)
             if row is not None and row.holder == holder:
                 session.delete(row)
-
-    def _take(self, name: str, holder: str, ttl_s: float, data: dict[str, Any] | None) -> bool:
-        with self._write() as session:
-            row = _locked(session, name)
-            if row is None:
-                row = Lease(name=name, holder=holder, renewals=0, data={})
-                session.add(row)
-            elif row.holder != holder:
-                if not _free(row, self._watch):
-                    return False
-                row.holder, row.data = holder, {}
-            row.renewals += 1
-            row.ttl_s, row.until = ttl_s, time.time() + ttl_s
-            row.host, row.pid, row.process = Driver.this()
-            row.boot, row.boot_seconds = this_boot(), boot_seconds()
-            if data is not None:
-                row.data = data
-            return True
-
-
-def is_held(session: Session, name: str, watch: Watch) -> bool:
-    """True if somebody must be believed to hold a lease."""
-    row = session.get(Lease, name)
-    return row is not None and not _free(row, watch)
-
-
-def _locked(session: Session, name: str) -> Lease | None:
-    return session.scalars(select(Lease).where(Lease.name == name).with_for_update()).one_or_none()
-
-
-def _free(row: Lease, watch: Watch) -> bool:
-    """True if whoever holds a lease has lost it."""
-    driver = Driver(row.host, row.pid, row.process)
-    if driver.here() and driver.gone():
-        return True
-    if row.boot is not None and row.boot == this_boot():
-        return boot_seconds() - row.boot_seconds > row.ttl_s
-    return watch.unchanged_s(("lease", row.name), (row.holder, row.renewals)) > row.ttl_s
+        self._locks.release(name)

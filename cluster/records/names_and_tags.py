@@ -8,9 +8,9 @@ from typing import NamedTuple
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from cluster.records.artifact_tables import Artifact, ArtifactTag
+from cluster.records.artifact_tables import ArtifactRow, ArtifactTag
 from cluster.records.errors import NameTaken, NotFound
-from cluster.records.tables import Job, JobTag
+from cluster.records.job_tables import JobRow, JobTag
 from configs.identity import ArtifactRef
 
 NAME_CHARACTERS = 100
@@ -56,7 +56,7 @@ def _check(what: str, text: str, most: int) -> None:
         )
 
 
-def add_labels(session: Session, job: Job, labels: Labels) -> None:
+def add_labels(session: Session, job: JobRow, labels: Labels) -> None:
     """Gives a job the name and notes that it lacks, and the tags. Raises NameTaken."""
     if labels.name is not None and job.name is None:
         set_name(session, job, labels.name)
@@ -66,28 +66,28 @@ def add_labels(session: Session, job: Job, labels: Labels) -> None:
         set_tags(session, job, checked(Labels(tags=[*job.tags, *labels.tags])).tags)
 
 
-def set_name(session: Session, row: Job | Artifact, name: str | None) -> None:
+def set_name(session: Session, row: JobRow | ArtifactRow, name: str | None) -> None:
     """Names a row, or takes its name away. Raises NameTaken."""
     if name is not None:
         query = (
-            select(Job.id).where(Job.project == row.project, Job.name == name)
-            if isinstance(row, Job)
-            else select(Artifact.id).where(
-                Artifact.project == row.project, Artifact.kind == row.kind, Artifact.name == name
+            select(JobRow.id).where(JobRow.project == row.project, JobRow.name == name)
+            if isinstance(row, JobRow)
+            else select(ArtifactRow.id).where(
+                ArtifactRow.project == row.project, ArtifactRow.kind == row.kind, ArtifactRow.name == name
             )
         )
         other = session.scalars(query).one_or_none()
         if other is not None and other != row.id:
-            holder = other if isinstance(row, Job) else f"{row.kind}/{other}"
+            holder = other if isinstance(row, JobRow) else f"{row.kind}/{other}"
             raise NameTaken(f"the name {name!r} in project {row.project!r} belongs to {holder}: take another", holder)
     row.name = name
     session.flush()
 
 
-def set_tags(session: Session, row: Job | Artifact, tags: Sequence[str]) -> None:
+def set_tags(session: Session, row: JobRow | ArtifactRow, tags: Sequence[str]) -> None:
     """Gives a row exactly these tags."""
     row.tags = list(tags)
-    if isinstance(row, Job):
+    if isinstance(row, JobRow):
         session.execute(delete(JobTag).where(JobTag.job_id == row.id))
         session.add_all(JobTag(tag=tag, seq=row.seq, job_id=row.id) for tag in tags)
     else:
@@ -96,15 +96,15 @@ def set_tags(session: Session, row: Job | Artifact, tags: Sequence[str]) -> None
     session.flush()
 
 
-def labelled(session: Session, what: str | ArtifactRef) -> Job | Artifact:
+def labelled(session: Session, what: str | ArtifactRef) -> JobRow | ArtifactRow:
     """The row of a job's id or of an artifact's reference, locked. Raises NotFound if there is none."""
     if isinstance(what, ArtifactRef):
-        query = select(Artifact).where(Artifact.kind == what.kind, Artifact.id == what.id)
+        query = select(ArtifactRow).where(ArtifactRow.kind == what.kind, ArtifactRow.id == what.id)
         artifact = session.scalars(query.with_for_update(key_share=True)).one_or_none()
         if artifact is None:
             raise NotFound(f"there is no artifact {what} in the catalog")
         return artifact
-    job = session.scalars(select(Job).where(Job.id == what).with_for_update(key_share=True)).one_or_none()
+    job = session.scalars(select(JobRow).where(JobRow.id == what).with_for_update(key_share=True)).one_or_none()
     if job is None:
         raise NotFound(f"there is no job {what!r} in the catalog")
     return job

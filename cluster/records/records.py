@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from cluster.records.artifacts import Artifacts
 from cluster.records.database import open_engine
-from cluster.records.dispatcher_api import Dispatching
-from cluster.records.driver_api import Driving
-from cluster.records.feature_annotations import Marks
-from cluster.records.idempotency_keys import Keys
+from cluster.records.dispatcher_api import DispatcherApi
+from cluster.records.driver_api import DriverApi
+from cluster.records.feature_annotations import FeatureAnnotations
+from cluster.records.idempotency_keys import IdempotencyKeys
+from cluster.records.job_queries import JobQueries
 from cluster.records.leases import Leases
-from cluster.records.readers import Readers
-from cluster.records.submission import Submitting
+from cluster.records.submission import Submissions
 
 
 def open_records(url: str | None = None) -> Records:
@@ -18,8 +18,10 @@ def open_records(url: str | None = None) -> Records:
     return Records(open_engine(url))
 
 
-class Records(Submitting, Driving, Dispatching, Leases, Artifacts, Marks, Keys, Readers):
-    """All that can be done with the catalog, by whom: submitters, drivers, the dispatcher, and everybody who reads.
+class Records(
+    Submissions, DriverApi, DispatcherApi, Leases, Artifacts, FeatureAnnotations, IdempotencyKeys, JobQueries
+):
+    """The catalog, for submitters, drivers, the dispatcher and everybody who reads.
 
     Every call is one transaction. Threads may share a value of this class; processes open their own.
     """

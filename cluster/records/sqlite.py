@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine import URL
@@ -35,7 +34,7 @@ def open_sqlite(url: URL, home: Path) -> Engine:
             current = is_current(connection)
         if not current:
             # Two processes that open a new catalog at once would otherwise both set the journal mode and make tables.
-            with _locked(path.with_name(path.name + ".lock")):
+            with FileLock(path.with_name(path.name + ".lock"), mode=0o600):
                 _bring_up(url)
     except BaseException:
         engine.dispose()
@@ -63,13 +62,6 @@ def _make_private(path: Path, home: Path) -> None:
         path.parent.chmod(0o700)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     path.chmod(0o600)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _prepare(connection: Any, _: object) -> None:

@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cluster.process_identity import ProcessId
 from cluster.records.driver_api import drive as drive_attempt
 from cluster.records.errors import IllegalMove
+from cluster.records.job_tables import JobRow
 from cluster.records.job_transitions import (
-    answer,
     attempt_of,
     begin_attempt,
-    forget_tries,
+    dead_driver,
+    forget_retries,
     job_of,
     lose,
     new_job,
     next_attempt,
-    pending,
-    silent,
 )
-from cluster.records.leases import DISPATCHER, is_held
+from cluster.records.leases import DISPATCHER
 from cluster.records.names_and_tags import Labels, add_labels, checked, checked_project
-from cluster.records.process import Driver
-from cluster.records.rows import JobRow, Submission, job_row
 from cluster.records.states import LIVE, State
-from cluster.records.tables import Job
 from cluster.records.transactions import Transactions
 
 
-class Submitting(Transactions):
-    """submit, and resume."""
+class Submission(NamedTuple):
+    """What a submission came to.
+
+    `created`: the caller has made attempt `attempt` of job `job_id`, and must drive it to its end unless it asked for
+    nobody to drive it. Otherwise the job is either SUCCEEDED (its `outputs` are there) or live, and the caller can wait
+    for it by reading `Records.job`; a process on `host` drives it (None while nobody does).
+    """
+
+    job_id: str
+    attempt: int
+    state: State
+    created: bool
+    outputs: list[str]
+    host: str | None
+
+    @property
+    def live(self) -> bool:
+        """True while the job has not ended."""
+        return self.state in LIVE
+
+
+class Submissions(Transactions):
+    """Submits and resumes jobs."""
 
     def submit(
         self,
@@ -61,10 +79,10 @@ class Submitting(Transactions):
         one if the caller finds its `artifacts_gone`. A live job whose process is gone is first moved to LOST.
 
         `drive`: the calling process is recorded as the one that drives the attempt; it also takes over a live job that
-        nobody was let in to drive yet. Otherwise nobody drives it until one is granted it and claims it.
-        `environment`: how to start it elsewhere; it can be read by all who can read the catalog, so no secrets.
-        `parent`: the job that each attempt is made for. A live job that is asked for without one is wanted for itself
-        from then on, and ends no more with the job that it was made for.
+        was not granted to anybody yet. Otherwise nobody drives it until a process is granted it and claims it.
+        `environment`: how its driver is started; all who can read the catalog can read it, so no secrets.
+        `parent`: the job that each attempt is made for. A live job that is submitted again without one belongs to no
+        other from then on, and no longer ends with the job that it was made for.
         `project`, `name`, `tags` and `notes` belong to whoever asks first; a later one's tags are added, its name and
         notes taken where there are none. Raises NameTaken, ValueError (labels).
         """
@@ -79,13 +97,14 @@ class Submitting(Transactions):
             "wait_s": wait_s,
         }
         first = {"parent": parent, "project": checked_project(project), "created_by": created_by}
-        driver = Driver.this() if drive else None
+        driver = ProcessId.current() if drive else None
 
         def ask() -> Submission:
             with self._write("share") as session:
-                job, created, lost = self._submit(session, stage, fingerprint, how, first, artifacts_gone, driver)
+                job, created = self._submit(session, stage, fingerprint, how, first, artifacts_gone, driver)
                 add_labels(session, job, labels)
-                return answer(session, job, created, lost)
+                host = attempt_of(session, job).host
+                return Submission(job.id, job.attempt, job.state, created, list(job.outputs), host)
 
         return self._settled(ask)
 
@@ -97,38 +116,36 @@ class Submitting(Transactions):
         how: dict[str, Any],
         first: dict[str, Any],
         artifacts_gone: bool,
-        driver: Driver | None,
-    ) -> tuple[Job, bool, int | None]:
-        """The job, whether the caller made its attempt, and the number of the attempt that it found dead."""
-        last = select(Job).where(Job.fingerprint == fingerprint).order_by(Job.seq.desc()).limit(1)
+        driver: ProcessId | None,
+    ) -> tuple[JobRow, bool]:
+        """The job, and whether the caller made its attempt."""
+        last = select(JobRow).where(JobRow.fingerprint == fingerprint).order_by(JobRow.seq.desc()).limit(1)
         job = session.scalars(last.with_for_update(key_share=True)).one_or_none()
         if job is None:
             job = new_job(session, stage, fingerprint, {**how, **first})
             begin_attempt(session, job, driver)
-            return job, True, None
-        lost = None
+            return job, True
         if job.state in LIVE:
             if first["parent"] is None:
                 job.parent = None
             attempt = attempt_of(session, job)
-            if driver is not None and pending(job, attempt):
+            if driver is not None and attempt.pending:
                 for name, value in how.items():
                     setattr(job, name, value)
                 drive_attempt(job, attempt, driver)
-                return job, True, None
-            code, why = "driver_gone", silent(attempt, self._watch)
-            if driver is not None and attempt.host is None and not is_held(session, DISPATCHER, self._watch):
+                return job, True
+            code, why = "driver_gone", dead_driver(attempt, self._changes)
+            if driver is not None and attempt.host is None and not self._locks.is_held(DISPATCHER):
                 code, why = "cluster_gone", "the cluster that was to start its driver is gone"
             if why:
-                lost = job.attempt
                 lose(session, job, code, why)
         if job.state in LIVE or (job.state == State.SUCCEEDED and not artifacts_gone):
-            return job, False, None
+            return job, False
         job.parent = first["parent"]
-        forget_tries(job)
+        forget_retries(job)
         next_attempt(job, how)
         begin_attempt(session, job, driver)
-        return job, True, lost
+        return job, True
 
     def resume(self, job_id: str, created_by: str) -> JobRow:
         """Takes a job that ended without success to its next attempt, QUEUED, driven by nobody yet.
@@ -139,7 +156,7 @@ class Submitting(Transactions):
             job = job_of(session, job_id)
             if job.state in LIVE or job.state == State.SUCCEEDED:
                 raise IllegalMove(f"job {job_id} is {job.state}: only one that ended without success can be resumed")
-            forget_tries(job)
+            forget_retries(job)
             next_attempt(job, {})
             begin_attempt(session, job, None, f"attempt {job.attempt}: resumed by {created_by}")
-            return job_row(job)
+            return job

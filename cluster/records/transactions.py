@@ -14,8 +14,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from cluster.records.errors import CatalogUnreachable, RecordsError
-from cluster.records.staleness import Watch
-from cluster.records.tables import Counter, Event
+from cluster.records.job_tables import EventRow
+from cluster.records.locks import Locks
+from cluster.records.staleness import ChangeTimer
+from cluster.records.tables import Counter
 from cluster.records.url_redaction import Secret
 
 T = TypeVar("T")
@@ -35,11 +37,13 @@ class Transactions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reader = engine.execution_options(reading=True)
-        self._watch = Watch()
+        self._changes = ChangeTimer()
+        self._locks = Locks(engine)
         self._secret = Secret(engine.url.render_as_string(hide_password=False))
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Ends leases and closes all connections."""
+        self._locks.release_all()
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -55,7 +59,7 @@ class Transactions:
         with (
             self._explained(),
             self._connected(self._reader) as connection,
-            Session(connection) as session,
+            Session(connection, expire_on_commit=False) as session,
             session.begin(),
         ):
             yield session
@@ -66,7 +70,7 @@ class Transactions:
         with (
             self._explained(),
             self._connected(self._engine) as connection,
-            Session(connection) as session,
+            Session(connection, expire_on_commit=False) as session,
             session.begin(),
         ):
             _lock_references(session, references)
@@ -104,8 +108,8 @@ class Transactions:
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            message = f"the catalog {self._engine.url.render_as_string()} cannot be used: {said}"
+            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            message = f"the catalog {self._engine.url.render_as_string()} cannot be used: {reason}"
             kind = CatalogUnreachable if _passes(error) else RecordsError
             raise kind(self._secret.hide(message)) from error
 
@@ -119,13 +123,13 @@ def _passes(error: SQLAlchemyError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_PASSING
     state = getattr(error.orig, "sqlstate", None)
-    if state is None:  # no server has said anything
+    if state is None:  # no server has answered
         return error.connection_invalidated or isinstance(error, OperationalError)
     return error.connection_invalidated or not _POSTGRES_PASSING.isdisjoint({state, state[:2]})
 
 
 def _connect(engine: Engine) -> Connection:
-    """A connection. A server that does not answer may be starting again: it is asked for a while before that is said."""
+    """A connection. A server that does not answer may be starting again: it is tried for a while before that is reported."""
     if engine.dialect.name == "sqlite":
         return engine.connect()
     from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -159,7 +163,7 @@ def next_number(session: Session, name: str, count: int = 1) -> int:
     return session.scalars(taken).one()
 
 
-def add_event(session: Session, event: Event) -> None:
+def add_event(session: Session, event: EventRow) -> None:
     """Keeps an event until the end of the transaction, which numbers it."""
     session.info.setdefault(_EVENTS, []).append(event)
 
@@ -170,7 +174,7 @@ def _number_events(session: Session) -> None:
     Whoever sees an event sees every event with a lower number: that one's transaction had ended before this one began
     to number its own.
     """
-    events: list[Event] = session.info.pop(_EVENTS, [])
+    events: list[EventRow] = session.info.pop(_EVENTS, [])
     session.flush()
     if events:
         last = next_number(session, "events", len(events))

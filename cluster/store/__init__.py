@@ -1,7 +1,7 @@
 """Where artifacts live: a local or shared folder, or S3. Knows no Ray and no catalog."""
 
 from cluster.store.errors import CorruptFile, StoreError, StoreFull, StoreUnreachable
-from cluster.store.files import ArtifactFiles
+from cluster.store.files import ArtifactFiles, StoredFiles
 from cluster.store.manifest import Manifest, StoredFile
 from cluster.store.store import Store
 
@@ -14,4 +14,5 @@ __all__ = [
     "StoreFull",
     "StoreUnreachable",
     "StoredFile",
+    "StoredFiles",
 ]

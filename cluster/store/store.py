@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from functools import cached_property
 from pathlib import Path
@@ -13,20 +12,16 @@ from pydantic import ValidationError
 
 from cluster.store.backend import Backend
 from cluster.store.errors import CorruptFile, StoreError, explain
-from cluster.store.files import ArtifactFiles
+from cluster.store.files import ArtifactFiles, StoredFiles
 from cluster.store.folder import Folder
 from cluster.store.hashing import sha256_of
 from cluster.store.manifest import MANIFEST, PART, Manifest, StoredFile, check_name
 from configs.identity import ArtifactRef
-
-
-def home() -> Path:
-    """RAYLENS_HOME, by default ~/.raylens."""
-    return Path(os.environ.get("RAYLENS_HOME") or "~/.raylens").expanduser()
+from configs.settings import settings
 
 
 class Store:
-    """Where artifacts live. A small value: it travels to workers, which read keys and cache place on their own node."""
+    """Where artifacts live. A small value: it travels to workers, which read credentials and cache folder on their own node."""
 
     def __init__(self, url: str, cache: str | None = None) -> None:
         self.url = url
@@ -35,7 +30,7 @@ class Store:
     @classmethod
     def open(cls, url: str | None = None, cache: str | None = None) -> Store:
         """The store at `url` (a folder or s3://BUCKET/PREFIX), else RAYLENS_STORE, else $RAYLENS_HOME/store."""
-        url = url or os.environ.get("RAYLENS_STORE") or str(home() / "store")
+        url = url or settings().store_url
         if "://" not in url:
             return cls(str(Path(url).expanduser().absolute()), cache)
         if not url.startswith("s3://"):
@@ -50,7 +45,7 @@ class Store:
 
     @cached_property
     def backend(self) -> Backend:
-        """The place behind the URL; made when first used, so that it never travels."""
+        """The folder or bucket behind the URL; made when first used, so that it never travels."""
         if self.url.startswith("s3://"):
             from cluster.store.s3 import Bucket  # pyarrow's S3 client takes half a second to load
 
@@ -59,16 +54,16 @@ class Store:
 
     def cache_folder(self) -> Path:
         """This node's cache: as opened, else RAYLENS_CACHE, else $RAYLENS_HOME/cache."""
-        return Path(self.cache or os.environ.get("RAYLENS_CACHE") or home() / "cache").expanduser()
+        return Path(self.cache).expanduser() if self.cache else settings().cache_folder
 
     @staticmethod
-    def place(ref: ArtifactRef, path: str = "") -> str:
+    def key(ref: ArtifactRef, path: str = "") -> str:
         """A path below an artifact's prefix, relative to the store."""
         return f"{ref.kind}/{ref.id}/{path}".rstrip("/")
 
     def location(self, ref: ArtifactRef, path: str = "") -> str:
         """Where an artifact or one of its files is, for people."""
-        return self.backend.location(self.place(ref, path))
+        return self.backend.location(self.key(ref, path))
 
     def put(
         self,
@@ -93,24 +88,24 @@ class Store:
             raise explain("store", str(local), error, str(ref)) from error
         path = f"a{attempt}/{name}"
         if not self._holds(ref, path, size, sha256):
-            if self.backend.size(self.place(ref, path)) is not None:
+            if self.backend.size(self.key(ref, path)) is not None:
                 path = f"a{attempt}/_{sha256[:12]}/{name}"
-            self.backend.add(self.place(ref, path), local, sha256, keep)
+            self.backend.add(self.key(ref, path), local, sha256, keep)
         elif not keep:
             local.unlink()
         file = StoredFile(name, path, size, sha256)
         if part:
             note = json.dumps({"file": file._asdict(), "extra": extra or {}}, allow_nan=False)
-            self.backend.write(self.place(ref, f"a{attempt}/{name}{PART}"), note.encode())
+            self.backend.write(self.key(ref, f"a{attempt}/{name}{PART}"), note.encode())
         return file
 
     def _holds(self, ref: ArtifactRef, path: str, size: int, sha256: str) -> bool:
-        place = self.place(ref, path)
-        return self.backend.size(place) == size and self.backend.sha256(place) == sha256
+        key = self.key(ref, path)
+        return self.backend.size(key) == size and self.backend.sha256(key) == sha256
 
     def parts(self, ref: ArtifactRef) -> dict[str, tuple[StoredFile, dict[str, Any]]]:
-        """Finished parts of all attempts by logical name, the latest attempt's first; those not whole are left out."""
-        sizes = self.backend.sizes(self.place(ref))
+        """Finished parts by logical name: of parts of one name, the latest attempt's. Those cut short are left out."""
+        sizes = self.backend.sizes(self.key(ref))
         notes = [path for path in sizes if path.endswith(PART)]
         found: dict[str, tuple[StoredFile, dict[str, Any]]] = {}
         for path in sorted(notes, key=lambda p: int(p[1 : p.index("/")])):
@@ -119,8 +114,12 @@ class Store:
                 found[file.name] = file, extra
         return dict(sorted(found.items()))
 
+    def part_files(self, ref: ArtifactRef) -> StoredFiles:
+        """The files of `parts`, to be read with their recorded hashes checked."""
+        return StoredFiles(self, ref, [file for file, _ in self.parts(ref).values()])
+
     def _note(self, ref: ArtifactRef, path: str) -> tuple[StoredFile, dict[str, Any]]:
-        data = self.backend.read(self.place(ref, path))
+        data = self.backend.read(self.key(ref, path))
         try:
             note = json.loads(data or b"")
             return StoredFile(**note["file"]), note["extra"]
@@ -133,28 +132,26 @@ class Store:
     def commit(self, manifest: Manifest) -> None:
         """Makes the artifact exist: checks that all its files are there, then writes the manifest, last and atomically.
 
-        Does nothing if an equal manifest stands. Raises StoreError if a file is missing or of another size, or if a
-        newer attempt's manifest stands.
+        Does nothing if there is an equal manifest. Raises StoreError if a file is missing or of another size, or if there
+        is the manifest of a newer attempt.
         """
         ref = manifest.ref
-        standing = self.manifest(ref)
-        if standing == manifest:
+        present = self.manifest(ref)
+        if present == manifest:
             return
-        if standing is not None and standing.attempt > manifest.attempt:
-            raise StoreError(
-                f"{ref} was finished by attempt {standing.attempt}; attempt {manifest.attempt} is too late"
-            )
-        sizes = self.backend.sizes(self.place(ref))
+        if present is not None and present.attempt > manifest.attempt:
+            raise StoreError(f"{ref} was finished by attempt {present.attempt}; attempt {manifest.attempt} is too late")
+        sizes = self.backend.sizes(self.key(ref))
         wrong = [f"{f.path} (expected {f.size} bytes, found {sizes.get(f.path, 'no file')})" for f in manifest.files
                  if sizes.get(f.path) != f.size]  # fmt: skip
         if wrong:
             raise StoreError(f"{ref} cannot be finished in {self.location(ref)}: " + "; ".join(wrong))
         body = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
-        self.backend.write(self.place(ref, MANIFEST), body.encode())
+        self.backend.write(self.key(ref, MANIFEST), body.encode())
 
     def manifest(self, ref: ArtifactRef) -> Manifest | None:
         """The artifact's manifest; None if the artifact does not exist. Raises CorruptFile if it cannot be read."""
-        data = self.backend.read(self.place(ref, MANIFEST))
+        data = self.backend.read(self.key(ref, MANIFEST))
         if data is None:
             return None
         try:
@@ -181,12 +178,12 @@ class Store:
         `unfinished`: also what has none, as a killed process leaves it.
         """
         refs = [ArtifactRef(kind, name) for name in self.backend.folders(kind) if name.startswith(prefix)]
-        return [ref for ref in refs if unfinished or self.backend.size(self.place(ref, MANIFEST)) is not None]
+        return [ref for ref in refs if unfinished or self.backend.size(self.key(ref, MANIFEST)) is not None]
 
     def delete(self, ref: ArtifactRef) -> None:
         """Removes an artifact: its manifest first, so that half of it never seems to be one, then its files."""
-        self.backend.remove(self.place(ref, MANIFEST))
-        self.backend.prune(self.place(ref), whole=True)
+        self.backend.remove(self.key(ref, MANIFEST))
+        self.backend.prune(self.key(ref), whole=True)
 
     def sweep(self, ref: ArtifactRef) -> None:
         """Removes what the manifest does not name: notes on parts, older attempts, what a killed process left.
@@ -195,12 +192,12 @@ class Store:
         """
         files = self.files(ref)
         named = {file.path for file in files.manifest.files}
-        for path in self.backend.sizes(self.place(ref)):
+        for path in self.backend.sizes(self.key(ref)):
             head = path.split("/")[0]
             newer = head.startswith("a") and head[1:].isdigit() and int(head[1:]) > files.manifest.attempt
             if path != MANIFEST and path not in named and not newer:
-                self.backend.remove(self.place(ref, path))
-        self.backend.prune(self.place(ref), whole=False)
+                self.backend.remove(self.key(ref, path))
+        self.backend.prune(self.key(ref), whole=False)
 
     def check(self) -> tuple[str, int | None]:
         """Writes a small file and removes it. Gives the URL and the free bytes. Raises StoreError if it cannot."""

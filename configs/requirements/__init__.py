@@ -1,7 +1,7 @@
-"""What a job needs, what machines offer, and whether the one fits the other. Pure: nothing here asks a cluster."""
+"""What a job requires, what the nodes have, and whether the one fits the other. Pure: nothing here asks a cluster."""
 
-from configs.requirements.capacity import Node, NodeType, Offer, from_json, to_json
-from configs.requirements.fit import Fit, Verdict, fit
+from configs.requirements.capacity import Capacity, Node, NodeType, from_json, to_json
+from configs.requirements.fit import Fit, FitResult, fit
 from configs.requirements.labels import matches
 from configs.requirements.requirement import Requirement
 
@@ -9,9 +9,9 @@ __all__ = [
     "Fit",
     "Node",
     "NodeType",
-    "Offer",
+    "Capacity",
     "Requirement",
-    "Verdict",
+    "FitResult",
     "fit",
     "from_json",
     "matches",

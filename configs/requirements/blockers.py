@@ -1,39 +1,46 @@
-"""Who stands where a requirement would go."""
+"""Which admitted jobs are in a requirement's way."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from configs.requirements.capacity import Offer
-from configs.requirements.packing import Places, Space, rooms
+from configs.requirements.capacity import Capacity
+from configs.requirements.packing import NodeResources, Packing, workers_per_node
 from configs.requirements.requirement import Requirement
 
 UNKNOWN = "work that is not in this catalog"
 
 
-def holders(need: Requirement, offer: Offer, places: Places, held: Mapping[str, Requirement]) -> tuple[str, ...]:
-    """Names of those without whom more workers would fit now.
+def blockers(
+    requirement: Requirement, capacity: Capacity, packing: Packing, admitted: Mapping[str, Requirement]
+) -> tuple[str, ...]:
+    """Names of the jobs without any one of which more workers would fit now.
 
-    Where only several together are in the way: all that hold a place on a node that it may run on.
+    Where only several together are in the way: all that run on a node that the requirement's labels allow.
     """
-    before = sum(rooms(need, offer.nodes, places.free))
+    now = sum(workers_per_node(requirement, capacity.nodes, packing.free))
     alone: list[str] = []
-    any_place: list[str] = []
-    for (name, requirement), pairs in zip(held.items(), places.held, strict=True):
-        spaces = list(places.free)
+    together: list[str] = []
+    for (name, other), pairs in zip(admitted.items(), packing.admitted, strict=True):
+        without = list(packing.free)
         for j, workers in pairs:
-            spaces[j] = spaces[j].plus(requirement, workers)
-        if sum(rooms(need, offer.nodes, spaces)) > before:
+            without[j] = without[j].plus(other, workers)
+        if sum(workers_per_node(requirement, capacity.nodes, without)) > now:
             alone.append(name)
-        if any(_touches(need, offer, j, requirement) for j, _ in pairs):
-            any_place.append(name)
-    spaces = [Space(*(a + b for a, b in zip(one, more, strict=True))) for one, more in zip(places.free, places.unknown)]
-    if sum(rooms(need, offer.nodes, spaces)) > before:
+        if any(_competes(requirement, capacity, j, other) for j, _ in pairs):
+            together.append(name)
+    without = [
+        NodeResources(*(a + b for a, b in zip(free, foreign, strict=True)))
+        for free, foreign in zip(packing.free, packing.foreign)
+    ]
+    if sum(workers_per_node(requirement, capacity.nodes, without)) > now:
         alone.append(UNKNOWN)
-    return tuple(alone or any_place or [UNKNOWN])
+    return tuple(alone or together or [UNKNOWN])
 
 
-def _touches(need: Requirement, offer: Offer, j: int, requirement: Requirement) -> bool:
-    allowed = rooms(need.model_copy(update={"cpus": 0, "gpus": 0, "memory": 0}), [offer.nodes[j]], [Space(0, 0, 0)])[0]
-    shares = any(getattr(need, name) and getattr(requirement, name) for name in ("cpus", "gpus", "memory"))
-    return bool(allowed and shares)
+def _competes(requirement: Requirement, capacity: Capacity, j: int, other: Requirement) -> bool:
+    """Whether both may run on node j, and use the same kind of resource there."""
+    anything = requirement.model_copy(update={"cpus": 0, "gpus": 0, "memory": 0})
+    allowed = workers_per_node(anything, [capacity.nodes[j]], [NodeResources(0, 0, 0)])[0]
+    shared = any(getattr(requirement, name) and getattr(other, name) for name in ("cpus", "gpus", "memory"))
+    return bool(allowed and shared)

@@ -1,4 +1,4 @@
-"""What a cluster and a store offer, as plain values that also travel as JSON."""
+"""What the nodes of a cluster and a store have, as plain values that also travel as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-_KINDS_SHOWN = 8  # of nodes, in a message
+_KINDS_SHOWN = 8  # kinds of nodes, in a message
 _OF_ONE_NODE = ("ray.io/node-id", "raylens.io/role")
 
 
@@ -47,8 +47,8 @@ class NodeType(NamedTuple):
         )
 
 
-class Offer(NamedTuple):
-    """What the cluster and the store offer, and what the autoscaler could add."""
+class Capacity(NamedTuple):
+    """What the nodes and the store have, and what the autoscaler could add."""
 
     nodes: Sequence[Node]
     store_free: int | None = None
@@ -74,20 +74,20 @@ def show_labels(labels: Mapping[str, str]) -> str:
     return "".join(f", {key}={value}" for key, value in sorted(labels.items()) if key not in _OF_ONE_NODE)
 
 
-def to_json(offer: Offer) -> dict[str, Any]:
-    """The offer as values that JSON can hold; from_json gives it back."""
+def to_json(capacity: Capacity) -> dict[str, Any]:
+    """The capacity as values that JSON can hold; from_json gives it back."""
     return {
-        "nodes": [{**node._asdict(), "labels": dict(node.labels)} for node in offer.nodes],
-        "store_free": offer.store_free,
-        "node_types": [{**one._asdict(), "labels": dict(one.labels)} for one in offer.node_types],
+        "nodes": [{**node._asdict(), "labels": dict(node.labels)} for node in capacity.nodes],
+        "store_free": capacity.store_free,
+        "node_types": [{**one._asdict(), "labels": dict(one.labels)} for one in capacity.node_types],
     }
 
 
-def from_json(value: Mapping[str, Any]) -> Offer:
-    """An offer from what to_json gave. Raises ValueError if it is something else."""
+def from_json(value: Mapping[str, Any]) -> Capacity:
+    """A capacity from what to_json gave. Raises ValueError if it is something else."""
     try:
         nodes = tuple(Node(**node) for node in value["nodes"])
         types = tuple(NodeType(**one) for one in value["node_types"])
-        return Offer(nodes, value["store_free"], types)
+        return Capacity(nodes, value["store_free"], types)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"this is not an offer ({error!r}): {str(value)[:200]}") from None
+        raise ValueError(f"this is not a capacity ({error!r}): {str(value)[:200]}") from None

@@ -1,4 +1,4 @@
-"""How many workers a node holds, and where what was granted has its places."""
+"""How many workers a node can run, and on which nodes the workers of admitted jobs are."""
 
 from __future__ import annotations
 
@@ -6,122 +6,126 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from configs.requirements.capacity import Node, NodeType, Offer
+from configs.requirements.capacity import Capacity, Node, NodeType
 from configs.requirements.labels import matches, may_match
 from configs.requirements.requirement import MAX_WORKERS, Requirement
 
 _EPSILON = 1e-6
 
 
-class Space(NamedTuple):
-    """Room on one node."""
+class NodeResources(NamedTuple):
+    """CPUs, GPUs and bytes of memory on one node."""
 
     cpus: float
     gpus: float
     memory: float
 
-    def plus(self, need: Requirement, workers: int) -> Space:
-        """With what so many workers hold given back."""
-        return Space(
-            self.cpus + workers * need.cpus, self.gpus + workers * need.gpus, self.memory + workers * need.memory
+    def plus(self, requirement: Requirement, workers: int) -> NodeResources:
+        """With what so many workers use added."""
+        return NodeResources(
+            self.cpus + workers * requirement.cpus,
+            self.gpus + workers * requirement.gpus,
+            self.memory + workers * requirement.memory,
         )
 
-    def minus(self, need: Requirement, workers: int) -> Space:
-        """What is left of it, never below zero."""
-        return Space(
-            max(0.0, self.cpus - workers * need.cpus),
-            max(0.0, self.gpus - workers * need.gpus),
-            max(0.0, self.memory - workers * need.memory),
+    def minus(self, requirement: Requirement, workers: int) -> NodeResources:
+        """Without what so many workers use, never below zero."""
+        return NodeResources(
+            max(0.0, self.cpus - workers * requirement.cpus),
+            max(0.0, self.gpus - workers * requirement.gpus),
+            max(0.0, self.memory - workers * requirement.memory),
         )
 
 
-class Places(NamedTuple):
-    """Where what was granted is, or will be."""
+class Packing(NamedTuple):
+    """Where the workers of admitted jobs are, or will be."""
 
-    free: list[Space]  # by node: what nothing has and nothing was promised
-    unknown: list[Space]  # by node: taken, but by nothing that was granted
-    held: list[list[tuple[int, int]]]  # by grant: (node, workers) pairs
+    free: list[NodeResources]  # by node: neither in use nor promised
+    foreign: list[NodeResources]  # by node: in use, but by no admitted job
+    admitted: list[list[tuple[int, int]]]  # by job: (node, workers) pairs
 
 
-def room(need: Requirement, space: Space) -> int:
-    """How many workers of this size the space holds; MAX_WORKERS for workers that need nothing."""
-    rooms = [
+def workers_in(requirement: Requirement, resources: NodeResources) -> int:
+    """How many workers of this size these resources are enough for; MAX_WORKERS for workers that need nothing."""
+    limits = [
         math.floor(have / want + _EPSILON)
-        for have, want in ((space.cpus, need.cpus), (space.memory, need.memory))
+        for have, want in ((resources.cpus, requirement.cpus), (resources.memory, requirement.memory))
         if want > 0
     ]
-    if need.gpus > 0:
-        rooms.append(_gpu_room(space.gpus, need.gpus))
-    return max(0, min([*rooms, MAX_WORKERS]))
+    if requirement.gpus > 0:
+        limits.append(_workers_on_gpus(resources.gpus, requirement.gpus))
+    return max(0, min([*limits, MAX_WORKERS]))
 
 
-def _gpu_room(have: float, want: float) -> int:
-    """A worker's share of a GPU lies on one GPU: two GPUs hold two workers of 0.6, not three."""
+def _workers_on_gpus(have: float, want: float) -> int:
+    """A worker's share of a GPU is on one GPU: two GPUs are enough for two workers of 0.6, not for three."""
     whole = math.floor(have + _EPSILON)
     if want >= 1:
         return whole // round(want)
     return whole * math.floor(1 / want + _EPSILON) + math.floor((have - whole) / want + _EPSILON)
 
 
-def rooms(need: Requirement, nodes: Sequence[Node], spaces: Sequence[Space]) -> list[int]:
-    """How many workers each node holds in its space. Workers are equal, so that nodes can be filled one by one."""
+def workers_per_node(requirement: Requirement, nodes: Sequence[Node], resources: Sequence[NodeResources]) -> list[int]:
+    """How many workers fit into each node's resources. Workers are equal, so that nodes can be filled one by one."""
     return [
-        room(need, space) if matches(need.labels, node.labels) else 0 for node, space in zip(nodes, spaces, strict=True)
+        workers_in(requirement, one) if matches(requirement.labels, node.labels) else 0
+        for node, one in zip(nodes, resources, strict=True)
     ]
 
 
-def rooms_of_new(need: Requirement, one: NodeType) -> int:
-    """How many workers a new node of this type would hold, if its labels allow any."""
-    allowed = matches if one.all_labels else may_match
-    return room(need, total(one)) if allowed(need.labels, one.labels) else 0
+def workers_on_new_node(requirement: Requirement, node_type: NodeType) -> int:
+    """How many workers a new node of this type could run, if its labels allow any."""
+    allowed = matches if node_type.all_labels else may_match
+    return workers_in(requirement, total(node_type)) if allowed(requirement.labels, node_type.labels) else 0
 
 
-def total(node: Node | NodeType) -> Space:
+def total(node: Node | NodeType) -> NodeResources:
     """All that a node has."""
-    return Space(node.cpus, node.gpus, node.memory)
+    return NodeResources(node.cpus, node.gpus, node.memory)
 
 
-def free(node: Node) -> Space:
-    """What nothing on the node has taken."""
-    return Space(node.free_cpus, node.free_gpus, node.free_memory)
+def free(node: Node) -> NodeResources:
+    """What is not in use on a node."""
+    return NodeResources(node.free_cpus, node.free_gpus, node.free_memory)
 
 
-def with_free(offer: Offer, spaces: Sequence[Space]) -> Offer:
-    """The offer with these spaces free on its nodes."""
+def with_free(capacity: Capacity, resources: Sequence[NodeResources]) -> Capacity:
+    """The capacity with these resources free on its nodes."""
     nodes = [
-        node._replace(free_cpus=space.cpus, free_gpus=space.gpus, free_memory=int(space.memory))
-        for node, space in zip(offer.nodes, spaces, strict=True)
+        node._replace(free_cpus=one.cpus, free_gpus=one.gpus, free_memory=int(one.memory))
+        for node, one in zip(capacity.nodes, resources, strict=True)
     ]
-    return offer._replace(nodes=tuple(nodes))
+    return capacity._replace(nodes=tuple(nodes))
 
 
-def place(offer: Offer, granted: Sequence[Requirement]) -> Places:
-    """Where the workers of each grant are or could be; deterministic, by the order of nodes and grants.
+def pack(capacity: Capacity, admitted: Sequence[Requirement]) -> Packing:
+    """Where the workers of each admitted job are or could be; deterministic, by the order of nodes and jobs.
 
-    A grant is a promise: its workers may be on their nodes already, or start later, or pause between two phases. What
-    nodes have in use is held against the grants, largest first; workers that it does not account for are packed into
-    what is free. So no place is promised twice, and none is counted twice.
+    Admission is a promise: a job's workers may run already, start later, or pause between two phases. What is in use on
+    the nodes is attributed to the admitted jobs, largest first; workers that it does not account for are packed into
+    what is free. So nothing is promised twice, and nothing is counted twice.
     """
-    nodes = offer.nodes
-    spaces = [free(node) for node in nodes]
-    used = [Space(*(max(0.0, a - b) for a, b in zip(total(node), free(node), strict=True))) for node in nodes]
-    held: list[list[tuple[int, int]]] = [[] for _ in granted]
-    for i in sorted(range(len(granted)), key=lambda i: _size(granted[i]), reverse=True):
-        need = granted[i]
-        allowed = [j for j, node in enumerate(nodes) if matches(need.labels, node.labels)]
-        missing = need.workers if need.asks_for_machines() else 0
-        for spaces_ in (used, spaces):  # first what is in use, then what is free
-            for j in sorted(allowed, key=lambda j: room(need, spaces_[j])):  # the tightest node first
-                n = min(missing, room(need, spaces_[j]))
+    nodes = capacity.nodes
+    left = [free(node) for node in nodes]
+    used = [NodeResources(*(max(0.0, a - b) for a, b in zip(total(node), free(node), strict=True))) for node in nodes]
+    packed: list[list[tuple[int, int]]] = [[] for _ in admitted]
+    for i in sorted(range(len(admitted)), key=lambda i: _size(admitted[i]), reverse=True):
+        requirement = admitted[i]
+        allowed = [j for j, node in enumerate(nodes) if matches(requirement.labels, node.labels)]
+        missing = requirement.workers if requirement.needs_resources() else 0
+        for pool in (used, left):  # first what is in use, then what is free
+            for j in sorted(allowed, key=lambda j: workers_in(requirement, pool[j])):  # the tightest node first
+                n = min(missing, workers_in(requirement, pool[j]))
                 if n > 0:
-                    spaces_[j] = spaces_[j].minus(need, n)
-                    held[i].append((j, n))
+                    pool[j] = pool[j].minus(requirement, n)
+                    packed[i].append((j, n))
                     missing -= n
-        # Others stand where it would go. It keeps what is free there: it goes before whatever comes later.
-        for j in sorted(allowed, key=lambda j: room(need, total(nodes[j])), reverse=True)[:missing]:
-            spaces[j] = spaces[j].minus(need, 1)
-    return Places(spaces, used, held)
+        # Other work is where these workers would go. They reserve what is free there: they come before any later job.
+        largest_first = sorted(allowed, key=lambda j: workers_in(requirement, total(nodes[j])), reverse=True)
+        for j in largest_first[:missing]:
+            left[j] = left[j].minus(requirement, 1)
+    return Packing(left, used, packed)
 
 
-def _size(need: Requirement) -> tuple[float, float, int]:
-    return (need.gpus, need.cpus, need.memory)
+def _size(requirement: Requirement) -> tuple[float, float, int]:
+    return (requirement.gpus, requirement.cpus, requirement.memory)

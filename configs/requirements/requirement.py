@@ -68,6 +68,6 @@ class Requirement(Config):
         parts += [f"{self.memory / 2**30:.1f} GiB memory"] if self.memory else []
         return ", ".join([*parts, *(f"{key}={value}" for key, value in self.labels.items())])
 
-    def asks_for_machines(self) -> bool:
-        """False for what needs no place on a node, as a pipeline, which only waits for others."""
+    def needs_resources(self) -> bool:
+        """False for a job that uses nothing on any node, as a pipeline, which only waits for others."""
         return bool(self.cpus or self.gpus or self.memory)

@@ -1,125 +1,152 @@
-"""The gate: may a job start now, later or never? It looks and records; placing the work is Ray's."""
+"""Which pending jobs start now, which wait and for whom, which never can. Pure: it reads values only.
+
+Jobs are granted in the order of their submission, so none starves. Only a job that needs no GPU may pass one that waits
+for a GPU: what it takes, the other does not wait for.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
 
-from configs.profiles import requirement_for
-from configs.requirements import Fit, Requirement, fit
-from jobs.life.grant_policy import Decision, Do, Holding, Waiting, decide
-from jobs.life.plan import stage_runs_inputs
-from jobs.life.resolve import Step
-from jobs.life.resource_demand import requirement_in, with_bytes
-from jobs.life.session import Session
-
-POLL_SECONDS = 0.5
-# Ray takes a moment to give back what the stage before held; only what lasts longer than this is waiting.
-GRACE_SECONDS = 3.0
+from cluster.records import JobRow
+from configs.requirements import Capacity, Fit, FitResult, Requirement, fit
 
 
-class CannotFit(RuntimeError):
-    """The job can never run on this cluster. Names the need, the offer and the most that would fit."""
+class Action(Enum):
+    """What becomes of a job in the line."""
+
+    START = "start"
+    WAIT = "wait"
+    REFUSE = "refuse"
 
 
-class WaitedTooLong(RuntimeError):
-    """The job fits, but not within the time that it may wait. Names the need, what is free and who holds the rest."""
+class Pending(NamedTuple):
+    """A job in the line: its inputs are there and it is time.
+
+    `store`: the store that it writes to, which has `store_free` bytes free; None: as the capacity says, whoever else writes.
+    """
+
+    job_id: str
+    requirement: Requirement
+    outputs: frozenset[str]
+    fitted: bool = False  # before
+    store: str | None = None
+    store_free: int | None = None
 
 
-def requirement_of(session: Session, step: Step) -> Requirement:
-    """What a step asks for: the profile's word, the config's over it, and the bytes it will write if it can tell."""
-    need = requirement_for(step.config, session.profile)
-    return with_bytes(need, session.store, step.config, step.inputs, [output.ref for output in step.outputs])
+class Admitted(NamedTuple):
+    """A job that holds a grant. The bytes of its need are those that it has still to write to `store`."""
+
+    job_id: str
+    stage: str
+    requirement: Requirement
+    outputs: frozenset[str]
+    store: str | None = None
 
 
-def check_ever(session: Session, need: Requirement) -> None:
-    """Raises CannotFit if no amount of waiting would help."""
-    if not _asks(need):
-        return
-    verdict = fit(need, session.offer())
+class Decision(NamedTuple):
+    """What becomes of one job, in words for people, and who stands in its way."""
+
+    job_id: str
+    do: Action
+    kind: str  # of what it waits for: "resources", "nodes" (that the autoscaler adds), "same_artifact" or "turn"
+    reason: str
+    blocked_by: tuple[str, ...] = ()
+    verdict: FitResult | None = None
+
+
+def decide(line: Iterable[Pending], holding: Sequence[Admitted], capacity: Capacity) -> list[Decision]:
+    """Goes through the line in its order. What it lets start counts for all behind it."""
+    granted = list(holding)
+    decisions = []
+    passed: dict[bool, str] = {}  # the first that waits for its place, by whether it needs a GPU
+    for job in line:
+        decision = _one(job, granted, capacity, passed)
+        decisions.append(decision)
+        if decision.do is Action.START:
+            granted.append(Admitted(job.job_id, "", job.requirement, job.outputs, job.store))
+        elif decision.kind == "resources" and decision.verdict is not None and decision.verdict.fit is not Fit.NEVER:
+            # Whoever waits for a node that went away holds nobody back: nothing that others leave alone would help it.
+            passed.setdefault(job.requirement.gpus > 0, job.job_id)
+    return decisions
+
+
+def _one(job: Pending, granted: Sequence[Admitted], capacity: Capacity, passed: Mapping[bool, str]) -> Decision:
+    if job.store is not None:
+        capacity = capacity._replace(store_free=job.store_free)
+    verdict = fit(job.requirement, capacity, {other.job_id: other.requirement for other in granted})
+    if verdict.fit is Fit.NEVER and job.fitted:  # a node that went away, for a reboot perhaps, may come back
+        return Decision(job.job_id, Action.WAIT, "resources", f"{verdict.reason}, though it did before", (), verdict)
     if verdict.fit is Fit.NEVER:
-        raise CannotFit(f"it can never run here: it {verdict.reason}. {verdict.advice}")
+        return Decision(
+            job.job_id, Action.REFUSE, "resources", f"{verdict.reason}. {verdict.suggestion}", verdict=verdict
+        )
+    for other in granted:
+        if both := sorted(job.outputs & other.outputs):
+            reason = f"makes {', '.join(both)}, as {_named(other)} does just now"
+            return Decision(job.job_id, Action.WAIT, "same_artifact", reason, (other.job_id,), verdict)
+    # A GPU job waits behind any that waits; one without a GPU only behind one without.
+    before = passed.get(False) or (passed.get(True) if job.requirement.gpus else None)
+    if before is not None and job.requirement.needs_resources():
+        reason = f"comes after job {before}, which waits for its place"
+        return Decision(job.job_id, Action.WAIT, "turn", reason, (before,), verdict)
+    if others := _writers_before(job, granted):
+        reason = f"needs {job.requirement}; {capacity}; too much of the store is promised to {', '.join(others)}"
+        return Decision(job.job_id, Action.WAIT, "resources", reason, others, verdict)
+    if verdict.fit is Fit.NOW:
+        return Decision(job.job_id, Action.START, "", verdict.reason, verdict=verdict)
+    if verdict.fit is Fit.GROW:  # it holds nobody back: the autoscaler adds nodes for all that it is asked for
+        return Decision(job.job_id, Action.WAIT, "nodes", verdict.reason, verdict.blocked_by, verdict)
+    return Decision(job.job_id, Action.WAIT, "resources", verdict.reason, verdict.blocked_by, verdict)
 
 
-def admit(session: Session, step: Step, need: Requirement, job_id: str, attempt: int) -> bool:
-    """Waits until the job fits, then makes it RUNNING. False if it was asked to stop while it waited.
-
-    Raises CannotFit, or WaitedTooLong after the session's `wait` seconds.
-    """
-    began = time.monotonic()
-    waiting = False
-    while not session.stop():
-        decision = _try(session, step, need, job_id, attempt)
-        if decision is None:
-            return not session.stop()
-        waited = time.monotonic() - began
-        if waited > max(session.wait, GRACE_SECONDS if session.wait else 0):
-            raise WaitedTooLong(waited_too_long(waited, decision))
-        if not waiting and waited > GRACE_SECONDS:
-            waiting = True
-            message = f"waits at most {session.wait:.0f} s: it {decision.reason}"
-            session.records.progress(job_id, attempt, state="WAITING", message=message)
-            session.say(f"{step.stage:<9} {message}")
-        elif waiting:
-            session.records.progress(job_id, attempt)
-        if session.records.cancel_requested(job_id, attempt):
-            session.stop.set()
-        session.stop.wait(POLL_SECONDS)
-    return False
+def _writers_before(job: Pending, granted: Sequence[Admitted]) -> tuple[str, ...]:
+    """Who has still to write so much to its store that too little is left for it; nobody if it has room beside them."""
+    if job.store is None or job.store_free is None or not job.requirement.store_bytes:
+        return ()
+    writers = [other for other in granted if other.store == job.store and other.requirement.store_bytes]
+    promised = sum(other.requirement.store_bytes for other in writers)
+    return tuple(other.job_id for other in writers) if job.requirement.store_bytes > job.store_free - promised else ()
 
 
-def waited_too_long(waited: float, decision: Decision) -> str:
-    """What to say of a job whose time to wait is over."""
-    return (
-        f"it waited {waited:.0f} s for its turn: it {decision.reason}. "
-        "Run it again when they have finished, or let it wait longer with --wait SECONDS"
-    )
+def _named(holding: Admitted) -> str:
+    return f"{holding.stage} job {holding.job_id}" if holding.stage else f"job {holding.job_id}"
 
 
-def _try(session: Session, step: Step, need: Requirement, job_id: str, attempt: int) -> Decision | None:
-    """None once the job is RUNNING. Looking and granting are one step for all drivers of this home."""
-    if not _asks(need):
-        session.records.progress(job_id, attempt, state="RUNNING")
-        return None
-    with _gate(session.home):
-        # Of two different jobs that make one artifact (an SAE, alone or with others), the second waits for the first.
-        # What it then finds finished it does not do again.
-        waiting = Waiting(job_id, need, frozenset(str(output.ref) for output in step.outputs))
-        (decision,) = decide([waiting], _holding(session, job_id), session.offer())
-        if decision.do is Do.REFUSE:
-            raise CannotFit(f"it can never run here: it {decision.reason}")
-        if decision.do is Do.START:
-            session.records.progress(job_id, attempt, state="RUNNING")
-            return None
-        return decision
+REJOIN_S = 30.0
 
 
-def _holding(session: Session, job_id: str) -> list[Holding]:
-    """Jobs that run. One whose process is gone holds nothing: its workers died with it.
+class NodeLossGrace:
+    """Knows it of a job by its row; of one that nobody has looked at yet, by the nodes that were there a moment ago."""
 
-    On another cluster it holds no machine of this one, but what it makes counts all the same.
-    """
-    held = []
-    for row, attempt in session.records.live():
-        runs = row.state in ("RUNNING", "CANCELLING") or attempt.granted_at is not None
-        # A pipeline has its stages' artifacts made by their own jobs, of which this may be one.
-        if row.id == job_id or not runs or stage_runs_inputs(row.stage) or session.records.silence(attempt):
-            continue
-        here = session.cluster in (row.requirement.get("cluster"), attempt.cluster)
-        need = requirement_in(row.requirement) if here else Requirement(cpus=0)
-        held.append(Holding(row.id, row.stage, need, frozenset(row.outputs)))
-    return held
+    def __init__(self) -> None:
+        self._last: Capacity | None = None
+        self._before: Capacity | None = None
+        self._since = 0.0
 
+    def look(self, capacity: Capacity, told: Capacity | None) -> None:
+        """Takes in a capacity. `told`: what the dispatcher before this one had written of its own, at the first look.
 
-def _asks(need: Requirement) -> bool:
-    return need.asks_for_machines() or bool(need.store_bytes)
+        Where there were more nodes than now, those may rejoin: what fitted then counts for REJOIN_S. So nothing is
+        refused because the head, started again, is the first node there; and on a cluster that has lost no node, what
+        can never fit is told at once. How long ago the other dispatcher wrote does not matter: its clock may lie, and
+        at worst a job waits, saying for what, that might have been refused.
+        """
+        last = self._last or told
+        lost = last is not None and len(last.nodes) > len(capacity.nodes)
+        if lost and last is not None and (self._before is None or len(last.nodes) >= len(self._before.nodes)):
+            self._before, self._since = last, time.monotonic()
+        if self._before is not None and time.monotonic() - self._since >= REJOIN_S:
+            self._before = None
+        self._last = capacity
 
-
-@contextmanager
-def _gate(home: Path) -> Iterator[None]:
-    with (home / "gate.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    def ever(self, job: JobRow, requirement: Requirement, store_free: int | None) -> bool:
+        """True if an attempt of the request was granted, or the job was found to fit: then its row says what it needs."""
+        if job.retries > 0 or "requirement" in (job.blocked or {}):
+            return True
+        if self._before is None:
+            return False
+        return fit(requirement, self._before._replace(store_free=store_free)).fit is not Fit.NEVER

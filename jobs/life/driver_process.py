@@ -8,13 +8,11 @@ from contextlib import ExitStack
 from cluster.records import CancelPending, JobRow, open_records
 from configs.base import StageConfig
 from configs.load import parse_config
-from jobs.life.job_files import log_file
-from jobs.life.log_capture import teed
-from jobs.life.outcome import Ended
-from jobs.life.perform import cancelled, failed, not_begun, perform
-from jobs.life.resource_demand import requirement_in, with_bytes
+from jobs.life.attempt import cancelled, failed, not_begun, perform
+from jobs.life.outcome import Outcome
+from jobs.life.process import StopFlag, captured_output, install, log_file
+from jobs.life.resource_demand import requirement_of_row, with_bytes
 from jobs.life.session import Session
-from jobs.life.signals import StopFlag, install
 from jobs.life.stage_context import grouped_inputs
 
 
@@ -22,7 +20,7 @@ class SourceChanged(ValueError):
     """What a job was asked to read is no longer what it was when the job was recorded."""
 
 
-def drive(job_id: str, attempt: int) -> Ended:
+def drive(job_id: str, attempt: int) -> Outcome:
     """Claims the attempt, runs it, records its end. Raises RecordsError if it is not this process' to drive."""
     stop = StopFlag()
     install(stop)
@@ -30,18 +28,18 @@ def drive(job_id: str, attempt: int) -> Ended:
     try:
         job = records.claim(job_id, attempt)
     except CancelPending as error:  # the dispatcher says CANCELLED once this process is gone too
-        return Ended(job_id, "CANCELLED", [], str(error))
+        return Outcome(job_id, "CANCELLED", [], str(error))
     with ExitStack() as opened:
         try:
             session = opened.enter_context(Session(job.profile, job.wait_s, stop, records=records))
-            opened.enter_context(teed(log_file(session.home, job_id)))
+            opened.enter_context(captured_output(log_file(session.home, job_id)))
         except Exception as error:  # noqa: BLE001 - whatever it is, the row must say how it ended
             return not_begun(records, job, error)
         print(f"{job.stage:<9} attempt {attempt} of job {job_id}", file=sys.stderr, flush=True)
         return _run(session, job)
 
 
-def _run(session: Session, job: JobRow) -> Ended:
+def _run(session: Session, job: JobRow) -> Outcome:
     try:
         config = parse_config(job.stage, job.config, job.id)
         step = session.planner.step(config)
@@ -50,8 +48,8 @@ def _run(session: Session, job: JobRow) -> Ended:
                 f"what {job.stage} job {job.id} was asked to make is no longer what its config makes: a source has "
                 "changed, or the code has; ask for it again"
             )
-        need = with_bytes(
-            requirement_in(job.requirement),
+        requirement = with_bytes(
+            requirement_of_row(job.requirement),
             session.store,
             config,
             grouped_inputs(job.inputs),
@@ -66,7 +64,7 @@ def _run(session: Session, job: JobRow) -> Ended:
         session.connect()
         return not session.stop()
 
-    return perform(session, step, need, job.id, job.attempt, admitted, _no_other, dispatched=True)
+    return perform(session, step, requirement, job.id, job.attempt, admitted, _no_other, dispatched=True)
 
 
 def _no_other(config: StageConfig) -> None:

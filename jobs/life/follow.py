@@ -6,15 +6,14 @@ import re
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 from cluster.records import DISPATCHER, IllegalMove, JobRow
 from configs.base import StageConfig
-from jobs.life.cancel import ask, for_it_alone
-from jobs.life.failure import Failure
-from jobs.life.job_files import log_file
-from jobs.life.log_tail import Tail
-from jobs.life.outcome import Ended
+from jobs.life.control import ask, needed_only_by
+from jobs.life.outcome import Failure, Outcome
+from jobs.life.process import log_file
 from jobs.life.progress_bar import bar_for
 from jobs.life.session import Session
 from jobs.life.submit import environment_for, submit
@@ -23,7 +22,7 @@ POLL_S = 0.5
 _IS_PROGRESS = re.compile(rb"^\d\d:\d\d:\d\d \w+ +\[[^\]]+\] [\d,]+/[\d,]+ ")
 
 
-def request(session: Session, config: StageConfig, detach: bool = False) -> Ended:
+def request(session: Session, config: StageConfig, detach: bool = False) -> Outcome:
     """Records the job and what it stands on, and follows them, unless `detach`.
 
     A stop or cancel of this process is handed on to the job.
@@ -40,12 +39,12 @@ def request(session: Session, config: StageConfig, detach: bool = False) -> Ende
     )
     if not found.jobs:
         session.say(f"{config.stage:<9} done already: {', '.join(found.artifacts)}")
-        return Ended(found.job_id, found.state, found.artifacts)
+        return Outcome(found.job_id, found.state, found.artifacts)
     if detach:
         session.say(
             f"{config.stage:<9} job {found.job_id} is recorded; `python -m jobs logs {found.job_id} --follow` shows it"
         )
-        return Ended(found.job_id, found.state, found.artifacts)
+        return Outcome(found.job_id, found.state, found.artifacts)
     return Follower(session, found.job_id, found.jobs).run()
 
 
@@ -54,7 +53,7 @@ class Follower:
 
     def __init__(self, session: Session, job_id: str, jobs: list[str]) -> None:
         self._session, self._job_id, self._jobs = session, job_id, jobs
-        self._logs = {job: Tail(log_file(session.home, job)) for job in jobs}
+        self._logs = {job: LogTail(log_file(session.home, job)) for job in jobs}
         self._said: dict[str, str] = {}
         self._asked: Literal["stop", "cancel"] | None = None
         self._ending = {job_id}  # what is waited for: after a stop, those too that live for this job alone
@@ -62,7 +61,7 @@ class Follower:
         self._phase: tuple[str, str | None, int | None] | None = None
         self._silent_said = False
 
-    def run(self) -> Ended:
+    def run(self) -> Outcome:
         """Returns once the job has ended. A second stop becomes a cancel."""
         try:
             while True:
@@ -83,7 +82,7 @@ class Follower:
             if self._bar is not None:
                 self._bar.close()
 
-    def _wait_cancelled(self) -> Ended:
+    def _wait_cancelled(self) -> Outcome:
         while not self._over():
             self._watch_dispatcher()
             time.sleep(POLL_S)
@@ -96,7 +95,7 @@ class Follower:
         if self._asked == how:
             return
         self._asked = how
-        self._ending |= for_it_alone(self._session.records, self._job_id)
+        self._ending |= needed_only_by(self._session.records, self._job_id)
         with suppress(IllegalMove):  # it has just ended
             ask(self._session.records, self._job_id, how)
 
@@ -130,10 +129,29 @@ class Follower:
         else:
             self._session.say(line)
 
-    def _ended(self, row: JobRow) -> Ended:
+    def _ended(self, row: JobRow) -> Outcome:
         for job in self._jobs:  # what was written last
             self._show(self._session.records.job(job))
         if row.state == "SUCCEEDED":
-            return Ended(row.id, "SUCCEEDED", list(row.outputs))
+            return Outcome(row.id, "SUCCEEDED", list(row.outputs))
         failure = Failure(row.code or "failed", row.message or "", True) if row.state == "FAILED" else None
-        return Ended(row.id, str(row.state), [], row.message or f"{row.stage}: it ended {row.state}", failure)
+        return Outcome(row.id, str(row.state), [], row.message or f"{row.stage}: it ended {row.state}", failure)
+
+
+class LogTail:
+    """Whole lines of a file that may not be there yet, each once."""
+
+    def __init__(self, path: Path, from_start: bool = False) -> None:
+        self._path = path
+        self._at = 0 if from_start or not path.exists() else path.stat().st_size
+
+    def lines(self) -> list[bytes]:
+        """What came since the last call."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._at += len(whole)
+        return whole.splitlines()

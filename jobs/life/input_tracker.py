@@ -9,14 +9,14 @@ from typing import NamedTuple
 from cluster.records import AttemptRow, JobRow, Records, RecordsError
 from cluster.store import Store
 from configs.identity import parse_ref
-from jobs.life.plan import stage_runs_inputs
+from configs.stages import STAGES
 
 # A request writes one row after another: the job that makes an input may be about to be asked for.
 GRACE_S = 60.0
 LOOK_S = 10.0  # between looks at the store for an artifact that no live job makes
 
 
-class Found(NamedTuple):
+class InputStatus(NamedTuple):
     """How a job stands to what it needs. `ended`: how it must end (state, code, message), as an input will not come."""
 
     done: bool  # all that it makes is there
@@ -28,7 +28,7 @@ class Found(NamedTuple):
     asked: bool = False  # for each that is not there: a live job makes it
 
 
-class Inputs:
+class InputTracker:
     """Looks artifacts up in the store and jobs up by what they make."""
 
     def __init__(self, records: Records, store_of: Callable[[JobRow], Store]) -> None:
@@ -41,7 +41,7 @@ class Inputs:
 
     def look(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
         """Learns who makes what now."""
-        makers = {ref: job for job, _ in live if not stage_runs_inputs(job.stage) for ref in job.outputs}
+        makers = {ref: job for job, _ in live if not STAGES[job.stage].runs_inputs for ref in job.outputs}
         for ref in self._makers:
             if ref not in makers:  # its maker has ended: the artifact is looked for at once
                 self._absent = {key: at for key, at in self._absent.items() if key[1] != ref}
@@ -50,26 +50,26 @@ class Inputs:
         self._since = {key: at for key, at in self._since.items() if key in held}
         self._began = {key: seq for key, seq in self._began.items() if key in held}
 
-    def of(self, job: JobRow, attempt: AttemptRow) -> Found:
+    def of(self, job: JobRow, attempt: AttemptRow) -> InputStatus:
         """How one job stands."""
         if job.outputs and all(self._has(job, ref) for ref in job.outputs):
-            return Found(True, len(job.inputs), len(job.inputs), (), "", None)
+            return InputStatus(True, len(job.inputs), len(job.inputs), (), "", None)
         absent = [ref for ref in dict.fromkeys(job.inputs.values()) if not self._has(job, ref)]
         there = len(set(job.inputs.values())) - len(absent)
         total = len(set(job.inputs.values()))
         if not absent:
             self._since.pop((job.id, job.attempt), None)
-            return Found(False, there, total, (), "", None)
+            return InputStatus(False, there, total, (), "", None)
         makers = {ref: maker for ref in absent if (maker := self._makers.get(ref)) is not None}
         for ref in absent:
             if ref not in makers and (ended := self._ended(job, attempt, ref)) is not None:
-                return Found(False, there, total, (), "", ended)
+                return InputStatus(False, there, total, (), "", ended)
         named = dict.fromkeys(f"{maker.stage} job {maker.id}" for maker in makers.values())
         reason = (
             f"waits for its inputs, made by {', '.join(named)}" if named else "waits for its inputs to be asked for"
         )
         waits_for = tuple(dict.fromkeys(maker.id for maker in makers.values()))
-        return Found(False, there, total, waits_for, reason, None, len(makers) == len(absent))
+        return InputStatus(False, there, total, waits_for, reason, None, len(makers) == len(absent))
 
     def _ended(self, job: JobRow, attempt: AttemptRow, ref: str) -> tuple[str, str, str] | None:
         """How a job ends of whose inputs one is not there, and no live job makes it. None while it may yet be asked for."""
@@ -94,7 +94,7 @@ class Inputs:
         One that this request made, or that the row says it waited for; of several, the one that ended last. Events are
         numbered in the order in which they were committed, whatever was done to a clock meanwhile.
         """
-        waited = (job.blocked or {}).get("holders", [])
+        waited = (job.blocked or {}).get("blocked_by", [])
         candidates = []
         for job_id in waited:
             try:
@@ -105,7 +105,7 @@ class Inputs:
         if job.parent:
             candidates += self._records.jobs(parent=job.parent, limit=100)
         made = [
-            row for row in candidates if ref in row.outputs and row.id != job.id and not stage_runs_inputs(row.stage)
+            row for row in candidates if ref in row.outputs and row.id != job.id and not STAGES[row.stage].runs_inputs
         ]
         ends = {row.id: (row, self._last_event(row)) for row in made}
         return max(ends.values(), key=lambda end: end[1], default=(None, 0))

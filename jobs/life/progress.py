@@ -151,7 +151,7 @@ class Progress:
             self._bar.print(line)
 
 
-class Beat:
+class Heartbeat:
     """The thread of a running job: every second it writes the row, says a line if due, and reads cancel requests."""
 
     def __init__(
@@ -167,7 +167,7 @@ class Beat:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="raylens-beat", daemon=True)
 
-    def __enter__(self) -> Beat:
+    def __enter__(self) -> Heartbeat:
         self._thread.start()
         return self
 

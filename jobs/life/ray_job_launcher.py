@@ -40,7 +40,7 @@ def ray_job_of(job: JobRow) -> str:
     return f"{job.id}-a{job.attempt}"
 
 
-class Drivers:
+class RayJobLauncher:
     """Starts and watches Ray jobs in threads of its own: an upload takes seconds, a dashboard that hangs answers never,
     and the dispatcher must go on looking."""
 

@@ -17,8 +17,7 @@ from cluster.machines.discover import ray_job_working_dir
 from cluster.records import IllegalMove, RecordsError
 from configs.base import StageConfig
 from configs.identity import canonical_json
-from jobs.life.failure import Failure
-from jobs.life.outcome import Ended
+from jobs.life.outcome import Failure, Outcome
 from jobs.life.session import RAY_JOB, Session
 from jobs.life.stage_context import Stopped
 
@@ -34,7 +33,7 @@ class RayJobLost(RuntimeError):
     """The Ray job ended without saying how its stage ended."""
 
 
-def run_as_ray_job(session: Session, config: StageConfig) -> Ended:
+def run_as_ray_job(session: Session, config: StageConfig) -> Outcome:
     """Submits `python -m jobs STAGE` and waits. A stop asked of this driver is handed to the stage, through its row."""
     from ray.job_submission import JobSubmissionClient
 
@@ -85,11 +84,11 @@ def job_environment(session: Session, ray_job: str) -> dict[str, Any]:
 
 
 def _dashboard(session: Session) -> str:
-    if session.place.dashboard:
-        return session.place.dashboard
+    if session.target.dashboard:
+        return session.target.dashboard
     from ray.dashboard.utils import ray_address_to_api_server_url
 
-    return str(ray_address_to_api_server_url(session.place.address))
+    return str(ray_address_to_api_server_url(session.target.address))
 
 
 def _ask(
@@ -110,7 +109,7 @@ def _ask(
     return True
 
 
-def _ended(session: Session, config: StageConfig, ray_job: str, logs: str) -> Ended:
+def _ended(session: Session, config: StageConfig, ray_job: str, logs: str) -> Outcome:
     answer = next((found for line in reversed(logs.splitlines()) if (found := _answer(line))), None)
     if answer is None:
         if session.stop():
@@ -119,7 +118,7 @@ def _ended(session: Session, config: StageConfig, ray_job: str, logs: str) -> En
         raise RayJobLost(f"{config.stage}: Ray job {ray_job} ended without an answer; the end of its log:\n{tail}")
     failure = _failure(session, answer["job"], logs) if answer["state"] == "FAILED" else None
     message = failure.message if failure else f"{config.stage}: Ray job {ray_job} ended {answer['state']}"
-    return Ended(answer["job"] or "", answer["state"], answer["artifacts"], message, failure)
+    return Outcome(answer["job"] or "", answer["state"], answer["artifacts"], message, failure)
 
 
 def _failure(session: Session, job_id: str | None, logs: str) -> Failure:

@@ -10,10 +10,9 @@ import time
 from typing import Protocol
 
 from cluster.machines.driver_actors import end_tree
-from cluster.process_identity import this_boot
+from cluster.process_identity import ProcessId, current_boot
 from cluster.records import AttemptRow, JobRow, Records, RecordsError
-from cluster.records.process import Driver
-from jobs.life.retry import delay, tries_for
+from jobs.life.outcome import delay, tries_for
 
 START_S = 90.0  # a granted driver that has not claimed its attempt by then never will
 CANCEL_S = 4.0  # what a driver has to obey a cancel; then it is ended
@@ -58,7 +57,7 @@ class Reconciler:
         return None
 
     def _driven(self, job: JobRow, attempt: AttemptRow) -> None:
-        if why := self._records.silence(attempt):
+        if why := self._records.dead_driver(attempt):
             return self._gone(job, attempt, why)
         if attempt.cluster is not None and attempt.cluster != self._cluster:
             # Of a cluster that is no more: its driver waits for a head that does not come back.
@@ -78,7 +77,7 @@ class Reconciler:
             message = f"{code}: the same command goes on from the last checkpoint"
             self._records.finish(job.id, job.attempt, "CANCELLED", code=code, message=message, resumable=True)
             return
-        tries = job.tries + 1
+        tries = job.retries + 1
         retry_at = time.time() + delay(tries) if again and tries < tries_for(code) else None
         self._records.lose(job.id, job.attempt, code, why, retry_at=retry_at)
 
@@ -96,10 +95,10 @@ def _ended_here(attempt: AttemptRow) -> bool:
 
     A process of another machine is left alone, whatever has its number here: its silence tells when it is gone.
     """
-    driver = Driver(attempt.host or "", attempt.pid or 0, attempt.process or "")
-    # A mark begins with the boot, where the system names its boots: then the process is known though the host was renamed.
-    known = driver.here() or driver.process.startswith(f"{this_boot()}:")
-    if not known or driver.gone():
+    driver = ProcessId(attempt.host or "", attempt.pid or 0, attempt.process or "")
+    # An identity begins with the boot, where the system names its boots: then the process is known though the host was renamed.
+    known = driver.on_this_host() or driver.process.startswith(f"{current_boot()}:")
+    if not known or driver.has_ended():
         return False
     end_tree(driver.pid)
-    return driver.gone()
+    return driver.has_ended()

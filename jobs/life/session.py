@@ -11,21 +11,21 @@ from pathlib import Path
 from types import TracebackType
 
 from cluster.machines.connection import connected, prepare
-from cluster.machines.discover import Place, discover
+from cluster.machines.discover import ClusterTarget, discover
 from cluster.machines.paths import raylens_home
 from cluster.records import Records, open_records
 from cluster.store import Store
 from configs.profiles import Profile, load_profile
-from configs.requirements import Offer
-from jobs.life.resolve import Planner
-from jobs.life.signals import StopFlag, install
+from configs.requirements import Capacity
+from jobs.life.planner import Planner
+from jobs.life.process import StopFlag, install
 
 HOLDING_WAIT, ROW_WAIT = 600.0, 86_400.0  # seconds, for a process that waits and for a row that does
 RAY_JOB = "RAYLENS_RAY_JOB"  # in the environment of a stage that runs as a Ray job: which one
 
 
 class Session:
-    """Opened for one command, closed at its end. Ray starts when `offer` is first asked for, and not before."""
+    """Opened for one command, closed at its end. Ray starts when `capacity` is first asked for, and not before."""
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class Session:
         stop: StopFlag | None = None,
         store: Store | None = None,
         records: Records | None = None,
-        place: Place | None = None,
+        target: ClusterTarget | None = None,
     ) -> None:
         self.profile_name = profile
         self._wait = wait
         self.stop = stop or StopFlag()
         self.store = store or Store.open()
         self.records = records or open_records()
-        self.place = place or discover()
-        prepare(self.place)
+        self.target = target or discover()
+        prepare(self.target)
         self.planner = Planner()
         self.home: Path = raylens_home()
         self.user = _user()
@@ -65,7 +65,7 @@ class Session:
         import ray
 
         if not ray.is_initialized():  # it is where the session lives in a program that uses Ray already
-            self._open.enter_context(connected(self.place))
+            self._open.enter_context(connected(self.target))
             self._open_here = True
         self._connected = True
         if self.stop.installed and threading.current_thread() is threading.main_thread():
@@ -87,18 +87,18 @@ class Session:
         """One line for people, on standard error."""
         print(message, file=sys.stderr, flush=True)
 
-    def offer(self) -> Offer:
+    def capacity(self) -> Capacity:
         """What the cluster and the store offer now."""
-        from cluster.machines.capacity import offer
+        from cluster.machines.capacity import cluster_capacity
 
         self.connect()
-        return offer(self.store.free_bytes())
+        return cluster_capacity(self.store.free_bytes())
 
     @property
     def cluster(self) -> str:
         """Names the cluster in rows, so that grants on another one, or on an earlier one there, do not count."""
         if not self._connected:
-            return self.place.address or f"own:{os.getpid()}"
+            return self.target.address or f"own:{os.getpid()}"
         import ray
 
         return str(ray.get_runtime_context().get_session_name())
@@ -118,10 +118,10 @@ class Session:
         """
         from cluster.records import DISPATCHER
 
-        if self.place.own or self.place.dashboard is None:
+        if self.target.temporary or self.target.dashboard is None:
             return False
         row = self.records.lease_row(DISPATCHER)
-        return row is not None and row.data.get("address") == self.place.address
+        return row is not None and row.data.get("address") == self.target.address
 
     @property
     def profile(self) -> Profile:
@@ -133,7 +133,7 @@ class Session:
     def _has_gpu(self) -> bool:
         from cluster.machines.capacity import cluster_has_gpu, local_gpus
 
-        if self.place.own:
+        if self.target.temporary:
             return local_gpus() > 0
         self.connect()
         return cluster_has_gpu()

@@ -16,10 +16,11 @@ if TYPE_CHECKING:  # the store pulls in pyarrow; a command that finds everything
 
 
 class Output(NamedTuple):
-    """One artifact that a stage will make: where it will stand, and a label that people read."""
+    """One artifact that a stage will make: its id, a label that people read, and its bytes if the plan tells them."""
 
     ref: ArtifactRef
     label: str = ""
+    store_bytes: int = 0
 
 
 class Stopped(Exception):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster.records import DISPATCHER, Records, Submission
 from configs.base import StageConfig
-from configs.profiles import Profile, load_profile, requirement_for
-from configs.requirements import Offer, Requirement, from_json
-from jobs.life.plan import check_given, is_done, missing_steps
+from configs.profiles import Profile, load_profile
+from configs.requirements import Capacity, Requirement, from_json
+from jobs.life.planner import Planner, Step, check_given, is_done, missing_steps, resolve_auto
 from jobs.life.ray_job_launcher import environment_here
-from jobs.life.resolve import Planner, Step, resolve_auto
+from jobs.life.resource_demand import step_requirement
 from jobs.life.stage_context import named_inputs
-from jobs.stages import stage_module
+from jobs.stages import load_stage
 
 if TYPE_CHECKING:
     from cluster.store import Store
@@ -31,7 +31,7 @@ class Submitted(NamedTuple):
     jobs: list[str]  # all that the request stands on and that is not done, inputs before those that use them
 
 
-class Asked(NamedTuple):
+class RowDefaults(NamedTuple):
     """What goes into every row of one request."""
 
     profile: Profile
@@ -58,30 +58,37 @@ def submit(
     tags: Sequence[str] = (),
     notes: str = "",
     planner: Planner | None = None,
+    check_step: Callable[[Step, Requirement], None] | None = None,
 ) -> Submitted:
     """Records the job and, as jobs of their own, those of its inputs that are not there. Nothing runs in this process.
 
     An equal live job, or a finished one whose artifacts are there, is given instead. Raises ValueError for what is
     wrong before: a config, a source, an input that does not exist, a time to wait. What can never fit gets its row, and
     the dispatcher says so there. Looks at sources (hashes files, asks a hub): do not call it on an event loop.
+
+    `check_step` is called with each step that is to run and its requirement before anything is recorded, the requested
+    one first; it raises to refuse.
     """
     chosen = load_profile(profile, has_gpu(records))
     config = resolve_auto(config, chosen.device)
     steps = (planner or Planner()).plan(config)
     target = steps[-1]
     missing = missing_steps(steps, partial(is_done, store))
-    for step in missing:
-        check(step, requirement_for(step.config, chosen))
+    for step in reversed(missing):
+        requirement = step_requirement(step, chosen)
+        load_stage(step.stage).check(step.config, requirement)
+        if check_step is not None:
+            check_step(step, requirement)
     if missing:
         check_given(store, steps)
-    asked = Asked(
+    asked = RowDefaults(
         chosen, checked_wait(wait_s), created_by, environment or {}, project, name, tuple(tags), notes
     )  # fmt: skip
-    first = _submit(records, store, target, asked, None)
+    first = _submit(records, target, asked, bool(missing), None)
     if not first.live:
         return Submitted(first.job_id, str(first.state), first.created, list(first.outputs), [])
     # The target's row comes first, so that the others can name it; it waits until its inputs are there.
-    rest = [_submit(records, store, step, asked, first.job_id) for step in missing if step is not target]
+    rest = [_submit(records, step, asked, True, first.job_id) for step in missing if step is not target]
     jobs = [row.job_id for row in rest if row.live] + [first.job_id]
     return Submitted(first.job_id, str(first.state), first.created, list(first.outputs), jobs)
 
@@ -99,35 +106,31 @@ def checked_wait(seconds: float) -> float:
     return seconds
 
 
-def check(step: Step, need: Requirement) -> None:
-    """Raises ValueError for a requirement that the stage cannot use, whatever the machines."""
-    if (asks := getattr(stage_module(step.stage), "check", None)) is not None:
-        asks(step.config, need)
-
-
 def has_gpu(records: Records) -> bool:
     """Whether the dispatcher's cluster has a GPU."""
-    offer = offer_of(records)
-    return offer is not None and any(one.gpus > 0 for places in (offer.nodes, offer.node_types) for one in places)
+    capacity = capacity_of(records)
+    return capacity is not None and any(
+        one.gpus > 0 for places in (capacity.nodes, capacity.node_types) for one in places
+    )
 
 
-def offer_of(records: Records) -> Offer | None:
+def capacity_of(records: Records) -> Capacity | None:
     """What the dispatcher last wrote about the nodes; None if there was never one."""
     row = records.lease_row(DISPATCHER)
-    return from_json(row.data["offer"]) if row is not None and "offer" in row.data else None
+    return from_json(row.data["capacity"]) if row is not None and "capacity" in row.data else None
 
 
-def _submit(records: Records, store: Store, step: Step, asked: Asked, parent: str | None) -> Submission:
+def _submit(records: Records, step: Step, asked: RowDefaults, missing: bool, parent: str | None) -> Submission:
     own = parent is None
     return records.submit(
         stage=step.stage,
         fingerprint=step.fingerprint,
         config=step.config.model_dump(mode="json"),
-        requirement=requirement_for(step.config, asked.profile).model_dump(mode="json"),
+        requirement=step_requirement(step, asked.profile).model_dump(mode="json"),
         outputs=[str(output.ref) for output in step.outputs],
         inputs=named_inputs(step.inputs),
         created_by=asked.created_by,
-        artifacts_gone=not is_done(store, step),
+        artifacts_gone=missing,
         drive=False,
         profile=asked.profile.name,
         environment=asked.environment,

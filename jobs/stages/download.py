@@ -12,11 +12,12 @@ from configs.base import StageConfig
 from configs.download import DatasetOptions, DownloadConfig, HubSource
 from configs.identity import ArtifactRef, fingerprint
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.downloader import Result
 
-VERSION = 1
+VERSION = 2
 TRIES = 3  # of a worker that dies
 _KIND = {"model": "models", "dataset": "datasets"}
 
@@ -28,10 +29,11 @@ def inputs(config: DownloadConfig) -> dict[str, StageConfig | str]:
 
 def outputs(config: DownloadConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
     """One model or dataset, named by what the source holds now: a commit or file hashes. Raises SourceError."""
-    from sae.sources import find
+    from sae.sources import resolve_source
+    from sae.sources.artifact_size import artifact_bytes
 
-    found = find(config.source, config.what)
-    return [Output(_ref(config, found.identity), found.label)]
+    source = resolve_source(config.source, config.what)
+    return [Output(_ref(config, source.identity), source.label, artifact_bytes(source, config.what))]
 
 
 def run(job: JobContext) -> None:
@@ -40,20 +42,22 @@ def run(job: JobContext) -> None:
         return
     from ray.exceptions import NodeDiedError, WorkerCrashedError
 
-    from sae.sources import SourceError, find
+    from sae.sources import SourceError, resolve_source
 
     config: DownloadConfig = job.config
-    found = find(config.source, config.what)
-    if _ref(config, found.identity) != job.outputs[0].ref:
-        raise SourceError(f"{found.label} has changed since this job was made: submit it again")
+    source = resolve_source(config.source, config.what)
+    if _ref(config, source.identity) != job.outputs[0].ref:
+        raise SourceError(f"{source.label} has changed since this job was made: submit it again")
     for tries_left in reversed(range(TRIES)):
         try:
-            result = _follow(job, _start(job, found.identity))
+            result = _follow(job, _start(job, source.identity))
         except (WorkerCrashedError, NodeDiedError) as error:
             if not tries_left:
                 raise
             job.progress.log(f"the worker died ({type(error).__name__}); once more")
             continue
+        for note in result.summary.get("notes", ()):
+            job.progress.log(note)
         job.publish(job.outputs[0], result.files, result.summary)
         return
 
@@ -65,23 +69,23 @@ def _start(job: JobContext, identity: dict[str, Any]) -> Any:
 
     from actors.downloader import download
 
-    need = job.requirement
+    requirement = job.requirement
     # Where the driver is, if there is room: that is where a local file surely lies.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     task = download.options(
-        num_cpus=need.cpus,
-        memory=need.memory or None,
-        label_selector=dict(need.labels) or None,
-        scheduling_strategy=None if need.labels else here,
+        num_cpus=requirement.cpus,
+        memory=requirement.memory or None,
+        label_selector=dict(requirement.labels) or None,
+        scheduling_strategy=None if requirement.labels else here,
         runtime_env=_hub_environment() if isinstance(job.config.source, HubSource) else None,
         num_returns="streaming",
-        max_retries=0,  # a second run would not say its steps at the same moments, which Ray's own retry relies on
+        max_retries=0,  # a second run would not yield its steps at the same moments, which Ray's own retry relies on
     )
-    return task.remote(job.config, identity, job.store, job.outputs[0].ref, job.attempt, need.threads)
+    return task.remote(job.config, identity, job.store, job.outputs[0].ref, job.attempt, requirement.threads)
 
 
 def _hub_environment() -> dict[str, Any]:
-    """Which hub the driver asks and where it keeps files, for a worker of a cluster that was started without it.
+    """Which hub the driver uses and where it keeps files, for a worker of a cluster that was started without it.
 
     HF_TOKEN is not among these: what a task is started with can be read by others. Nodes have it in their environment.
     """
@@ -115,3 +119,6 @@ def _ref(config: DownloadConfig, identity: dict[str, Any]) -> ArtifactRef:
     options = (config.dataset or DatasetOptions()).model_dump(mode="json") if config.what == "dataset" else None
     science = {"what": config.what, "source": identity, "dataset": options}
     return ArtifactRef(_KIND[config.what], fingerprint("download", VERSION, science, {}))
+
+
+STAGE = Stage(VERSION, inputs, outputs, run)

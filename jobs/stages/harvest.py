@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from configs.base import StageConfig
 from configs.harvest import HarvestConfig
+from configs.hook_names import hook_width
 from configs.identity import ArtifactRef
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from cluster.store import Store
@@ -29,10 +32,16 @@ def outputs(config: HarvestConfig, inputs: dict[str, list[ArtifactRef]], fp: str
 
 def store_bytes(config: HarvestConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
     """Bytes that the cache will take at most."""
-    model = json.loads((store.files(inputs["model"][0]).path("config.json")).read_text())
-    d = int(model.get("hidden_size") or model.get("n_embd") or 0)
     rows, context_length = _size(config, inputs["tokens"][0], store)
-    return rows * context_length * len(config.hooks) * (d * _BYTES[config.dtype] + 8)
+    widths = hook_widths(inputs["model"][0], store, config.hooks)
+    return sum(rows * context_length * (width * _BYTES[config.dtype] + 8) for width in widths)
+
+
+def hook_widths(model: ArtifactRef, store: Store, hooks: Iterable[str]) -> list[int]:
+    """Numbers in the value of each hook of a model, at most."""
+    files = store.files(model)
+    config = json.loads(files.path("config.json").read_text(encoding="utf-8"))
+    return [hook_width(files.manifest.summary, config, hook) for hook in hooks]
 
 
 def run(job: JobContext) -> None:
@@ -112,3 +121,6 @@ def _publish(job: JobContext, output: Output, rows: int, context_length: int) ->
     path.write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
     files = [file for file, _ in parts.values()]
     job.publish(output, [*files, job.store.put(output.ref, job.attempt, INFO_JSON, path)], info)
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

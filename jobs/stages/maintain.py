@@ -18,6 +18,7 @@ from configs.base import StageConfig
 from configs.identity import KINDS, ArtifactRef
 from configs.maintain import MaintainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from cluster.store import Store
@@ -155,7 +156,7 @@ def _ended_long_ago(row: JobRow, days: float) -> bool:
 def _temporary(home: Path) -> Iterator[Removal]:
     import shutil
 
-    from jobs.life.job_files import orphans
+    from jobs.life.process import orphans
 
     for folder in orphans(home):
         yield Removal(f"folder {folder}", "its process is gone", lambda folder=folder: shutil.rmtree(folder, True))  # type: ignore[misc]
@@ -169,3 +170,6 @@ def _old(at: float, days: float) -> bool:
 def _ago(at: float) -> str:
     days = max(0.0, time.time() - at) / _DAY
     return f" {days:.0f} days ago" if days >= 1 else " today"
+
+
+STAGE = Stage(VERSION, inputs, outputs, run)

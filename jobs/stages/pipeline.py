@@ -6,9 +6,9 @@ from configs.base import StageConfig
 from configs.identity import ArtifactRef
 from configs.pipeline import PipelineConfig
 from jobs.life.stage_context import JobContext, Output
+from jobs.stages import Stage
 
 VERSION = 1
-RUNS_INPUTS = True  # its inputs are its stages: run() has them made, so that the row of the pipeline covers them
 
 
 def inputs(config: PipelineConfig) -> dict[str, StageConfig | str]:
@@ -30,3 +30,6 @@ def run(job: JobContext) -> None:
         job.progress.log(f"{number} of {len(stages)}: {stage.stage}")
         job.run_stage(stage)
         job.progress.update(number)
+
+
+STAGE = Stage(VERSION, inputs, outputs, run)

@@ -9,6 +9,7 @@ from configs.base import StageConfig
 from configs.identity import ArtifactRef, fingerprint
 from configs.report import ReportConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 VERSION = 1
 
@@ -36,13 +37,16 @@ def run(job: JobContext) -> None:
 
     from actors.reporter import make_report
 
-    need, missing = job.requirement, job.missing()
+    requirement, missing = job.requirement, job.missing()
     todo = [(pair, output) for pair, output in zip(_pairs(job.inputs), job.outputs, strict=True) if output in missing]
     job.progress.start("report", len(todo), "pages")
     for done, ((features, evaluation), output) in enumerate(todo, start=1):
         task = make_report.options(
-            num_cpus=need.cpus, memory=need.memory or None, label_selector=dict(need.labels) or None, max_retries=2
-        ).remote(job.store, features, evaluation, output.ref, job.attempt, job.config, need.threads)
+            num_cpus=requirement.cpus,
+            memory=requirement.memory or None,
+            label_selector=dict(requirement.labels) or None,
+            max_retries=2,
+        ).remote(job.store, features, evaluation, output.ref, job.attempt, job.config, requirement.threads)
         while not ray.wait([task], timeout=1.0)[0]:
             if job.stop_requested():
                 ray.cancel(task)
@@ -61,3 +65,6 @@ def _pairs(inputs: dict[str, list[ArtifactRef]]) -> list[tuple[ArtifactRef, Arti
             f"features and {len(evaluations)} of evaluation: let both name one training config, or artifacts of one SAE"
         )
     return list(zip(features, evaluations, strict=True))
+
+
+STAGE = Stage(VERSION, inputs, outputs, run)

@@ -17,17 +17,18 @@ from configs.base import StageConfig
 from configs.identity import ArtifactRef
 from configs.tokenize import TokenizeConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
-    from actors.tokenizer import Target
+    from actors.tokenizer import PartsTarget
     from cluster.store import ArtifactFiles, Store, StoredFile
     from sae.formats.dataset import DatasetReader
     from sae.formats.tokens import TokensInfo
     from sae.text.flat_tokens import ChunkCounts
-    from sae.text.layout import SplitLayout
-    from sae.text.tokenizer_spec import Facts
+    from sae.text.row_layout import SplitLayout
+    from sae.text.tokenizer_spec import TokenizerSpec
 
-VERSION = 1
+VERSION = 2
 _BYTES_PER_TEXT_BYTE = 4  # 5 bytes a token in flat files, and less than that in shards; English takes 2 in all
 _WEIGHTS = (".safetensors", ".gguf")
 
@@ -53,35 +54,39 @@ def run(job: JobContext) -> None:
     """Raises TokenizeError (tokenizer, model and config do not go together), DatasetError, Stopped."""
     if not job.missing():
         return
-    from actors.tokenizer import Target
+    from actors.tokenizer import PartsTarget
     from sae.formats.dataset import DatasetReader
-    from sae.text.layout import split_layouts
+    from sae.text.row_layout import split_layouts
     from sae.text.statistics import tokens_info
 
     config: TokenizeConfig = job.config
-    facts = _checked_facts(job)
-    flat = Target(job.store, ArtifactRef("checkpoints", job.fingerprint), job.attempt)
-    tokens = Target(job.store, job.outputs[0].ref, job.attempt)
+    spec = _checked_spec(job)
+    flat = PartsTarget(job.store, ArtifactRef("checkpoints", job.fingerprint), job.attempt)
+    tokens = PartsTarget(job.store, job.outputs[0].ref, job.attempt)
     reader = DatasetReader(job.files("dataset"))
-    counts = _tokenize(job, reader, facts, flat)
-    _check_counts(job, facts, counts)
-    layouts = split_layouts(counts, config.context_length - (facts.row_bos is not None))
-    shards = _pack(job, facts, flat, tokens, layouts)
-    _publish(job, tokens_info(config, facts, counts, layouts, reader.info.documents), shards)
+    counts = _tokenize(job, reader, spec, flat)
+    _check_counts(job, spec, counts)
+    layouts = split_layouts(counts, config.context_length - (spec.row_bos is not None))
+    shards = _pack(job, spec, flat, tokens, layouts)
+    _publish(job, tokens_info(config, spec, counts, layouts, reader.info.documents), shards)
     job.store.delete(flat.ref)
 
 
-def _checked_facts(job: JobContext) -> Facts:
+def _checked_spec(job: JobContext) -> TokenizerSpec:
     """What rows are made with, after the checks that need no text."""
-    from sae.language_model import load_tokenizer
+    from sae.language_model import ModelError, load_tokenizer
     from sae.language_model.loading import max_positions, read_config
-    from sae.text.tokenizer_spec import check_context, tokenizer_facts
+    from sae.text.tokenizer_spec import check_context, read_tokenizer_spec
 
     config: TokenizeConfig = job.config
     model = job.files("model")
     folder = _without_weights(model, job.scratch / "tokenizer")
     check_context(config.context_length, max_positions(read_config(folder)), str(model.ref))
-    return tokenizer_facts(load_tokenizer(folder), config, _embeddings(folder))
+    try:
+        tokenizer = load_tokenizer(folder)
+    except ModelError as error:  # name what the user knows, not the folder of copies
+        raise ModelError(str(error).replace(str(folder), str(model.ref))) from None
+    return read_tokenizer_spec(tokenizer, config, _embeddings(folder))
 
 
 def _embeddings(folder: Path) -> int | None:
@@ -100,25 +105,25 @@ def _without_weights(model: ArtifactFiles, folder: Path) -> Path:
     return folder
 
 
-def _tokenize(job: JobContext, reader: DatasetReader, facts: Facts, flat: Target) -> list[ChunkCounts]:
+def _tokenize(job: JobContext, reader: DatasetReader, spec: TokenizerSpec, flat: PartsTarget) -> list[ChunkCounts]:
     """First pass: a flat token file for each chunk of documents. Gives the chunks' counts, in order."""
     from actors.tokenizer import chunk_name, store_chunk
     from sae.text.flat_tokens import ChunkCounts
 
     chunks = reader.chunks(job.config.chunk_bytes)
-    items = [
+    items: list[dict[str, Any]] = [
         {"name": chunk_name(i), "file": file, "start": start, "stop": stop, "weight": stop - start}
         for i, (file, start, stop) in enumerate(chunks)
     ]
     _run(
         job, "tokenize", "documents", items, store_chunk, flat,
-        dataset=job.files("dataset"), facts=facts, threads=job.requirement.threads,
+        dataset=job.files("dataset"), spec=spec, threads=job.requirement.threads,
     )  # fmt: skip
     parts = job.store.parts(flat.ref)
     return [ChunkCounts.from_json(parts[item["name"]][1]) for item in items]
 
 
-def _check_counts(job: JobContext, facts: Facts, counts: list[ChunkCounts]) -> None:
+def _check_counts(job: JobContext, spec: TokenizerSpec, counts: list[ChunkCounts]) -> None:
     """Raises TokenizeError if there are no tokens, or tokens that the model does not know."""
     from sae.text.statistics import seen_ids
     from sae.text.tokenizer_spec import TokenizeError, check_vocabulary
@@ -126,20 +131,22 @@ def _check_counts(job: JobContext, facts: Facts, counts: list[ChunkCounts]) -> N
     if not any(chunk.splits for chunk in counts):
         raise TokenizeError(f"{job.one('dataset')} gives no tokens: none of its documents has any")
     embeddings = _embeddings(job.scratch / "tokenizer")
-    check_vocabulary(max(seen_ids(counts, facts.id_limit)), embeddings, str(job.one("model")))
+    check_vocabulary(max(seen_ids(counts, spec.id_limit)), embeddings, str(job.one("model")))
 
 
-def _pack(job: JobContext, facts: Facts, flat: Target, tokens: Target, layouts: list[SplitLayout]) -> list[StoredFile]:
+def _pack(
+    job: JobContext, spec: TokenizerSpec, flat: PartsTarget, tokens: PartsTarget, layouts: list[SplitLayout]
+) -> list[StoredFile]:
     """Second pass: the output shards, in order of split and number."""
     from actors.tokenizer import store_shard
     from sae.formats.tokens import shard_name
-    from sae.text.layout import split_shards
+    from sae.text.row_layout import split_shards
 
     shards = [shard for layout in layouts for shard in split_shards(layout, job.config.rows_per_shard)]
     items = [{"name": shard_name(s.split, s.number), **s._asdict(), "weight": s.stop - s.start} for s in shards]
     _run(
         job, "pack", "rows", items, store_shard, tokens,
-        flats=_flat_files(job, flat), layouts={layout.split: layout for layout in layouts}, facts=facts,
+        flats=_flat_files(job, flat), layouts={layout.split: layout for layout in layouts}, spec=spec,
         config=job.config,
     )  # fmt: skip
     parts = job.store.parts(tokens.ref)
@@ -152,7 +159,7 @@ def _run(
     unit: str,
     items: list[dict[str, Any]],
     task: Callable[..., dict[str, Any]],
-    target: Target,
+    target: PartsTarget,
     **arguments: Any,
 ) -> None:
     """Runs a pass over the items that no earlier attempt finished. Raises Stopped if the job was asked to stop."""
@@ -175,7 +182,7 @@ def _run(
         raise Stopped(f"stopped after {done:,} of {total:,} {unit}; the next attempt goes on from there")
 
 
-def _flat_files(job: JobContext, flat: Target) -> ArtifactFiles:
+def _flat_files(job: JobContext, flat: PartsTarget) -> ArtifactFiles:
     """The flat token files as an artifact of their own, so that workers on any node find and check them."""
     from cluster.store import Manifest
 
@@ -197,3 +204,6 @@ def _publish(job: JobContext, info: TokensInfo, shards: list[StoredFile]) -> Non
     output = job.outputs[0]
     described = job.store.put(output.ref, job.attempt, TOKENS_JSON, path)
     job.publish(output, [*shards, described], {**info.statistics, "splits": info.splits})
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from configs.architectures import SaeConfig
 from configs.base import StageConfig
 from configs.identity import ArtifactRef, fingerprint
 from configs.requirements import Requirement
-from configs.train import SaeConfig, TrainConfig
+from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
+from jobs.stages.harvest import hook_widths
 
 if TYPE_CHECKING:
-    from actors.trainer import TrainTask
+    from cluster.store import Store
 
-VERSION = 1
+VERSION = 2
+_CHECKPOINTS = 3  # in the store at the same time
 
 
 def inputs(config: TrainConfig) -> dict[str, StageConfig | str]:
@@ -28,7 +32,7 @@ def outputs(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], fp: str) 
     """One SAE for each entry of the config. Its id does not depend on the other SAEs of the run."""
     sources = {role: str(inputs[role][0]) for role in ("model", "tokens")}
     return [
-        Output(ArtifactRef("saes", fingerprint("train", VERSION, _science(config, sae), sources)), _label(sae))
+        Output(ArtifactRef("saes", fingerprint("train", VERSION, _science(config, sae), sources)), sae.label)
         for sae in config.saes
     ]
 
@@ -38,10 +42,6 @@ def _science(config: TrainConfig, sae: SaeConfig) -> dict[str, Any]:
     shared = ("split", "rows", "epochs", "batch_rows", "lanes", "block_steps", "seed", "policy", "lm_dtype", "autocast")
     # A stream and an fp32 cache made with the same batches give the same bytes, so they are one artifact.
     return {"sae": sae.model_dump(mode="json"), "reads": config.reads(), **{key: whole[key] for key in shared}}
-
-
-def _label(sae: SaeConfig) -> str:
-    return f"{sae.architecture} {sae.d_sae} k={sae.k} at {sae.hook}"
 
 
 def run(job: JobContext) -> None:
@@ -62,20 +62,34 @@ def run(job: JobContext) -> None:
             if found
             else "stopped before the first checkpoint; the same command starts again"
         )
-    for output in missing.values():
+    for i, output in missing.items():
         parts = job.store.parts(output.ref)
         files = [file for file, _ in parts.values()]
-        job.publish(output, files, _summary(job, output.ref))
+        job.publish(output, files, {**_summary(job, output.ref), "sae": config.saes[i].model_dump(mode="json")})
     checkpoints.clear()
 
 
-def check(config: TrainConfig, need: Requirement) -> None:
-    """Raises ValueError for more workers than lanes. Asked before anything that the run needs is made."""
-    if need.workers > config.lanes:
+def check(config: TrainConfig, requirement: Requirement) -> None:
+    """Raises ValueError for more workers than lanes, and for workers that would share a GPU."""
+    if requirement.workers > config.lanes:
         raise ValueError(
-            f"{need.workers} workers cannot share {config.lanes} lanes: set resources.workers to at most "
-            f"{config.lanes}, or lanes to at least {need.workers} (a divisor of batch_rows = {config.batch_rows})"
+            f"{requirement.workers} workers cannot share {config.lanes} lanes: set resources.workers to at most "
+            f"{config.lanes}, or lanes to at least {requirement.workers} (a divisor of batch_rows = {config.batch_rows})"
         )
+    if requirement.workers > 1 and 0 < requirement.gpus < 1:
+        raise ValueError(
+            f"{requirement.workers} workers with resources.gpus={requirement.gpus:g} would share a GPU, which NCCL refuses: "
+            "set resources.gpus=1, or resources.workers=1"
+        )
+
+
+def store_bytes(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
+    """Bytes of the SAEs, and of the checkpoints: two are kept while a third is written."""
+    widths = hook_widths(inputs["model"][0], store, [sae.hook for sae in config.saes])
+    # Encoder, decoder and two biases; a threshold at most comes to them.
+    weights = sum(4 * (2 * sae.d_sae * d + 2 * sae.d_sae + d) for sae, d in zip(config.saes, widths, strict=True))
+    counters = sum(8 * sae.d_sae for sae in config.saes)
+    return weights + _CHECKPOINTS * (3 * weights + counters)
 
 
 def _whole(job: JobContext, ref: ArtifactRef) -> bool:
@@ -92,9 +106,10 @@ def _summary(job: JobContext, ref: ArtifactRef) -> dict[str, Any]:
 
 def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
     from actors.checkpoints import Checkpoints
-    from actors.progress_channel import Board
+    from actors.progress_channel import ProgressChannel
     from actors.train_launcher import fit
     from actors.trainer import TrainTask
+    from sae.training.plan import make_plan
 
     config: TrainConfig = job.config
     tokens = json.loads(job.files("tokens").path("tokens.json").read_text())
@@ -111,29 +126,20 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
         run=job.fingerprint,
         attempt=job.attempt,
         requirement=job.requirement,
-        board=Board.open(job.fingerprint),
+        channel=ProgressChannel.open(job.fingerprint),
     )
-    rows_per_block = config.block_steps * config.batch_rows
+    plan = make_plan(config, tokens["splits"].get(config.split, {}).get("rows", 0), tokens["context_length"])
     found = Checkpoints(job.store, job.fingerprint, job.attempt, job.scratch).latest([ref.id for ref in saes.values()])
-    _announce(job, task, tokens, found.block * rows_per_block if found else 0)
+    done = plan.rows_before(found.block) if found else 0
+    job.progress.start("train", plan.rows_before(plan.blocks), "rows", done)
     fit(
         task,
         job.scratch,
         lambda rows: job.progress.update(rows, durable=False),
         job.progress.log,
         job.stop_requested,
-        lambda block: job.progress.durable(block * rows_per_block),
+        lambda block: job.progress.durable(plan.rows_before(block)),
     )
-
-
-def _announce(job: JobContext, task: TrainTask, tokens: dict[str, Any], done: int) -> None:
-    from sae.training.plan import make_plan
-
-    config = task.config
-    rows = tokens["splits"].get(config.split, {}).get("rows", 0)
-    plan = make_plan(config, rows, tokens["context_length"])
-    total = plan.total_steps * plan.batch_rows
-    job.progress.start("train", total, "rows", min(done, total))
 
 
 def _metadata(job: JobContext, tokens: dict[str, Any], model_name: str) -> dict[str, Any]:
@@ -152,3 +158,6 @@ def _metadata(job: JobContext, tokens: dict[str, Any], model_name: str) -> dict[
         "exclude_special_tokens": not config.policy.include_special,
         "raylens": {"model": str(job.one("model")), "tokens": str(job.one("tokens")), "run_stage_version": VERSION},
     }
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, check, store_bytes)

@@ -8,12 +8,13 @@ stored name, module_paths: stored name -> module of the language model}.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sae.calibration import Calibration, load_calibration
@@ -52,9 +53,9 @@ def write_chunk(path: Path, acts: Tensor, mask: Tensor, first_row: int, dtype: s
 
 
 class ActivationsReader:
-    """Reads one hook of a cache by ranges of rows. Holds at most `keep` chunks in memory."""
+    """Reads one hook of a cache by ranges of rows. Holds nothing between calls."""
 
-    def __init__(self, files: ArtifactFilesLike, hook: str, keep: int = 2) -> None:
+    def __init__(self, files: ArtifactFilesLike, hook: str) -> None:
         info = json.loads(files.path(INFO_JSON).read_text())
         hooks = json.loads(files.path(HOOKS_JSON).read_text())
         stored = hooks["names"].get(hook, hook)
@@ -63,8 +64,7 @@ class ActivationsReader:
         self.module_path: str = hooks["module_paths"][stored]
         self.hook, self.rows, self.context_length = stored, int(info["rows"]), int(info["context_length"])
         self.rows_per_chunk = int(info["rows_per_chunk"])
-        self._files, self._keep = files, keep
-        self._chunks: OrderedDict[int, CachedRows] = OrderedDict()
+        self._files = files
 
     @property
     def calibration(self) -> Calibration:
@@ -74,24 +74,24 @@ class ActivationsReader:
 
     def read(self, row_start: int, row_stop: int) -> CachedRows:
         """Data positions of rows [row_start, row_stop), ordered by row and position."""
-        if not 0 <= row_start <= row_stop <= self.rows:
-            raise ValueError(f"rows {row_start} to {row_stop} are outside the cache's {self.rows} rows")
-        per = self.rows_per_chunk
-        pieces = []
-        for index in range(row_start // per, (max(row_stop, row_start + 1) - 1) // per + 1):
-            chunk = self._chunk(index)
-            bounds = torch.tensor([row_start, row_stop])
-            lo, hi = (int(v) for v in torch.searchsorted(chunk.row, bounds))
-            pieces.append(CachedRows(*(field[lo:hi] for field in chunk)))
-        return CachedRows(*(torch.cat(fields) for fields in zip(*pieces, strict=True)))
+        return self.read_ranges([range(row_start, row_stop)])[0]
 
-    def _chunk(self, index: int) -> CachedRows:
-        if index in self._chunks:
-            self._chunks.move_to_end(index)
-            return self._chunks[index]
-        raw = load_file(self._files.path(chunk_name(self.hook, index)))
-        chunk = CachedRows(raw["acts"].float(), raw["row"].long(), raw["position"].long())
-        self._chunks[index] = chunk
-        while len(self._chunks) > self._keep:
-            self._chunks.popitem(last=False)
-        return chunk
+    def read_ranges(self, ranges: Sequence[range]) -> list[CachedRows]:
+        """Data positions of each range of rows. Every chunk is opened once, and only the rows asked for are read."""
+        pieces: list[list[CachedRows]] = [[] for _ in ranges]
+        for index in sorted({chunk for rows in ranges for chunk in self._chunks(rows)}):
+            wanted = [number for number, rows in enumerate(ranges) if index in self._chunks(rows)]
+            with safe_open(self._files.path(chunk_name(self.hook, index)), framework="pt") as chunk:
+                acts, row, position = chunk.get_slice("acts"), chunk.get_tensor("row"), chunk.get_tensor("position")
+                for number in wanted:
+                    bounds = torch.tensor([ranges[number].start, ranges[number].stop], dtype=row.dtype)
+                    lo, hi = (int(v) for v in torch.searchsorted(row, bounds))
+                    piece = CachedRows(acts[lo:hi].float(), row[lo:hi].long(), position[lo:hi].long())
+                    pieces[number].append(piece)
+        return [CachedRows(*(torch.cat(fields) for fields in zip(*piece, strict=True))) for piece in pieces]
+
+    def _chunks(self, rows: range) -> range:
+        if not 0 <= rows.start <= rows.stop <= self.rows:
+            raise ValueError(f"rows {rows.start} to {rows.stop} are outside the cache's {self.rows} rows")
+        per = self.rows_per_chunk
+        return range(rows.start // per, (max(rows.stop, rows.start + 1) - 1) // per + 1)

@@ -9,9 +9,9 @@ which training reads them. Columns:
 | roles | list<uint8>, same length | a `Role` for each token |
 | segments | list<struct<doc: int64, start: int32, offset: int64>> | the row's documents, see below |
 | split | string | train, validation or test |
-| attention_mask | list<uint8>, only if asked for | 0 on padding, else 1 |
+| attention_mask | list<uint8>, only if the config wants it | 0 on padding, else 1 |
 
-From row position `start` of a segment up to the next one stand the tokens of document `doc`, the first of them being
+From row position `start` of a segment up to the next one are the tokens of document `doc`, the first of them being
 token `offset` of that document. The separator that follows a document belongs to it.
 """
 
@@ -21,7 +21,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,9 @@ from sae.formats.files import ArtifactFilesLike
 
 TOKENS_JSON = "tokens.json"
 SPLITS = ("train", "validation", "test")
-ROW_GROUP = 512  # rows; what a reader holds in memory at once
+ROW_GROUP = 512  # rows; what is read from the disk at once
+_CACHED_BYTES = 64 << 20  # of rows that a reader keeps
+_BYTES_PER_TOKEN = 13  # in memory: id, role, document
 
 _SEGMENT = pa.struct([("doc", pa.int64()), ("start", pa.int32()), ("offset", pa.int64())])
 
@@ -49,6 +51,7 @@ class Role(IntEnum):
     SPECIAL = 2
     SEPARATOR = 3
     PAD = 4
+    BOUNDARY = 5  # BOS, EOS or PAD inside a document's own text: never data
 
 
 class TokenRows(NamedTuple):
@@ -80,7 +83,7 @@ class TokensInfo:
     """What `tokens.json` says. `splits[name]` holds rows, tokens, roles (count by role), documents and shards."""
 
     context_length: int
-    attention: str
+    attention: Literal["row", "document"]
     separator: str
     bos: bool  # whether each row begins with BOS
     rows_per_shard: int
@@ -141,8 +144,9 @@ def write_shard(
 
 
 class TokensReader:
-    """Reads rows of one split by number. Holds at most one row group (512 rows) in memory.
+    """Reads rows of one split by number. Keeps the row groups (512 rows) that were read last, 64 MiB at most.
 
+    So each is read from the disk once for all lanes of a block, which read the same stretch of rows in turn.
     Raises TokensError if the split has no rows, or if a shard is missing or is not what `tokens.json` says.
     """
 
@@ -157,7 +161,8 @@ class TokensReader:
         self.attention = self.info.attention
         self.bos_id, self.eos_id, self.pad_id = self.info.bos_id, self.info.eos_id, self.info.pad_id
         self._files = files
-        self._held: tuple[int, int, TokenRows] | None = None  # shard, row group, its rows
+        self._groups: dict[tuple[int, int], TokenRows] = {}  # by shard and row group, the one read last at the end
+        self._most_groups = max(1, _CACHED_BYTES // (ROW_GROUP * self.context_length * _BYTES_PER_TOKEN))
 
     def read(self, start: int, stop: int) -> TokenRows:
         """Rows [start, stop) of the split. Raises IndexError outside [0, n_rows]."""
@@ -169,9 +174,9 @@ class TokensReader:
             shard, within = divmod(row, self.info.rows_per_shard)
             group, first = divmod(within, ROW_GROUP)
             rows = self._group(shard, group)
-            take = min(stop - row, len(rows.input_ids) - first)
-            pieces.append(rows.part(first, first + take))
-            row += take
+            count = min(stop - row, len(rows.input_ids) - first)
+            pieces.append(rows.part(first, first + count))
+            row += count
         if not pieces:
             return _no_rows(self.context_length)
         return TokenRows(
@@ -181,9 +186,11 @@ class TokensReader:
         )
 
     def _group(self, shard: int, group: int) -> TokenRows:
-        if self._held is None or self._held[:2] != (shard, group):
-            self._held = (shard, group, self._load(shard, group))
-        return self._held[2]
+        rows = self._groups.pop((shard, group), None) or self._load(shard, group)
+        self._groups[shard, group] = rows
+        while len(self._groups) > self._most_groups:
+            del self._groups[next(iter(self._groups))]
+        return rows
 
     def _load(self, shard: int, group: int) -> TokenRows:
         name = shard_name(self.split, shard)

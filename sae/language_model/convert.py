@@ -23,6 +23,8 @@ from sae.language_model.loading import (
     read_config,
 )
 
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_QUANTISED_NAMES = ("weight", "weight_packed", "_blocks")  # what quantisation stores; a mask may hold integers
 _COPIED = ("generation_config.json",)
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -73,9 +75,10 @@ def _gguf_file(source: Path) -> Path | None:
 def _copy_folder(source: Path, destination: Path) -> None:
     causal_lm_class(read_config(source), source)
     weights = check_weights(source)
+    _check_floats(source, weights)
     for path in weights:
         _copy(path, destination)
-    if len(weights) > 1:
+    if weights[0].name != "model.safetensors":
         _copy(source / "model.safetensors.index.json", destination)
     for name in ("config.json", *_COPIED):
         if (source / name).is_file():
@@ -88,6 +91,19 @@ def _copy_folder(source: Path, destination: Path) -> None:
     else:
         with quiet():
             load_tokenizer(source).save_pretrained(destination)
+
+
+def _check_floats(source: Path, weights: list[Path]) -> None:
+    """Raises ModelError if a weight is stored as integers or 8-bit floats: its values mean nothing without more."""
+    for path in weights:
+        for name, (dtype, _) in _tensors(path).items():
+            if dtype not in _FLOATS and name.endswith(_QUANTISED_NAMES):
+                config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+                method = (config.get("quantization_config") or {}).get("quant_method")
+                raise ModelError(
+                    f"{source} is quantised{f' with {method}' if method else ''}: {name} is stored as {dtype}. Convert "
+                    "the model to float first"
+                )
 
 
 def _copy(path: Path, folder: Path) -> None:
@@ -146,31 +162,32 @@ def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return kept
 
 
-def _describe(directory: Path, source: str) -> dict[str, Any]:
+def _tensors(path: Path) -> dict[str, tuple[str, int]]:
+    """Element type and number of elements of each tensor of a safetensors file. Raises ModelError."""
     from safetensors import SafetensorError, safe_open
 
+    try:
+        with safe_open(path, framework="pt") as weights:
+            pieces = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118 (not a dict)
+            return {name: (str(one.get_dtype()), torch.Size(one.get_shape()).numel()) for name, one in pieces.items()}
+    except SafetensorError as error:
+        raise ModelError(f"the weights in {path.name} cannot be read: {first_line(error)}") from error
+
+
+def _describe(directory: Path, source: str) -> dict[str, Any]:
     config = read_config(directory)
     text = config.get_text_config()
-    parameters, dtypes = 0, set()
-    for path in check_weights(directory):
-        try:
-            with safe_open(path, framework="pt") as weights:
-                for name in weights.keys():  # noqa: SIM118 (not a dict)
-                    piece = weights.get_slice(name)
-                    parameters += torch.Size(piece.get_shape()).numel()
-                    dtypes.add(str(piece.get_dtype()))
-        except SafetensorError as error:
-            raise ModelError(f"the weights in {path.name} cannot be read: {first_line(error)}") from error
+    tensors = [one for path in check_weights(directory) for one in _tensors(path).values()]
     architectures = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("architectures") or ["?"]
     return {
         "source": source,
         "architecture": str(architectures[0]),
         "model_type": str(config.model_type),
-        "n_layers": int(text.num_hidden_layers),
-        "d_model": int(text.hidden_size),
-        "vocab_size": int(text.vocab_size),
+        "n_layers": getattr(text, "num_hidden_layers", None),
+        "d_model": getattr(text, "hidden_size", None),
+        "vocab_size": getattr(text, "vocab_size", None),
         "context_length": max_positions(text),
-        "parameters": parameters,
-        "dtype": "+".join(sorted(dtypes)),
-        "tied_embeddings": bool(text.tie_word_embeddings),
+        "parameters": sum(elements for _, elements in tensors),
+        "dtype": "+".join(sorted({dtype for dtype, _ in tensors})),
+        "tied_embeddings": bool(getattr(text, "tie_word_embeddings", False)),
     }

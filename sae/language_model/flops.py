@@ -7,19 +7,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sae.language_model.block_layout import hidden_input
+from sae.language_model.module_io import hidden_input
 
 
 class Counter:
     """While entered, counts the products of weight matrices and the attention modules that run to their end."""
 
-    def __init__(self, model: nn.Module, blocks: nn.ModuleList, attention: str | None, config: Any) -> None:
+    def __init__(self, model: nn.Module, attention: list[nn.Module], config: Any, d_model: int) -> None:
         self.products = 0.0  # of all tokens that passed
         self.attentions = 0
-        heads = int(config.num_attention_heads)
-        self._width = heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+        heads = getattr(config, "num_attention_heads", None)
+        width = getattr(config, "head_dim", None)
+        self._width = heads * width if isinstance(heads, int) and isinstance(width, int) else d_model
         self._matrices = [m for m in model.modules() if _is_matrix(m)]
-        self._attention = [] if attention is None else [block.get_submodule(attention) for block in blocks]
+        self._attention = attention
 
     def __enter__(self) -> Counter:
         self._stack = ExitStack()

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from sae.language_model.block_layout import first_tensor, hidden_input
 from sae.language_model.errors import ModelError
+from sae.language_model.module_io import first_tensor, hidden_input, with_first, with_hidden
 from sae.language_model.norms import Norm
 
 Kind = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "ln2_normalized", "module"]
@@ -55,14 +55,22 @@ def tl_name(layer: int, kind: Kind) -> str:
 
 
 class Tap(NamedTuple):
-    """A hook point in a loaded model: the module to watch, which side of it, and the norm for `ln2_normalized`."""
+    """Where a hook point is read in a loaded model.
+
+    `module` is the one to watch, `norm` the norm for `ln2_normalized`, and `batch` (rows, tokens) is given where the
+    module's value is [rows * tokens, d], which is read and replaced as [rows, tokens, d].
+    """
 
     module: nn.Module
     kind: Kind
     norm: Norm | None = None
+    batch: tuple[int, int] | None = None
 
     def read(self, take: Callable[[Tensor], None]) -> Any:
-        """Calls `take` with the value each time the model passes here. Returns a handle with `.remove()`."""
+        """Calls `take` with the value each time the model passes here. Returns a handle with `.remove()`.
+
+        The value is the model's own tensor, which later modules may change in place.
+        """
         if self.kind in ("resid_pre", "resid_mid"):
 
             def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -71,11 +79,7 @@ class Tap(NamedTuple):
             return self.module.register_forward_pre_hook(before, with_kwargs=True)
 
         def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            if self.norm is not None:
-                given = _tensor(hidden_input(args, kwargs), module)
-                take(self.norm.standardise(given).to(given.dtype))
-            else:
-                take(_tensor(first_tensor(output), module))
+            take(self._value(module, args, kwargs, output))
 
         return self.module.register_forward_hook(after, with_kwargs=True)
 
@@ -85,8 +89,7 @@ class Tap(NamedTuple):
 
             def first(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 value = _tensor(hidden_input(args, kwargs), module)
-                new = _fitting(change(value), value)
-                return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+                return with_hidden(args, kwargs, _fitting(change(value), value))
 
             return self.module.register_forward_pre_hook(first, with_kwargs=True)
         if self.kind == "resid_mid":
@@ -100,15 +103,20 @@ class Tap(NamedTuple):
 
         def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             made = _tensor(first_tensor(output), module)
+            value = self._value(module, args, kwargs, output)
+            new = _fitting(change(value), value)
             if self.norm is not None:
-                given = _tensor(hidden_input(args, kwargs), module)
-                value = self.norm.standardise(given).to(given.dtype)
-                new = self.norm.shift(made, _fitting(change(value), value).float() - value.float())
-            else:
-                new = _fitting(change(made), made)
-            return new if isinstance(output, Tensor) else type(output)((new, *output[1:]))
+                new = self.norm.shift(made, new.float() - value.float())
+            return with_first(output, new.reshape(made.shape))
 
         return self.module.register_forward_hook(after, with_kwargs=True)
+
+    def _value(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Tensor:
+        made = _tensor(first_tensor(output), module)
+        if self.norm is not None:
+            given = _tensor(hidden_input(args, kwargs), module)
+            return self.norm.standardise(given).to(given.dtype)
+        return made if self.batch is None else made.reshape(*self.batch, -1)
 
 
 def _tensor(value: Tensor | None, module: nn.Module) -> Tensor:

@@ -1,43 +1,39 @@
-"""The names of a model's hook points: which exist, and which point a name or a module path stands for."""
+"""The names of a model's hook points: which exist, and which point a name or a module path means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from sae.language_model.block_layout import Layout
+from sae.language_model.block_layout import INNER, Layout
 from sae.language_model.errors import HookNotFound
 from sae.language_model.hook_capture import SUFFIXES, HookPoint, Kind, parse, tl_name
 
 
-class Points:
-    """`model` is the whole language model, `base` the part of it without the output matrix, `blocks` the path of the
-    block list inside `base`, of `n_layers` blocks with `layout`.
+class HookPoints:
+    """Hook points of a model whose block list is at `blocks` (a module path), one layout a block.
+
+    `residual` is empty where the residual stream between the blocks can be hooked; else it says why not, and there are
+    no named points at all. A layout of None: the block does not run on text.
     """
 
     def __init__(
-        self, model: nn.Module, base: nn.Module, blocks: str, n_layers: int, d_model: int, layout: Layout
+        self, model: nn.Module, blocks: str, layouts: Sequence[Layout | None], d_model: int, residual: str = ""
     ) -> None:
         self._model = model
-        self._n_layers, self._d, self._layout = n_layers, d_model, layout
-        self._prefix = next(name for name, module in model.named_modules() if module is base)
-        self._blocks = f"{self._prefix}.{blocks}" if self._prefix else blocks
-        inside: dict[Kind, str | None] = {
-            "attn_out": layout.attn_out,
-            "resid_mid": layout.resid_mid,
-            "ln2_normalized": layout.ln2,
-            "mlp_out": layout.mlp_out,
-        }
-        # Where each kind lies inside a block, in the order of computation; "" is the block itself.
-        self._inside: dict[Kind, str] = {"resid_pre": ""}
-        self._inside |= {kind: path for kind, path in inside.items() if path is not None}
-        self._inside["resid_post"] = ""
+        self.blocks, self.layouts, self.residual = blocks, layouts, residual
+        self._d = d_model
 
     def names(self) -> list[str]:
-        """Stored names of all points in the blocks."""
+        """Stored names of all points in the blocks, in the order of computation."""
         # resid_pre of a later block is stored as the block before's resid_post.
-        return [tl_name(n, k) for n in range(self._n_layers) for k in self._inside if k != "resid_pre" or n == 0]
+        return [
+            tl_name(layer, kind)
+            for layer, layout in enumerate(self.layouts)
+            for kind in self._kinds(layout)
+            if kind != "resid_pre" or layer == 0
+        ]
 
     def find(self, name: str, shapes_of: Callable[[str], list[tuple[int, ...]]]) -> HookPoint:
         """The point called `name`; `shapes_of(path)` are the shapes [2, 4, ...] that a module gives in one pass.
@@ -48,29 +44,59 @@ class Points:
         if parsed is None:
             return self._module(name, shapes_of)
         layer, kind = parsed
-        if layer >= self._n_layers:
-            raise HookNotFound(f"no hook {name!r}: the model has blocks 0 to {self._n_layers - 1}")
+        if layer >= len(self.layouts):
+            raise HookNotFound(f"no hook {name!r}: the model has blocks 0 to {len(self.layouts) - 1}")
         if kind == "resid_pre" and layer > 0:
             layer, kind = layer - 1, "resid_post"
-        if kind not in self._inside:
-            why = self._layout.why.get("ln2" if kind == "ln2_normalized" else kind, "this model has no such point")
-            raise HookNotFound(f"no hook {name!r}: {why}. {self._what_exists()}")
+        layout = self.layouts[layer]
+        if kind not in self._kinds(layout):
+            raise HookNotFound(f"no hook {name!r}: {self._why(layout, kind)}. {self._what_exists(kind)}")
         return HookPoint(tl_name(layer, kind), self._path(layer, kind), kind, layer, self._d)
 
+    def is_flat(self, hook: HookPoint) -> bool:
+        """Whether the module gives the point's value as [rows * tokens, d]."""
+        layout = None if hook.layer is None else self.layouts[hook.layer]
+        return layout is not None and hook.kind in layout.flat
+
+    def adds_to_residual(self, hook: HookPoint) -> bool:
+        """Whether the point's value is the residual stream or is added to it, so that it has the stream's directions."""
+        if self.residual or hook.layer is None or hook.kind == "ln2_normalized":
+            return False
+        layout = self.layouts[hook.layer]
+        inside = hook.module_path.removeprefix(f"{self.blocks}.{hook.layer}.")
+        return hook.kind != "module" or (layout is not None and inside in layout.added)
+
+    def why(self, layer: int, kind: Kind) -> str:
+        """Why block `layer` has no point of this kind; empty if it has one."""
+        layout = self.layouts[layer]
+        return "" if kind in self._kinds(layout) else self._why(layout, kind)
+
+    def _kinds(self, layout: Layout | None) -> list[Kind]:
+        if layout is None or self.residual:
+            return []
+        return ["resid_pre", *(kind for kind in INNER if kind in layout.paths), "resid_post"]
+
+    def _why(self, layout: Layout | None, kind: Kind) -> str:
+        if self.residual:
+            return self.residual
+        if layout is None:
+            return "the block does not run on text"
+        return next((text for inner, text in layout.why.items() if inner == kind), "this model has no such point")
+
     def _path(self, layer: int, kind: Kind) -> str:
-        return f"{self._blocks}.{layer}" + (f".{self._inside[kind]}" if self._inside[kind] else "")
+        layout = self.layouts[layer]
+        inside = next((path for inner, path in layout.paths.items() if inner == kind), "") if layout else ""
+        return f"{self.blocks}.{layer}" + (f".{inside}" if inside else "")
 
     def _module(self, path: str, shapes_of: Callable[[str], list[tuple[int, ...]]]) -> HookPoint:
-        modules = dict(self._model.named_modules())
-        if path not in modules or not path.startswith(f"{self._prefix}." if self._prefix else "") or not path:
+        if not path or path not in dict(self._model.named_modules()):
             raise HookNotFound(f"no hook {path!r}. {self._what_exists()}")
-        rest = path.removeprefix(f"{self._blocks}.") if path.startswith(f"{self._blocks}.") else ""
-        number, _, inside = rest.partition(".")
-        layer = int(number) if number else None
+        rest = path.removeprefix(f"{self.blocks}.") if path.startswith(f"{self.blocks}.") else ""
+        layer = int(rest.partition(".")[0]) if rest else None
         outputs: tuple[Kind, ...] = ("resid_post", "attn_out", "mlp_out")
         if layer is not None:
             for kind in outputs:
-                if self._inside.get(kind) == inside:
+                if kind in self._kinds(self.layouts[layer]) and self._path(layer, kind) == path:
                     return HookPoint(tl_name(layer, kind), path, kind, layer, self._d)
         return HookPoint(path, path, "module", layer, self._width(path, shapes_of(path)))
 
@@ -83,9 +109,24 @@ class Points:
             f"[2, 4, width], but it gives {seen}. {self._what_exists()}"
         )
 
-    def _what_exists(self) -> str:
-        suffixes = ", ".join(suffix for suffix, kind in SUFFIXES.items() if kind in self._inside)
-        return (
-            f"Hooks are blocks.L.{{{suffixes}}} for L = 0 to {self._n_layers - 1}, "
-            f"or the path of a module such as {self._blocks + '.0'!r}"
-        )
+    def _what_exists(self, wanted: Kind | None = None) -> str:
+        having = [layer for layer, layout in enumerate(self.layouts) if wanted in self._kinds(layout)]
+        if having:
+            return f"Blocks with this hook: {_ranges(having)}"
+        kinds = {kind for layout in self.layouts for kind in self._kinds(layout)}
+        named = ", ".join(suffix for suffix, kind in SUFFIXES.items() if kind in kinds)
+        paths = f"the path of a module such as {self.blocks + '.0'!r}"
+        last = len(self.layouts) - 1
+        return f"Hooks are blocks.L.{{{named}}} for L = 0 to {last}, or {paths}" if named else f"Hooks are {paths}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, runs of them shortened: 0 to 3, 5, 7 (at most ten pieces)."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    pieces = [str(a) if a == b else f"{a} to {b}" for a, b in runs]
+    return ", ".join(pieces[:10]) + (" and more" if len(pieces) > 10 else "")

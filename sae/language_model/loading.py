@@ -12,9 +12,21 @@ import torch
 from torch import nn
 
 from sae.language_model.errors import ModelError
+from sae.language_model.special_tokens import name_special_tokens
 
 NO_LIMIT = 2**31 - 1
-_LIMIT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
+_TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+_LIMIT_NAMES = (
+    "max_position_embeddings", "n_positions", "max_target_positions", "max_seq_len", "seq_length", "model_max_length",
+    "n_ctx",
+)  # fmt: skip
 
 
 def max_positions(config: Any) -> int:
@@ -24,6 +36,14 @@ def max_positions(config: Any) -> int:
         if isinstance(value, int) and value > 0:
             return value
     return NO_LIMIT
+
+
+def text_config(config: Any) -> Any:
+    """The part of a config that describes the language model: itself, unless it has parts for images or sound."""
+    try:
+        return config.get_text_config(decoder=True)
+    except ValueError:  # more than one part could be meant
+        return config
 
 
 @contextmanager
@@ -136,12 +156,19 @@ def load_tokenizer(directory: Path) -> Any:
                 directory, use_fast=True, local_files_only=True, trust_remote_code=False
             )
     except (ValueError, OSError, ImportError, KeyError, TypeError) as error:
-        raise ModelError(f"{directory} holds no tokenizer that can be read: {first_line(error)}") from error
+        if any((directory / name).is_file() for name in _TOKENIZERS):
+            raise ModelError(f"{directory} holds no tokenizer that can be read: {first_line(error)}") from error
+        raise _no_tokenizer(directory) from error
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
-        raise ModelError(f"{directory} holds no tokenizer: there is neither tokenizer.json nor a vocabulary")
+        raise _no_tokenizer(directory)
     if not tokenizer.is_fast:
         raise ModelError(f"the tokenizer in {directory} has no fast (tokenizer.json) form, which RayLens needs")
+    name_special_tokens(tokenizer, directory)
     return tokenizer
+
+
+def _no_tokenizer(directory: Path) -> ModelError:
+    return ModelError(f"{directory} holds no tokenizer: there is none of {', '.join(_TOKENIZERS)}")
 
 
 def first_line(error: BaseException) -> str:

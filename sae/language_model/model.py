@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae.language_model.block_layout import Layout, discover, find_blocks
+from sae.language_model.block_layout import discover
 from sae.language_model.errors import ModelError
 from sae.language_model.flops import Counter
-from sae.language_model.hook_capture import HookPoint, Tap
-from sae.language_model.hook_points import Points
-from sae.language_model.loading import load_causal_lm, max_positions
+from sae.language_model.hook_capture import HookPoint, Kind, Tap
+from sae.language_model.hook_points import HookPoints
+from sae.language_model.loading import load_causal_lm, max_positions, text_config
 from sae.language_model.packing import document_positions
-from sae.language_model.unembedding import Unembedding, final_norm, fold
+from sae.language_model.probe import check_causal, probe, residual_problem
+from sae.language_model.unembedding import Unembedding, read_unembedding
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -34,23 +35,31 @@ class LanguageModel:
     """
 
     def __init__(self, model: Any) -> None:
-        """`model` is a transformers causal language model; it is frozen here."""
+        """`model` is a transformers causal language model; it is frozen here.
+
+        A few tokens are run through it to find its blocks and to prove their hook points. Raises ModelError if it
+        cannot be run on rows of tokens, has no list of decoder blocks, or is not causal.
+        """
         self._model = model.eval().requires_grad_(False)
         self._base: Any = self._model.base_model
         self._lock = threading.RLock()
         self._documents_checked = False
-        config = self._model.config.get_text_config()
-        # transformers warns on every batch with this id, though a causal model never looks right to the padding.
-        self._model.config.pad_token_id = None
-        config.pad_token_id = None
-        self.d_model: int = int(config.hidden_size)
-        self.vocab_size: int = int(self._model.get_input_embeddings().weight.shape[0])
-        self.context_length: int = max_positions(config)
-        self._config = config
-        self._path, self._blocks = find_blocks(self._base)
+        self._config = text_config(self._model.config)
+        _forget_padding(self._model.config, self._config)
+        self._embeddings: Tensor = _embeddings(self._model)
+        self.vocab_size: int = int(self._embeddings.shape[0])
+        self.context_length: int = _context_length(self._base, self._config)
+        found = probe(self._base, self.vocab_size, self.device)
+        check_causal(found, type(self._model).__name__)
+        self._blocks = found.blocks
         self.n_layers: int = len(self._blocks)
-        self._layout: Layout = discover(self._blocks[0], self._probe_first_block, self.d_model)
-        self._points = Points(self._model, self._base, self._path, self.n_layers, self.d_model, self._layout)
+        self.d_model: int = int(found.first.given.shape[-1])
+        self._block_outputs = [calls[0].output if calls else None for calls in found.calls]
+        residual = residual_problem(self._base, found)
+        path = next(name for name, module in self._model.named_modules() if module is found.blocks)
+        calls = [calls[0] if calls and not residual else None for calls in found.calls]
+        self._points = HookPoints(self._model, path, discover(self._blocks, calls), self.d_model, residual)
+        self._probe_rows = found.ids
 
     @classmethod
     def load(cls, directory: Path, dtype: str = "fp32", device: str | torch.device = "cpu") -> LanguageModel:
@@ -65,14 +74,12 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where the weights lie; inputs are moved there."""
-        device: torch.device = self._model.get_input_embeddings().weight.device
-        return device
+        return self._embeddings.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Element type of weights and activations."""
-        dtype: torch.dtype = self._model.get_input_embeddings().weight.dtype
-        return dtype
+        return self._embeddings.dtype
 
     # -- hook points ---------------------------------------------------------------------------------------------
 
@@ -88,12 +95,20 @@ class LanguageModel:
         """
         return self._points.find(name, self._output_shapes)
 
-    def _tap(self, hook: HookPoint) -> Tap:
+    def why_no_hooks(self) -> str:
+        """Why the residual stream between the blocks cannot be hooked; empty if it can."""
+        return self._points.residual
+
+    def why_no_hook(self, layer: int, kind: Kind) -> str:
+        """Why block `layer` has no hook point of this kind; empty if it has one."""
+        return self._points.why(layer, kind)
+
+    def _tap(self, hook: HookPoint, batch: torch.Size) -> Tap:
+        """Where `hook` is read in a pass over input_ids of shape `batch`."""
         module = self._model.get_submodule(hook.module_path)
-        if hook.kind != "ln2_normalized":
-            return Tap(module, hook.kind)
-        assert hook.layer is not None
-        return Tap(module, hook.kind, self._layout.norm(self._blocks[hook.layer]))
+        layout = None if hook.layer is None else self._points.layouts[hook.layer]
+        norm = layout.norm(self._blocks[hook.layer or 0]) if layout and hook.kind == "ln2_normalized" else None
+        return Tap(module, hook.kind, norm, (batch[0], batch[1]) if self._points.is_flat(hook) else None)
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -116,13 +131,18 @@ class LanguageModel:
 
         def keep(name: str) -> Callable[[Tensor], None]:
             def take(value: Tensor) -> None:
-                found[name] = value
-                if len(found) == len(wanted):
+                # A model may change a tensor in place after it has been read; behind the last one nothing runs.
+                last = len(found) + (name not in found) == len(wanted)
+                found[name] = value if last else value.clone()
+                if last:
                     raise _Stop
 
             return take
 
-        with self._reading([(self._tap(hook), keep(name)) for name, hook in wanted.items()]), suppress(_Stop):
+        with (
+            self._reading([(self._tap(hook, input_ids.shape), keep(name)) for name, hook in wanted.items()]),
+            suppress(_Stop),
+        ):
             self._base(**inputs)
         missing = [name for name in wanted if name not in found]
         if missing:
@@ -144,7 +164,7 @@ class LanguageModel:
         with self._lock, ExitStack() as stack:
             if replace is not None:
                 hook, change = replace
-                stack.callback(self._tap(hook).replace(change).remove)
+                stack.callback(self._tap(hook, input_ids.shape).replace(change).remove)
             logits: Tensor = self._model(**inputs).logits
         return logits
 
@@ -157,7 +177,7 @@ class LanguageModel:
         if input_ids.dim() != 2 or input_ids.numel() == 0:
             raise ModelError(f"input_ids must be [batch, token] and not empty, not {tuple(input_ids.shape)}")
         self.check_context(input_ids.shape[1])
-        low, high = (int(v) for v in torch.aminmax(input_ids))
+        low, high = torch.stack(torch.aminmax(input_ids)).tolist()  # one wait for the device, none for ids on the CPU
         if low < 0 or high >= self.vocab_size:
             raise ModelError(
                 f"token id {low if low < 0 else high} is outside the model's vocabulary of {self.vocab_size}: "
@@ -182,20 +202,7 @@ class LanguageModel:
     # -- probes: a few tokens through the model, to see rather than to assume --------------------------------------
 
     def _probe_ids(self) -> Tensor:
-        return torch.arange(4, device=self.device)[None] % self.vocab_size
-
-    @torch.no_grad()
-    def _probe_first_block(self) -> None:
-        def stop(module: nn.Module, args: object, output: object) -> None:
-            raise _Stop
-
-        # This hook is the last to be registered on the block, so it stops the pass after the others have looked.
-        handle = self._blocks[0].register_forward_hook(stop)
-        try:
-            with suppress(_Stop):
-                self._base(input_ids=self._probe_ids(), use_cache=False)
-        finally:
-            handle.remove()
+        return self._probe_rows[:1, :4]
 
     @torch.no_grad()
     def _check_documents(self) -> None:
@@ -211,7 +218,7 @@ class LanguageModel:
         second = found[0][:, 4:].float()
         if not torch.allclose(second[0], second[1], rtol=1e-3, atol=1e-5 * float(second.abs().max())):
             raise ModelError(
-                f"{type(self._model).__name__} lets attention cross documents whatever it is told: "
+                f"{type(self._model).__name__} lets attention cross documents whatever its position ids are: "
                 "tokenize with attention: row"
             )
         self._documents_checked = True
@@ -229,11 +236,16 @@ class LanguageModel:
     # -- readings ------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def unembedding(self) -> Unembedding:
-        """The output matrix with the final norm's weight folded in. Raises ModelError if the model has none."""
+    def unembedding(self, hook: HookPoint) -> Unembedding | str:
+        """What directions at `hook` promote through the output matrix (the logit lens), or why that has no meaning.
+
+        It has one where the hook's value is the residual stream or is added to it, and the stream is read by the
+        output matrix through one norm.
+        """
+        if not self._points.adds_to_residual(hook):
+            return f"{hook.name} is neither the residual stream nor added to it, so its directions promote no tokens"
         with self._lock:
-            norm = final_norm(self._base, self._blocks[-1], self.d_model, self._probe_ids())
-        return fold(self._model, norm)
+            return read_unembedding(self._model, self._base, self._blocks[-1], self._probe_rows)
 
     @torch.no_grad()
     def matmul_flops(self, hooks: Sequence[HookPoint], length: int) -> float:
@@ -241,7 +253,36 @@ class LanguageModel:
 
         A product of [n, a] and [a, b] counts 2nab; attention counts its causal half.
         """
-        attention = self._layout.attention
-        with self._lock, Counter(self._base, self._blocks, attention, self._config) as counter:
+        layouts = zip(self._blocks, self._points.layouts, strict=True)
+        attention = [block.get_submodule(name) for block, layout in layouts if layout for name in layout.attention]
+        with self._lock, Counter(self._base, attention, self._config, self.d_model) as counter:
             self.run_to(self._probe_ids(), hooks)
         return counter.per_token(self._probe_ids().numel(), length)
+
+
+def _forget_padding(*configs: Any) -> None:
+    """Without a padding id transformers does not warn on every batch; a causal model never looks right to padding."""
+    for config in configs:
+        with suppress(Exception):  # some configs accept integers only
+            config.pad_token_id = None
+
+
+def _embeddings(model: Any) -> Tensor:
+    try:
+        weight = model.get_input_embeddings().weight
+    except (NotImplementedError, AttributeError):
+        weight = None
+    if not isinstance(weight, Tensor):
+        raise ModelError(f"{type(model).__name__} has no token embedding, so it does not read rows of token ids")
+    return weight
+
+
+def _context_length(base: nn.Module, config: Any) -> int:
+    """The config's limit, less the positions that a learned position embedding keeps for padding (as RoBERTa's does)."""
+    stated = max_positions(config)
+    reserved = [
+        module.padding_idx + 1
+        for module in base.modules()
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None and module.num_embeddings == stated
+    ]
+    return stated - max(reserved, default=0)

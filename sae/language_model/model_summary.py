@@ -19,7 +19,7 @@ from sae.language_model.loading import causal_lm_class, load_tokenizer, quiet, r
 from sae.language_model.model import LanguageModel
 
 
-def outline(directory: Path) -> dict[str, Any]:
+def summarise(directory: Path) -> dict[str, Any]:
     """{"tokenizer": as sae.text.preview.StoredTokenizer takes it, "embeddings": int | None, "hooks": [...], "why": str}.
 
     `directory` needs config and tokenizer only. `hooks` is empty if they cannot be told without the weights; `why`
@@ -69,4 +69,4 @@ def hook_names(config: Any, directory: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(outline(Path(sys.argv[1]))))
+    print(json.dumps(summarise(Path(sys.argv[1]))))

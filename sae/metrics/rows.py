@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from sae.calibration import check_finite, count_excluded, data_mask
 from sae.formats.sae_folder import Sae
 from sae.formats.tokens import TokenRows
 from sae.language_model import HookPoint, LanguageModel
-from sae.language_model.resumed_forward import Tail, logits_of
+from sae.language_model.resumed_forward import ResumedForward, logits_of
 from sae.metrics.loss import RowLosses, row_losses
 from sae.metrics.positions import Attention, count_unscored, scored_positions
 from sae.metrics.reconstruction import Counts, RowSums, latent_counts, row_sums
@@ -44,16 +45,16 @@ def evaluate_batch(
     """Sums of one batch. Raises NonFiniteActivations naming hook, row and position if an activation is not finite."""
     ids = torch.from_numpy(batch.rows.input_ids.astype(np.int64)).to(lm.device)
     document = torch.from_numpy(batch.rows.document).to(lm.device) if attention == "document" else None
-    tail = Tail(lm, ids, hook, document)
-    x = tail.activations.float()
+    resumed = ResumedForward(lm, ids, hook, document)
+    x = resumed.activations.float()
     norms = x.norm(dim=-1)
     check_finite(norms, hook.name, batch.first_row)
     roles = torch.from_numpy(batch.rows.roles).to(lm.device)
     mask = data_mask(roles, norms, sae.calibration, policy)
     data = x[mask]
     codes = sae.encode_sparse(data)
-    made = sae.decode_sparse(codes, len(data))
-    losses, unscored = _losses(lm, tail, sae, made, mask, ids, batch, attention) if batch.loss_rows else (None, {})
+    made = sae.decode_sparse(codes)
+    losses, unscored = _losses(lm, resumed, sae, made, mask, ids, batch, attention) if batch.loss_rows else (None, {})
     return RowResults(
         row_sums(data, made, codes, mask, sae.calibration.mean.to(lm.device)),
         latent_counts(codes, sae.d_sae),
@@ -63,14 +64,29 @@ def evaluate_batch(
     )
 
 
-def add_counts(parts: Sequence[dict[str, int]]) -> dict[str, int]:
+def join(parts: Sequence[RowResults]) -> RowResults:
+    """The results of consecutive batches as those of one."""
+    losses = [part.losses for part in parts if part.losses is not None]
+    return RowResults(
+        RowSums(*(np.concatenate(columns) for columns in zip(*(part.sums for part in parts), strict=True))),
+        np.sum([part.counts for part in parts], axis=0),
+        add_counts(part.excluded for part in parts),
+        RowLosses(*(np.concatenate(columns) for columns in zip(*losses, strict=True))) if losses else None,
+        add_counts(part.unscored for part in parts),
+    )
+
+
+def add_counts(parts: Iterable[dict[str, int]]) -> dict[str, int]:
     """Adds counts by reason."""
-    return {key: sum(part.get(key, 0) for part in parts) for key in sorted({key for part in parts for key in part})}
+    total = Counter[str]()
+    for part in parts:
+        total.update(part)
+    return dict(total)
 
 
 def _losses(
     lm: LanguageModel,
-    tail: Tail,
+    resumed: ResumedForward,
     sae: Sae,
     made: torch.Tensor,
     mask: torch.Tensor,
@@ -80,13 +96,13 @@ def _losses(
 ) -> tuple[RowLosses, dict[str, int]]:
     """CE and KL of the batch's loss rows; `made` holds the reconstructions at all data positions of the batch."""
     n = batch.loss_rows
-    mask, ids, clean = mask[:n], ids[:n], tail.activations[:n]
+    mask, ids, clean = mask[:n], ids[:n], resumed.activations[:n]
     made = made[: int(mask.sum())]
     known, document = mask.cpu().numpy(), batch.rows.document[:n]
     scored = torch.from_numpy(scored_positions(known, document, attention)).to(ids.device)
     mean = sae.calibration.mean.to(made).expand_as(made)
     values = (clean, *(_replace(clean, mask, new) for new in (made, torch.zeros_like(made), mean)))
-    states = [tail.final_states(value, scored) for value in values]
+    states = [resumed.final_states(value, scored) for value in values]
     targets = torch.roll(ids, -1, dims=1)[scored]  # the last column is never scored
     losses = row_losses(states, lambda s: logits_of(lm, s), targets, scored)
     return losses, count_unscored(known, document, attention)

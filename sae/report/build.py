@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.architectures import architecture_name, expected_l0
 from configs.report import ReportConfig
 from sae.report.choose import choose_features, rule
 from sae.report.figures import excluded, figures, model_name, tiles
@@ -63,8 +64,8 @@ def _facts(sources: Sources, words: str) -> dict[str, Any]:
         "model": model_name(sources),
         "hook": info.hook,
         "hf_hook": metadata.get("hf_hook_name"),
-        "architecture": sae["architecture"],
-        "k": sae.get("k"),
+        "architecture": architecture_name(sae),
+        "k": expected_l0(sae),
         "width": info.n_features,
         "d_in": sae["d_in"],
     }
@@ -75,5 +76,6 @@ def _facts(sources: Sources, words: str) -> dict[str, Any]:
         "excluded": excluded(sources),
         "rows": info.rows,
         "rule": words,
+        "no_logit_lens": info.no_logit_lens,
         "ids": {"SAE": info.inputs["sae"], "tokens": info.inputs["tokens"], "model": info.inputs["model"]},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from configs.architectures import architecture_name, expected_l0
 from sae.report.sources import Sources
 
 _REASONS = {
@@ -12,6 +13,7 @@ _REASONS = {
     "separator": "tokens that stand between documents",
     "special": "other special tokens",
     "pad": "padding",
+    "boundary": "BOS, EOS and padding tokens inside texts",
 }
 _SCORE = "Loss recovered by the reconstruction: 0 is no better than {} activations, 1 the untouched model."
 
@@ -42,7 +44,7 @@ def tiles(sources: Sources) -> list[Tile]:
 
     return [
         tile("Explained variance (EV)", "ev", f"Share of the activations' variance that is kept. {_held_out(metrics)}"),
-        tile("L0", "l0", f"Features active at a position, on average. {_held_out(metrics)}", 1),
+        tile("L0", "l0", f"Features active at a position, on average.{_trained_for(sources)} {_held_out(metrics)}", 1),
         Tile(
             "Alive", _percent(info.alive, info.n_features), f"{info.alive:,} features fired on a data position below."
         ),
@@ -73,17 +75,22 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
         "sae": {
             "id": info.inputs["sae"],
             "hook": info.hook,
-            "architecture": sae["architecture"],
+            "architecture": architecture_name(sae),
             "d_in": sae["d_in"],
             "d_sae": sae["d_sae"],
-            "k": sae.get("k"),
+            "k": expected_l0(sae),
             "ev": metrics.get("ev"),
             "l0": metrics.get("l0"),
             "alive": info.alive / info.n_features,
             **scores,
         },
         "evaluation": {name: metrics.get(name) for name in ("split", "rows", "tokens", "excluded", "alive_share")},
-        "features": {"count": info.n_features, "alive": info.alive, "pages": pages},
+        "features": {
+            "count": info.n_features,
+            "alive": info.alive,
+            "pages": pages,
+            "no_logit_lens": info.no_logit_lens,
+        },
         "tokens": {
             "id": info.inputs["tokens"],
             "split": info.split,
@@ -100,6 +107,11 @@ def model_name(sources: Sources) -> str:
     """What the model calls itself: by the SAE's metadata, else by its own config."""
     named = sources.sae.get("metadata", {}).get("model_name") or sources.model.get("_name_or_path")
     return str(named or "/".join(sources.model.get("architectures") or ["language model"]))
+
+
+def _trained_for(sources: Sources) -> str:
+    k = expected_l0(sources.sae)
+    return "" if k is None else f" Trained for {k:g}."
 
 
 def _losses(metrics: dict[str, Any], ablation: str) -> str:

@@ -18,7 +18,7 @@ TABLE_TOKENS = 6  # promoted tokens in a row of the table
 _PER_DECADE = 5
 _LINES = {  # column: (name, unit, whether the axis begins at 0)
     "loss": ("Loss", "", True),
-    "fvu": ("Variance not explained (FVU)", "share", True),
+    "mse": ("Mean squared error", "of calibrated inputs", True),
     "ev": ("Explained variance", "share", False),
     "l0": ("L0", "active features a position", False),
     "dead": ("Dead features", "features", True),
@@ -74,8 +74,9 @@ def feature_columns(table: pa.Table, strings: Strings, pieces: Pieces) -> dict[s
     count, total = _column(table, "count"), _column(table, "sum")
     mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     promoted: list[int] = []
-    width = min(TABLE_TOKENS, max((len(row) for row in table["promoted"].to_pylist()), default=0))
-    for row in table["promoted"].to_pylist():
+    rows = [row or [] for row in table["promoted"].to_pylist()]  # null without a logit lens
+    width = min(TABLE_TOKENS, max(map(len, rows), default=0))
+    for row in rows:
         own: list[int] = [strings.add(pieces.string(token)) for token in row[:width]]
         promoted += own + [-1] * (width - len(own))
     nearest = [(row[0], cosines[0]) if row else (-1, None) for row, cosines in zip(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from configs.download import HubSource, LocalSource, PackageSource
-from sae.sources.choose import SourceError, SourceUnreachable, format_of
-from sae.sources.found import Found
+from sae.sources.file_selection import SourceError, SourceUnreachable
+from sae.sources.resolved_source import ResolvedSource
 
-__all__ = ["Found", "SourceError", "SourceUnreachable", "find", "format_of"]
+__all__ = ["ResolvedSource", "SourceError", "SourceUnreachable", "resolve_source"]
 
 
-def find(source: HubSource | LocalSource | PackageSource, what: str) -> Found:
+def resolve_source(source: HubSource | LocalSource | PackageSource, what: str) -> ResolvedSource:
     """Finds the files of a source and what names them: a commit, or the hashes of the files. Raises SourceError."""
     if isinstance(source, HubSource):
-        from sae.sources.hub import find_hub
+        from sae.sources.hub import resolve_hub
 
-        return find_hub(source, what)
-    from sae.sources.local import find_local, find_package
+        return resolve_hub(source, what)
+    from sae.sources.local import resolve_local, resolve_package
 
-    return find_local(source, what) if isinstance(source, LocalSource) else find_package(source, what)
+    return resolve_local(source, what) if isinstance(source, LocalSource) else resolve_package(source, what)

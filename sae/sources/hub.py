@@ -24,39 +24,84 @@ from huggingface_hub.utils import disable_progress_bars
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from configs.download import HubSource
-from sae.sources.choose import SourceError, SourceUnreachable, choose_files
-from sae.sources.found import Found
+from sae.quoting import listed, quoted
+from sae.sources.dataset_card import CardConfig, card_configs, choose_config, config_files
+from sae.sources.file_selection import Selection, SourceError, SourceUnreachable, folders_with_splits, select_files
+from sae.sources.quantised import check_not_quantised
+from sae.sources.resolved_source import ResolvedSource
 
 ATTEMPTS = 5
-_AT_ONCE = 4  # files
-_AGAIN = (408, 429, 500, 502, 503, 504)
+_PARALLEL_FILES = 4  # files
+_TEMPORARY_STATUS = (408, 429, 500, 502, 503, 504)
 _UNREACHABLE = (httpx2.TransportError, LocalEntryNotFoundError, OSError)
 
 
-def find_hub(source: HubSource, what: str) -> Found:
+def resolve_hub(source: HubSource, what: str) -> ResolvedSource:
     """The commit that `revision` stands for, and its files. Raises SourceError."""
-    where = f"{what} {source.repo}"
-    info = _asked(
+    info = _repo_info(source, what)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    where = f"{what} {source.repo} at {info.sha[:12]}"
+    splits: dict[str, str] | None = None
+    if what == "dataset" and not source.files:
+        selection, splits = _dataset_files(source, info.sha, list(sizes), where)
+    else:
+        selection = select_files(list(sizes), source.files, what, where)
+    if what == "model" and "config.json" in selection.names:
+        check_not_quantised(Path(_fetch_one(source, what, info.sha, "config.json")), where)
+    identity = {"repo": source.repo, "commit": info.sha, "patterns": list(source.files), "config": source.config}
+    return ResolvedSource(
+        f"{source.repo}@{info.sha[:7]}",
+        identity,
+        selection.names,
+        sum(sizes[name] for name in selection.names),
+        partial(_fetch, source, what, info.sha, selection.names),
+        splits,
+        selection.notes,
+    )
+
+
+def _dataset_files(
+    source: HubSource, commit: str, names: list[str], where: str
+) -> tuple[Selection, dict[str, str] | None]:
+    """The files of one config, with their splits if the card gives them. Raises SourceError."""
+    configs = _card(source, commit) if "README.md" in names else []
+    if configs:
+        config = choose_config(configs, source.config, where)
+        files, splits = config_files(config, names, where)
+        # A card may take a whole folder by `**`: of that, data files only.
+        named = any(split for _, split in config.patterns)
+        return select_files(files, (), "dataset", f"config {config.name} of {where}"), splits if named else None
+    folders = folders_with_splits(select_files(names, (), "dataset", where).names)
+    if source.config is not None:
+        if source.config not in {name.partition("/")[0] for name in names if "/" in name}:
+            raise SourceError(f"{where} has no config {quoted(source.config)}{_choices(folders)}")
+        names = [name for name in names if name.startswith(f"{source.config}/")]
+    elif folders:
+        raise SourceError(f"{where} holds several datasets, each with splits of its own{_choices(folders)}")
+    return select_files(names, (), "dataset", where), None
+
+
+def _choices(folders: Sequence[str]) -> str:
+    return f": set source.config to one of {listed(folders, 12)}" if folders else "; it has no configs: remove it"
+
+
+def _card(source: HubSource, commit: str) -> list[CardConfig]:
+    path = _fetch_one(source, "dataset", commit, "README.md")
+    return card_configs(Path(path).read_text(encoding="utf-8", errors="replace"))
+
+
+def _repo_info(source: HubSource, what: str) -> Any:
+    return _request(
         source,
         what,
         partial(_api().repo_info, source.repo, revision=source.revision, repo_type=what, files_metadata=True),
-    )
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    names = choose_files(list(sizes), source.files, what, f"{where} at {info.sha[:12]}")
-    identity = {"repo": source.repo, "commit": info.sha, "patterns": list(source.files)}
-    return Found(
-        f"{source.repo}@{info.sha[:7]}",
-        identity,
-        names,
-        sum(sizes[name] for name in names),
-        partial(_fetch, source, what, info.sha, names),
     )
 
 
 def _fetch(source: HubSource, what: str, commit: str, names: Sequence[str], progress: Callable[[int], None]) -> Path:
     """Fetches files into the Hugging Face cache of this node. A download that was cut goes on where it ended."""
     disable_progress_bars()  # the job has its own
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
+    with ThreadPoolExecutor(_PARALLEL_FILES) as threads:
         waiting = {threads.submit(_fetch_one, source, what, commit, name): name for name in names}
         folder = Path()
         try:
@@ -80,7 +125,7 @@ def _fetch_one(source: HubSource, what: str, commit: str, name: str) -> str:
         endpoint=_endpoint(),
         token=_token(),
     )
-    return str(_asked(source, what, fetch))
+    return str(_request(source, what, fetch))
 
 
 def _api() -> HfApi:
@@ -95,12 +140,12 @@ def _token() -> str | bool:
     return os.environ.get("HF_TOKEN") or False  # False: none, not even one that a login left on the disk
 
 
-def _asked(source: HubSource, what: str, call: Callable[[], Any]) -> Any:
-    """Calls the hub; waits and asks again where that can help. Raises SourceError with one clear message."""
+def _request(source: HubSource, what: str, call: Callable[[], Any]) -> Any:
+    """Calls the hub, and again after a while where that can help. Raises SourceError with one clear message."""
     hub, repo = _endpoint(), f"{what} {source.repo!r}"
     try:
         return Retrying(
-            retry=retry_if_exception(_worth_another), stop=stop_after_attempt(ATTEMPTS), wait=_wait, reraise=True
+            retry=retry_if_exception(_is_temporary), stop=stop_after_attempt(ATTEMPTS), wait=_delay, reraise=True
         )(call)
     except GatedRepoError:
         raise SourceError(f"{repo} on {hub} is gated: accept its terms there and set HF_TOKEN to your token") from None
@@ -111,30 +156,30 @@ def _asked(source: HubSource, what: str, call: Callable[[], Any]) -> Any:
     except HFValidationError as error:
         raise SourceError(f"{source.repo!r} cannot name a repository: {error}") from None
     except HfHubHTTPError as error:
-        kind = SourceUnreachable if error.response.status_code in _AGAIN else SourceError
-        raise kind(f"{hub} answers {error.response.status_code} for {repo}: {_line(error)}") from error
+        kind = SourceUnreachable if error.response.status_code in _TEMPORARY_STATUS else SourceError
+        raise kind(f"{hub} answers {error.response.status_code} for {repo}: {_first_line(error)}") from error
     except OfflineModeIsEnabled as error:
-        raise SourceError(f"cannot get {repo} from {hub}: {_line(error)}") from error
+        raise SourceError(f"cannot get {repo} from {hub}: {_first_line(error)}") from error
     except _UNREACHABLE as error:
-        raise SourceUnreachable(f"cannot get {repo} from {hub}: {_line(error)}") from error
+        raise SourceUnreachable(f"cannot get {repo} from {hub}: {_first_line(error)}") from error
 
 
-def _worth_another(error: BaseException) -> bool:
+def _is_temporary(error: BaseException) -> bool:
     if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _AGAIN
+        return error.response.status_code in _TEMPORARY_STATUS
     return isinstance(error, httpx2.TransportError)
 
 
-def _wait(state: RetryCallState) -> float:
-    """What the hub asks for (Retry-After), else 1, 2, 4, ... seconds; a minute at most."""
+def _delay(state: RetryCallState) -> float:
+    """The hub's own Retry-After, else 1, 2, 4, ... seconds; a minute at most."""
     error = state.outcome.exception() if state.outcome is not None else None
     if isinstance(error, HfHubHTTPError):
-        asked = error.response.headers.get("Retry-After", "")
-        if asked.isdigit():
-            return min(60.0, float(asked))
+        retry_after = error.response.headers.get("Retry-After", "")
+        if retry_after.isdigit():
+            return min(60.0, float(retry_after))
     return float(min(60, 2 ** (state.attempt_number - 1)))
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
 from configs.download import LocalSource, PackageSource
-from sae.sources.choose import SourceError, choose_files
-from sae.sources.found import Found
+from sae.quoting import listed, printable, shortened_path
+from sae.sources.file_selection import Selection, SourceError, folders_with_splits, select_files
+from sae.sources.model_label import model_label
+from sae.sources.quantised import check_not_quantised
+from sae.sources.resolved_source import ResolvedSource
 
 
-def find_local(source: LocalSource, what: str) -> Found:
+def resolve_local(source: LocalSource, what: str) -> ResolvedSource:
     """A file or folder. Raises SourceError if it is not there or has no file of the kind."""
     path = Path(source.path).expanduser()
     if path.is_file():
-        return _found(path.parent, [path.name], path.name)
+        return _resolved(path.parent, Selection([path.name]), path.name, what)
+    where = shortened_path(path)
     if not path.is_dir():
-        raise SourceError(f"there is no file or folder {path}")
-    return _found(path, choose_files(_names(path), source.files, what, str(path)), path.resolve().name)
+        raise SourceError(f"there is no file or folder {where}")
+    selection = select_files(_names(path), source.files, what, where)
+    if what == "dataset" and not source.files and (folders := folders_with_splits(selection.names)):
+        raise SourceError(
+            f"{where} holds several datasets, each with splits of its own: {listed(folders)}; give the path of one, or "
+            "name files in source.files"
+        )
+    return _resolved(path, selection, path.resolve().name, what)
 
 
-def find_package(source: PackageSource, what: str) -> Found:
+def resolve_package(source: PackageSource, what: str) -> ResolvedSource:
     """Files of an installed package, which is never imported. Raises SourceError if it is not installed."""
     name = source.package
     if not name.isidentifier():
@@ -39,21 +50,38 @@ def find_package(source: PackageSource, what: str) -> Found:
     if not folders:
         raise SourceError(f"{name!r} is a single module and has no data files")
     root = Path(folders[0])
-    return _found(root, choose_files(_names(root), source.files, what, f"package {name}"), name)
+    return _resolved(root, select_files(_names(root), source.files, what, f"package {name}"), name, what)
 
 
 def _names(root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    """All files below a folder, links to folders followed (once, should they lead back)."""
+    names: list[str] = []
+    entered: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".")]
+        if (real := os.path.realpath(folder)) in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        names += [Path(folder, name).relative_to(root).as_posix() for name in files]
+    return names
 
 
-def _found(root: Path, names: Sequence[str], label: str) -> Found:
-    size = sum((root / name).stat().st_size for name in names)
-    return Found(
-        label, {"files": [[name, _sha256(root / name)] for name in names]}, list(names), size, partial(_stay, root)
+def _resolved(root: Path, selection: Selection, label: str, what: str) -> ResolvedSource:
+    if what == "model":
+        check_not_quantised(root / "config.json", printable(label))
+        label = model_label(root / selection.names[0] if len(selection.names) == 1 else root, label)
+    return ResolvedSource(
+        printable(label),
+        {"files": [[printable(name), _sha256(root / name)] for name in selection.names]},
+        selection.names,
+        sum((root / name).stat().st_size for name in selection.names),
+        partial(_already_local, root),
+        notes=selection.notes,
     )
 
 
-def _stay(root: Path, progress: Callable[[int], None]) -> Path:
+def _already_local(root: Path, progress: Callable[[int], None]) -> Path:
     return root
 
 
@@ -62,4 +90,5 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+        reason = "it is a link to a file that is not there" if path.is_symlink() else error.strerror
+        raise SourceError(f"cannot read {shortened_path(path)}: {reason}") from error

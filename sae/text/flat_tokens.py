@@ -1,7 +1,7 @@
-"""Flat token files: the tokens of one chunk of documents, without gaps, between the two passes of tokenizing.
+"""FlatTokens token files: the tokens of one chunk of documents, without gaps, between the two passes of tokenizing.
 
 An Arrow file of one record batch, a row a document: doc int64, tokens large_list<int32>, roles large_list<uint8>.
-Documents stand by split (train, validation, test), then by number; each is followed by its separator. It is read
+Documents are sorted by split (train, validation, test), then by number; each is followed by its separator. It is read
 through memory mapping, so a row's tokens are read and nothing else.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sae.formats.tokens import SPLITS, Role
-from sae.text.tokenizer_spec import Facts
+from sae.text.tokenizer_spec import TokenizerSpec, text_roles
 
 _SCHEMA = pa.schema([("doc", pa.int64()), ("tokens", pa.large_list(pa.int32())), ("roles", pa.large_list(pa.uint8()))])
 
@@ -29,6 +30,7 @@ class SplitCounts(NamedTuple):
     documents: int
     stream: int
     special: int
+    boundary: int
     separators: int
     lengths: dict[int, int]
 
@@ -40,7 +42,7 @@ class ChunkCounts(NamedTuple):
     seen: bytes
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, for the note that stands beside a finished part."""
+        """As plain JSON values, for the note beside a finished part."""
         splits = {name: part._asdict() | {"lengths": list(part.lengths.items())} for name, part in self.splits.items()}
         return {"splits": splits, "seen": base64.b64encode(self.seen).decode()}
 
@@ -54,14 +56,34 @@ class ChunkCounts(NamedTuple):
         return cls(splits, base64.b64decode(value["seen"]))
 
 
+@lru_cache(maxsize=2)
+def open_tokenizer(serialized: str, special_strings: str) -> Any:
+    """A `tokenizers.Tokenizer` that cuts and pads nothing and reads the names of special tokens as the config says."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(serialized)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = special_strings == "text"
+    return tokenizer
+
+
+def tokenize_chunk(documents: pa.Table, spec: TokenizerSpec, path: Path) -> ChunkCounts:
+    """First pass: documents (columns doc, split, text) to a flat token file. Whole documents, nothing cut or added."""
+    texts = documents.column("text").to_pylist()
+    tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
+    encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    docs, splits = documents.column("doc").to_pylist(), documents.column("split").to_pylist()
+    return write_flat(path, docs, splits, [encoding.ids for encoding in encoded], spec)
+
+
 def write_flat(
-    path: Path, docs: Sequence[int], splits: Sequence[str], encoded: Sequence[Sequence[int]], facts: Facts
+    path: Path, docs: Sequence[int], splits: Sequence[str], encoded: Sequence[Sequence[int]], spec: TokenizerSpec
 ) -> ChunkCounts:
     """Writes the documents of a chunk; `encoded` are their tokens. Documents without tokens are left out."""
-    special = np.zeros(facts.id_limit, bool)
-    special[list(facts.special_ids)] = True
-    seen = np.zeros(facts.id_limit, bool)
-    tail = np.asarray([] if facts.separator is None else [facts.separator], np.int32)
+    seen = np.zeros(spec.id_limit, bool)
+    end = np.asarray([] if spec.separator is None else [spec.separator], np.int32)
+    end_roles = np.full(len(end), Role.SEPARATOR, np.uint8)
     tokens: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
     roles: list[npt.NDArray[np.uint8]] = [np.zeros(0, np.uint8)]
     order: list[int] = []
@@ -70,26 +92,24 @@ def write_flat(
     for split in SPLITS:
         members = [i for i, name in enumerate(splits) if name == split and len(encoded[i])]
         lengths: Counter[int] = Counter()
-        n_special = 0
+        by_role = np.zeros(len(Role), np.int64)
         for i in members:
             ids = np.asarray(encoded[i], np.int32)
+            own_roles = text_roles(ids, spec)
             seen[ids] = True
-            n_special += int(np.count_nonzero(special[ids]))
+            by_role += np.bincount(own_roles, minlength=len(Role))
             lengths[len(ids)] += 1
-            tokens += [ids, tail]
-            roles += [_text_roles(special[ids]), np.full(len(tail), Role.SEPARATOR, np.uint8)]
-            ends.append(ends[-1] + len(ids) + len(tail))
+            tokens += [ids, end]
+            roles += [own_roles, end_roles]
+            ends.append(ends[-1] + len(ids) + len(end))
             order.append(docs[i])
         if members:
-            separators = len(members) * len(tail)
+            separators = len(members) * len(end)
             stream = sum(length * n for length, n in lengths.items()) + separators
-            counts[split] = SplitCounts(len(members), stream, n_special, separators, dict(lengths))
+            special, boundary = int(by_role[Role.SPECIAL]), int(by_role[Role.BOUNDARY])
+            counts[split] = SplitCounts(len(members), stream, special, boundary, separators, dict(lengths))
     _write(path, order, ends, np.concatenate(tokens), np.concatenate(roles))
     return ChunkCounts(counts, np.packbits(seen).tobytes())
-
-
-def _text_roles(special: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    return np.where(special, np.uint8(Role.SPECIAL), np.uint8(Role.DATA))
 
 
 def _write(
@@ -105,7 +125,7 @@ def _write(
         writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
 
 
-class Flat(NamedTuple):
+class FlatTokens(NamedTuple):
     """A flat file mapped into memory: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T]."""
 
     doc: npt.NDArray[np.int64]
@@ -114,11 +134,11 @@ class Flat(NamedTuple):
     roles: npt.NDArray[np.uint8]
 
 
-def open_flat(path: Path) -> Flat:
+def open_flat(path: Path) -> FlatTokens:
     """Maps a flat file. Raises OSError or ArrowInvalid if it is none."""
     with pa.memory_map(str(path)) as source:
         batch = pa.ipc.open_file(source).get_batch(0)
     tokens, roles = batch.column("tokens"), batch.column("roles")
-    return Flat(
+    return FlatTokens(
         batch.column("doc").to_numpy(), tokens.offsets.to_numpy(), tokens.values.to_numpy(), roles.values.to_numpy()
     )

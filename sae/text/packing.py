@@ -1,18 +1,19 @@
-"""Builds rows from flat token files."""
+"""Second pass of tokenizing: builds rows from flat token files, and writes one output shard of them."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sae.formats.tokens import Role, Segments
-from sae.text.flat_tokens import Flat
-from sae.text.layout import SplitLayout
-from sae.text.tokenizer_spec import Facts
+from sae.formats.tokens import Role, Segments, write_shard
+from sae.text.flat_tokens import FlatTokens
+from sae.text.row_layout import Shard, SplitLayout, row_order
+from sae.text.tokenizer_spec import TokenizerSpec
 
 
 class PackedRows(NamedTuple):
@@ -23,37 +24,57 @@ class PackedRows(NamedTuple):
     segments: Segments
 
 
+def pack_shard(
+    shard: Shard,
+    layout: SplitLayout,
+    flat: Callable[[int], FlatTokens],
+    spec: TokenizerSpec,
+    context_length: int,
+    seed: int,
+    attention_mask: bool,
+    path: Path,
+) -> None:
+    """Writes one output file of packed rows in shuffled order. `flat(c)` gives the tokens of chunk c."""
+    rows = row_order(layout.split, layout.rows, seed)[shard.start : shard.stop]
+    packed = pack_rows(rows, layout, flat, spec, context_length)
+    write_shard(path, shard.split, packed.input_ids, packed.roles, packed.segments, attention_mask)
+
+
 def pack_rows(
-    rows: npt.NDArray[np.int64], layout: SplitLayout, flat: Callable[[int], Flat], facts: Facts, context_length: int
+    rows: npt.NDArray[np.int64],
+    layout: SplitLayout,
+    flat: Callable[[int], FlatTokens],
+    spec: TokenizerSpec,
+    context_length: int,
 ) -> PackedRows:
     """Rows with the original numbers `rows`, in that order. `flat(c)` gives the tokens of chunk c."""
-    first = 0 if facts.row_bos is None else 1
+    first = 0 if spec.row_bos is None else 1
     payload = context_length - first
-    input_ids = np.full((len(rows), context_length), facts.pad_id, np.int32)
+    input_ids = np.full((len(rows), context_length), spec.pad_id, np.int32)
     roles = np.full((len(rows), context_length), Role.PAD, np.uint8)
-    if facts.row_bos is not None:
-        input_ids[:, 0], roles[:, 0] = facts.row_bos, Role.BOS
+    if spec.row_bos is not None:
+        input_ids[:, 0], roles[:, 0] = spec.row_bos, Role.BOS
     docs: list[npt.NDArray[np.int64]] = []
     starts: list[npt.NDArray[np.int64]] = []
     offsets: list[npt.NDArray[np.int64]] = []
     splits = [0]
     for i, row in enumerate(rows.tolist()):
-        place, count = first, 0
+        position, count = first, 0
         token, stop = row * payload, min((row + 1) * payload, layout.starts[-1])
         while token < stop:
             chunk = bisect_right(layout.starts, token) - 1
-            take = min(stop, layout.starts[chunk + 1]) - token
+            length = min(stop, layout.starts[chunk + 1]) - token
             source = flat(chunk)
             begin = token - layout.starts[chunk] + layout.within[chunk]
-            input_ids[i, place : place + take] = source.tokens[begin : begin + take]
-            roles[i, place : place + take] = source.roles[begin : begin + take]
-            doc, start, offset = _segments(source, begin, begin + take)
+            input_ids[i, position : position + length] = source.tokens[begin : begin + length]
+            roles[i, position : position + length] = source.roles[begin : begin + length]
+            doc, start, offset = _segments(source, begin, begin + length)
             docs.append(doc)
-            starts.append(start + place)
+            starts.append(start + position)
             offsets.append(offset)
             count += len(doc)
-            place += take
-            token += take
+            position += length
+            token += length
         splits.append(splits[-1] + count)
     segments = Segments(
         np.asarray(splits, np.int64),
@@ -65,11 +86,11 @@ def pack_rows(
 
 
 def _segments(
-    source: Flat, begin: int, end: int
+    source: FlatTokens, begin: int, end: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Documents of the flat tokens [begin, end): number, place of its first token in the range, that token's offset."""
+    """Documents of the flat tokens [begin, end): number, position of its first token in the range, that token's offset."""
     low = int(np.searchsorted(source.ends, begin, "right")) - 1
     high = int(np.searchsorted(source.ends, end, "left"))
     begins = source.ends[low:high]
-    place = np.maximum(begins, begin)
-    return source.doc[low:high], place - begin, place - begins
+    position = np.maximum(begins, begin)
+    return source.doc[low:high], position - begin, position - begins

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role
-from sae.text.tokenizer_spec import tokenizer_facts
+from sae.text.flat_tokens import open_tokenizer
+from sae.text.tokenizer_spec import read_tokenizer_spec, text_roles
 
 
 class StoredTokenizer:
-    """A tokenizer read back from an outline: as much of a fast transformers tokenizer as the stage's rules ask for."""
+    """A tokenizer read back from a model summary: what the stage needs of a fast transformers tokenizer."""
 
     def __init__(self, stored: dict[str, Any]) -> None:
         self.backend_tokenizer: Any = Tokenizer.from_str(stored["encoder"])
@@ -50,20 +52,16 @@ def preview(
     tokenizer: StoredTokenizer, config: TokenizeConfig, text: str, embeddings: int | None
 ) -> list[PreviewToken]:
     """The tokens that a row with only this document in it begins with. Raises TokenizeError as the stage does."""
-    facts = tokenizer_facts(tokenizer, config, embeddings)
-    encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-    special = set(facts.special_ids)
+    spec = read_tokenizer_spec(tokenizer, config, embeddings)
+    encoding = open_tokenizer(spec.tokenizer_json, spec.special_strings).encode(text, add_special_tokens=False)
+    roles = text_roles(np.asarray(encoding.ids, np.int32), spec).tolist()
     tokens = [
-        PreviewToken(id, text[start:stop], _role(id, special), start, stop)
-        for id, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
+        PreviewToken(id, text[start:stop], Role(role).name.lower(), start, stop)
+        for id, role, (start, stop) in zip(encoding.ids, roles, encoding.offsets, strict=True)
     ]
-    begin = [_put_in(tokenizer, facts.row_bos, Role.BOS)] if facts.row_bos is not None else []
-    end = [_put_in(tokenizer, facts.separator, Role.SEPARATOR)] if facts.separator is not None else []
+    begin = [_put_in(tokenizer, spec.row_bos, Role.BOS)] if spec.row_bos is not None else []
+    end = [_put_in(tokenizer, spec.separator, Role.SEPARATOR)] if spec.separator is not None else []
     return [*begin, *tokens, *end]
-
-
-def _role(id: int, special: set[int]) -> str:
-    return (Role.SPECIAL if id in special else Role.DATA).name.lower()
 
 
 def _put_in(tokenizer: StoredTokenizer, id: int, role: Role) -> PreviewToken:

@@ -11,27 +11,31 @@ import numpy as np
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role, TokensInfo
 from sae.text.flat_tokens import ChunkCounts
-from sae.text.layout import SplitLayout
-from sae.text.tokenizer_spec import Facts
+from sae.text.row_layout import SplitLayout
+from sae.text.tokenizer_spec import TokenizerSpec
 
 
 def tokens_info(
-    config: TokenizeConfig, facts: Facts, counts: Sequence[ChunkCounts], layouts: Sequence[SplitLayout], documents: int
+    config: TokenizeConfig,
+    spec: TokenizerSpec,
+    counts: Sequence[ChunkCounts],
+    layouts: Sequence[SplitLayout],
+    documents: int,
 ) -> TokensInfo:
     """All that `tokens.json` says. `documents` is the number of documents of the dataset."""
-    splits = split_figures(counts, layouts, config.context_length, config.rows_per_shard, facts)
+    splits = split_figures(counts, layouts, config.context_length, config.rows_per_shard, spec)
     return TokensInfo(
         context_length=config.context_length,
         attention=config.attention,
         separator=config.separator,
-        bos=facts.row_bos is not None,
+        bos=spec.row_bos is not None,
         rows_per_shard=config.rows_per_shard,
-        vocab_size=facts.vocab_size,
-        bos_id=facts.bos_id,
-        eos_id=facts.eos_id,
-        pad_id=facts.pad_id,
+        vocab_size=spec.vocab_size,
+        bos_id=spec.bos_id,
+        eos_id=spec.eos_id,
+        pad_id=spec.pad_id,
         splits=splits,
-        statistics=statistics(counts, splits, documents, facts),
+        statistics=statistics(counts, splits, documents, spec),
     )
 
 
@@ -40,19 +44,21 @@ def split_figures(
     layouts: Sequence[SplitLayout],
     context_length: int,
     rows_per_shard: int,
-    facts: Facts,
+    spec: TokenizerSpec,
 ) -> dict[str, dict[str, Any]]:
-    """By split: rows, tokens (all places but padding), roles (places by role), documents, shards."""
+    """By split: rows, tokens (all positions but padding), roles (positions by role), documents, shards."""
     figures = {}
     for layout in layouts:
         parts = [chunk.splits[layout.split] for chunk in counts if layout.split in chunk.splits]
         stream, rows = layout.starts[-1], layout.rows
         special, separators = sum(p.special for p in parts), sum(p.separators for p in parts)
-        bos = 0 if facts.row_bos is None else rows
+        boundary = sum(p.boundary for p in parts)
+        bos = 0 if spec.row_bos is None else rows
         by_role = {
-            Role.DATA: stream - special - separators,
+            Role.DATA: stream - special - boundary - separators,
             Role.BOS: bos,
             Role.SPECIAL: special,
+            Role.BOUNDARY: boundary,
             Role.SEPARATOR: separators,
             Role.PAD: rows * context_length - stream - bos,
         }
@@ -67,7 +73,7 @@ def split_figures(
 
 
 def statistics(
-    counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]], documents: int, facts: Facts
+    counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]], documents: int, spec: TokenizerSpec
 ) -> dict[str, Any]:
     """Totals, document lengths in tokens with their histogram, unique tokens and the share of each split in percent."""
     lengths: Counter[int] = Counter()
@@ -75,7 +81,7 @@ def statistics(
         for part in chunk.splits.values():
             lengths.update(part.lengths)
     data = sum(figures["roles"]["data"] for figures in splits.values())
-    unique = len(seen_ids(counts, facts.id_limit))
+    unique = len(seen_ids(counts, spec.id_limit))
     return {
         "rows": sum(figures["rows"] for figures in splits.values()),
         "tokens": sum(figures["tokens"] for figures in splits.values()),
@@ -88,9 +94,9 @@ def statistics(
         "documents": lengths.total(),
         "documents_without_tokens": documents - lengths.total(),
         "document_tokens": length_figures(lengths),
-        "vocab_size": facts.vocab_size,
+        "vocab_size": spec.vocab_size,
         "unique_tokens": unique,
-        "unique_percent": 100 * unique / facts.vocab_size,
+        "unique_percent": 100 * unique / spec.vocab_size,
         "split_percent": split_percent({name: figures["rows"] for name, figures in splits.items()}),
     }
 
@@ -100,7 +106,7 @@ def length_figures(lengths: Counter[int]) -> dict[str, Any]:
     total = lengths.total()
     values = np.array(sorted(lengths), np.int64)
     upto = np.cumsum([lengths[int(value)] for value in values])
-    middle = [int(values[np.searchsorted(upto, place, "right")]) for place in ((total - 1) // 2, total // 2)]
+    middle = [int(values[np.searchsorted(upto, rank, "right")]) for rank in ((total - 1) // 2, total // 2)]
     bins: Counter[int] = Counter()
     for length, documents in lengths.items():
         bins[length.bit_length() - 1] += documents

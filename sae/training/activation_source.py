@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from configs.data_policy import DataPolicy
+from sae.activations import activations_of_rows
 from sae.calibration import Calibration, check_finite, data_mask
-from sae.formats.activations import ActivationsReader
+from sae.formats.activations import ActivationsReader, CachedRows
 from sae.formats.tokens import TokensReader
 from sae.language_model import HookPoint, LanguageModel
 from sae.training.plan import Plan
@@ -24,9 +25,9 @@ class Lane(NamedTuple):
 
 
 class Source(Protocol):
-    """Gives a lane of a block, for every hook of the run."""
+    """Gives lanes of a block, for every hook of the run."""
 
-    def lane(self, plan: Plan, block: int, lane: int) -> dict[str, Lane]: ...
+    def lanes(self, plan: Plan, block: int, lanes: range) -> list[dict[str, Lane]]: ...
 
 
 class StreamSource:
@@ -43,12 +44,15 @@ class StreamSource:
         self._model, self._tokens, self._hooks = model, tokens, list(hooks)
         self._calibrations, self._policy = calibrations, policy
 
-    def lane(self, plan: Plan, block: int, lane: int) -> dict[str, Lane]:
+    def lanes(self, plan: Plan, block: int, lanes: range) -> list[dict[str, Lane]]:
         """See Source."""
+        return [self._lane(plan, block, lane) for lane in lanes]
+
+    def _lane(self, plan: Plan, block: int, lane: int) -> dict[str, Lane]:
         acts: dict[str, list[Tensor]] = {hook.name: [] for hook in self._hooks}
         masks: dict[str, list[Tensor]] = {hook.name: [] for hook in self._hooks}
         for rows in plan.lane_batches(block, lane):
-            values, roles = run_rows(self._model, self._tokens, self._hooks, rows.start, rows.stop)
+            values, roles = activations_of_rows(self._model, self._tokens, self._hooks, rows.start, rows.stop)
             for name, value in values.items():
                 norms = value.norm(dim=-1)
                 check_finite(norms, name, rows.start)
@@ -59,48 +63,31 @@ class StreamSource:
 
 
 class CacheSource:
-    """Reads the lane's rows from the activation cache; slots that are not data are zero and masked."""
+    """Reads rows from the activation cache, each once a block; slots that are not data are zero and masked."""
 
     def __init__(self, readers: Mapping[str, ActivationsReader], device: str) -> None:
         self._readers, self._device = readers, device
 
-    def lane(self, plan: Plan, block: int, lane: int) -> dict[str, Lane]:
+    def lanes(self, plan: Plan, block: int, lanes: range) -> list[dict[str, Lane]]:
         """See Source."""
-        order = plan.permutation(block, lane)
-        place = torch.empty_like(order)
-        place[order] = torch.arange(len(order))
-        return {name: self._hook_lane(reader, plan, block, lane, place) for name, reader in self._readers.items()}
+        ranges = [plan.lane_batches(block, lane) for lane in lanes]
+        inverse = [torch.argsort(plan.permutation(block, lane)) for lane in lanes]
+        found: list[dict[str, Lane]] = [{} for _ in lanes]
+        for name, reader in self._readers.items():
+            cached = iter(reader.read_ranges([rows for lane in ranges for rows in lane]))
+            for number, batches in enumerate(ranges):
+                rows = [next(cached) for _ in batches]
+                found[number][name] = self._lane(batches, rows, inverse[number], plan.context_length)
+        return found
 
-    def _hook_lane(self, reader: ActivationsReader, plan: Plan, block: int, lane: int, place: Tensor) -> Lane:
-        slots, pieces = [], []
-        offset = 0
-        for rows in plan.lane_batches(block, lane):
-            cached = reader.read(rows.start, rows.stop)
-            slots.append(place[offset + (cached.row - rows.start) * plan.context_length + cached.position])
-            pieces.append(cached.acts)
-            offset += len(rows) * plan.context_length
-        slot, values = torch.cat(slots), torch.cat(pieces)
-        acts = torch.zeros(len(place), values.shape[1])
-        mask = torch.zeros(len(place), dtype=torch.bool)
+    def _lane(self, batches: list[range], cached: list[CachedRows], inverse: Tensor, length: int) -> Lane:
+        """A lane from the cached rows of its batches. `inverse`: slot -> its place in the permuted lane."""
+        slots, offset = [], 0
+        for rows, one in zip(batches, cached, strict=True):
+            slots.append(inverse[offset + (one.row - rows.start) * length + one.position])
+            offset += len(rows) * length
+        slot, values = torch.cat(slots), torch.cat([one.acts for one in cached])
+        acts = torch.zeros(len(inverse), values.shape[1])
+        mask = torch.zeros(len(inverse), dtype=torch.bool)
         acts[slot], mask[slot] = values, True
         return Lane(acts.to(self._device), mask.to(self._device))
-
-
-def run_rows(
-    model: LanguageModel, tokens: TokensReader, hooks: Iterable[HookPoint], start: int, stop: int
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Activations float32 [n, L, d] by hook name, and roles uint8 [n, L], of rows [start, stop); on the model's device."""
-    rows = tokens.read(start, stop)
-    ids = torch.from_numpy(rows.input_ids).long().to(model.device)
-    document = torch.from_numpy(rows.document).to(model.device) if tokens.attention == "document" else None
-    values = model.run_to(ids, list(hooks), document)
-    return {name: value.float() for name, value in values.items()}, torch.from_numpy(rows.roles).to(model.device)
-
-
-def calibration_batches(
-    model: LanguageModel, tokens: TokensReader, hook: HookPoint, rows: int, batch_rows: int
-) -> Iterable[tuple[Tensor, Tensor]]:
-    """Batches for calibrate(): the first `rows` rows, `batch_rows` at a time."""
-    for start in range(0, min(rows, tokens.n_rows), batch_rows):
-        values, roles = run_rows(model, tokens, [hook], start, min(start + batch_rows, rows, tokens.n_rows))
-        yield values[hook.name], roles

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from configs.data_policy import DataPolicy
 from configs.train import TrainConfig
+from sae.activations import calibration_batches
 from sae.calibration import Calibration, calibrate, candidate_mask
 from sae.formats.activations import ActivationsReader
 from sae.formats.files import ArtifactFilesLike, ArtifactFolderLike
 from sae.formats.tokens import Role, TokensReader
 from sae.language_model import HookPoint, LanguageModel
-from sae.training.activation_source import CacheSource, Source, StreamSource, calibration_batches
-from sae.training.collectives import Exchange
-from sae.training.loop import Trainee
+from sae.training.activation_source import CacheSource, Source, StreamSource
+from sae.training.collectives import Collective
 from sae.training.plan import Plan, make_plan
-from sae.training.sae_trainer import SaeOwner
+from sae.training.sae_trainer import SaeTrainer
 
 _ROWS = 1024
 
 
 class TrainingRun(NamedTuple):
-    """Everything that loop.train() needs. `trainees` are this worker's, by their number in the config."""
+    """Everything that loop.train() needs. `trainers` are this worker's, by their SAE's number in the config."""
 
     plan: Plan
     hooks: tuple[str, ...]
     source: Source
-    trainees: dict[int, Trainee]
+    trainers: dict[int, SaeTrainer]
     module_paths: dict[str, str]
     tokens: TokensReader
 
 
-def count_left_out(run: TrainingRun, policy: DataPolicy, data: int) -> dict[str, int]:
-    """Positions that an SAE was not trained on, by reason, if it was trained on `data` of them: all add up to all.
-
-    Roles are counted in the tokens; what is neither data nor left out by its role is a sink.
-    """
+def count_excluded_by_role(run: TrainingRun, policy: DataPolicy) -> dict[str, int]:
+    """Positions of the whole run that no SAE is trained on because of their role, by role. Reads the split once."""
     plan = run.plan
     counts = {role.name.lower(): 0 for role in Role if role is not Role.DATA}
     for start in range(0, plan.rows, _ROWS):
@@ -46,8 +43,17 @@ def count_left_out(run: TrainingRun, policy: DataPolicy, data: int) -> dict[str,
         for role in Role:
             if role is not Role.DATA:
                 counts[role.name.lower()] += plan.epochs * int(((roles == int(role)) & out).sum())
-    counts["sink"] = plan.total_steps * plan.batch_rows * plan.context_length - data - sum(counts.values())
     return counts
+
+
+def count_positions(run: TrainingRun, by_role: dict[str, int], data: int) -> dict[str, Any]:
+    """Positions of the run: `slots`, the `data` that an SAE was trained on, and the `excluded`, by reason.
+
+    What is neither data nor excluded by its role is a sink.
+    """
+    slots = run.plan.total_steps * run.plan.batch_rows * run.plan.context_length
+    excluded = {**by_role, "sink": slots - data - sum(by_role.values())}
+    return {"slots": slots, "data": data, "excluded": excluded}
 
 
 def build_run(
@@ -56,7 +62,7 @@ def build_run(
     model_files: ArtifactFolderLike,
     tokens_files: ArtifactFilesLike,
     cache_files: ArtifactFilesLike | None,
-    exchange: Exchange,
+    collective: Collective,
     device: str,
 ) -> TrainingRun:
     """Builds the run of the SAEs `numbers` of `config`; SAE j of them belongs to worker j mod workers.
@@ -64,10 +70,10 @@ def build_run(
     With `cache_files` no language model is loaded.
     """
     tokens = TokensReader(tokens_files, config.split)
-    asked = sorted({config.saes[i].hook for i in numbers})
+    wanted = sorted({config.saes[i].hook for i in numbers})
     source: Source
     if cache_files is not None:
-        readers = {name: ActivationsReader(cache_files, name) for name in asked}
+        readers = {name: ActivationsReader(cache_files, name) for name in wanted}
         names = {name: reader.hook for name, reader in readers.items()}
         paths = {reader.hook: reader.module_path for reader in readers.values()}
         plan = make_plan(config, min(r.rows for r in readers.values()), tokens.context_length)
@@ -76,18 +82,18 @@ def build_run(
     else:
         plan = make_plan(config, tokens.n_rows, tokens.context_length)
         model = LanguageModel.load(model_files.directory(), config.lm_dtype, device)
-        points = {name: model.hook(name) for name in asked}
+        points = {name: model.hook(name) for name in wanted}
         names = {name: point.name for name, point in points.items()}
         paths = {point.name: point.module_path for point in points.values()}
-        found = _calibrations(config, model, tokens, list(points.values())) if exchange.rank == 0 else {}
-        calibrations = exchange.decide(found)
+        measured = _calibrations(config, model, tokens, list(points.values())) if collective.rank == 0 else {}
+        calibrations = collective.broadcast(measured)
         source = StreamSource(model, tokens, points.values(), calibrations, config.policy)
-    trainees = {}
-    for i in [i for j, i in enumerate(numbers) if j % exchange.workers == exchange.rank]:
+    trainers = {}
+    for i in numbers[collective.rank :: collective.workers]:
         sae = config.saes[i].model_copy(update={"hook": names[config.saes[i].hook]})
-        owner = SaeOwner(sae, calibrations[sae.hook], plan.total_steps, device, config.autocast == "bf16")
-        trainees[i] = Trainee(owner, [])
-    return TrainingRun(plan, tuple(sorted(set(names.values()))), source, trainees, paths, tokens)
+        autocast = config.autocast == "bf16"
+        trainers[i] = SaeTrainer(sae, calibrations[sae.hook], plan.total_steps, plan.batch_rows, device, autocast)
+    return TrainingRun(plan, tuple(sorted(set(names.values()))), source, trainers, paths, tokens)
 
 
 def _calibrations(

@@ -18,7 +18,7 @@ def lanes_of(rank: int, workers: int, lanes: int) -> range:
     return range(rank * lanes // workers, (rank + 1) * lanes // workers)
 
 
-class Exchange(Protocol):
+class Collective(Protocol):
     """Brings a step's lanes together and lets the first worker decide for all."""
 
     rank: int
@@ -28,11 +28,11 @@ class Exchange(Protocol):
         """The data positions [n, d] of all `total` lanes, in lane order, from this worker's lanes."""
         ...
 
-    def decide(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The first worker's value, on every worker."""
         ...
 
-    def collect(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Every worker's value, in rank order, on every worker."""
         ...
 
@@ -41,32 +41,32 @@ def _data(lanes: list[Lane]) -> Tensor:
     return torch.cat([lane.acts[lane.mask] for lane in lanes])
 
 
-class LocalExchange:
-    """One worker: nothing to exchange."""
+class LocalCollective:
+    """One worker: nothing to collective."""
 
     rank, workers = 0, 1
 
     def gather(self, lanes: list[Lane], total: int) -> Tensor:
-        """See Exchange."""
+        """See Collective."""
         return _data(lanes)
 
-    def decide(self, value: T) -> T:
-        """See Exchange."""
+    def broadcast(self, value: T) -> T:
+        """See Collective."""
         return value
 
-    def collect(self, value: T) -> list[T]:
-        """See Exchange."""
+    def all_gather(self, value: T) -> list[T]:
+        """See Collective."""
         return [value]
 
 
-class DistributedExchange:
+class DistributedCollective:
     """Several workers over the default process group (gloo on CPU, NCCL on GPU)."""
 
     def __init__(self) -> None:
         self.rank, self.workers = dist.get_rank(), dist.get_world_size()
 
     def gather(self, lanes: list[Lane], total: int) -> Tensor:
-        """See Exchange. Lanes are padded to the largest share, so one equal-sized collective serves any split."""
+        """See Collective. Lanes are padded to the largest share, so one equal-sized collective serves any split."""
         share = max(len(lanes_of(rank, self.workers, total)) for rank in range(self.workers))
         acts, mask = torch.stack([lane.acts for lane in lanes]), torch.stack([lane.mask for lane in lanes])
         if len(lanes) < share:
@@ -78,15 +78,15 @@ class DistributedExchange:
         dist.all_gather(all_masks, mask.to(torch.uint8).contiguous())
         return torch.cat([a[m.bool()] for a, m in zip(all_acts, all_masks, strict=True)])
 
-    def decide(self, value: T) -> T:
-        """See Exchange."""
+    def broadcast(self, value: T) -> T:
+        """See Collective."""
         box: list[Any] = [value]
         dist.broadcast_object_list(box, src=0)
         decided: T = box[0]
         return decided
 
-    def collect(self, value: T) -> list[T]:
-        """See Exchange."""
+    def all_gather(self, value: T) -> list[T]:
+        """See Collective."""
         box: list[Any] = [None] * self.workers
         dist.all_gather_object(box, value)
         return box

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from sae.training.activation_source import Lane, Source
-from sae.training.collectives import Exchange, lanes_of
+from sae.training.collectives import Collective, lanes_of
 from sae.training.plan import Plan
-from sae.training.sae_trainer import SaeOwner, StepMetrics
-
-CURVE = ("step", "rows", *StepMetrics._fields)
+from sae.training.sae_trainer import SaeTrainer
 
 
-class Trainee(NamedTuple):
-    """An SAE that this worker owns, and one curve entry (CURVE) for each step so far."""
-
-    owner: SaeOwner
-    curve: list[tuple[float, ...]]
-
-    def state(self) -> dict[str, Tensor]:
-        """State of the owner and its curve, as tensors."""
-        return {**self.owner.state(), "curve": torch.tensor(self.curve, dtype=torch.float64).reshape(-1, len(CURVE))}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restores what state() gave."""
-        self.owner.load_state({k: v for k, v in state.items() if k != "curve"})
-        self.curve[:] = [tuple(row) for row in state["curve"].tolist()]
-
-
-class Verdict(NamedTuple):
+class AfterBlock(NamedTuple):
     """What to do after a block; the first worker decides for all."""
 
     checkpoint: bool
@@ -43,47 +24,51 @@ def train(
     plan: Plan,
     hooks: tuple[str, ...],
     source: Source,
-    trainees: Mapping[int, Trainee],
-    exchange: Exchange,
+    trainers: Mapping[int, SaeTrainer],
+    collective: Collective,
     first_block: int,
-    on_step: Callable[[int, Mapping[int, Trainee]], None],
-    decide: Callable[[int], Verdict],
+    on_step: Callable[[int], None],
+    after_block: Callable[[int], AfterBlock],
     save: Callable[[int], None],
 ) -> bool:
-    """Runs blocks from `first_block` on. `trainees` are this worker's, by their number in the run.
+    """Runs blocks from `first_block` on. `trainers` are this worker's, by their SAE's number in the run.
 
-    After each block `decide(next_block)` is asked on the first worker, and `save(next_block)` is called on all if it
-    says so or the run stops. Returns False if it was stopped before the end.
+    After each block `after_block(next_block)` decides on the first worker, and `save(next_block)` is called on all if it
+    says so or the run stops. After the last one every SAE sees that block's batches once more, to measure what depends on
+    its final weights. Returns False if it was stopped before the end. Raises TrainingDiverged.
     """
-    mine = lanes_of(exchange.rank, exchange.workers, plan.lanes)
+    mine = lanes_of(collective.rank, collective.workers, plan.lanes)
     for block in range(first_block, plan.blocks):
-        lanes = [source.lane(plan, block, lane) for lane in mine]
+        lanes = source.lanes(plan, block, mine)
         for index, step in enumerate(plan.steps(block)):
             for hook in hooks:
-                _step_hook(plan, hook, index, step, [lane[hook] for lane in lanes], trainees, exchange)
-            on_step(step, trainees)
-        verdict = exchange.decide(decide(block + 1) if exchange.rank == 0 else Verdict(False, False))
-        finished = block + 1 == plan.blocks
-        if (verdict.checkpoint or verdict.stop) and not finished:
+                batch = _gather(plan, hook, index, lanes, collective)
+                for trainer in _of_hook(trainers, hook):
+                    trainer.step(batch)
+            on_step(step)
+        for trainer in trainers.values():
+            trainer.curve()
+        if block + 1 == plan.blocks:
+            break
+        after = collective.broadcast(after_block(block + 1) if collective.rank == 0 else AfterBlock(False, False))
+        if after.checkpoint or after.stop:
             save(block + 1)
-        if verdict.stop and not finished:
+        if after.stop:
             return False
+    for index in range(len(plan.steps(plan.blocks - 1))):
+        for hook in hooks:
+            batch = _gather(plan, hook, index, lanes, collective)
+            for trainer in _of_hook(trainers, hook):
+                trainer.measure(batch)
     return True
 
 
-def _step_hook(
-    plan: Plan,
-    hook: str,
-    index: int,
-    step: int,
-    lanes: list[Lane],
-    trainees: Mapping[int, Trainee],
-    exchange: Exchange,
-) -> None:
+def _gather(plan: Plan, hook: str, index: int, lanes: list[dict[str, Lane]], collective: Collective) -> Tensor:
+    """Data positions [n, d] at a hook of the block's step number `index`, from the lanes of all workers."""
     size = plan.batch_rows // plan.lanes * plan.context_length
     cut = slice(index * size, (index + 1) * size)
-    batch = exchange.gather([Lane(lane.acts[cut], lane.mask[cut]) for lane in lanes], plan.lanes)
-    for trainee in trainees.values():
-        if trainee.owner.config.hook == hook:
-            metrics = trainee.owner.step(batch)
-            trainee.curve.append((float(step), float((step + 1) * plan.batch_rows), *map(float, metrics)))
+    return collective.gather([Lane(lane[hook].acts[cut], lane[hook].mask[cut]) for lane in lanes], plan.lanes)
+
+
+def _of_hook(trainers: Mapping[int, SaeTrainer], hook: str) -> Iterator[SaeTrainer]:
+    return (trainer for trainer in trainers.values() if trainer.config.hook == hook)

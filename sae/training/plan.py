@@ -1,7 +1,7 @@
 """Which rows and positions each step sees: a pure function of the config, so that no buffer is ever saved.
 
-Step t is the rows [t R, (t + 1) R) of the split, taken round and round, cut into M lanes of R / M rows. A block is K
-steps; within a block and lane all positions are permuted by (seed, block, lane), then dealt out to the K steps.
+Step t is the rows [t R, (t + 1) R) of the split, taken round and round, cut into M lanes of R / M rows. A block is at
+most K steps; within a block and lane all positions are permuted by (seed, block, lane), then dealt out to its steps.
 """
 
 from __future__ import annotations
@@ -33,12 +33,16 @@ class Plan(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        """Blocks of the whole run; the last may be shorter."""
+        """Blocks of the whole run: as few as there can be of at most `block_steps` steps."""
         return -(-self.total_steps // self.block_steps)
 
     def steps(self, block: int) -> range:
-        """Steps of a block."""
-        return range(block * self.block_steps, min((block + 1) * self.block_steps, self.total_steps))
+        """Steps of a block; blocks differ by one step at most, so that the last one is as good a sample as any."""
+        return range(*(n * self.total_steps // self.blocks for n in (block, block + 1)))
+
+    def rows_before(self, block: int) -> int:
+        """Rows that are read before a block, counted once an epoch."""
+        return self.steps(block).start * self.batch_rows
 
     def lane_batches(self, block: int, lane: int) -> list[range]:
         """For each step of the block the rows of a lane: consecutive, aligned to the lane's size."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configs.train import SaeConfig
+from configs.architectures import SaeConfig
 
 
 def learning_rate(config: SaeConfig, step: int, total_steps: int) -> float:

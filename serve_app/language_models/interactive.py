@@ -14,20 +14,20 @@ from ray.serve.exceptions import RayServeException
 from starlette.concurrency import run_in_threadpool
 
 from cluster.store import Store
-from serve_app.errors import ApiError, of
+from serve_app.errors import ApiError, to_api_error
 
-NAME = "LanguageModels"
+NAME = "LanguageModelPool"
 ANSWER_S = 120.0
 IDLE_S = 300.0
 
 
-class Interactive:
+class LanguageModelReplica:
     """One replica. A question names its model, and Serve brings it to the replica that has it."""
 
     def __init__(self, store_url: str, device: str) -> None:
-        from serve_app.language_models.pool import LanguageModels
+        from serve_app.language_models.pool import LanguageModelPool
 
-        self._models = LanguageModels(Store.open(store_url), device)
+        self._models = LanguageModelPool(Store.open(store_url), device)
         self._one = asyncio.Lock()
         self._work: set[asyncio.Task[dict[str, Any]]] = set()
 
@@ -53,7 +53,7 @@ class Interactive:
             raise
 
     async def _answer(self, request: dict[str, Any], gone: asyncio.Event) -> dict[str, Any]:
-        from serve_app.language_models.pool import NoRoom, Question
+        from serve_app.language_models.pool import ActivationsQuery, NotEnoughMemory
 
         try:
             async with self._one:
@@ -62,11 +62,11 @@ class Interactive:
                 lm = await self.model(serve.get_multiplexed_model_id())
                 if gone.is_set():
                     return {}
-                return await asyncio.to_thread(self._models.answer, lm, Question(**request))
-        except NoRoom as error:
-            return {"problem": [503, "no_room", str(error)]}
+                return await asyncio.to_thread(self._models.answer, lm, ActivationsQuery(**request))
+        except NotEnoughMemory as error:
+            return {"problem": [503, "no_capacity", str(error)]}
         except Exception as error:
-            known = of(error)
+            known = to_api_error(error)
             if known is None:
                 raise
             return {"problem": [known.status, known.code, known.detail]}
@@ -75,7 +75,7 @@ class Interactive:
 def application(store_url: str, device: str, gpus: float, options: dict[str, Any]) -> serve.Application:
     """The application. `gpus`: what its replica asks for while it is there; a standing service asks for no CPU."""
     deployment = serve.deployment(
-        Interactive,
+        LanguageModelReplica,
         name=NAME,
         ray_actor_options={"num_cpus": 0, "num_gpus": gpus, **options},
         max_ongoing_requests=100,

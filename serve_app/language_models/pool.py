@@ -1,11 +1,11 @@
-"""Language models and SAEs held in memory for questions about single texts. Knows no Ray: interactive.py serves it."""
+"""Language models and SAEs in memory, for questions about short texts. Knows no Ray: interactive.py serves it."""
 
 from __future__ import annotations
 
 import gc
-from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from cachetools import LRUCache
 
 from cluster.store import Store
 from configs.identity import ArtifactRef
@@ -14,78 +14,74 @@ from sae.formats.sae_folder import Sae, load_sae
 from sae.language_model import LanguageModel
 from serve_app.language_models.model_memory import needed_bytes
 
-_SAES = 4  # held at once
+_SAES = 4
 _SPARE = 512 << 20  # bytes of memory that stay free
 
 
-class NoRoom(RuntimeError):
+class NotEnoughMemory(RuntimeError):
     """A model does not fit into the memory that is free now."""
 
 
-class Question(NamedTuple):
-    """Which features of an SAE fire on a row of tokens? `roles` as in a tokens artifact."""
+class ActivationsQuery(NamedTuple):
+    """A row of tokens for an SAE: `roles` as in a tokens artifact, `top` features to return, `latents` to return too."""
 
     sae: str
     ids: list[int]
     roles: list[int]
     top: int
-    features: list[int]
+    latents: list[int]
 
 
-@dataclass
-class _Held:
-    sae: Sae
-    train: TrainConfig
-
-
-class LanguageModels:
-    """Answers questions. One thread at a time: a model's hooks are shared."""
+class LanguageModelPool:
+    """Answers queries. For one thread at a time: a model's hooks are shared."""
 
     def __init__(self, store: Store, device: str) -> None:
         self._store, self._device = store, device
-        self._saes: OrderedDict[str, _Held] = OrderedDict()
+        self._saes: LRUCache[str, tuple[Sae, TrainConfig]] = LRUCache(_SAES)
 
     def load(self, key: str) -> LanguageModel:
-        """A model by `ID:DTYPE`. Raises NoRoom, StoreError, ModelError."""
-        gc.collect()  # of a model that was just dropped
+        """A model by `ID:DTYPE`. Raises NotEnoughMemory, StoreError, ModelError."""
+        gc.collect()  # frees a model that was just dropped
         id, _, dtype = key.partition(":")
         files = self._store.files(ArtifactRef("models", id))
-        parameters = int(files.manifest.summary.get("parameters") or 0)
-        need = needed_bytes(parameters, dtype)
-        free = self._free()
-        if need > free:
-            raise NoRoom(f"models/{id} needs {need / 2**30:.2f} GiB of memory and {free / 2**30:.2f} GiB are free")
+        needed = needed_bytes(int(files.manifest.summary.get("parameters") or 0), dtype)
+        free = self._free_bytes()
+        if needed > free:
+            raise NotEnoughMemory(
+                f"models/{id} needs {needed / 2**30:.2f} GiB of memory and {free / 2**30:.2f} GiB are free"
+            )
         return LanguageModel.load(files.directory(), dtype, self._device)
 
-    def answer(self, lm: LanguageModel, question: Question) -> dict[str, Any]:
-        """The answer as plain values. Raises ValueError for a feature that the SAE has not."""
+    def answer(self, lm: LanguageModel, query: ActivationsQuery) -> dict[str, Any]:
+        """The answer as plain values. Raises ValueError for a latent that the SAE does not have."""
         from sae.features.text_activations import features_on_text
 
-        held = self._sae(question.sae)
-        harvest = held.train.harvest()
+        sae, train = self._sae(query.sae)
+        harvest = train.harvest()
         dtype = "fp32" if harvest is None else harvest.dtype
-        found = features_on_text(
-            lm, held.sae, question.ids, question.roles, held.train.policy, dtype, question.top, question.features
-        )
+        found = features_on_text(lm, sae, query.ids, query.roles, train.policy, dtype, query.top, query.latents)
         return {
-            "hook": held.sae.calibration.hook,
-            "tokens": [firing._asdict() for firing in found.tokens],
-            "top": [list(one) for one in found.top],
-            "features": {str(feature): values for feature, values in found.wanted.items()},
-        }
+            "hook": sae.calibration.hook,
+            "tokens": [
+                {"excluded": token.left_out, "active": token.active,
+                 "top": [{"latent": latent, "activation": value} for latent, value in token.top]}
+                for token in found.tokens
+            ],
+            "top": [
+                {"latent": latent, "max": value, "at": position, "tokens": tokens}
+                for latent, value, position, tokens in found.top
+            ],
+            "latents": {str(latent): values for latent, values in found.wanted.items()},
+        }  # fmt: skip
 
-    def _sae(self, id: str) -> _Held:
-        if id in self._saes:
-            self._saes.move_to_end(id)
-            return self._saes[id]
-        files = self._store.files(ArtifactRef("saes", id))
-        train = TrainConfig.model_validate(files.manifest.config)
-        self._saes[id] = _Held(load_sae(files.directory(), self._device), train)
-        while len(self._saes) > _SAES:
-            self._saes.popitem(last=False)
+    def _sae(self, id: str) -> tuple[Sae, TrainConfig]:
+        if id not in self._saes:
+            files = self._store.files(ArtifactRef("saes", id))
+            train = TrainConfig.model_validate(files.manifest.config)
+            self._saes[id] = load_sae(files.directory(), self._device), train
         return self._saes[id]
 
-    def _free(self) -> int:
+    def _free_bytes(self) -> int:
         if self._device == "cuda":
             import torch
 

@@ -1,4 +1,4 @@
-"""Outlines of models: tokenizer and hook points, made once in a process of their own and kept on disk.
+"""Summaries of models: tokenizer and hook points, made once in a process of their own and kept on disk.
 
 Making one needs torch and transformers, which cost a second of every thread and hundreds of megabytes; a replica that
 answers requests loads neither.
@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from cachetools import LRUCache, cachedmethod
 
 from cluster.machines.paths import code_root
 from cluster.store import ArtifactFiles, Store
@@ -25,12 +26,12 @@ from sae.text.preview import StoredTokenizer
 from serve_app.errors import ApiError, not_found
 
 _WEIGHTS = (".safetensors", ".gguf")
-_HELD = 8  # in memory
+_KEPT = 8  # in memory
 _TIMEOUT_S = 120
-_VERSION = 1  # raised when what an outline holds changes
+_VERSION = 1  # raised when what a summary holds changes
 
 
-class Outline(NamedTuple):
+class ModelSummary(NamedTuple):
     """What is known of a model without its weights."""
 
     tokenizer: StoredTokenizer
@@ -39,61 +40,38 @@ class Outline(NamedTuple):
     why: str
 
 
-class Outlines:
-    """Outlines by model id. Threads share it; each model is looked at once a node."""
+class ModelSummaries:
+    """Summaries by model id. Threads share it; each model is read once a node."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: OrderedDict[str, Outline] = OrderedDict()
-        self._lock = threading.Lock()
-        self._making: dict[str, threading.Lock] = {}
-        self._pieces: OrderedDict[str, Pieces] = OrderedDict()
+        self._condition = threading.Condition()
+        self._summaries: LRUCache[Any, ModelSummary] = LRUCache(_KEPT)
+        self._pieces: LRUCache[Any, Pieces] = LRUCache(_KEPT)
 
-    def of(self, id: str) -> Outline:
-        """The outline of `models/ID`. The first time takes seconds. Raises ApiError: no such model, or not readable."""
-        with self._lock:
-            if id in self._held:
-                self._held.move_to_end(id)
-                return self._held[id]
-            making = self._making.setdefault(id, threading.Lock())
-        with making:
-            with self._lock:
-                if id in self._held:
-                    return self._held[id]
-            raw = self._raw(id)
-            found = Outline(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
-        with self._lock:
-            self._held[id] = found
-            self._making.pop(id, None)
-            while len(self._held) > _HELD:
-                self._held.popitem(last=False)
-        return found
+    @cachedmethod(lambda self: self._summaries, condition=lambda self: self._condition)
+    def get(self, id: str) -> ModelSummary:
+        """The summary of `models/ID`. The first time takes seconds. Raises ApiError: no such model, or not readable."""
+        raw = self._raw(id)
+        return ModelSummary(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
 
+    @cachedmethod(lambda self: self._pieces, condition=lambda self: self._condition)
     def pieces(self, id: str) -> Pieces:
         """Strings of the token ids of `models/ID`. Raises StoreError if there is no such model."""
-        with self._lock:
-            if id in self._pieces:
-                self._pieces.move_to_end(id)
-                return self._pieces[id]
-        found = Pieces(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
-        with self._lock:
-            self._pieces[id] = found
-            while len(self._pieces) > _HELD:
-                self._pieces.popitem(last=False)
-        return found
+        return Pieces(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
 
     def _raw(self, id: str) -> dict[str, Any]:
         ref = ArtifactRef("models", id)
         manifest = self._store.manifest(ref)
         if manifest is None:
             raise not_found(f"model {ref}")
-        path = self._store.cache_folder() / "outlines" / f"{id}-a{manifest.attempt}-v{_VERSION}.json"
+        path = self._store.cache_folder() / "model_summaries" / f"{id}-a{manifest.attempt}-v{_VERSION}.json"
         try:
             kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return kept
         except (OSError, ValueError):
             pass
-        with tempfile.TemporaryDirectory(prefix="raylens-outline-") as folder:
+        with tempfile.TemporaryDirectory(prefix="raylens-model-summary-") as folder:
             without_weights(ArtifactFiles(self._store, manifest), Path(folder))
             made = _made(Path(folder), str(ref))
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,11 +31,11 @@ needs, what there is, and the largest size that would fit. After a `503`, wait f
 TAGS = [
     {"name": "datasets", "description": "Documents of text, from the hub, a package or one of the server's folders."},
     {"name": "models", "description": "Language models: architecture, hook points, tokenizer."},
-    {"name": "tokenizations", "description": "Datasets packed into rows of tokens, with statistics."},
+    {"name": "tokens", "description": "Datasets packed into rows of tokens, with statistics."},
     {"name": "activations", "description": "Activations that were written once, for any number of training runs."},
     {"name": "saes", "description": "Sparse autoencoders: training, metrics, curves, download as SAELens folders."},
     {"name": "evaluations", "description": "How good an SAE is on held-out documents."},
-    {"name": "feature-sets", "description": "What each feature of an SAE responds to."},
+    {"name": "features", "description": "What each feature of an SAE responds to."},
     {"name": "reports", "description": "One page about one SAE, to open in a browser."},
     {"name": "jobs", "description": "What makes artifacts: any stage, or a pipeline of several."},
     {"name": "events", "description": "What happens to all jobs, as it happens."},

@@ -9,7 +9,7 @@ from serve_app.errors import MEDIA_TYPE
 
 _MEANING: dict[int | str, tuple[str, str, str]] = {
     401: ("No valid token.", "not_authenticated", "a token is needed: `Authorization: Bearer TOKEN`"),
-    403: ("The token lacks the scope.", "insufficient_scope", "this token has no scope `write`"),
+    403: ("The token lacks the scope.", "insufficient_scope", "this token lacks the scope `write`"),
     404: ("There is no such thing.", "not_found", "there is no artifact saes/67d5273bd9611bd1"),
     409: (
         "It conflicts with how things stand; `code` says how.",
@@ -63,7 +63,7 @@ def _problem(status: int | str, description: str | None = None) -> dict[str, Any
     return found
 
 
-EVERYWHERE: Responses = problems(401, 403, 422, 503, "4XX")
+COMMON_PROBLEMS: Responses = problems(401, 403, 422, 503, "4XX")
 LOCATION = {
     "Location": {"description": "Where the job is.", "schema": {"type": "string"}},
     "Idempotent-Replayed": {
@@ -76,8 +76,8 @@ ACCEPTED: Responses = {
     202: {"description": "The job, new or an equal one that was there. Follow it at `Location`.", "headers": LOCATION},
     **problems(
         507,
-        s409="It can never run on this cluster (`cannot_fit`, with `need`, `offer` and `largest_workers`), the name is taken, "
-        "or the Idempotency-Key came with another request.",
+        s409="It can never run on this cluster (`cannot_fit`: see `requirement`, `capacity`, `largest_workers`), the name "
+        "is taken, or the Idempotency-Key came with another request.",
         s422="The config, its source or an input cannot be used; `code` and `detail` say why.",
         s503="The catalog, the store or the hub cannot be reached now.",
     ),

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Query, Response
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from sae.formats.dataset import DatasetReader
 from serve_app import artifacts
-from serve_app.dependencies import TheApi, Who
-from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import accept
-from serve_app.openapi.responses import ACCEPTED, problems
+from serve_app.dependencies import ApiDep
+from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, decode, encode
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId, Page
-from serve_app.schemas.jobs import Accepted
 from serve_app.schemas.requests import DatasetRequest
 
-router = artifact_routes("datasets", "dataset")
+router = artifact_routes("datasets", DatasetRequest)
 _OWN = ("doc", "split", "text", "text_bytes")
 
 
@@ -40,19 +37,8 @@ class SampleQuery(Paged):
     characters: int = Field(2000, ge=1, le=100_000, description="Characters of each text to show, at most.")
 
 
-@router.post("", status_code=202, responses=ACCEPTED, summary="Bring a dataset into the store")
-def create_dataset(
-    api: TheApi, who: Who, body: DatasetRequest, response: Response, key: IdempotencyKey = None
-) -> Accepted:
-    """From the Hugging Face hub, an installed package, or one of the server's data folders.
-
-    Its id is known before the job runs: a commit or a hash of the files names it.
-    """
-    return accept(api, who, key, "download", body.science(), body, response)
-
-
 @router.get("/{id}/samples", summary="Read documents of a dataset", responses=problems(404))
-def list_samples(api: TheApi, id: HexId, query: Annotated[SampleQuery, Query()]) -> Page[Sample]:
+def list_samples(api: ApiDep, id: HexId, query: Annotated[SampleQuery, Query()]) -> Page[Sample]:
     """Documents in their order."""
     reader = DatasetReader(artifacts.files_of(api, "datasets", id))
     start = decode(query.cursor, int)[0] if query.cursor else 0

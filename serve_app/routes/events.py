@@ -8,16 +8,15 @@ from fastapi import APIRouter, Query, WebSocket
 from pydantic import Field
 from starlette.responses import Response
 
-from serve_app.dependencies import StillValid, TheApi
-from serve_app.paging import INT64
-from serve_app.paging import Query as Closed
+from serve_app.dependencies import ApiDep, TokenCheckDep
+from serve_app.paging import INT64, StrictQuery
 from serve_app.schemas.jobs import Event
-from serve_app.streaming.streams import SSE_DOCS, AfterSeq, LastEventId, sse, talk
+from serve_app.streaming.streams import SSE_DOCS, AfterSeq, LastEventId, sse_response, stream_to_websocket
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
-class SeqQuery(Closed):
+class SeqQuery(StrictQuery):
     """Query parameters of a page of events."""
 
     after: int = Field(0, ge=0, le=INT64, description="Only events with a higher `seq`.")
@@ -25,25 +24,25 @@ class SeqQuery(Closed):
 
 
 @router.get("", summary="Read the events of all jobs")
-def list_all_events(api: TheApi, query: Annotated[SeqQuery, Query()]) -> list[Event]:
+def list_all_events(api: ApiDep, query: Annotated[SeqQuery, Query()]) -> list[Event]:
     """Events with a `seq` above `after`, in order. None ever appears below one that was seen."""
-    return [Event.of(row) for row in api.records.changes(query.after, query.limit)]
+    return [Event.from_row(row) for row in api.records.changes(query.after, query.limit)]
 
 
 @router.get("/stream", summary="Follow the events of all jobs", response_class=Response, responses={200: SSE_DOCS[200]})
-async def follow_all(
-    api: TheApi, still_valid: StillValid, query: Annotated[AfterSeq, Query()], last: LastEventId = None
+async def stream_all_events(
+    api: ApiDep, check_token: TokenCheckDep, query: Annotated[AfterSeq, Query()], last: LastEventId = None
 ) -> Response:
     """Server-Sent Events, from now on; `Last-Event-ID` or `after` resumes, on any replica. The ids are `seq`.
 
     The same by WebSocket at `/v1/events/ws?after=`. A stream ends soon after its token has been revoked.
     """
-    return await sse(api, still_valid, None, query.after, last)
+    return await sse_response(api, check_token, None, query.after, last)
 
 
 @router.websocket("/ws")
-async def talk_all(
-    socket: WebSocket, api: TheApi, still_valid: StillValid, query: Annotated[AfterSeq, Query()]
+async def events_websocket(
+    socket: WebSocket, api: ApiDep, check_token: TokenCheckDep, query: Annotated[AfterSeq, Query()]
 ) -> None:
     """The events of all jobs as messages."""
-    await talk(api, still_valid, socket, None, query.after)
+    await stream_to_websocket(api, check_token, socket, None, query.after)

@@ -1,4 +1,4 @@
-"""Feature sets: extracted from an SAE; features filtered, sorted and paged; one feature; its examples."""
+"""Features of an SAE: filtered, sorted and paged; one of them; its examples."""
 
 from __future__ import annotations
 
@@ -12,105 +12,94 @@ from sae.formats.features import FeaturesReader
 from sae.formats.tokens import TokensReader
 from sae.report.pieces import Pieces
 from serve_app import artifacts
-from serve_app.dependencies import Api, TheApi, Who
+from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import not_found
-from serve_app.feature_tables import FeatureTables, Sort, Wanted
-from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import accept
-from serve_app.openapi.responses import ACCEPTED, problems
-from serve_app.paging import Paged, decode, encode
-from serve_app.paging import Query as Closed
+from serve_app.feature_tables import FeatureTables, Selection, Sort
+from serve_app.openapi.responses import problems
+from serve_app.paging import Paged, StrictQuery, decode, encode
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
 from serve_app.schemas.features import Bin, Example, Feature, FeaturePage, FeatureSummary, Logit, Neighbour
-from serve_app.schemas.jobs import Accepted
-from serve_app.schemas.requests import ExtractRequest
 
-router = artifact_routes("features", "feature set", path="feature-sets")
-Number = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the feature.")]
+router = artifact_routes("features")
+Latent = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the latent: 0 to the SAE's width - 1.")]
 TABLES = FeatureTables()
 
 
 class FeatureQuery(Paged):
-    """Query parameters of the features of a set."""
+    """Query parameters of the list of features."""
 
-    sort: Sort = Field("feature", description="What to sort by.")
-    order: Literal["asc", "desc"] = Field("asc", description="The smallest first, or the largest.")
-    alive: bool | None = Field(None, description="Only features that fired, or only those that never did.")
-    min_density: float | None = Field(None, ge=0, le=1, description="Only features at least this dense.")
-    max_density: float | None = Field(None, ge=0, le=1, description="Only features at most this dense.")
-    min_max: float | None = Field(
-        None, ge=0, le=1e9, description="Only features whose largest activation is this or more."
+    sort: Sort = Field("latent", description="Column to sort by.")
+    order: Literal["asc", "desc"] = Field("asc", description="`asc`: the smallest first; `desc`: the largest first.")
+    alive: bool | None = Field(
+        None, description="true: only features that were active; false: only those that never were."
     )
+    min_density: float | None = Field(None, ge=0, le=1, description="Smallest density.")
+    max_density: float | None = Field(None, ge=0, le=1, description="Largest density.")
+    min_max: float | None = Field(None, ge=0, le=1e9, description="Smallest value of the largest activation.")
     token: str | None = Field(
-        None, min_length=1, max_length=50, description="Only features that promote a token with this in it."
+        None, min_length=1, max_length=50, description="Only features that promote a token with this text in it."
     )
 
-    def wanted(self) -> Wanted:
-        """As a key."""
+    def selection(self) -> Selection:
+        """The filter and order."""
         own = ("min_density", "max_density", "min_max", "alive", "token")
-        return Wanted(self.sort, self.order == "desc", **{name: getattr(self, name) for name in own})
+        return Selection(self.sort, self.order == "desc", **{name: getattr(self, name) for name in own})
 
 
-class ExampleQuery(Closed):
+class ExampleQuery(StrictQuery):
     """Query parameters of the examples of a feature."""
 
     kind: Literal["top", "quantile", "uniform"] | None = Field(None, description="Only examples of this kind.")
     limit: int = Field(50, ge=1, le=500, description="Examples, at most.")
 
 
-@router.post("", status_code=202, responses=ACCEPTED, summary="Extract the features of an SAE")
-def create_features(
-    api: TheApi, who: Who, body: ExtractRequest, response: Response, key: IdempotencyKey = None
-) -> Accepted:
-    """Statistics and examples of every feature, on the tokens that the SAE was trained on."""
-    return accept(api, who, key, "extract", body.science(), body, response)
-
-
-@router.get("/{id}/features", summary="List features", responses=problems(404), response_model=FeaturePage)
-def list_features(api: TheApi, id: HexId, query: Annotated[FeatureQuery, Query()]) -> Response:
-    """Filtered and sorted; ties by number. Ask for the next page with `cursor` and the same parameters."""
-    table = TABLES.of(artifacts.files_of(api, "features", id))
-    rows = table.select(query.wanted())
+@router.get("/{id}/latents", summary="List features", responses=problems(404), response_model=FeaturePage)
+def list_latents(api: ApiDep, id: HexId, query: Annotated[FeatureQuery, Query()]) -> Response:
+    """Filtered and sorted; ties by latent. Get the next page with `cursor` and the same parameters."""
+    table = TABLES.get(artifacts.files_of(api, "features", id))
+    rows = table.select(query.selection())
     start = decode(query.cursor, int)[0] if query.cursor else 0
     shown = rows[max(0, start) : max(0, start) + query.limit]
     after = start + len(shown)
     items = [FeatureSummary(**row) for row in table.show(shown)]
     more = encode(after) if after < len(rows) and items else None
-    return artifacts.as_json(FeaturePage(items=items, next=more, total=len(rows)))
+    return artifacts.json_response(FeaturePage(items=items, next=more, total=len(rows)))
 
 
-@router.get("/{id}/features/{feature}", summary="Get one feature", responses=problems(404), response_model=Feature)
-def get_feature(api: TheApi, request: Request, id: HexId, feature: Number) -> Response:
+@router.get("/{id}/latents/{latent}", summary="Get one feature", responses=problems(404), response_model=Feature)
+def get_latent(api: ApiDep, request: Request, id: HexId, latent: Latent) -> Response:
     """Its statistics, histogram, logit lens and neighbours."""
-    reader = _reader(api, id, feature)
-    row = reader.feature(feature)
-    return artifacts.tagged(request, _feature(reader, row))
+    reader = _reader(api, id, latent)
+    row = reader.feature(latent)
+    return artifacts.json_with_etag(request, _feature(reader, row))
 
 
-@router.get("/{id}/features/{feature}/examples", summary="Get the examples of a feature", responses=problems(404))
-def list_examples(api: TheApi, id: HexId, feature: Number, query: Annotated[ExampleQuery, Query()]) -> list[Example]:
-    """Where it fires, with the text around it: the largest activations, some of each quantile, and some at random."""
-    reader = _reader(api, id, feature)
-    rows = [row for row in reader.examples([feature]).to_pylist() if query.kind in (None, row["kind"])]
+@router.get("/{id}/latents/{latent}/examples", summary="Get the examples of a feature", responses=problems(404))
+def list_latent_examples(
+    api: ApiDep, id: HexId, latent: Latent, query: Annotated[ExampleQuery, Query()]
+) -> list[Example]:
+    """Positions where it is active, with the text around them: the largest activations, some of each quantile, some at random."""
+    reader = _reader(api, id, latent)
+    rows = [row for row in reader.examples([latent]).to_pylist() if query.kind in (None, row["kind"])]
     tokens = TokensReader(api.store.files(parse_ref(reader.info.inputs["tokens"])), reader.info.split)
-    pieces = api.outlines.pieces(parse_ref(reader.info.inputs["model"]).id)
+    pieces = api.model_summaries.pieces(parse_ref(reader.info.inputs["model"]).id)
     return [_example(row, tokens, pieces) for row in rows[: query.limit]]
 
 
-def _reader(api: Api, id: str, feature: int) -> FeaturesReader:
+def _reader(api: Api, id: str, latent: int) -> FeaturesReader:
     reader = FeaturesReader(artifacts.files_of(api, "features", id))
-    if feature >= reader.info.n_features:
-        raise not_found(f"feature {feature} in features/{id}: they are 0 to {reader.info.n_features - 1}")
+    if latent >= reader.info.n_features:
+        raise not_found(f"latent {latent} in features/{id}: they are 0 to {reader.info.n_features - 1}")
     return reader
 
 
 def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
-    octave = reader.info.grid["per_octave"]
+    octave = reader.info.histogram["per_octave"]
     edges = [(2 ** (i / octave), 2 ** ((i + 1) / octave)) for i in row["histogram_bins"]]
     count = row["count"]
     return Feature(
-        feature=row["feature"],
+        latent=row["feature"],
         sae=reader.info.inputs["sae"],
         hook=reader.info.hook,
         count=count,
@@ -122,16 +111,19 @@ def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
         histogram=[
             Bin(start=low, stop=high, count=n) for (low, high), n in zip(edges, row["histogram_counts"], strict=True)
         ],
+        no_logit_lens=reader.info.no_logit_lens,
         promoted=_logits(row, "promoted"),
         suppressed=_logits(row, "suppressed"),
         neighbours=[
-            Neighbour(feature=other, cosine=cosine)
+            Neighbour(latent=other, cosine=cosine)
             for other, cosine in zip(row["neighbours"], row["neighbour_cosines"], strict=True)
         ],
     )
 
 
-def _logits(row: dict[str, Any], side: str) -> list[Logit]:
+def _logits(row: dict[str, Any], side: str) -> list[Logit] | None:
+    if row[f"{side}_tokens"] is None:
+        return None
     pairs = zip(row[f"{side}_tokens"], row[f"{side}_logits"], strict=True)
     return [Logit(token=token, logit=logit) for token, logit in pairs]
 

@@ -9,20 +9,19 @@ from pydantic import Field
 from starlette.responses import Response as PlainResponse
 
 from cluster.records import State
-from jobs.life.cancel import ask
-from jobs.life.resume import resume
-from serve_app.artifacts import as_json
-from serve_app.dependencies import Api, StillValid, TheApi, Who
+from configs.stages import StageName
+from jobs.life.control import ask, resume
+from serve_app.artifacts import json_response
+from serve_app.dependencies import Api, ApiDep, PrincipalDep, TokenCheckDep
 from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import accept
-from serve_app.local_paths import unplace
+from serve_app.job_requests import submit_job
+from serve_app.local_paths import shown_paths
 from serve_app.openapi.responses import ACCEPTED, FOLLOW, problems
-from serve_app.paging import INT64, Paged, decode, encode
-from serve_app.paging import Query as Closed
-from serve_app.schemas.common import JobId, Page, Project, Relabel, Word
-from serve_app.schemas.jobs import Accepted, Event, Job, JobSummary, StageName
+from serve_app.paging import INT64, Paged, StrictQuery, decode, encode
+from serve_app.schemas.common import JobId, LabelUpdate, Page, Project, Tag
+from serve_app.schemas.jobs import Accepted, Event, Job, JobSummary
 from serve_app.schemas.requests import JobRequest
-from serve_app.streaming.streams import SSE_DOCS, After, LastEventId, sse, talk
+from serve_app.streaming.streams import SSE_DOCS, After, LastEventId, sse_response, stream_to_websocket
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -34,12 +33,12 @@ class JobQuery(Paged):
     state: list[State] = Field([], max_length=8, description="Only jobs in one of these states; may be repeated.")
     project: Project | None = Field(None, description="Only jobs of this project.")
     name: str | None = Field(None, max_length=100, description="Only the job of this name.")
-    tag: Word | None = Field(None, description="Only jobs with this tag.")
+    tag: Tag | None = Field(None, description="Only jobs with this tag.")
     created_by: str | None = Field(None, max_length=200, description="Only jobs that this one asked for.")
     parent: JobId | None = Field(None, description="Only jobs that were made on behalf of this one.")
 
 
-class EventQuery(Closed):
+class EventQuery(StrictQuery):
     """Query parameters of a page of events."""
 
     after: int = Field(0, ge=0, le=INT64, description="Only events with a higher number.")
@@ -47,16 +46,18 @@ class EventQuery(Closed):
 
 
 @router.post("", status_code=202, responses=ACCEPTED, summary="Run any stage, or a whole pipeline")
-def create_job(api: TheApi, who: Who, body: JobRequest, response: Response, key: IdempotencyKey = None) -> Accepted:
+def create_job(
+    api: ApiDep, principal: PrincipalDep, body: JobRequest, response: Response, key: IdempotencyKey = None
+) -> Accepted:
     """`config` is what a stage's YAML file holds: an input is a reference, or the config of the stage that makes it.
 
     What is missing is made first, as jobs of their own. An equal request gets the job or the artifacts that are there.
     """
-    return accept(api, who, key, body.config.stage, body.config.model_dump(mode="json"), body, response)
+    return submit_job(api, principal, key, body, response)
 
 
 @router.get("", summary="List jobs", response_model=Page[JobSummary])
-def list_jobs(api: TheApi, query: Annotated[JobQuery, Query()]) -> PlainResponse:
+def list_jobs(api: ApiDep, query: Annotated[JobQuery, Query()]) -> PlainResponse:
     """The last submitted first. Ask for the next page with `cursor`."""
     rows = api.records.jobs(
         stage=query.stage,
@@ -71,24 +72,24 @@ def list_jobs(api: TheApi, query: Annotated[JobQuery, Query()]) -> PlainResponse
     )
     more = len(rows) > query.limit
     rows = rows[: query.limit]
-    items = [JobSummary.of(row) for row in rows]
-    return as_json(Page[JobSummary](items=items, next=encode(rows[-1].seq) if more else None))
+    items = [JobSummary.from_row(row) for row in rows]
+    return json_response(Page[JobSummary](items=items, next=encode(rows[-1].seq) if more else None))
 
 
 @router.get("/{id}", summary="Get one job", responses=problems(404))
-def get_job(api: TheApi, id: JobId) -> Job:
+def get_job(api: ApiDep, id: JobId) -> Job:
     """With its config, its attempts and how far it is."""
-    return _whole(api, id)
+    return _job_detail(api, id)
 
 
 @router.patch("/{id}", summary="Name, tag or annotate one job", responses=problems(404, 409))
-def label_job(api: TheApi, id: JobId, body: Relabel) -> Job:
+def label_job(api: ApiDep, id: JobId, body: LabelUpdate) -> Job:
     """Labels are for people: they change nothing else."""
     api.records.set_labels(id, name=body.name, tags=body.tags, notes=body.notes)
-    return _whole(api, id)
+    return _job_detail(api, id)
 
 
-class CancelQuery(Closed):
+class CancelQuery(StrictQuery):
     """How to end a job."""
 
     how: str = Field(
@@ -104,10 +105,10 @@ class CancelQuery(Closed):
     summary="Stop or cancel one job",
     responses={202: FOLLOW, **problems(404, s409="It has ended already.")},
 )
-def cancel_job(api: TheApi, id: JobId, response: Response, query: Annotated[CancelQuery, Query()]) -> JobSummary:
+def cancel_job(api: ApiDep, id: JobId, response: Response, query: Annotated[CancelQuery, Query()]) -> JobSummary:
     """It is CANCELLING at once and CANCELLED when its work is gone. It can be resumed."""
     response.headers["Location"] = f"/v1/jobs/{id}"
-    return JobSummary.of(ask(api.records, id, "stop" if query.how == "stop" else "cancel"))
+    return JobSummary.from_row(ask(api.records, id, "stop" if query.how == "stop" else "cancel"))
 
 
 @router.post(
@@ -116,17 +117,17 @@ def cancel_job(api: TheApi, id: JobId, response: Response, query: Annotated[Canc
     summary="Resume one job",
     responses={202: FOLLOW, **problems(404, s409="It has not ended, or it has succeeded.")},
 )
-def resume_job(api: TheApi, who: Who, id: JobId, response: Response) -> JobSummary:
+def resume_job(api: ApiDep, principal: PrincipalDep, id: JobId, response: Response) -> JobSummary:
     """The next attempt goes on from what is safe on disk. For a job that failed, was stopped, cancelled or lost."""
     response.headers["Location"] = f"/v1/jobs/{id}"
-    return JobSummary.of(resume(api.records, id, f"api:{who.name}"))
+    return JobSummary.from_row(resume(api.records, id, f"api:{principal.name}"))
 
 
 @router.get("/{id}/events", summary="Read the events of one job", responses=problems(404))
-def list_events(api: TheApi, id: JobId, query: Annotated[EventQuery, Query()]) -> list[Event]:
+def list_events(api: ApiDep, id: JobId, query: Annotated[EventQuery, Query()]) -> list[Event]:
     """Events with numbers above `after`, in order. For clients that ask again; see also the stream."""
     api.records.job(id)
-    return [Event.of(row) for row in api.records.events(id, query.after, query.limit)]
+    return [Event.from_row(row) for row in api.records.events(id, query.after, query.limit)]
 
 
 @router.get(
@@ -135,8 +136,8 @@ def list_events(api: TheApi, id: JobId, query: Annotated[EventQuery, Query()]) -
     response_class=PlainResponse,
     responses={**SSE_DOCS, **problems(404)},
 )
-async def follow_job(
-    api: TheApi, still_valid: StillValid, id: JobId, query: Annotated[After, Query()], last: LastEventId = None
+async def stream_job_events(
+    api: ApiDep, check_token: TokenCheckDep, id: JobId, query: Annotated[After, Query()], last: LastEventId = None
 ) -> PlainResponse:
     """Server-Sent Events, from the first one on, until the job has ended. `Last-Event-ID` or `after` resumes.
 
@@ -144,18 +145,18 @@ async def follow_job(
     `{"type": "progress", "job": {...}}`, and `{"type": "alive"}` while nothing happens. A stream ends soon after its token
     has been revoked.
     """
-    return await sse(api, still_valid, id, query.after, last)
+    return await sse_response(api, check_token, id, query.after, last)
 
 
 @router.websocket("/{id}/events/ws")
-async def talk_job(
-    socket: WebSocket, api: TheApi, still_valid: StillValid, id: JobId, query: Annotated[After, Query()]
+async def job_events_websocket(
+    socket: WebSocket, api: ApiDep, check_token: TokenCheckDep, id: JobId, query: Annotated[After, Query()]
 ) -> None:
     """The events of one job as messages."""
-    await talk(api, still_valid, socket, id, query.after)
+    await stream_to_websocket(api, check_token, socket, id, query.after)
 
 
-def _whole(api: Api, id: str) -> Job:
+def _job_detail(api: Api, id: str) -> Job:
     row = api.records.job(id)
-    config: dict[str, Any] = unplace(row.config, api.settings.data_roots)
-    return Job.whole(row, api.records.attempts(id), config)
+    config: dict[str, Any] = shown_paths(row.config, api.settings.data_roots)
+    return Job.detail(row, api.records.attempts(id), config)

@@ -13,20 +13,19 @@ from pydantic import Field
 from starlette.responses import Response as PlainResponse
 from starlette.responses import StreamingResponse
 
-from serve_app.dependencies import Api, Check, StillValid, TheApi
+from serve_app.dependencies import Api, ApiDep, TokenCheck, TokenCheckDep
 from serve_app.errors import ApiError
 from serve_app.openapi.responses import problems
-from serve_app.paging import INT64
-from serve_app.paging import Query as Closed
+from serve_app.paging import INT64, StrictQuery
 from serve_app.schemas.common import JobId
-from serve_app.streaming.events import QUIET_S
+from serve_app.streaming.events import KEEPALIVE_S
 from serve_app.streaming.logs import read_log, tail_log
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 TEXT = "text/plain; charset=utf-8"
 
 
-class LogQuery(Closed):
+class LogQuery(StrictQuery):
     """Query parameters of a log."""
 
     offset: int | None = Field(
@@ -35,7 +34,7 @@ class LogQuery(Closed):
     bytes: int = Field(65_536, ge=1, le=1 << 20, description="Bytes to read, at most, but for the rest of a line.")
 
 
-class LogFrom(Closed):
+class LogFrom(StrictQuery):
     """Where the stream of a log begins."""
 
     offset: int = Field(0, ge=0, le=INT64, description="Where to begin, in bytes.")
@@ -54,7 +53,7 @@ class LogFrom(Closed):
         **problems(404),
     },
 )
-def get_log(api: TheApi, id: JobId, query: Annotated[LogQuery, Query()]) -> PlainResponse:
+def get_log(api: ApiDep, id: JobId, query: Annotated[LogQuery, Query()]) -> PlainResponse:
     """Its last lines, or a part of it, in whole lines. Paths and stack frames are left out."""
     ended = not api.records.job(id).live
     text, offset = read_log(api.settings.home, id, query.offset, query.bytes, ended)
@@ -70,28 +69,28 @@ def get_log(api: TheApi, id: JobId, query: Annotated[LogQuery, Query()]) -> Plai
         **problems(404),
     },
 )
-async def follow_log(
-    api: TheApi, still_valid: StillValid, id: JobId, query: Annotated[LogFrom, Query()]
+async def stream_job_log(
+    api: ApiDep, check_token: TokenCheckDep, id: JobId, query: Annotated[LogFrom, Query()]
 ) -> PlainResponse:
     """What stands in it and what is added, until the job has ended. To go on after a break, read parts: `.../log?offset=`."""
     await asyncio.to_thread(api.records.job, id)
-    api.pulse.check_room()
-    return StreamingResponse(_followed(api, still_valid, id, query.offset), media_type=TEXT)
+    api.event_poller.check_stream_limit()
+    return StreamingResponse(_followed(api, check_token, id, query.offset), media_type=TEXT)
 
 
-async def _followed(api: Api, still_valid: Check, id: str, offset: int) -> AsyncIterator[str]:
+async def _followed(api: Api, check_token: TokenCheck, id: str, offset: int) -> AsyncIterator[str]:
     looked = time.monotonic()
 
     async def goes_on() -> bool:
         nonlocal looked
-        if time.monotonic() - looked >= QUIET_S:
+        if time.monotonic() - looked >= KEEPALIVE_S:
             looked = time.monotonic()
             try:
-                await still_valid()
+                await check_token()
             except ApiError:
                 return False
         return True
 
-    with suppress(ApiError), api.pulse.counted():
+    with suppress(ApiError), api.event_poller.counted():
         async for text in tail_log(api.settings.home, id, offset, lambda: not api.records.job(id).live, goes_on):
             yield text

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import Response
-
 from serve_app import artifacts
-from serve_app.dependencies import Api, TheApi, Who
-from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import accept
-from serve_app.openapi.responses import ACCEPTED
+from serve_app.dependencies import Api
 from serve_app.routes.artifacts import artifact_routes
-from serve_app.schemas.jobs import Accepted
 from serve_app.schemas.models import Model
 from serve_app.schemas.requests import ModelRequest
 
@@ -19,8 +13,8 @@ _FIGURES = ("architecture", "n_layers", "d_model", "vocab_size", "context_length
 
 def _read(api: Api, id: str) -> Model:
     summary = artifacts.row_of(api, "models", id).summary
-    found = api.outlines.of(id)
-    return artifacts.whole(
+    found = api.model_summaries.get(id)
+    return artifacts.artifact_detail(
         api,
         Model,
         "models",
@@ -31,10 +25,4 @@ def _read(api: Api, id: str) -> Model:
     )
 
 
-router = artifact_routes("models", "model", Model, _read)
-
-
-@router.post("", status_code=202, responses=ACCEPTED, summary="Register a language model")
-def create_model(api: TheApi, who: Who, body: ModelRequest, response: Response, key: IdempotencyKey = None) -> Accepted:
-    """Brings it into the store as safetensors, config and tokenizer. No code of the model's own is ever run."""
-    return accept(api, who, key, "download", body.science(), body, response)
+router = artifact_routes("models", ModelRequest, Model, _read)

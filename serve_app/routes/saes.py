@@ -6,22 +6,18 @@ import json
 from typing import Annotated, Any
 
 import pyarrow.parquet as pq
-from fastapi import Query, Response
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from serve_app import artifacts
-from serve_app.dependencies import TheApi, Who
+from serve_app.dependencies import ApiDep
 from serve_app.errors import not_found
-from serve_app.idempotency import IdempotencyKey
-from serve_app.job_requests import accept
-from serve_app.openapi.responses import ACCEPTED, problems
-from serve_app.paging import Query as Closed
+from serve_app.openapi.responses import problems
+from serve_app.paging import StrictQuery
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
-from serve_app.schemas.jobs import Accepted
-from serve_app.schemas.requests import TrainRequest
 
-router = artifact_routes("saes", "SAE")
+router = artifact_routes("saes")
 METRICS, CURVES = "metrics.json", "curves.parquet"
 
 
@@ -34,20 +30,14 @@ class Curves(BaseModel):
     )
 
 
-class CurveQuery(Closed):
+class CurveQuery(StrictQuery):
     """Query parameters of curves."""
 
     points: int = Field(500, ge=2, le=10_000, description="Steps to show, at most: spread evenly, the last among them.")
 
 
-@router.post("", status_code=202, responses=ACCEPTED, summary="Train SAEs")
-def create_saes(api: TheApi, who: Who, body: TrainRequest, response: Response, key: IdempotencyKey = None) -> Accepted:
-    """One SAE, or several on one pass of the language model. Each is an artifact of its own, whatever run made it."""
-    return accept(api, who, key, "train", body.science(), body, response)
-
-
 @router.get("/{id}/metrics", summary="Get the metrics of an SAE", responses=problems(404))
-def get_metrics(api: TheApi, id: HexId) -> dict[str, Any]:
+def get_metrics(api: ApiDep, id: HexId) -> dict[str, Any]:
     """Figures of the end of its training. For held-out figures, evaluate it."""
     files = artifacts.files_of(api, "saes", id)
     if METRICS not in files.names:
@@ -57,7 +47,7 @@ def get_metrics(api: TheApi, id: HexId) -> dict[str, Any]:
 
 
 @router.get("/{id}/curves", summary="Get the training curves of an SAE", responses=problems(404))
-def get_curves(api: TheApi, id: HexId, query: Annotated[CurveQuery, Query()]) -> Curves:
+def get_curves(api: ApiDep, id: HexId, query: Annotated[CurveQuery, Query()]) -> Curves:
     """Loss, sparsity and more, step by step."""
     files = artifacts.files_of(api, "saes", id)
     if CURVES not in files.names:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cluster.records import DISPATCHER, RecordsError
 from cluster.store import StoreError
-from serve_app.dependencies import TheApi
+from serve_app.dependencies import ApiDep
 
 router = APIRouter(prefix="/v1", tags=["system"])
 
@@ -38,7 +38,7 @@ async def health() -> Health:
 
 
 @router.get("/ready", summary="Can it work?", responses={503: {"model": Ready, "description": "Not now."}})
-def ready(api: TheApi, response: Response) -> Ready:
+def ready(api: ApiDep, response: Response) -> Ready:
     """Looks at the catalog and the store."""
     catalog = store = dispatcher = False
     try:

@@ -1,27 +1,26 @@
-"""Quick work: answered at once, never behind a job."""
+"""Questions about a short text, answered at once: its tokens, and the features that are active on it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from configs.requirements import Fit, Offer, Requirement, fit
+from configs.requirements import Capacity, Fit, Requirement, fit
 from configs.tokenize import TokenizeConfig
 from configs.train import TrainConfig
-from jobs.life.submit import offer_of
+from jobs.life.submit import capacity_of
 from sae.formats.tokens import Role
 from sae.text import preview as previews
 from serve_app import artifacts
-from serve_app.dependencies import Api, TheApi
+from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError
 from serve_app.language_models.model_memory import process_bytes
 from serve_app.openapi.responses import problems
-from serve_app.routes.cluster import granted
+from serve_app.routes.cluster import admitted_requirements
 from serve_app.schemas.features import (
     ActivationsRequest,
-    Active,
     Preview,
     PreviewRequest,
     PreviewToken,
@@ -30,122 +29,114 @@ from serve_app.schemas.features import (
     TopFeature,
 )
 
-router = APIRouter(prefix="/v1", tags=["quick work"])
-_NOBODY = "0" * 16  # a preview is of no dataset
+router = APIRouter(prefix="/v1/text", tags=["text"])
+_NO_DATASET = "datasets/" + "0" * 16
 
 
-@router.post("/tokenization-preview", summary="Preview a tokenization", responses=problems(404))
-def preview_tokens(api: TheApi, body: PreviewRequest) -> Preview:
-    """What a short text becomes: the tokens with ids, text, roles and positions, by the tokenize stage's own rules.
+@router.post("/tokens", operation_id="tokenize_text", summary="Tokenize a short text", responses=problems(404))
+def tokenize_text(api: ApiDep, body: PreviewRequest) -> Preview:
+    """The tokens of a text with ids, text, roles and positions, by the rules of the tokenize stage.
 
-    Of a model that nobody has asked about, the first answer takes some seconds.
+    The first answer about a model takes some seconds.
     """
     bos, separator = (body.bos, body.separator) if body.add_special_tokens else ("never", "none")
-    model = body.model.removeprefix("models/")
-    tokens = _tokens(api, model, body.text, bos, separator)
-    special = sum(token.role != "data" for token in tokens)
+    tokens = _tokens(api, body.model.removeprefix("models/"), body.text, bos, separator)
+    special = [token.role != "data" for token in tokens]
+    counts = {
+        "tokens": len(tokens),
+        "special": sum(special),
+        "regular": len(tokens) - sum(special),
+        "characters": len(body.text),
+    }
     return Preview(
         tokens=[
-            PreviewToken(**token._asdict(), special=token.role != "data", position=position)
-            for position, token in enumerate(tokens)
+            PreviewToken(**token._asdict(), special=is_special, position=position)
+            for position, (token, is_special) in enumerate(zip(tokens, special, strict=True))
         ],
         attention_mask=[1] * len(tokens) if body.return_attention_mask else None,
-        counts={
-            "tokens": len(tokens),
-            "special": special,
-            "regular": len(tokens) - special,
-            "characters": len(body.text),
-        },
-    )
+        counts=counts,
+    )  # fmt: skip
 
 
 @router.post(
-    "/feature-activations",
-    summary="See which features fire on a text",
-    responses=problems(404, s503="There is no room for the model now: `holders` has what it needs."),
+    "/features",
+    operation_id="find_active_features",
+    summary="Find the features that are active on a short text",
+    responses=problems(404, s503="Memory or GPU is not free for the model: `blocking_jobs` are the jobs that use it."),
 )
-async def activations(api: TheApi, body: ActivationsRequest) -> TextActivations:
-    """Runs the text through the SAE's language model: for each token and over the text, what is active.
+async def find_active_features(api: ApiDep, body: ActivationsRequest) -> TextActivations:
+    """Runs the SAE's language model on the text. Answers for each token, and for the whole text.
 
-    The model is loaded when it is first asked for. BOS, special tokens and attention sinks are left out as in training.
+    The first request loads the model. BOS, special tokens and attention sinks are excluded as in training.
     """
-    # In the routes' own threads: the default ones are those of the streams.
-    question = await run_in_threadpool(_question, api, body)
+    # In the thread pool of the routes: streams use the default one.
+    query = await run_in_threadpool(_model_query, api, body)
     try:
-        answer = await api.ask(question.key, question.request)
+        answer = await api.query_model(f"{query.model}:{query.dtype}", query.request)
     except ApiError as error:
-        if error.code == "no_room":  # it knows of no jobs
-            error.extra.setdefault("holders", list(await run_in_threadpool(granted, api)))
+        if error.code == "no_capacity":  # from the model's own process, which does not know of jobs
+            error.extra.setdefault("blocking_jobs", list(await run_in_threadpool(admitted_requirements, api)))
         raise
     tokens = [
-        TokenActivations(
-            id=token.id, text=token.text, position=i, role=token.role, left_out=found["left_out"], active=found["active"],
-            top=[Active(feature=feature, activation=value) for feature, value in found["top"]],
-        )
-        for i, (token, found) in enumerate(zip(question.tokens, answer["tokens"], strict=True))
-    ]  # fmt: skip
-    names = ("feature", "max", "at", "tokens")
+        TokenActivations(id=token.id, text=token.text, position=position, role=token.role, **found)
+        for position, (token, found) in enumerate(zip(query.tokens, answer["tokens"], strict=True))
+    ]
+    top = [TopFeature(**found) for found in answer["top"]]
+    model = f"models/{query.model}"
     return TextActivations(
-        sae=body.sae,
-        model=f"models/{question.model}",
-        hook=answer["hook"],
-        tokens=tokens,
-        top=[TopFeature(**dict(zip(names, one, strict=True))) for one in answer["top"]],
-        features=answer["features"],
+        sae=body.sae, model=model, hook=answer["hook"], tokens=tokens, top=top, latents=answer["latents"]
     )
 
 
-class _Question:
-    """What the language model is asked, and what its answer is about."""
+class _ModelQuery(NamedTuple):
+    """A request to the language model (an id and a dtype), and the tokens that it is about."""
 
-    def __init__(self, model: str, key: str, tokens: list[previews.PreviewToken], request: dict[str, Any]) -> None:
-        self.model, self.key, self.tokens, self.request = model, key, tokens, request
+    model: str
+    dtype: str
+    tokens: list[previews.PreviewToken]
+    request: dict[str, Any]
 
 
-def _question(api: Api, body: ActivationsRequest) -> _Question:
+def _model_query(api: Api, body: ActivationsRequest) -> _ModelQuery:
     id = body.sae.removeprefix("saes/")
     manifest = artifacts.files_of(api, "saes", id).manifest
     train = TrainConfig.model_validate(manifest.config)
-    model, tokens_ref = (manifest.inputs[role].partition("/")[2] for role in ("model", "tokens"))
-    packed = artifacts.files_of(api, "tokens", tokens_ref).manifest.config
-    tokens = _tokens(api, model, body.text, packed["bos"], "none")
-    _check_room(api, model, train.lm_dtype)
-    roles = [int(Role[token.role.upper()]) for token in tokens]
+    model, tokens_id = (manifest.inputs[role].partition("/")[2] for role in ("model", "tokens"))
+    tokenize = artifacts.files_of(api, "tokens", tokens_id).manifest.config
+    tokens = _tokens(api, model, body.text, tokenize["bos"], "none")
+    _check_capacity(api, model, train.lm_dtype)
     request = {
         "sae": id,
         "ids": [token.id for token in tokens],
-        "roles": roles,
+        "roles": [int(Role[token.role.upper()]) for token in tokens],
         "top": body.top,
-        "features": list(body.features),
+        "latents": list(body.latents),
     }
-    return _Question(model, f"{model}:{train.lm_dtype}", tokens, request)
+    return _ModelQuery(model, train.lm_dtype, tokens, request)
 
 
 def _tokens(api: Api, model: str, text: str, bos: str, separator: str) -> list[previews.PreviewToken]:
     artifacts.row_of(api, "models", model)
-    outline = api.outlines.of(model)
+    summary = api.model_summaries.get(model)
     config = TokenizeConfig.model_validate(
-        {"dataset": f"datasets/{_NOBODY}", "model": f"models/{model}", "bos": bos, "separator": separator}
+        {"dataset": _NO_DATASET, "model": f"models/{model}", "bos": bos, "separator": separator}
     )
-    found = previews.preview(outline.tokenizer, config, text, outline.embeddings)
-    strings = api.outlines.pieces(model).strings([token.id for token in found])
-    return [token._replace(text=string) for token, string in zip(found, strings, strict=True)]
+    tokens = previews.preview(summary.tokenizer, config, text, summary.embeddings)
+    strings = api.model_summaries.pieces(model).strings([token.id for token in tokens])
+    return [token._replace(text=string) for token, string in zip(tokens, strings, strict=True)]
 
 
-def _check_room(api: Api, model: str, dtype: str) -> None:
-    """Raises ApiError (503), with who holds it, if the cluster has no room for the model beside its jobs."""
-    offer = offer_of(api.records)
-    if offer is None:
+def _check_capacity(api: Api, model: str, dtype: str) -> None:
+    """Raises ApiError (503), with the jobs that use it, if the cluster has no memory or GPU left for the model."""
+    capacity = capacity_of(api.records)
+    if capacity is None:
         return
     parameters = int(artifacts.row_of(api, "models", model).summary.get("parameters") or 0)
     gpus = 1.0 if api.settings.device == "cuda" else 0.0
-    need = Requirement(workers=1, cpus=0, gpus=gpus, memory=0 if gpus else process_bytes(parameters, dtype))
-    # What the language models themselves hold is theirs: only jobs stand in their way.
-    empty = Offer(
-        tuple(n._replace(free_cpus=n.cpus, free_gpus=n.gpus, free_memory=n.memory) for n in offer.nodes), None
-    )
-    verdict = fit(need, empty, granted(api))
+    requirement = Requirement(workers=1, cpus=0, gpus=gpus, memory=0 if gpus else process_bytes(parameters, dtype))
+    # The model's own process may use memory already: only jobs are counted.
+    nodes = tuple(n._replace(free_cpus=n.cpus, free_gpus=n.gpus, free_memory=n.memory) for n in capacity.nodes)
+    verdict = fit(requirement, Capacity(nodes, None), admitted_requirements(api))
     if verdict.fit is not Fit.NOW:
-        raise ApiError(
-            503, "no_room", f"the language model {verdict.reason}", {"Retry-After": "30"}, holders=list(verdict.holders)
-        )
+        detail, jobs = f"the language model {verdict.reason}", list(verdict.blocked_by)
+        raise ApiError(503, "no_capacity", detail, {"Retry-After": "30"}, blocking_jobs=jobs)

@@ -1,4 +1,4 @@
-"""Artifacts: what every kind shows, and what some show beyond that."""
+"""Artifacts: the fields of every kind."""
 
 from __future__ import annotations
 
@@ -9,47 +9,40 @@ from pydantic import BaseModel, Field
 
 from cluster.records import ArtifactRow
 from cluster.store import Manifest
-from serve_app.schemas.common import when
+from serve_app.schemas.common import utc_datetime
 from serve_app.security.redaction import redact
-
-# Where the resource of a kind is called otherwise than the kind.
-PATHS = {"tokens": "tokenizations", "features": "feature-sets"}
 
 
 class ArtifactItem(BaseModel):
-    """One artifact, as lists have it."""
+    """One artifact, as lists show it."""
 
-    id: str = Field(description="Its id: a hash of what it was made from and how.", examples=["67d5273bd9611bd1"])
-    ref: str = Field(description="Kind and id, as requests name it.", examples=["saes/67d5273bd9611bd1"])
-    url: str = Field(description="Where it is in this API.", examples=["/v1/saes/67d5273bd9611bd1"])
-    label: str = Field(
-        description="A few words on what it is.", examples=["topk 4608 k=32 at blocks.7.hook_resid_post"]
-    )
+    id: str = Field(description="Its id: a hash of its inputs and config.", examples=["67d5273bd9611bd1"])
+    ref: str = Field(description="Kind and id, as requests name an input.", examples=["saes/67d5273bd9611bd1"])
+    url: str = Field(description="Its path in this API.", examples=["/v1/saes/67d5273bd9611bd1"])
+    label: str = Field(description="A short description.", examples=["topk 4608 k=32 at blocks.7.hook_resid_post"])
     project: str = Field(description="Its project.")
     name: str | None = Field(description="Its name, if it has one.")
     tags: list[str] = Field(description="Its tags.")
     notes: str = Field(description="Its notes.")
-    created_by: str = Field(description="Who asked for the job that made it.")
-    created_at: datetime = Field(description="When it appeared.")
+    created_by: str = Field(description="Who submitted the job that made it.")
+    created_at: datetime = Field(description="When it was published.")
     bytes: int = Field(description="Bytes of all its files.")
     stage: str = Field(description="The stage that made it.", examples=["train"])
-    job: str | None = Field(description="The job that made it, if the catalog knows it.")
-    inputs: dict[str, str] = Field(
-        description="What it was made from, by role.", examples=[{"tokens": "tokens/67d5273bd9611bd1"}]
-    )
-    summary: dict[str, Any] = Field(description="Its figures: counts, sizes, quality.")
+    job: str | None = Field(description="The job that made it; null if unknown.")
+    inputs: dict[str, str] = Field(description="Its inputs, by role.", examples=[{"tokens": "tokens/67d5273bd9611bd1"}])
+    summary: dict[str, Any] = Field(description="Counts, sizes and metrics.")
 
     @classmethod
-    def of(cls, row: ArtifactRow, **more: Any) -> Self:
+    def from_row(cls, row: ArtifactRow, **more: Any) -> Self:
         """From a row."""
         own = ("id", "project", "name", "tags", "notes", "created_by", "bytes", "stage", "inputs", "summary")
         return cls(
             **{name: getattr(row, name) for name in own},
             ref=row.ref,
-            url=f"/v1/{PATHS.get(row.kind, row.kind)}/{row.id}",
+            url=f"/v1/{row.ref}",
             label=redact(row.label),
             job=row.job_id,
-            created_at=when(row.created_at),
+            created_at=utc_datetime(row.created_at),
             **more,
         )
 
@@ -57,7 +50,7 @@ class ArtifactItem(BaseModel):
 class File(BaseModel):
     """One file of an artifact."""
 
-    name: str = Field(description="Its name, as `/files/{name}` takes it.", examples=["sae_weights.safetensors"])
+    name: str = Field(description="Its name in `/files/{name}`.", examples=["sae_weights.safetensors"])
     size: int = Field(description="Bytes.")
     sha256: str = Field(description="SHA-256 of its bytes; also its ETag.")
 
@@ -65,16 +58,16 @@ class File(BaseModel):
 class Artifact(ArtifactItem):
     """One artifact with its config, files and provenance."""
 
-    stage_version: int = Field(description="Version of the stage; raised when output bytes change.")
-    config: dict[str, Any] = Field(description="Every setting that decides its bytes.")
-    provenance: dict[str, Any] = Field(description="Machine and libraries that made it.")
+    stage_version: int = Field(description="Version of the stage that made it.")
+    config: dict[str, Any] = Field(description="All settings that determine its bytes.")
+    provenance: dict[str, Any] = Field(description="Machine and library versions of the job that made it.")
     files: list[File] = Field(description="Its files.")
 
     @classmethod
-    def whole(cls, row: ArtifactRow, manifest: Manifest, config: dict[str, Any], **more: Any) -> Self:
-        """From a row and its manifest; `config` is the manifest's, as clients may see it."""
+    def detail(cls, row: ArtifactRow, manifest: Manifest, config: dict[str, Any], **more: Any) -> Self:
+        """From a row and its manifest; `config` is the manifest's with shortened paths."""
         files = [File(name=file.name, size=file.size, sha256=file.sha256) for file in manifest.files]
-        return cls.of(
+        return cls.from_row(
             row,
             stage_version=manifest.stage_version,
             config=config,

@@ -1,4 +1,4 @@
-"""The cluster: what its nodes have, and whether each stage fits."""
+"""The cluster: its nodes, and whether each stage fits on them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from configs.requirements import Node
 
 
 class ClusterNode(BaseModel):
-    """One machine."""
+    """One node."""
 
     cpus: float = Field(description="CPUs.")
     gpus: float = Field(description="GPUs.")
-    memory: int = Field(description="Bytes of memory for work.")
-    free_cpus: float = Field(description="CPUs that nothing holds.")
-    free_gpus: float = Field(description="GPUs that nothing holds.")
-    free_memory: int = Field(description="Bytes of memory that nothing holds.")
-    labels: dict[str, str] = Field(description="Labels that a job can ask for.")
+    memory: int = Field(description="Bytes of memory for jobs.")
+    free_cpus: float = Field(description="CPUs that no process has reserved.")
+    free_gpus: float = Field(description="GPUs that no process has reserved.")
+    free_memory: int = Field(description="Bytes of memory that no process has reserved.")
+    labels: dict[str, str] = Field(description="Labels that a job can require.")
 
     @classmethod
-    def of(cls, node: Node) -> Self:
-        """From what the cluster offers. Labels that only name the machine are left out."""
+    def from_node(cls, node: Node) -> Self:
+        """From the cluster's capacity. Labels that only identify the machine are removed."""
         own = {k: v for k, v in node.labels.items() if not k.startswith("ray.io/node")}
         return cls(**{**node._asdict(), "labels": own})
 
@@ -34,34 +34,37 @@ class NodeType(BaseModel):
     cpus: float = Field(description="CPUs of each.")
     gpus: float = Field(description="GPUs of each.")
     memory: int = Field(description="Bytes of memory of each.")
-    more: int | None = Field(description="How many more there may be; null: no limit is known.")
+    more: int | None = Field(description="How many more can be added; null: no limit is known.")
 
 
 class Cluster(BaseModel):
-    """The cluster as its dispatcher last saw it, a second ago if it is up."""
+    """The cluster as its dispatcher saw it last: a second ago if it is up."""
 
-    up: bool = Field(description="Whether a dispatcher grants jobs just now. If not, jobs wait until it is back.")
+    up: bool = Field(description="Whether a dispatcher admits jobs now. If not, jobs wait until one is back.")
     nodes: list[ClusterNode] = Field(description="The nodes.")
-    node_types: list[NodeType] = Field(description="What the autoscaler may add.")
-    store_free: int | None = Field(description="Bytes that the store can still take; null where that is unknown.")
-    running: list[str] = Field(description="Ids of the jobs that hold machines.")
-    waiting: list[str] = Field(description="Ids of the jobs that wait for their turn or their inputs.")
+    node_types: list[NodeType] = Field(description="Kinds of nodes that the autoscaler can add.")
+    store_free: int | None = Field(description="Free bytes of the store; null if unknown.")
+    running: list[str] = Field(description="Ids of the admitted jobs.")
+    waiting: list[str] = Field(description="Ids of the pending jobs.")
 
 
 class StageFit(BaseModel):
-    """What one stage asks for, and how that stands to the cluster."""
+    """The requirement of one stage, compared with the cluster's capacity."""
 
     stage: str = Field(description="The stage.")
-    need: dict[str, Any] = Field(description="What it asks for under the profile.")
-    fits: str = Field(description="`now`, `later`, `grow` (when nodes are added) or `never`.", examples=["now"])
-    reason: str = Field(description="In words: need, offer, and how the one stands to the other.")
-    largest_workers: int = Field(description="Workers of this size that could ever run at once.")
-    advice: str = Field(description="What to change, if it never fits.")
-    holders: list[str] = Field(description="Ids of the jobs that hold what it would wait for.")
+    requirement: dict[str, Any] = Field(description="What it requires under the profile.")
+    fits: str = Field(
+        description="`now`, `later` (when other jobs finish), `grow` (when the autoscaler adds nodes) or `never`.",
+        examples=["now"],
+    )
+    reason: str = Field(description="Requirement and capacity in words.")
+    largest_workers: int = Field(description="The number of such workers that the cluster can run at once.")
+    suggestion: str = Field(description="What to change, if it never fits.")
+    blocking_jobs: list[str] = Field(description="Ids of the jobs that use the resources that it would wait for.")
 
 
 class Fits(BaseModel):
     """Whether each stage of a profile fits."""
 
-    profile: str = Field(description="The profile that was looked at: `auto` is settled.")
+    profile: str = Field(description="The profile; `auto` is resolved.")
     stages: list[StageFit] = Field(description="The stages.")

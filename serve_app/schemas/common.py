@@ -1,4 +1,4 @@
-"""Parts that several resources share."""
+"""Types that several resources share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from configs.base import StageConfig
 from configs.profiles import PROFILES
 from jobs.life.session import ROW_WAIT
 from serve_app.paging import INT64
@@ -28,7 +29,7 @@ Profile = Literal["local", "gpu", "auto"]
 assert Profile.__args__ == PROFILES  # type: ignore[attr-defined]
 
 
-def ref(kind: str) -> Any:
+def artifact_ref(kind: str) -> Any:
     """The type of a reference to an artifact of a kind."""
     return Annotated[
         str,
@@ -46,11 +47,11 @@ Name = Annotated[
         min_length=1,
         max_length=100,
         pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9 ._+@-]*[A-Za-z0-9._+@-])?$",
-        description="A name that nothing else of the kind has in the project.",
+        description="A name, unique among its kind in the project.",
         examples=["smollm2 layer 7"],
     ),
 ]
-Word = Annotated[
+Tag = Annotated[
     str, Field(min_length=1, max_length=50, pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9 ._:+@-]*[A-Za-z0-9._:+@-])?$")
 ]
 Project = Annotated[
@@ -62,12 +63,12 @@ Project = Annotated[
         description="The project it belongs to.",
     ),
 ]
-Tags = Annotated[list[Word], Field(max_length=32, description="Tags.", examples=[["demo", "layer 7"]])]
+Tags = Annotated[list[Tag], Field(max_length=32, description="Tags.", examples=[["demo", "layer 7"]])]
 Notes = Annotated[str, Field(max_length=10_000, description="Notes, for people.")]
 
 
-class Body(BaseModel):
-    """A request body. Unknown keys are errors; text that no database or file can hold is refused at any depth."""
+class RequestBody(BaseModel):
+    """A request body. Unknown keys are errors, and so is text that no database can store, at any depth."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -78,36 +79,34 @@ class Body(BaseModel):
         return value
 
 
-class Submit(Body):
-    """What every request for a job may say beside its config."""
+class SubmitRequest(RequestBody):
+    """The options of every request for a job, beside its config."""
 
-    profile: Profile = Field(
-        "auto", description="What machines to ask for: `auto` takes GPUs where the cluster has any."
-    )
+    profile: Profile = Field("auto", description="Resource profile: `auto` takes GPUs if the cluster has any.")
     wait_s: float = Field(
         ROW_WAIT,
         ge=0,
         le=604_800,
-        description="Seconds that it may wait for machines before it fails. A job that waits costs nothing.",
+        description="Seconds that the job may wait for resources before it fails.",
         examples=[600.0],
     )
     project: Project = "default"
-    name: Name | None = Field(None, description="A name for the job that no other has in the project.")
+    name: Name | None = Field(None, description="A name for the job, unique in the project.")
     tags: Tags = []
     notes: Notes = ""
 
-    def science(self) -> dict[str, Any]:
-        """The rest: what the stage itself takes, as a mapping."""
-        return self.model_dump(mode="json", exclude=set(Submit.model_fields))
+    def stage_config(self) -> StageConfig:
+        """The config of the stage that is requested, with local paths as the client gave them."""
+        raise NotImplementedError
 
 
-class Relabel(Body):
-    """Changes labels. What is left out stays; an empty name or list, or an empty text, clears it."""
+class LabelUpdate(RequestBody):
+    """Changes labels. A field that is not given stays; an empty name, list or text clears it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "smollm2 layer 7", "tags": ["demo"]}]})
 
-    name: Name | Literal[""] | None = Field(None, description='The new name; `""` takes it away.')
-    tags: Tags | None = Field(None, description="All tags that it shall have.")
+    name: Name | Literal[""] | None = Field(None, description='The new name; `""` removes it.')
+    tags: Tags | None = Field(None, description="The new tags; they replace the old ones.")
     notes: Notes | None = Field(None, description="The new notes.")
 
     @model_validator(mode="after")
@@ -125,7 +124,7 @@ class Page(BaseModel, Generic[T]):
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 has it. Programs should look at `code`."""
+    """An error (RFC 9457). Programs use `code`."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -144,27 +143,29 @@ class Problem(BaseModel):
     )
 
     type: str = Field(description="`urn:raylens:problem:` and the code.")
-    title: str = Field(description="What the status means.")
+    title: str = Field(description="Meaning of the status.")
     status: int = Field(description="The HTTP status.")
-    code: str = Field(description="A stable name of the problem.")
-    detail: str = Field(description="What is wrong, where, and what would be right.")
+    code: str = Field(description="Stable name of the problem.")
+    detail: str = Field(description="What is wrong, where, and what would be right. At most 500 characters.")
     errors: list[dict[str, str]] | None = Field(
-        None, description="`invalid_request`: each fault with `where`, `code` and `detail`."
+        None, description="`invalid_request`: up to 20 faults with `where`, `code` and `detail`."
     )
     stage: str | None = Field(None, description="`cannot_fit`: the stage that does not fit.")
-    need: dict[str, Any] | None = Field(None, description="`cannot_fit`: what it needs.")
-    offer: list[dict[str, Any]] | None = Field(None, description="`cannot_fit`: the nodes that there are.")
-    largest_workers: int | None = Field(None, description="`cannot_fit`: how many workers of that size would fit.")
+    requirement: dict[str, Any] | None = Field(None, description="`cannot_fit`: what the stage requires.")
+    capacity: list[dict[str, Any]] | None = Field(None, description="`cannot_fit`: the nodes of the cluster.")
+    largest_workers: int | None = Field(None, description="`cannot_fit`: number of such workers that can run at once.")
     largest_worker: dict[str, Any] | None = Field(
-        None, description="`cannot_fit`: the largest worker that a node holds."
+        None, description="`cannot_fit`: the largest worker that fits on a node."
     )
-    holders: list[str] | None = Field(None, description="`no_room`: the jobs that hold what is needed.")
-    referrers: list[str] | None = Field(None, description="`in_use`: what needs it.")
-    holder: str | None = Field(None, description="`name_taken`: what has the name.")
+    blocking_jobs: list[str] | None = Field(None, description="`no_capacity`: the jobs that use the memory or GPU.")
+    referrers: list[str] | None = Field(
+        None, description="`in_use`: artifacts made from it, and live jobs that use it."
+    )
+    name_owner: str | None = Field(None, description="`name_taken`: the job or artifact that has the name.")
 
 
-def when(seconds: float) -> datetime:
-    """A time as the API tells it: RFC 3339, UTC."""
+def utc_datetime(seconds: float) -> datetime:
+    """A time as an aware value; JSON has it as RFC 3339 in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
 
 

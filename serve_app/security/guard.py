@@ -1,6 +1,6 @@
-"""What stands before every route: hosts, origins, sizes, tokens and scopes. Denies by default; knows no route.
+"""Checks every request before its route: host, origin, size, token and scope. Denies by default; knows no route.
 
-A plain ASGI layer, so that a route that someone adds, a WebSocket or a path that does not exist is behind it too.
+It is a plain ASGI layer, so that it covers new routes, WebSockets and paths that do not exist too.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from serve_app.settings import Settings, is_loopback
 
 PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/v1/health", "/v1/ready"})
 PUBLIC_ASSETS = "/docs/assets/"
-# Questions that are asked by POST because they have a body. They change nothing.
-READ_POSTS = frozenset({"/v1/tokenization-preview", "/v1/feature-activations"})
-_READING = ("GET", "HEAD", "OPTIONS")
+# Queries that have a body, so that they are POST. They change nothing.
+READ_POSTS = frozenset({"/v1/text/tokens", "/v1/text/features"})
+_READ_METHODS = ("GET", "HEAD", "OPTIONS")
 _PROTOCOL = "bearer."  # a browser's WebSocket cannot send an Authorization header: the token is one of its protocols
 MAX_TARGET = 8192
 
@@ -36,8 +36,8 @@ _HEADERS = {
 
 
 class Guard:
-    """The ASGI layer. What it lets through has `scope["state"]["principal"]`, None on public paths, and
-    `scope["state"]["check"]`, with which what lasts, such as a stream, asks again whether its token is still valid.
+    """The ASGI layer. A request that passes has `scope["state"]["principal"]`, None on public paths, and
+    `scope["state"]["check"]`, which a stream calls again later to learn whether its token is still valid.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, tokens: Tokens) -> None:
@@ -47,7 +47,7 @@ class Guard:
         self._threads = ThreadPoolExecutor(2, "raylens-auth")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request that may not pass; hands on one that may."""
+        """Answers a request that it refuses; passes on all others."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -70,13 +70,13 @@ class Guard:
         if len(raw) + len(query) > MAX_TARGET:
             raise ApiError(414, "target_too_long", f"the path and query have more than {MAX_TARGET} bytes")
         if "\0" in scope["path"] or b"%00" in query or b"\0" in query:
-            raise ApiError(400, "bad_request", "a path or query holds a NUL character")
+            raise ApiError(400, "bad_request", "the path or query contains a NUL character: remove it")
         if any(part in (".", "..") for part in scope["path"].replace("\\", "/").split("/")):
-            raise ApiError(404, "not_found", "a path has no dot segments here")
+            raise ApiError(404, "not_found", "a path must not have `.` or `..` segments")
 
     def _check_host(self, headers: Headers) -> None:
-        named = headers.getlist("host")
-        if len(named) != 1 or _without_port(named[0]) not in self._hosts:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or _without_port(hosts[0]) not in self._hosts:
             raise ApiError(
                 421,
                 "host_not_allowed",
@@ -85,37 +85,41 @@ class Guard:
             )
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
-        """A web page of another origin may ask nothing, whatever the method: browsers say where a page is from."""
+        """Refuses web pages of other origins, whatever the method. Browsers send the origin of the page."""
         origin = headers.get("origin")
         if origin is None or origin in self._origins:
             if origin is None and headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _public(scope):
-                raise ApiError(403, "origin_not_allowed", "a page of another site may not call this server")
+                raise ApiError(403, "origin_not_allowed", "a web page of another site must not call this server")
             return
         try:
             own = urlsplit(origin).scheme in ("http", "https") and urlsplit(origin).netloc == headers["host"]
         except ValueError:
             own = False
         if not own:
-            raise ApiError(403, "origin_not_allowed", "pages of this origin may not call this server")
+            raise ApiError(
+                403,
+                "origin_not_allowed",
+                "RAYLENS_API_ORIGINS does not name the origin of this web page",
+            )
 
     def _check_size(self, headers: Headers) -> None:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
-            raise ApiError(400, "bad_request", "Content-Length is not a number")
+            raise ApiError(400, "bad_request", "Content-Length must be a number")
         if len(length) > 15 or int(length) > self._body_bytes:
             raise self._too_large()
 
     def _limited(self, receive: Receive) -> Receive:
-        """Counts a body that comes without a length."""
-        seen = 0
+        """Limits a body without Content-Length."""
+        received = 0
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal received
             message = await receive()
             if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > self._body_bytes:
-                    # FastAPI turns any other kind of error met while it reads a body into a 400.
+                received += len(message.get("body", b""))
+                if received > self._body_bytes:
+                    # FastAPI answers 400 for any other error while it reads a body.
                     raise HTTPException(413, self._too_large().detail, {"Connection": "close"})
             return message
 
@@ -128,27 +132,31 @@ class Guard:
         text = _bearer(scope, headers)
         try:
             loop = asyncio.get_running_loop()
-            verify = partial(self._tokens.verify, text or "", near=_near(scope))
-            who = None if text is None else await loop.run_in_executor(self._threads, verify)
+            verify = partial(self._tokens.verify, text or "", local_client=_is_local(scope))
+            principal = None if text is None else await loop.run_in_executor(self._threads, verify)
         except TokensError:
             raise ApiError(
                 503, "tokens_unusable", "the server's tokens cannot be read: `python -m serve_app token list` says why"
             ) from None
-        if who is None:
-            said = "this token is not valid" if text is not None else "a token is needed: `Authorization: Bearer TOKEN`"
-            raise ApiError(401, "not_authenticated", said, {"WWW-Authenticate": 'Bearer realm="raylens"'})
-        reading = scope["type"] == "websocket" or scope["method"] in _READING or scope["path"] in READ_POSTS
-        needed = "read" if reading else "write"
-        if needed not in who.scopes:
+        if principal is None:
+            detail = "this token is not valid: create one with `python -m serve_app token create NAME`"
+            detail = detail if text is not None else "a token is required: `Authorization: Bearer TOKEN`"
+            raise ApiError(401, "not_authenticated", detail, {"WWW-Authenticate": 'Bearer realm="raylens"'})
+        reads = scope["type"] == "websocket" or scope["method"] in _READ_METHODS or scope["path"] in READ_POSTS
+        needed = "read" if reads else "write"
+        if needed not in principal.scopes:
             challenge = f'Bearer realm="raylens", error="insufficient_scope", scope="{needed}"'
             raise ApiError(
-                403, "insufficient_scope", f"this token has no scope `{needed}`", {"WWW-Authenticate": challenge}
+                403,
+                "insufficient_scope",
+                f"this token lacks the scope `{needed}`",
+                {"WWW-Authenticate": challenge},
             )
-        return who
+        return principal
 
 
 def _public(scope: Scope) -> bool:
-    if scope["type"] != "http" or scope["method"] not in _READING:
+    if scope["type"] != "http" or scope["method"] not in _READ_METHODS:
         return False
     path: str = scope["path"]
     return path in PUBLIC or path.startswith(PUBLIC_ASSETS)
@@ -170,18 +178,18 @@ def _bearer(scope: Scope, headers: Headers) -> str | None:
 
 
 def _with_headers(scope: Scope, send: Send) -> Send:
-    async def sending(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)
 
-    return sending
+    return send_with_headers
 
 
-def _near(scope: Scope) -> bool:
-    """False for a client on another machine. Serve may listen on more addresses than its settings say."""
+def _is_local(scope: Scope) -> bool:
+    """False for a client on another machine. Serve can listen on more addresses than its settings name."""
     client = scope.get("client")
     return client is None or is_loopback(client[0])
 

@@ -1,12 +1,12 @@
-"""Takes out of texts what a client should not see: paths of the server's machine, tracebacks."""
+"""Removes from texts what a client must not see: paths of the server's machine, tracebacks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 
-# What is kept as it is, or an absolute path: in quotes whatever it holds, else from slashes that follow no word or dot (so
-# `tokens/1a2b` is none) to the first character that paths seldom have.
+# URLs are kept. An absolute path is all that quotes enclose, or else begins with slashes that follow no word or dot (so
+# `tokens/1a2b` is none) and ends before the first character that is rare in paths.
 _PATH = re.compile(
     r"(?P<kept>\b(?:https?|s3|wss?)://\S*)"
     r"|(?P<database>\bpostgresql\S*?://\S*)"
@@ -21,7 +21,7 @@ _CHAINED = (
 
 
 def redact(text: str) -> str:
-    """The text with the last part only of each absolute path: `/home/ada/data/a.csv` becomes `…/a.csv`."""
+    """The text with each absolute path shortened to its last part: `/home/ada/data/a.csv` becomes `…/a.csv`."""
     return _PATH.sub(_shortened, text)
 
 
@@ -38,33 +38,33 @@ def _shortened(match: re.Match[str]) -> str:
     return f"…/{name}{trailing}"
 
 
-class Cleaner:
-    """Takes a log line by line: gives it with its paths shortened, or None for a frame of a traceback.
+class LogRedactor:
+    """Takes a log line by line. Returns it with shortened paths, or None for a frame of a traceback.
 
-    The line that names the error stays.
+    The line that names the error is kept.
     """
 
     def __init__(self) -> None:
-        self._inside = self._told = False
+        self._in_traceback = self._after_error = False
 
     def __call__(self, line: str) -> str | None:
         plain = line.strip()
         if plain.endswith(_TRACE):
-            self._inside = True
+            self._in_traceback = True
             return None
-        if (self._inside or self._told) and (not plain or plain in _CHAINED):
+        if (self._in_traceback or self._after_error) and (not plain or plain in _CHAINED):
             return None
-        if self._inside and line[:1] in (" ", "\t", "|", "+"):
+        if self._in_traceback and line[:1] in (" ", "\t", "|", "+"):
             return None
-        self._told, self._inside = self._inside, False
+        self._after_error, self._in_traceback = self._in_traceback, False
         return redact(line)
 
 
-def clean_lines(lines: Iterable[str], before: Iterable[str] = ()) -> Iterator[str]:
-    """Lines of a log as clients may see them; `before`: some that stand in front of them, for what they belong to."""
-    clean = Cleaner()
+def redact_log(lines: Iterable[str], before: Iterable[str] = ()) -> Iterator[str]:
+    """Lines of a log for clients. `before`: the lines in front of them, which can be the start of a traceback."""
+    redact_line = LogRedactor()
     for line in before:
-        clean(line)
+        redact_line(line)
     for line in lines:
-        if (shown := clean(line)) is not None:
+        if (shown := redact_line(line)) is not None:
             yield shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock
+
 from serve_app.settings import is_loopback
 
 SCOPES = ("read", "write")
@@ -24,7 +25,7 @@ _NAME = re.compile(r"^[\w .@+-]{1,64}$")
 
 
 class TokensError(RuntimeError):
-    """The tokens cannot be used or changed; the message says why and what would be right."""
+    """The tokens cannot be read or changed."""
 
 
 class Principal(NamedTuple):
@@ -52,28 +53,28 @@ class Token(NamedTuple):
 
 
 class Tokens:
-    """The tokens of one RAYLENS_HOME. Reads the file again whenever it has changed, so a revoked token is one at once.
+    """The tokens of one RAYLENS_HOME. It reads the file again when it has changed: revoking a token works at once.
 
     `cluster_token`: on a server that only this machine can reach, the token of the cluster itself
-    (`$RAYLENS_HOME/token`) is accepted too: whoever can read it can run anything on the cluster already.
+    (`$RAYLENS_HOME/token`) is accepted too: who can read it can run anything on the cluster already.
     """
 
     def __init__(self, home: Path, cluster_token: bool = False) -> None:
         self.path = home / FILE
         self._cluster = home / "token" if cluster_token else None
-        self._seen: tuple[int, int, int] | None = None
+        self._version: tuple[int, int, int] | None = None
         self._by_hash: dict[str, Token] = {}
 
-    def verify(self, text: str, near: bool = True) -> Principal | None:
-        """Who a token is; None if it is none of ours. Reads files: not for an event loop. Raises TokensError.
+    def verify(self, text: str, local_client: bool = True) -> Principal | None:
+        """The principal of a token; None if the token is not valid. Reads files: not for an event loop. Raises TokensError.
 
-        `near`: whether the client is on this machine. Only then is the cluster's own token accepted.
+        `local_client`: whether the client is on this machine. Only then is the cluster's own token accepted.
         """
         self._refresh()
         token = self._by_hash.get(_digest(text))
         if token is not None and token.valid(time.time()):
             return Principal(token.id, token.name, frozenset(token.scopes))
-        own = _read_secret(self._cluster) if near and self._cluster is not None else None
+        own = _read_secret(self._cluster) if local_client and self._cluster is not None else None
         if own is not None and hmac.compare_digest(own.encode(), text.encode("utf-8", "replace")):
             return Principal("cluster", "cluster", frozenset(SCOPES))
         return None
@@ -84,7 +85,7 @@ class Tokens:
         return sorted(self._by_hash.values(), key=lambda token: token.created_at)
 
     def create(self, name: str, scopes: list[str], ttl_s: float | None = None) -> tuple[Token, str]:
-        """Makes a token; gives its row and the token itself, which is kept nowhere. Raises TokensError."""
+        """Creates a token. Returns its row and the token itself, which is stored nowhere. Raises TokensError."""
         wrong = sorted(set(scopes) - set(SCOPES))
         if wrong or not scopes:
             raise TokensError(f"there is no scope {wrong[0]!r}" if wrong else "a token needs a scope: read or write")
@@ -97,20 +98,20 @@ class Tokens:
         token = Token(
             id=secrets.token_hex(4),
             name=name,
-            # Who may change things may see them.
+            # `write` includes `read`.
             scopes=sorted({*scopes, "read"}),
             sha256=_digest(text),
             created_at=now,
             expires_at=None if ttl_s is None else now + ttl_s,
         )
-        with self._changing() as tokens:
+        with self._changed() as tokens:
             tokens[token.sha256] = token
         return token, text
 
     def revoke(self, which: str) -> list[Token]:
-        """Revokes the tokens of an id or name; gives them. Raises TokensError if there is none that is valid."""
+        """Revokes and returns the tokens of an id or name. Raises TokensError if none of them is valid."""
         now = time.time()
-        with self._changing() as tokens:
+        with self._changed() as tokens:
             found = [t for t in tokens.values() if which in (t.id, t.name) and t.valid(now)]
             if not found:
                 raise TokensError(f"no valid token has the id or name {which!r}; `list` shows them")
@@ -122,16 +123,16 @@ class Tokens:
         try:
             status = self.path.stat()
         except FileNotFoundError:
-            self._seen, self._by_hash = None, {}
+            self._version, self._by_hash = None, {}
             return
         except OSError as error:
-            raise TokensError(f"cannot look at {self.path}: {error.strerror}") from error
+            raise TokensError(f"cannot read {self.path}: {error.strerror}") from error
         if status.st_mode & 0o077:
             raise TokensError(f"{self.path} can be read by others: `chmod 600` it, and revoke what is in it")
-        mark = (status.st_mtime_ns, status.st_ino, status.st_size)
-        if mark != self._seen:
+        version = (status.st_mtime_ns, status.st_ino, status.st_size)
+        if version != self._version:
             self._by_hash = self._read()
-            self._seen = mark
+            self._version = version
 
     def _read(self) -> dict[str, Token]:
         try:
@@ -143,11 +144,10 @@ class Tokens:
             raise TokensError(f"{self.path} cannot be read ({error}): remove it and make new tokens") from error
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, Token]]:
+    def _changed(self) -> Iterator[dict[str, Token]]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600), "ab") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with FileLock(self.path.with_suffix(".lock"), mode=0o600):
                 tokens = self._read()
                 yield tokens
                 _replace(self.path, json.dumps({"tokens": [t._asdict() for t in tokens.values()]}, indent=1))
@@ -156,16 +156,18 @@ class Tokens:
 
 
 def check_exposure(host: str, tokens: Tokens, others: bool) -> None:
-    """Raises TokensError for an address that others reach, unless that was said to be meant and a token is there."""
+    """Raises TokensError for an address that other machines reach, unless `others` is set and a valid token exists."""
     if is_loopback(host):
         return
     if not others:
         raise TokensError(
-            f"{host} is not this machine alone: others could reach the API, over plain HTTP. If that is what you want, say "
+            f"{host} is an address that other machines can reach, over plain HTTP: if you want that, add "
             "--i-understand-that-others-can-reach-it"
         )
     if not any(token.valid(time.time()) for token in tokens.all()):
-        raise TokensError("make a token first: `python -m serve_app token create NAME --scope write`")
+        raise TokensError(
+            "there is no valid token: create one with `python -m serve_app token create NAME --scope write`"
+        )
 
 
 def _digest(text: str) -> str:

@@ -15,9 +15,9 @@ from cluster.records import ENDED, EventRow, JobRow, Records
 from serve_app.errors import ApiError
 
 log = logging.getLogger(__name__)
-LOOK_S = 0.25  # between looks for events
-PROGRESS_LOOKS = 4  # looks between two of progress: once a second
-QUIET_S = 15.0  # after so long a client is told that the stream lives
+POLL_S = 0.25  # between looks for events
+PROGRESS_EVERY = 4  # looks between two of progress: once a second
+KEEPALIVE_S = 15.0  # after so long a client is told that the stream lives
 _PAGE = 500
 
 
@@ -28,7 +28,7 @@ class Item(NamedTuple):
     progress: JobRow | None = None
 
 
-class Pulse:
+class EventPoller:
     """Notices what is new in the catalog while anybody listens."""
 
     def __init__(self, records: Records, streams: int) -> None:
@@ -50,7 +50,7 @@ class Pulse:
         """Number of the last event of all."""
         return await asyncio.to_thread(self._records.last_change)
 
-    def check_room(self) -> None:
+    def check_stream_limit(self) -> None:
         """Raises ApiError (503) if there are too many streams."""
         if self._open >= self._most:
             raise ApiError(503, "too_many_streams", f"{self._most} streams are open here", {"Retry-After": "10"})
@@ -58,7 +58,7 @@ class Pulse:
     @contextmanager
     def counted(self) -> Iterator[None]:
         """Counts a stream while the block runs. Raises ApiError (503) if there are too many."""
-        self.check_room()
+        self.check_stream_limit()
         self._open += 1
         try:
             yield
@@ -103,17 +103,17 @@ class Pulse:
         while True:
             try:
                 changed = await self._events()
-                if looks % PROGRESS_LOOKS == 0:
+                if looks % PROGRESS_EVERY == 0:
                     changed = await self._live() or changed
             except Exception:
                 log.warning("cannot look for events", exc_info=True)
-                await asyncio.sleep(QUIET_S / 3)
+                await asyncio.sleep(KEEPALIVE_S / 3)
                 continue
             looks += 1
             if changed:
                 async with self._changed:
                     self._changed.notify_all()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
     async def _events(self) -> bool:
         rows = await asyncio.to_thread(self._records.changes, self._cursor)
@@ -132,27 +132,33 @@ class Pulse:
         return changed
 
 
-async def follow(pulse: Pulse, records: Records, job: str | None, after: int) -> AsyncGenerator[Item | None, None]:
+async def follow(
+    event_poller: EventPoller, records: Records, job: str | None, after: int
+) -> AsyncGenerator[Item | None, None]:
     """Events above `after`, then what comes, with progress in between; None when it has been quiet for a while.
 
     `after` is a number of the job's own events, or of those of all jobs. The stream of a job ends once the job has.
     """
     sent: dict[str, tuple[object, ...] | None] = {}
     looked = -1
-    async with pulse.listening():
+    async with event_poller.listening():
         while True:
-            version = pulse.version
-            if looked < 0 or job is None or pulse.jobs.get(job, 0) > looked:
+            version = event_poller.version
+            if looked < 0 or job is None or event_poller.jobs.get(job, 0) > looked:
                 while rows := await asyncio.to_thread(_read, records, job, after):
                     for row in rows:
                         after = row.number if job else row.seq
                         yield Item(event=row)
             looked = version
-            for moved in _moved(pulse, job, sent):
+            for moved in _moved(event_poller, job, sent):
                 yield Item(progress=moved)
-            if job is not None and job not in pulse.progress and await asyncio.to_thread(is_over, records, job, after):
+            if (
+                job is not None
+                and job not in event_poller.progress
+                and await asyncio.to_thread(is_over, records, job, after)
+            ):
                 return
-            if not await pulse.wait(version, QUIET_S):
+            if not await event_poller.wait(version, KEEPALIVE_S):
                 yield None
 
 
@@ -166,8 +172,8 @@ def _read(records: Records, job: str | None, after: int) -> list[EventRow]:
     return records.changes(after, _PAGE) if job is None else records.events(job, after, _PAGE)
 
 
-def _moved(pulse: Pulse, job: str | None, sent: dict[str, tuple[object, ...] | None]) -> list[JobRow]:
-    rows = [row for row in pulse.progress.values() if job in (None, row.id) and row.total is not None]
+def _moved(event_poller: EventPoller, job: str | None, sent: dict[str, tuple[object, ...] | None]) -> list[JobRow]:
+    rows = [row for row in event_poller.progress.values() if job in (None, row.id) and row.total is not None]
     moved = [row for row in rows if _figures(row) != sent.get(row.id)]
     for row in moved:
         sent[row.id] = _figures(row)

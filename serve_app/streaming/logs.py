@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from serve_app.security.redaction import clean_lines
+from serve_app.security.redaction import redact_log
 
-LOOK_S = 0.5
+POLL_S = 0.5
 LONGEST = 1 << 16  # bytes of a line; what comes after is left out
 _PART = 1 << 18
 _BEFORE = 1 << 14  # looked at to see whether a part begins inside a traceback
@@ -34,7 +34,7 @@ def read_log(home: Path, job_id: str, offset: int | None, most: int, ended: bool
     if before and not before.endswith(b"\n"):  # begin with a whole line
         cut = (data.find(b"\n") + 1) or len(data)
         before, data, start = before + data[:cut], data[cut:], start + cut
-    return "".join(clean_lines(_text(data), _text(before))), start + len(data)
+    return "".join(redact_log(_text(data), _text(before))), start + len(data)
 
 
 def _lines_from(file: BinaryIO, most: int, ended: bool) -> bytes:
@@ -66,7 +66,7 @@ async def tail_log(
                 yield text
         if last:
             return
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 def _text(data: bytes) -> list[str]:

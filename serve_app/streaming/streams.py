@@ -15,12 +15,12 @@ from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from cluster.records import RecordsError
-from serve_app.dependencies import Api, Check
-from serve_app.errors import ApiError, of
-from serve_app.paging import INT64, Query
+from serve_app.dependencies import Api, TokenCheck
+from serve_app.errors import ApiError, to_api_error
+from serve_app.paging import INT64, StrictQuery
 from serve_app.schemas.jobs import Event, JobSummary
 from serve_app.security.guard import refuse
-from serve_app.streaming.events import QUIET_S, Item, follow, is_over
+from serve_app.streaming.events import KEEPALIVE_S, Item, follow, is_over
 
 log = logging.getLogger(__name__)
 RETRY_MS = 1000
@@ -45,13 +45,13 @@ LastEventId = Annotated[
 ]
 
 
-class After(Query):
+class After(StrictQuery):
     """Where a stream of one job begins."""
 
     after: int = Field(0, ge=0, le=INT64, description="Only events with a higher number.")
 
 
-class AfterSeq(Query):
+class AfterSeq(StrictQuery):
     """Where a stream of all jobs begins."""
 
     after: int | None = Field(
@@ -59,69 +59,73 @@ class AfterSeq(Query):
     )
 
 
-async def sse(api: Api, still_valid: Check, job: str | None, after: int | None, last: str | None) -> Response:
+async def sse_response(
+    api: Api, check_token: TokenCheck, job: str | None, after: int | None, last: str | None
+) -> Response:
     """The answer to a request for a stream. Raises NotFound if there is no such job, ApiError if there is no room."""
     begin = int(last) if last is not None else after
     if job is not None and await asyncio.to_thread(is_over, api.records, job, begin or 0) and last is not None:
         return Response(status_code=204)
     if begin is None:
-        begin = await api.pulse.head()
-    api.pulse.check_room()
+        begin = await api.event_poller.head()
+    api.event_poller.check_stream_limit()
     return StreamingResponse(
-        _frames(api, still_valid, job, begin), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        _frames(api, check_token, job, begin), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
 
 
-async def _frames(api: Api, still_valid: Check, job: str | None, after: int) -> AsyncIterator[bytes]:
+async def _frames(api: Api, check_token: TokenCheck, job: str | None, after: int) -> AsyncIterator[bytes]:
     yield format_sse_event(comment="RayLens events", retry=RETRY_MS)
     try:
-        async with aclosing(_watched(api, still_valid, job, after)) as items:
+        async with aclosing(_watched(api, check_token, job, after)) as items:
             async for item in items:
                 yield format_sse_event(comment="still here") if item is None else _frame(item, job)
     except (ApiError, RecordsError) as error:  # too late for a status: a client that asks again is told
-        known = of(error)
+        known = to_api_error(error)
         assert known is not None
         yield format_sse_event(comment=known.code)
 
 
-async def _watched(api: Api, still_valid: Check, job: str | None, after: int) -> AsyncGenerator[Item | None, None]:
+async def _watched(api: Api, check_token: TokenCheck, job: str | None, after: int) -> AsyncGenerator[Item | None, None]:
     """What `follow` gives, for as long as the token is valid. Raises ApiError once it is not."""
     looked = time.monotonic()
-    async with aclosing(follow(api.pulse, api.records, job, after)) as items:
+    async with aclosing(follow(api.event_poller, api.records, job, after)) as items:
         async for item in items:
-            if time.monotonic() - looked >= QUIET_S:
-                await still_valid()
+            if time.monotonic() - looked >= KEEPALIVE_S:
+                await check_token()
                 looked = time.monotonic()
             yield item
 
 
 def _frame(item: Item, job: str | None) -> bytes:
     if item.event is not None:
-        event = Event.of(item.event)
+        event = Event.from_row(item.event)
         number = event.seq if job is None else event.number
         return format_sse_event(event=event.kind, data_str=event.model_dump_json(), id=str(number))
     assert item.progress is not None
-    return format_sse_event(event="progress", data_str=JobSummary.of(item.progress).model_dump_json())
+    return format_sse_event(event="progress", data_str=JobSummary.from_row(item.progress).model_dump_json())
 
 
-async def talk(api: Api, still_valid: Check, socket: WebSocket, job: str | None, after: int | None) -> None:
+async def stream_to_websocket(
+    api: Api, check_token: TokenCheck, socket: WebSocket, job: str | None, after: int | None
+) -> None:
     """Sends the same to a WebSocket, as `{"type": ..., "event" | "job": ...}`; `{"type": "alive"}` while it is quiet.
 
     Closes with 1000 once the job has ended, 1008 when the token is no longer valid, 1013 where trying again may help.
     """
     try:
-        api.pulse.check_room()
+        api.event_poller.check_stream_limit()
         if job is not None:
             await asyncio.to_thread(api.records.job, job)
     except (ApiError, RecordsError) as error:
-        known = of(error)
+        known = to_api_error(error)
         assert known is not None
         await refuse(known, socket.scope, socket.receive, socket.send)
         return
     protocol = "raylens" if "raylens" in socket.scope.get("subprotocols", []) else None
     await socket.accept(subprotocol=protocol)
-    begin = await api.pulse.head() if after is None else after
-    sending = asyncio.create_task(_send(api, still_valid, socket, job, begin))
+    begin = await api.event_poller.head() if after is None else after
+    sending = asyncio.create_task(_send(api, check_token, socket, job, begin))
     leaving = asyncio.create_task(_gone(socket))
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -138,24 +142,24 @@ def _why(error: BaseException | None) -> tuple[int, str]:
     """Close code and reason for what ended a stream."""
     if error is None:
         return 1000, "the job has ended"
-    known = of(error) if isinstance(error, Exception) else None
+    known = to_api_error(error) if isinstance(error, Exception) else None
     if known is None:
         log.error("a stream broke", exc_info=error)
         return 1011, "internal_error"
     return 1008 if known.status in (401, 403) else 1013, known.code
 
 
-async def _send(api: Api, still_valid: Check, socket: WebSocket, job: str | None, after: int) -> None:
-    async with aclosing(_watched(api, still_valid, job, after)) as items:
+async def _send(api: Api, check_token: TokenCheck, socket: WebSocket, job: str | None, after: int) -> None:
+    async with aclosing(_watched(api, check_token, job, after)) as items:
         async for item in items:
             if item is None:
                 await socket.send_json({"type": "alive"})
             elif item.event is not None:
-                event = Event.of(item.event).model_dump(mode="json")
+                event = Event.from_row(item.event).model_dump(mode="json")
                 await socket.send_json({"type": event["kind"], "event": event})
             elif item.progress is not None:
                 await socket.send_json(
-                    {"type": "progress", "job": JobSummary.of(item.progress).model_dump(mode="json")}
+                    {"type": "progress", "job": JobSummary.from_row(item.progress).model_dump(mode="json")}
                 )
 
 

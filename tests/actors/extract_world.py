@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from actors.evaluator import Evaluator
 from actors.extractor import Extractor, Merger
 from actors.harvester import Harvester
 from cluster.store import Manifest, Store
@@ -20,18 +21,19 @@ from configs.requirements import Requirement
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output
 from jobs.stages import extract, harvest
+from sae.activations import calibration_batches
+from sae.architectures import Export
 from sae.calibration import calibrate
-from sae.formats.sae_folder import Weights, write_sae
+from sae.formats.sae_folder import write_sae
 from sae.formats.tokens import Role, Segments, TokensInfo, TokensReader, shard_name, write_shard
 from sae.language_model import LanguageModel, load_tokenizer
-from sae.training.activation_source import calibration_batches
 from tests.tiny_model import documents
 
 HOOKS = ("blocks.1.hook_resid_post", "blocks.2.hook_resid_post")
 ROWS, LENGTH, WIDTH, K = 26, 48, 96, 6
 POLICY = DataPolicy(calibration_rows=8)
 MODEL, TOKENS = ArtifactRef("models", "0" * 16), ArtifactRef("tokens", "1" * 16)
-NEED = Requirement(workers=1, cpus=1, threads=1)
+REQUIREMENT = Requirement(workers=1, cpus=1, threads=1)
 
 
 def make_world(root: Path, gpt2: Path) -> Store:
@@ -95,7 +97,7 @@ def make_cache(store: Store, config: TrainConfig, scratch: Path) -> ArtifactRef:
     given = {"model": [MODEL], "tokens": [TOKENS]}
     outputs = harvest.outputs(wanted, given, fp)
     scratch.mkdir()
-    harvest.run(JobContext(wanted, outputs, store, scratch, given, fp, requirement=NEED))
+    harvest.run(JobContext(wanted, outputs, store, scratch, given, fp, requirement=REQUIREMENT))
     return outputs[0].ref
 
 
@@ -111,17 +113,45 @@ def make_saes(store: Store, config: TrainConfig, cache: ArtifactRef | None, root
         calibration = calibrate(sae.hook, batches, POLICY)
         bias = torch.zeros(WIDTH)
         bias[7] = -1e9  # a feature that never fires
-        weights = Weights(directions.T.contiguous(), bias, directions, calibration.mean)
+        tensors = {"W_enc": directions.T, "b_enc": bias, "W_dec": directions, "b_dec": calibration.mean}
+        export = Export(tensors, {"architecture": "topk", "k": K, "apply_b_dec_to_input": True})
         ref = ArtifactRef("saes", fingerprint("train", 1, config.science(), {"n": f"{number}"}))
         folder = root / ref.id
         metadata = {"hook_name": sae.hook, "hf_hook_name": ""}
-        write_sae(folder, weights, {"architecture": "topk", "k": K}, metadata, calibration, {})
+        write_sae(folder, "topk", export, metadata, calibration, {})
         inputs = {"model": str(MODEL), "tokens": str(TOKENS)}
         if cache is not None:
             inputs["activations"] = str(cache)
         put_artifact(store, ref, folder, config=config.science(), inputs=inputs)
         refs.append(ref)
     return refs
+
+
+class LocalChannel:
+    """A progress channel within one process."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, int] = {}
+        self.stop = False
+
+    @classmethod
+    def open(cls, run: str) -> LocalChannel:
+        return cls()
+
+    def report(self, figure: str, value: int) -> None:
+        self.figures[figure] = value
+
+    def latest(self) -> dict[str, int]:
+        return self.figures
+
+    def request_stop(self) -> None:
+        self.stop = True
+
+    def stop_requested(self) -> bool:
+        return self.stop
+
+    def clear(self) -> None:
+        self.figures = {}
 
 
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +167,10 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("actors.pool.run_chunks", run_chunks)
     monkeypatch.setattr("actors.harvester.make_harvester", Harvester)
+    monkeypatch.setattr("actors.evaluator.make_evaluator", Evaluator)
     monkeypatch.setattr("actors.extractor.make_extractor", Extractor)
     monkeypatch.setattr("actors.extractor.make_merger", Merger)
+    monkeypatch.setattr("actors.progress_channel.ProgressChannel", LocalChannel)
 
 
 def extract_job(
@@ -147,7 +179,21 @@ def extract_job(
     """A job that extracts `saes`."""
     scratch.mkdir()
     outputs: list[Output] = extract.outputs(config, {"sae": saes}, "")
-    return JobContext(config, outputs, store, scratch, {"sae": saes}, **{"requirement": NEED, **fields})
+    return JobContext(config, outputs, store, scratch, {"sae": saes}, **{"requirement": REQUIREMENT, **fields})
+
+
+def bytes_written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the files that are put into a store from now on."""
+    sizes: list[int] = []
+    put = Store.put
+
+    def counting(self: Store, *args: Any, **kwargs: Any) -> Any:
+        file = put(self, *args, **kwargs)
+        sizes.append(file.size)
+        return file
+
+    monkeypatch.setattr(Store, "put", counting)
+    return sizes
 
 
 def files_of(store: Store, ref: ArtifactRef) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ import ray
 from actors import pool
 from actors.pool import WorkersDidNotStart, WorkersKeepDying, run_chunks
 from configs.requirements import Requirement
-from jobs.life.failure import failure_of
+from jobs.life.outcome import failure_of
 
 CPUS = 4  # of the fixture's cluster
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cluster.records import Records, State, Submission
+from cluster.records import JobRow, Records, State, Submission
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REF = "saes/0123456789abcdef"
@@ -59,3 +59,18 @@ def published(records: Records, fingerprint: str = "f" * 16, **manifest: Any) ->
     records.publish(job.job_id, job.attempt, said)
     records.finish(job.job_id, job.attempt, State.SUCCEEDED)
     return job
+
+
+def pending(records: Records) -> list[JobRow]:
+    """Jobs that wait to be granted, in the order of their submission."""
+    return [job for job, attempt in records.live() if attempt.pending]
+
+
+def why_dead(records: Records, job_id: str) -> str | None:
+    """Why the driver of a job's last attempt must be taken for dead; None if it lives or there is none."""
+    return records.dead_driver(records.attempts(job_id)[-1])
+
+
+def values(row: Any) -> dict[str, Any]:
+    """A row's columns, to compare rows by."""
+    return {column.name: getattr(row, column.name) for column in row.__table__.columns}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.records import Records, clock, leases, open_records, staleness
+from cluster.records import Records, clock, open_records, staleness
 from tests.postgres import postgres
 from tests.s3 import s3_server
 
@@ -55,8 +55,7 @@ class Clocks:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._boot, self._wall = clock.boot_seconds(), time.time()
-        for module in (clock, leases):
-            patch.setattr(module, "boot_seconds", lambda: self._boot)
+        patch.setattr(clock, "boot_seconds", lambda: self._boot)
         patch.setattr(staleness, "monotonic", lambda: self._boot)
         patch.setattr(time, "time", lambda: self._wall)
 

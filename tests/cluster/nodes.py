@@ -41,7 +41,10 @@ def cluster(arguments: list[str], environment: dict[str, str]) -> subprocess.Com
 
 UP = "import json; from cluster.machines.up import up; print(json.dumps(up()._asdict()))"
 DOWN = "import json; from cluster.machines.down import down; print(json.dumps(down()))"
-REMAINS = "import json, sys; from cluster.machines.processes import remains; print(json.dumps([p.pid for p in remains({!r})]))"
+REMAINS = (
+    "import json; from cluster.machines.processes import processes_of; "
+    "print(json.dumps([p.pid for p in processes_of({!r})]))"
+)
 CONNECTED = """
 import json
 from cluster.machines.discover import discover

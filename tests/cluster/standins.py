@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from cluster.machines.discover import Up, up_file
-from cluster.machines.join import Joined
+from cluster.machines.node_records import HeadRecord, NodeRecord, head_file, write_record
 from cluster.machines.paths import raylens_home
-from cluster.machines.processes import machine, new_folder
-from cluster.machines.ray_process import head_log, mark_of, start, write_record
+from cluster.machines.processes import host_name, new_folder
+from cluster.machines.ray_process import head_log, identity_of, start
 
 _PARTS = ("gcs_server", "raylet")
 _PROGRAM = "trap 'trap - TERM; kill 0' TERM; {} 600 & {} 600 & wait"
@@ -35,20 +34,20 @@ class StandIns:
         self._folders: list[str] = []
         self._pids: list[int] = []
 
-    def head(self, **different: Any) -> Up:
+    def head(self, **different: Any) -> HeadRecord:
         """A head that answers at `address`."""
         process = self._process(head_log())
-        up = Up(
-            self.address, "http://127.0.0.1:1", temp_dir=self._folders[-1], token=None, machine=machine(), **process
+        up = HeadRecord(
+            self.address, "http://127.0.0.1:1", temp_dir=self._folders[-1], token=None, machine=host_name(), **process
         )
         up = up._replace(**different)
-        write_record(up_file(), up._asdict())
+        write_record(head_file(), up._asdict())
         return up
 
-    def node(self, address: str) -> tuple[Joined, Path]:
+    def node(self, address: str) -> tuple[NodeRecord, Path]:
         """A node of the head at an address, and where its record is."""
         process = self._process(raylens_home() / "logs" / "node.log")
-        joined = Joined(address, 1, 0, {}, temp_dir=self._folders[-1], machine=machine(), **process)
+        joined = NodeRecord(address, 1, 0, {}, temp_dir=self._folders[-1], machine=host_name(), **process)
         path = raylens_home() / "joined" / f"{Path(joined.temp_dir).name}.json"
         write_record(path, joined._asdict())
         return joined, path
@@ -58,9 +57,9 @@ class StandIns:
         command = ["sh", "-c", _PROGRAM.format(*self._parts), "--temp-dir", self._folders[-1]]
         process = start(command, dict(os.environ), log)
         self._pids.append(process.pid)
-        mark = mark_of(process)
+        identity = identity_of(process)
         threading.Thread(target=process.wait, daemon=True).start()  # as init does, once the command has ended
-        return {"pid": process.pid, "mark": mark}
+        return {"pid": process.pid, "identity": identity}
 
     def close(self) -> None:
         """Ends what is left of them."""

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from cluster.machines import settings
+from cluster.machines import ray_environment
 from cluster.machines.capacity import local_gpus, node_of
-from cluster.machines.discover import PlaceError, Up, discover, up_file
+from cluster.machines.discover import discover
 from cluster.machines.doctor import checks
+from cluster.machines.errors import ClusterError
+from cluster.machines.node_records import HeadRecord, head_file
 from cluster.machines.ports import free_port
+from cluster.machines.processes import host_name
 from cluster.machines.up import exports
-from cluster.process_identity import process_mark
+from cluster.process_identity import process_identity
 from cluster.store import Store
-from configs.requirements import Fit, Offer, Requirement, fit
+from configs.requirements import Capacity, Fit, Requirement, fit
 
 
 @pytest.fixture(autouse=True)
@@ -28,16 +31,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _write_up(port: int, mark: str | None = None) -> Up:
-    here = mark or process_mark(os.getpid())
+def _write_up(port: int, identity: str | None = None) -> HeadRecord:
+    here = identity or process_identity(os.getpid())
     assert here is not None
-    up = Up(f"127.0.0.1:{port}", "http://127.0.0.1:1", os.getpid(), "/tmp/x", None, mark=here)
-    up_file().write_text(json.dumps(up._asdict()))
+    up = HeadRecord(f"127.0.0.1:{port}", "http://127.0.0.1:1", os.getpid(), "/tmp/x", None, host_name(), here)
+    head_file().write_text(json.dumps(up._asdict()))
     return up
 
 
 def test_a_command_without_a_cluster_has_one_of_its_own() -> None:
-    assert discover().own
+    assert discover().temporary
 
 
 def test_the_cluster_that_up_started_is_found_while_it_lives() -> None:
@@ -47,44 +50,44 @@ def test_the_cluster_that_up_started_is_found_while_it_lives() -> None:
         port = gcs.getsockname()[1]
         up = _write_up(port)
         assert discover().address == up.address
-        _write_up(port, mark="another boot:1")  # another process with that pid
-        assert discover().own
+        _write_up(port, identity="another boot:1")  # another process with that pid
+        assert discover().temporary
     _write_up(port)  # the process lives, but nothing answers
-    assert discover().own
+    assert discover().temporary
 
 
 def test_ray_address_goes_before_up_and_must_be_joinable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert discover().address == "10.0.0.1:6379"
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
-    with pytest.raises(PlaceError, match="ray job submit"):
+    with pytest.raises(ClusterError, match="ray job submit"):
         discover()
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    assert discover().own
+    assert discover().temporary
 
 
 def test_a_damaged_record_is_said() -> None:
-    up_file().write_text("{")
-    with pytest.raises(PlaceError, match="damaged"):
+    head_file().write_text("{")
+    with pytest.raises(ClusterError, match="damaged"):
         discover()
 
 
 def test_a_token_file_is_made_once_and_private(tmp_path: Path) -> None:
     token, environment = tmp_path / "token", {"RAY_AUTH_TOKEN": "old"}
-    settings.apply_token_file(environment, token)
+    ray_environment.apply_token_file(environment, token)
     first = token.read_text()
     assert len(first) == 64
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert environment == {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    settings.apply_token_file({}, token)
+    ray_environment.apply_token_file({}, token)
     assert token.read_text() == first
 
 
 def test_what_the_user_set_stays() -> None:
     environment = {"RAY_AUTH_MODE": "disabled", "RAY_enable_autoscaler_v2": "0", "RAY_event_stats": "1"}
-    settings.apply(environment)
-    settings.apply_own(environment)
-    settings.apply_own_token(environment)
+    ray_environment.apply(environment)
+    ray_environment.apply_own(environment)
+    ray_environment.apply_own_token(environment)
     assert environment["RAY_AUTH_MODE"] == "disabled"
     assert "RAY_AUTH_TOKEN" not in environment
     assert environment["RAY_enable_autoscaler_v2"] == "0"
@@ -96,13 +99,13 @@ def test_what_the_user_set_stays() -> None:
 def test_own_tokens_differ() -> None:
     one: dict[str, str] = {}
     two: dict[str, str] = {}
-    settings.apply_own_token(one)
-    settings.apply_own_token(two)
+    ray_environment.apply_own_token(one)
+    ray_environment.apply_own_token(two)
     assert one["RAY_AUTH_TOKEN"] != two["RAY_AUTH_TOKEN"]
 
 
 def test_no_token_is_printed() -> None:
-    up = Up("h:1", "http://h:2", 1, "/tmp/x", "/home/token")
+    up = HeadRecord("h:1", "http://h:2", 1, "/tmp/x", "/home/token", "h", "1:1")
     assert exports(up)["RAY_AUTH_TOKEN_PATH"] == "/home/token"
 
 
@@ -110,8 +113,8 @@ def test_a_resource_that_is_used_up_counts_zero() -> None:
     row = {"Resources": {"CPU": 2.0, "memory": 4.0e9, "node:1": 1.0}, "Labels": {"tier": "a"}}
     node = node_of(row, {"memory": 1.0e9})
     assert (node.cpus, node.free_cpus, node.gpus, node.free_memory) == (2.0, 0.0, 0.0, 1_000_000_000)
-    assert fit(Requirement(cpus=1), Offer((node,))).fit is Fit.LATER
-    assert fit(Requirement(cpus=1, labels={"tier": "b"}), Offer((node,))).fit is Fit.NEVER
+    assert fit(Requirement(cpus=1), Capacity((node,))).fit is Fit.LATER
+    assert fit(Requirement(cpus=1, labels={"tier": "b"}), Capacity((node,))).fit is Fit.NEVER
 
 
 def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:

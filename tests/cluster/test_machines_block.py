@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.machines.discover import recorded_up, up_file
+from cluster.machines.node_records import head_file, recorded_head
 from cluster.machines.paths import code_root
 from cluster.machines.processes import is_alive
 from tests.cluster.standins import StandIns, stand_ins
@@ -54,7 +54,7 @@ def test_a_node_that_ends_leaves_the_machines_head_and_other_nodes_alone(stand_i
             process.send_signal(signal.SIGTERM)
         assert process.wait(30) == (1 if killed else 0)
     assert not is_alive(node) and not record.exists() and not Path(node.temp_dir).exists()
-    assert is_alive(head) and recorded_up() == head
+    assert is_alive(head) and recorded_head() == head
     assert is_alive(other) and other_record.exists()
 
 
@@ -65,19 +65,19 @@ def test_a_head_is_ended_also_while_its_dispatcher_starts(stand_ins: StandIns) -
         _wait(lambda: any("dispatcher" in child.cmdline() for child in psutil.Process(process.pid).children()))
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-    assert not is_alive(head) and recorded_up() is None and not Path(head.temp_dir).exists()
+    assert not is_alive(head) and recorded_head() is None and not Path(head.temp_dir).exists()
     assert is_alive(node) and record.exists()
 
 
 def test_a_head_on_another_machine_is_not_stayed_with(stand_ins: StandIns) -> None:
     head = stand_ins.head()
-    elsewhere = {**head._asdict(), "machine": "elsewhere", "mark": "another boot:1"}
-    up_file().write_text(json.dumps(elsewhere))
+    elsewhere = {**head._asdict(), "machine": "elsewhere", "identity": "another boot:1"}
+    head_file().write_text(json.dumps(elsewhere))
     with _command("up", "--no-api", "--block") as process:
         said = process.communicate(timeout=60)[1]
         assert process.returncode == 1
     assert "the cluster runs on elsewhere: leave out --block here" in said
-    assert json.loads(up_file().read_text()) == elsewhere
+    assert json.loads(head_file().read_text()) == elsewhere
     assert is_alive(head)
 
 

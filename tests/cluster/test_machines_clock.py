@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 
 import psutil
 import pytest
 
-from cluster.machines.discover import Up, discover, read_up, recorded_up, up_file
+from cluster.machines.discover import discover
 from cluster.machines.down import down
 from cluster.machines.join import join
+from cluster.machines.node_records import HeadRecord, recorded_head, running_head
 from cluster.machines.processes import is_alive
 from cluster.machines.ray_process import stay
 from cluster.machines.up import up
-from cluster.process_identity import boot_of, process_mark, this_boot
+from cluster.process_identity import boot_of, current_boot, process_identity
 from tests.cluster.standins import StandIns, stand_ins
 
 __all__ = ["stand_ins"]
@@ -35,7 +35,7 @@ def test_a_cluster_is_found_after_the_clock_was_set(
     head = stand_ins.head()
     joined, _ = stand_ins.node("127.0.0.1:9")
     _set_clock(monkeypatch, step)
-    assert read_up() == head == discover().up
+    assert running_head() == head == discover().head
     assert up() == head
     assert join(joined.address, cpus=1, gpus=0) == joined
     assert is_alive(head) and is_alive(joined)
@@ -57,29 +57,14 @@ def test_who_stays_with_a_head_leaves_with_it_and_not_with_the_clock(
 
 def test_a_mark_names_one_process_of_one_boot(stand_ins: StandIns) -> None:
     head = stand_ins.head()
-    assert head.mark == process_mark(head.pid) != process_mark(os.getpid())
-    assert boot_of(head.mark) == this_boot()
-    for other in (process_mark(os.getpid()), f"another boot:{head.mark.partition(':')[2]}"):
+    assert head.identity == process_identity(head.pid) != process_identity(os.getpid())
+    assert boot_of(head.identity) == current_boot()
+    for other in (process_identity(os.getpid()), f"another boot:{head.identity.partition(':')[2]}"):
         assert other is not None
-        assert not is_alive(head._replace(mark=other))
+        assert not is_alive(head._replace(identity=other))
     assert down() != []
-    assert process_mark(head.pid) is None
-    assert recorded_up() is None
-
-
-def test_a_record_of_an_earlier_version_is_of_what_carries_its_folder(
-    stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has no mark, and a time that the clock may have left behind."""
-    head = stand_ins.head()
-    record = {name: value for name, value in head._asdict().items() if name != "mark"}
-    up_file().write_text(json.dumps({**record, "created": psutil.Process(head.pid).create_time() - 5}))
-    assert up() == head._replace(mark="")
-    up_file().write_text(json.dumps({**record, "created": 1.0, "pid": os.getpid()}))  # a pid that is used again
-    assert discover().own
-    up_file().write_text(json.dumps({**record, "created": 1.0}))
-    assert head.pid in down()
-    assert not is_alive(head)
+    assert process_identity(head.pid) is None
+    assert recorded_head() is None
 
 
 def test_a_zombie_is_no_head() -> None:
@@ -87,6 +72,6 @@ def test_a_zombie_is_no_head() -> None:
     if not pid:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert process_mark(pid) is None
-    assert not is_alive(Up("h:1", "http://h:2", pid, "/tmp/x", None, mark=f"{this_boot()}:1"))
+    assert process_identity(pid) is None
+    assert not is_alive(HeadRecord("h:1", "http://h:2", pid, "/tmp/x", None, "h", f"{current_boot()}:1"))
     os.waitpid(pid, 0)

@@ -10,13 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.machines.discover import PlaceError, Up, answers, read_up, recorded_up, up_file
 from cluster.machines.down import down
-from cluster.machines.ports import free_port
+from cluster.machines.errors import ClusterError
+from cluster.machines.node_records import HeadRecord, head_file, recorded_head, running_head, write_record
+from cluster.machines.ports import answers, free_port
 from cluster.machines.processes import is_alive
-from cluster.machines.ray_process import head_log, start, write_record
+from cluster.machines.ray_process import head_log, start
 from cluster.machines.up import up
-from cluster.process_identity import this_boot
+from cluster.process_identity import current_boot
 from tests.cluster.standins import StandIns, stand_ins
 
 __all__ = ["stand_ins"]
@@ -31,9 +32,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def _write(address: str, mark: str) -> None:
-    record = Up(address, "http://127.0.0.1:9", 2**22 + 1, "/tmp/raylens-up-gone", None, machine="old-name", mark=mark)
-    write_record(up_file(), record._asdict())
+def _write(address: str, identity: str) -> None:
+    record = HeadRecord(
+        address, "http://127.0.0.1:9", 2**22 + 1, "/tmp/raylens-up-gone", None, machine="old-name", identity=identity
+    )
+    write_record(head_file(), record._asdict())
 
 
 def _own_address() -> str:
@@ -42,33 +45,32 @@ def _own_address() -> str:
 
 
 @pytest.mark.parametrize(
-    ("address", "mark"),
+    ("address", "identity"),
     [
         (lambda: f"127.0.0.1:{free_port()}", "another boot:1"),  # a container made anew, on any machine
         (lambda: f"{_own_address()}:{free_port()}", "another boot:1"),  # a host that was renamed, and restarted
-        (lambda: FOREIGN, f"{this_boot()}:1"),  # a container made anew with another address
+        (lambda: FOREIGN, f"{current_boot()}:1"),  # a container made anew with another address
     ],
 )
-def test_a_cluster_that_has_ended_is_cleared_away(address: Callable[[], str], mark: str) -> None:
-    _write(address(), mark)
-    with pytest.raises(PlaceError, match=PASSED):
+def test_a_cluster_that_has_ended_is_cleared_away(address: Callable[[], str], identity: str) -> None:
+    _write(address(), identity)
+    with pytest.raises(ClusterError, match=PASSED):
         up(port=80)
-    assert recorded_up() is None
-    _write(address(), mark)
+    assert recorded_head() is None
+    _write(address(), identity)
     assert down() == []
-    assert recorded_up() is None
+    assert recorded_head() is None
 
 
 @pytest.mark.parametrize(
-    ("address", "mark"),
+    ("address", "identity"),
     [
         (FOREIGN, "another boot:1"),
         (FOREIGN, ":1"),  # of a system that does not name its boots
-        ("127.0.0.1:9", ""),  # of an earlier version
     ],
 )
-def test_one_that_may_live_is_left_alone(address: str, mark: str) -> None:
-    _write(address, mark)
+def test_one_that_may_live_is_left_alone(address: str, identity: str) -> None:
+    _write(address, identity)
     _is_refused()
 
 
@@ -76,11 +78,11 @@ def test_one_that_answers_is_left_alone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gcs:
         address = f"127.0.0.1:{gcs.getsockname()[1]}"
         _write(address, "another boot:1")
-        with pytest.raises(PlaceError, match=f"a cluster is up already at {address}"):
+        with pytest.raises(ClusterError, match=f"a cluster is up already at {address}"):
             up(port=80)
-        with pytest.raises(PlaceError, match="started on old-name"):
+        with pytest.raises(ClusterError, match="started on old-name"):
             down()
-        assert recorded_up() is not None
+        assert recorded_head() is not None
 
 
 def test_one_on_a_shared_disk_is_left_alone_while_its_log_is_locked() -> None:
@@ -93,7 +95,7 @@ def test_one_on_a_shared_disk_is_left_alone_while_its_log_is_locked() -> None:
         process.kill()
         process.wait()
     assert down() == []
-    assert recorded_up() is None
+    assert recorded_head() is None
 
 
 def test_the_lock_of_a_log_is_no_obstacle_to_who_starts_over_it(home: Path) -> None:
@@ -107,16 +109,16 @@ def test_the_lock_of_a_log_is_no_obstacle_to_who_starts_over_it(home: Path) -> N
 def test_a_host_that_was_renamed_keeps_its_cluster(stand_ins: StandIns) -> None:
     head = stand_ins.head(machine="old-name")
     assert is_alive(head)
-    assert up() == read_up() == head
+    assert up() == running_head() == head
     assert head.pid in down()
-    assert recorded_up() is None
+    assert recorded_head() is None
     assert not is_alive(head)
 
 
 def _is_refused() -> None:
-    before = recorded_up()
+    before = recorded_head()
     assert before is not None and not answers(before.address, 0.2)
     for command in (lambda: up(port=80), down):
-        with pytest.raises(PlaceError, match="started on old-name"):
+        with pytest.raises(ClusterError, match="started on old-name"):
             command()
-        assert recorded_up() == before
+        assert recorded_head() == before

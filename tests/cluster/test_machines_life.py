@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
+from cluster.file_locks import is_locked
 from cluster.machines.paths import code_root
 from cluster.machines.ports import free_port
-from cluster.machines.ray_process import is_written
-from cluster.machines.settings import CLUSTER
+from cluster.machines.ray_environment import CLUSTER
 from tests.cluster.nodes import CONNECTED, DOWN, REMAINS, UP, cluster, environment_of, python
 
 
@@ -49,7 +49,7 @@ def test_a_head_and_a_node_that_joins_it_as_their_scripts_run_them(
     with _script("head.sh", ["--no-api", "--port", port], head_env) as head:
         up = _wait(lambda: (found := _record(home, "cluster.json")) and found["session"] and found)
         _check_head(up, head_env)
-        assert is_written(home / "logs" / "cluster.log")
+        assert is_locked(home / "logs" / "cluster.log")
         _check_no_token(up, node, node_env)
         shutil.copy(home / "token", node / "token")
         with _script("worker.sh", join, node_env) as worker:
@@ -67,7 +67,7 @@ def test_a_head_and_a_node_that_joins_it_as_their_scripts_run_them(
         assert head.wait(timeout=60) == 0
     assert python(REMAINS.format(up["temp_dir"]), head_env) == []
     assert not (home / "cluster.json").exists()
-    assert not is_written(home / "logs" / "cluster.log")
+    assert not is_locked(home / "logs" / "cluster.log")
 
 
 def _check_head(up: dict[str, Any], environment: dict[str, str]) -> None:
@@ -174,7 +174,7 @@ def test_up_over_the_remains_of_a_killed_head_ends_them_and_nothing_else(head_en
         assert python(CONNECTED.format("print(json.dumps(len(ray.nodes())))"), head_env) == 1
         doctor = cluster(["doctor"], head_env)  # `up` as a function starts no dispatcher
         assert doctor.returncode == 1
-        assert "recovery  BAD: nobody grants or recovers jobs on this cluster" in doctor.stdout
+        assert "recovery  BAD: no dispatcher admits or recovers jobs on this cluster" in doctor.stdout
         assert "1 check failed" in doctor.stdout
     finally:
         for process in (driver, bystander):

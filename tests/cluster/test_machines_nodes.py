@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cluster.machines.node_types import declared
+from cluster.machines.autoscaler import declared
 from cluster.machines.paths import code_root
-from configs.requirements import Fit, NodeType, Offer, Requirement, fit, from_json
+from configs.requirements import Capacity, Fit, NodeType, Requirement, fit, from_json
 from tests.cluster.nodes import cluster, environment_of, python
 
 GIB = 2**30
@@ -37,12 +37,12 @@ cluster.shutdown()
 """
 _JOIN = """
 import json, os, sys, time
-from cluster.machines.discover import Place
+from cluster.machines.discover import ClusterTarget
 from cluster.machines.connection import connected
-place = Place(os.environ["RAY_ADDRESS"], "the test says so")
-with connected(place, bring_code=False):
+target = ClusterTarget(os.environ["RAY_ADDRESS"], "the test says so")
+with connected(target, bring_code=False):
     import ray
-    from cluster.machines.capacity import offer
+    from cluster.machines.capacity import cluster_capacity
     from configs.requirements import to_json
     {}
 """
@@ -76,16 +76,16 @@ def _asked(four: dict[str, str], code: str, **more: str) -> Any:
 
 
 def test_what_four_nodes_offer_and_what_fits(four: dict[str, str]) -> None:
-    offer = from_json(_asked(four, "print(json.dumps(to_json(offer(GIB))))".replace("GIB", str(GIB))))
-    assert sorted((n.cpus, n.gpus, n.labels["zone"]) for n in offer.nodes) == [
+    capacity = from_json(_asked(four, "print(json.dumps(to_json(cluster_capacity(GIB))))".replace("GIB", str(GIB))))
+    assert sorted((n.cpus, n.gpus, n.labels["zone"]) for n in capacity.nodes) == [
         (2, 0, "a"),
         (4, 0, "b"),
         (4, 1, "a"),
         (4, 1, "b"),
     ]
-    assert all(n.free_cpus == n.cpus and n.free_memory == n.memory for n in offer.nodes)
-    assert offer.store_free == GIB
-    for need, answer, largest in (
+    assert all(n.free_cpus == n.cpus and n.free_memory == n.memory for n in capacity.nodes)
+    assert capacity.store_free == GIB
+    for requirement, answer, largest in (
         (Requirement(workers=2, gpus=1), Fit.NOW, 2),
         (Requirement(workers=3, gpus=1), Fit.NEVER, 2),
         (Requirement(gpus=1, labels={"zone": "a"}), Fit.NOW, 1),
@@ -95,7 +95,7 @@ def test_what_four_nodes_offer_and_what_fits(four: dict[str, str]) -> None:
         (Requirement(cpus=5), Fit.NEVER, 0),
         (Requirement(workers=2, labels={"gpu": "!a100"}), Fit.NOW, 6),
     ):
-        verdict = fit(need, offer)
+        verdict = fit(requirement, capacity)
         assert (verdict.fit, verdict.largest_workers) == (answer, largest), verdict.reason
 
 
@@ -106,21 +106,23 @@ _HOLD = """
             return True
     holder = Holder.remote()
     ray.get(holder.ready.remote())
-    while sum(node.free_gpus for node in offer().nodes) > 1:  # Ray tells it a moment later
+    while sum(node.free_gpus for node in cluster_capacity().nodes) > 1:  # Ray tells it a moment later
         time.sleep(0.2)
-    print(json.dumps(to_json(offer())))
+    print(json.dumps(to_json(cluster_capacity())))
 """.strip()
 
 
 def test_what_is_taken_is_taken_on_its_node(four: dict[str, str]) -> None:
-    offer = from_json(_asked(four, _HOLD))
-    (node,) = [n for n in offer.nodes if n.gpus and n.labels["zone"] == "a"]
+    capacity = from_json(_asked(four, _HOLD))
+    (node,) = [n for n in capacity.nodes if n.gpus and n.labels["zone"] == "a"]
     assert (node.free_cpus, node.free_gpus) == (3, 0)
     held = {"train job x": Requirement(gpus=1, labels={"zone": "a"})}
-    waits = fit(Requirement(workers=2, gpus=1), offer, held)
-    assert (waits.fit, waits.holders) == (Fit.LATER, ("train job x",))
-    assert fit(Requirement(gpus=1), offer, held).fit is Fit.NOW
-    assert fit(Requirement(gpus=1, labels={"zone": "in(a,c)"}), offer).holders == ("work that is not in this catalog",)
+    waits = fit(Requirement(workers=2, gpus=1), capacity, held)
+    assert (waits.fit, waits.blocked_by) == (Fit.LATER, ("train job x",))
+    assert fit(Requirement(gpus=1), capacity, held).fit is Fit.NOW
+    assert fit(Requirement(gpus=1, labels={"zone": "in(a,c)"}), capacity).blocked_by == (
+        "work that is not in this catalog",
+    )
 
 
 SELECTORS = ["a", "!a", "in(a, b)", "!in(a, b)", "a100", "!a100", "c", "!in(c, d)"]
@@ -137,21 +139,21 @@ _SELECT = """
                 found.append([key, selector, ray.get(task.remote(), timeout=60)])
             except ray.exceptions.TaskUnschedulableError:
                 found.append([key, selector, None])
-    print(json.dumps([found, to_json(offer())]))
+    print(json.dumps([found, to_json(cluster_capacity())]))
 """.strip()
 
 
 def test_ray_means_the_same_by_a_selector(four: dict[str, str]) -> None:
     """`zone` is a label that every node carries; `gpu` one that two do not."""
     found, said = _asked(four, _SELECT.replace("SELECTORS", repr(SELECTORS)))
-    offer = from_json(said)
+    capacity = from_json(said)
     assert len(found) == 2 * len(SELECTORS)
     for key, selector, where in found:
-        need = Requirement(cpus=0.1, labels={key: selector})
-        assert (fit(need, offer).fit is Fit.NOW) == (where is not None), (key, selector)
+        requirement = Requirement(cpus=0.1, labels={key: selector})
+        assert (fit(requirement, capacity).fit is Fit.NOW) == (where is not None), (key, selector)
         if where is not None:
-            node = Offer([n for n in offer.nodes if n.labels["ray.io/node-id"] == where])
-            assert fit(need, node).fit is Fit.NOW, (key, selector)
+            node = Capacity([n for n in capacity.nodes if n.labels["ray.io/node-id"] == where])
+            assert fit(requirement, node).fit is Fit.NOW, (key, selector)
 
 
 def test_doctor_reads_well(four: dict[str, str]) -> None:
@@ -182,25 +184,27 @@ _REPORT = """
     config.node_group_configs[1].resources["accelerator_type:H100"] = 1
     config.max_resources["GPU"] = 12
     global_worker.gcs_client.report_cluster_config(config.SerializeToString())
-    print(json.dumps(to_json(offer())))
+    print(json.dumps(to_json(cluster_capacity())))
 """.strip()
 
 
 def test_what_the_autoscaler_reported_to_the_head_is_offered(four: dict[str, str]) -> None:
-    offer = from_json(_asked(four, _REPORT))
-    assert offer.node_types == (
+    capacity = from_json(_asked(four, _REPORT))
+    assert capacity.node_types == (
         # Two run already; labels that both of them carry.
         NodeType("gpus", 4, 1, 16 * GIB, {"ray.io/node-group": "gpus", "gpu": "a100"}, 1, False),
         # Two of eight GPUs would make 18 in all, and 12 are allowed: one.
         NodeType("big", 64, 8, 16 * GIB, {"ray.io/node-group": "big", "ray.io/accelerator-type": "H100"}, 1, False),
         NodeType("endless", 8, 0, 16 * GIB, {"ray.io/node-group": "endless"}, None, False),
     )
-    assert fit(Requirement(workers=3, cpus=4, gpus=1), offer).adds == (("gpus", 1),)
-    assert fit(Requirement(gpus=8, labels={"ray.io/accelerator-type": "H100"}), offer).fit is Fit.GROW
-    assert fit(Requirement(gpus=8, labels={"ray.io/accelerator-type": "A100"}), offer).fit is Fit.NEVER
+    assert fit(Requirement(workers=3, cpus=4, gpus=1), capacity).adds == (("gpus", 1),)
+    assert fit(Requirement(gpus=8, labels={"ray.io/accelerator-type": "H100"}), capacity).fit is Fit.GROW
+    assert fit(Requirement(gpus=8, labels={"ray.io/accelerator-type": "A100"}), capacity).fit is Fit.NEVER
     # What the head's environment says goes before what was reported.
     said = '[{"name": "gpus", "cpus": 4, "gpus": 1, "memory": 1073741824, "labels": {"tier": "x"}, "max": 5}]'
-    types = from_json(_asked(four, "print(json.dumps(to_json(offer())))", RAYLENS_NODE_TYPES=said)).node_types
+    types = from_json(
+        _asked(four, "print(json.dumps(to_json(cluster_capacity())))", RAYLENS_NODE_TYPES=said)
+    ).node_types
     assert [(one.name, one.more, one.all_labels) for one in types] == [
         ("gpus", 3, True),
         ("big", 1, False),
@@ -209,7 +213,7 @@ def test_what_the_autoscaler_reported_to_the_head_is_offered(four: dict[str, str
 
 
 def test_node_types_that_are_said_are_checked() -> None:
-    from cluster.machines.discover import PlaceError
+    from cluster.machines.errors import ClusterError
 
     assert declared(None, []) == ()
     for text, said in (
@@ -218,14 +222,14 @@ def test_node_types_that_are_said_are_checked() -> None:
         ('[{"name": "a", "cpus": 1, "memory": 1, "max": -1}]', "0.max"),
         ('[{"name": "a", "cpus": 1, "memory": 1, "max": 1, "labels": {"a b": "c"}}]', "a key is NAME"),
     ):
-        with pytest.raises(PlaceError, match="RAYLENS_NODE_TYPES is not a JSON list of node types") as caught:
+        with pytest.raises(ClusterError, match="RAYLENS_NODE_TYPES is not a JSON list of node types") as caught:
             declared(text, [])
         assert said in str(caught.value)
 
 
 def test_the_autoscaler_is_asked_for_what_waits(four: dict[str, str]) -> None:
     code = """
-    from cluster.machines.autoscaler import ask
+    from cluster.machines.autoscaler import request_nodes
     from configs.requirements import Requirement
     from ray._private.worker import global_worker
     from ray.autoscaler.v2.sdk import get_cluster_resource_state
@@ -235,9 +239,9 @@ def test_the_autoscaler_is_asked_for_what_waits(four: dict[str, str]) -> None:
             [dict(one.request.resources_bundle), one.count, str(one.request.label_selectors)]
             for constraint in found for one in constraint.resource_requests
         ]
-    ask([Requirement(workers=3, cpus=2, gpus=1, labels={"zone": "in(a, b)"}), Requirement(cpus=0)])
+    request_nodes([Requirement(workers=3, cpus=2, gpus=1, labels={"zone": "in(a, b)"}), Requirement(cpus=0)])
     first = asked()
-    ask([])
+    request_nodes([])
     print(json.dumps([first, asked()]))
 """.strip()
     first, after = _asked(four, code)
@@ -249,8 +253,8 @@ def test_the_autoscaler_is_asked_for_what_waits(four: dict[str, str]) -> None:
 
 def test_what_a_cluster_of_its_own_would_offer(tmp_path: Path) -> None:
     said = python(
-        "import json; from cluster.machines.capacity import own_offer; from configs.requirements import to_json; "
-        "print(json.dumps(to_json(own_offer())))",
+        "import json; from cluster.machines.capacity import local_capacity; from configs.requirements import to_json; "
+        "print(json.dumps(to_json(local_capacity())))",
         environment_of(tmp_path, RAYLENS_CPUS="3", CUDA_VISIBLE_DEVICES="0,1"),
     )
     (node,) = from_json(said).nodes

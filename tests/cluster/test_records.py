@@ -24,7 +24,7 @@ from cluster.records import (
     open_records,
 )
 from configs.identity import ArtifactRef
-from tests.cluster.catalog import MANIFEST, REF, run, submit
+from tests.cluster.catalog import MANIFEST, REF, run, submit, values
 
 
 def test_a_job_from_end_to_end(records: Records) -> None:
@@ -46,7 +46,7 @@ def test_a_job_from_end_to_end(records: Records) -> None:
     records.finish(job.job_id, 1, State.SUCCEEDED)  # said again: nothing
     artifact = records.artifact(ArtifactRef("saes", "0123456789abcdef"))
     assert artifact is not None
-    assert artifact == records.artifacts("saes")[0]
+    assert values(artifact) == values(records.artifacts("saes")[0])
     assert (artifact.job_id, artifact.attempt, artifact.bytes, artifact.stage_version) == (job.job_id, 1, 7, 1)
     assert (artifact.label, artifact.summary) == ("k 32", {"ev": 0.8})
     assert records.artifact(ArtifactRef("saes", "f" * 16)) is None
@@ -63,7 +63,8 @@ def test_a_job_from_end_to_end(records: Records) -> None:
         ("state", "SUCCEEDED", None),
     ]
     assert [e.number for e in records.events(job.job_id, after=2, limit=2)] == [3, 4]
-    assert records.jobs(stage="train", states=["SUCCEEDED"]) == records.jobs(fingerprint="f" * 16) != []
+    assert [row.id for row in records.jobs(stage="train", states=["SUCCEEDED"])] == [job.job_id]
+    assert [row.id for row in records.jobs(fingerprint="f" * 16)] == [job.job_id]
     assert records.jobs(stage="download") == records.jobs(states=LIVE) == []
 
 
@@ -74,20 +75,16 @@ def test_an_equal_submission(records: Records, state: State) -> None:
     again = submit(records)
     if state in LIVE:
         assert (again.job_id, again.attempt, again.state, again.created) == (job.job_id, 1, state, False)
-        assert again.live_pid == job.live_pid
         assert again.live
-        assert again.silent_s < 60
         assert not submit(records, artifacts_gone=True).created, "a live job is making the artifact"
     elif state == State.SUCCEEDED:
         assert (again.job_id, again.attempt, again.state, again.created) == (job.job_id, 1, state, False)
-        assert again.live_pid is None
         assert not again.live
         made_anew = submit(records, artifacts_gone=True)
         assert (made_anew.job_id, made_anew.attempt, made_anew.created) == (job.job_id, 2, True)
     else:
         assert (again.job_id, again.attempt, again.state, again.created) == (job.job_id, 2, State.QUEUED, True)
         assert [a.state for a in records.attempts(job.job_id)] == [state, State.QUEUED]
-        assert again.lost is None
 
 
 def test_a_next_attempt_starts_clean_and_takes_the_resources_asked_for_now(records: Records) -> None:
@@ -139,14 +136,14 @@ def test_an_attempt_that_was_overtaken_can_do_nothing(records: Records) -> None:
     run(records, job, State.LOST)
     assert submit(records).attempt == 2
     assert records.progress(job.job_id, 2, state="RUNNING", done=1)
-    before = records.job(job.job_id)
+    before = values(records.job(job.job_id))
     assert not records.progress(job.job_id, 1, state="RUNNING", done=99, message="late")
     with pytest.raises(StaleAttempt, match=r"attempt 1 .* no longer holds it: attempt 2 does"):
         records.publish(job.job_id, 1, MANIFEST)
     with pytest.raises(StaleAttempt):
         records.finish(job.job_id, 1, "SUCCEEDED")
     assert records.cancel_requested(job.job_id, 1) == "cancel"
-    assert records.job(job.job_id) == before
+    assert values(records.job(job.job_id)) == before
     assert records.artifacts() == []
 
 

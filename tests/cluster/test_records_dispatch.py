@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cluster.records import CancelPending, IllegalMove, Records, RecordsError, StaleAttempt, State, Submission
-from tests.cluster.catalog import run, submit
+from tests.cluster.catalog import pending, run, submit, values, why_dead
 
-BLOCKED = {"kind": "resources", "reason": "2 GPU are held", "holders": ["train-1"]}
+BLOCKED = {"kind": "resources", "reason": "2 GPU are held", "blocked_by": ["train-1"]}
 GRANT = ("train-1-a1", "session_1")
 
 
@@ -26,13 +26,13 @@ def granted(records: Records) -> Submission:
 
 def test_a_job_that_is_dispatched_from_end_to_end(records: Records) -> None:
     job = undriven(records, profile="gpu", environment={"working_dir": "/w"}, wait_s=5.0)
-    assert (job.created, job.state, job.host, job.live_pid, job.silent_s) == (True, State.QUEUED, None, None, 0.0)
+    assert (job.created, job.state, job.host) == (True, State.QUEUED, None)
     row = records.job(job.job_id)
     assert (row.profile, row.environment, row.wait_s) == ("gpu", {"working_dir": "/w"}, 5.0)
-    assert records.silent(job.job_id) is None
+    assert why_dead(records, job.job_id) is None
     (attempt,) = records.attempts(job.job_id)
     assert (attempt.driven, attempt.host, attempt.heartbeat, attempt.granted_at) == (False, None, None, None)
-    assert [j.id for j in records.pending()] == [job.job_id]
+    assert [j.id for j in pending(records)] == [job.job_id]
 
     deadline = time.time() + 100
     records.wait(job.job_id, 1, BLOCKED, "waits for 2 GPU", deadline)
@@ -42,23 +42,23 @@ def test_a_job_that_is_dispatched_from_end_to_end(records: Records) -> None:
     )  # fmt: skip
     assert row.waiting_since == pytest.approx(time.time(), abs=30)
     assert not row.overdue
-    assert [j.id for j in records.pending()] == [job.job_id]
+    assert [j.id for j in pending(records)] == [job.job_id]
 
     records.grant(job.job_id, 1, *GRANT)
     row = records.job(job.job_id)
     assert (row.blocked, row.deadline, row.waiting_since) == (None, None, None)
-    assert records.pending() == []
+    assert pending(records) == []
     ((live, attempt),) = records.live()
-    assert (live, attempt) == (row, records.attempts(job.job_id)[0])
+    assert (values(live), values(attempt)) == (values(row), values(records.attempts(job.job_id)[0]))
     assert (attempt.ray_job, attempt.cluster, attempt.driven) == (*GRANT, False)
 
     assert records.claim(job.job_id, 1).state == State.RUNNING
     assert records.claim(job.job_id, 1).state == State.RUNNING, "the same process may ask again"
     ((_, attempt),) = records.live()
     assert attempt.driven
-    assert records.silence(attempt) is None
+    assert records.dead_driver(attempt) is None
     records.finish(job.job_id, 1, State.SUCCEEDED)
-    assert records.live() == records.pending() == []
+    assert records.live() == []
     assert [(e.kind, e.state, e.message) for e in records.events(job.job_id)] == [
         ("state", "QUEUED", "attempt 1"),
         ("state", "WAITING", "waits for 2 GPU"),
@@ -72,12 +72,12 @@ def test_jobs_wait_in_the_order_of_their_submission_and_keep_their_place(records
     first, second, third = (undriven(records, letter * 16) for letter in "abc")
     driven = submit(records, "d" * 16)
     ids = [first.job_id, second.job_id, third.job_id]
-    assert [job.id for job in records.pending()] == ids
+    assert [job.id for job in pending(records)] == ids
     assert [job.id for job, _ in records.live()] == [*ids, driven.job_id]
     records.lose(first.job_id, 1, "node_gone", "its node is gone")
-    assert [job.id for job in records.pending()] == ids[1:]
+    assert [job.id for job in pending(records)] == ids[1:]
     records.resume(first.job_id, "ada")
-    assert [job.id for job in records.pending()] == ids
+    assert [job.id for job in pending(records)] == ids
     assert [job.seq for job in records.jobs()] == [4, 3, 2, 1]
 
 
@@ -88,9 +88,9 @@ def test_an_equal_submission_finds_what_nobody_drives(records: Records) -> None:
     records.wait(job.job_id, 1, BLOCKED, "waits")
     adopted = submit(records, requirement={"cpus": 2, "cluster": "own:1"})
     assert (adopted.created, adopted.job_id, adopted.attempt, adopted.state) == (True, job.job_id, 1, State.WAITING)
-    assert adopted.live_pid is not None
+    assert adopted.host is not None
     assert records.job(job.job_id).requirement == {"cpus": 2, "cluster": "own:1"}
-    assert records.pending() == []
+    assert pending(records) == []
     assert not submit(records).created, "it has a driver now"
     with pytest.raises(IllegalMove, match="has a driver, process"):
         records.grant(job.job_id, 1, *GRANT)
@@ -100,7 +100,7 @@ def test_an_equal_submission_finds_what_nobody_drives(records: Records) -> None:
 
 def test_what_was_granted_is_not_adopted(records: Records) -> None:
     job = granted(records)
-    assert records.lease("dispatcher", "one", 60.0)
+    assert records.lease("dispatcher", "one")
     assert not submit(records).created
     assert not undriven(records).created
     assert records.claim(job.job_id, 1).state == State.RUNNING
@@ -191,7 +191,7 @@ def test_losing_and_trying_again(records: Records) -> None:
         records.lose(job.job_id, 2, "x", "x")
     records.lose(job.job_id, 1, "driver_gone", "its process is gone", retry_at=time.time() + 50)
     later = records.job(job.job_id)
-    assert (later.state, later.attempt, later.tries, later.due) == (State.QUEUED, 2, 1, False)
+    assert (later.state, later.attempt, later.retries, later.due) == (State.QUEUED, 2, 1, False)
     assert (later.message or "").startswith("attempt 2 starts in ")
     assert (later.message or "").endswith(" s, after: its process is gone")
     first, second = records.attempts(job.job_id)
@@ -203,7 +203,7 @@ def test_losing_and_trying_again(records: Records) -> None:
     records.grant(job.job_id, 2, "train-1-a2", "session_1")
     records.finish(job.job_id, 2, State.FAILED, code="network", message="no route", retry_at=time.time() - 1)
     row = records.job(job.job_id)
-    assert (row.state, row.attempt, row.tries, row.due) == (State.QUEUED, 3, 2, True)
+    assert (row.state, row.attempt, row.retries, row.due) == (State.QUEUED, 3, 2, True)
 
     records.lose(job.job_id, 3, "driver_gone", "its process is gone")
     lost = records.job(job.job_id)
@@ -226,13 +226,13 @@ def test_what_becomes_safe_on_disk_forgives_earlier_failures(records: Records) -
     def lose() -> int:
         attempt = records.job(job.job_id).attempt
         records.lose(job.job_id, attempt, "driver_gone", "gone", retry_at=0.0)
-        return records.job(job.job_id).tries
+        return records.job(job.job_id).retries
 
     def say(phase: str | None, durable: int) -> int:
         assert records.progress(job.job_id, records.job(job.job_id).attempt, phase=phase, durable=durable)
         row = records.job(job.job_id)
         assert row.durable == durable
-        return row.tries
+        return row.retries
 
     assert lose() == 1
     assert say("tokenize", 10) == 0
@@ -249,15 +249,15 @@ def test_what_becomes_safe_on_disk_forgives_earlier_failures(records: Records) -
 def test_a_job_that_is_asked_for_again_has_no_failures(records: Records) -> None:
     job = undriven(records)
     records.lose(job.job_id, 1, "driver_gone", "gone", retry_at=time.time() + 900)
-    assert records.job(job.job_id).tries == 1
+    assert records.job(job.job_id).retries == 1
     records.finish(job.job_id, 2, State.FAILED, code="bad", message="bad input")
     row = records.resume(job.job_id, "eve")
-    assert (row.state, row.attempt, row.tries, row.due, row.code) == (State.QUEUED, 3, 0, True, None)
+    assert (row.state, row.attempt, row.retries, row.due, row.code) == (State.QUEUED, 3, 0, True, None)
     assert records.events(job.job_id)[-1].message == "attempt 3: resumed by eve"
-    assert [j.id for j in records.pending()] == [job.job_id]
+    assert [j.id for j in pending(records)] == [job.job_id]
     with pytest.raises(IllegalMove, match="only one that ended without success"):
         records.resume(job.job_id, "eve")
-    run(records, Submission(job.job_id, 3, State.QUEUED, True, [], None, None, 0.0, None), State.SUCCEEDED)
+    run(records, Submission(job.job_id, 3, State.QUEUED, True, [], None), State.SUCCEEDED)
     with pytest.raises(IllegalMove, match="is SUCCEEDED"):
         records.resume(job.job_id, "eve")
     with pytest.raises(RecordsError, match="no job 'x'"):
@@ -274,9 +274,10 @@ def test_the_events_of_all_jobs_have_one_order(records: Records) -> None:
     assert [(event.job_id, event.number) for event in changes] == [
         (a.job_id, 1), (b.job_id, 1), (b.job_id, 2), (a.job_id, 2),
     ]  # fmt: skip
-    assert records.changes(2, limit=1) == changes[2:3]
+    assert [event.seq for event in records.changes(2, limit=1)] == [3]
     assert records.changes(4) == []
-    assert [e for e in changes if e.job_id == a.job_id] == records.events(a.job_id)
+    of_a = [values(event) for event in changes if event.job_id == a.job_id]
+    assert of_a == [values(event) for event in records.events(a.job_id)]
 
 
 def test_what_is_submitted_on_behalf_of_a_job_names_it(records: Records) -> None:
@@ -304,10 +305,10 @@ def test_a_live_job_that_is_asked_for_by_name_is_nobodys_part_any_more(records: 
 def test_a_grant_that_nobody_watches_is_taken_over_by_a_command_that_drives(records: Records) -> None:
     """Granted, and then its cluster ended before the driver started. While a dispatcher watches, it is left to that."""
     job = granted(records)
-    assert records.lease("dispatcher", "one", 60.0)
+    assert records.lease("dispatcher", "one")
     assert not submit(records, drive=True).created
     records.release("dispatcher", "one")
     assert not submit(records, drive=False).created
     taken = submit(records, drive=True)
-    assert (taken.created, taken.job_id, taken.attempt, taken.lost) == (True, job.job_id, 2, 1)
+    assert (taken.created, taken.job_id, taken.attempt) == (True, job.job_id, 2)
     assert records.attempts(job.job_id)[0].code == "cluster_gone"

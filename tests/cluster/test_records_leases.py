@@ -1,14 +1,14 @@
-"""Leases: one holder at a time, whatever clocks do."""
+"""Leases: one holder at a time, for as long as it lives, whatever clocks do."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
-from cluster.records import Records
+from cluster.records import Records, open_records
+from cluster.records.locks import Locks
 from tests.cluster.catalog import REPOSITORY
 from tests.cluster.conftest import Clocks
 
@@ -16,44 +16,54 @@ TAKE = """
 import sys
 from cluster.records import open_records
 with open_records(sys.argv[1]) as records:
-    print(records.lease("dispatcher", "other", 3600.0), flush=True)
+    print(records.lease("dispatcher", "other", {"x": 1}), flush=True)
     sys.stdin.readline()
 """
 
 
-def test_one_holds_it(records: Records) -> None:
+def test_one_has_it(records: Records, catalog_url: str) -> None:
     assert records.lease_row("dispatcher") is None
-    assert records.lease("dispatcher", "a", 60.0, {"offer": {"cpus": 2}})
-    assert not records.lease("dispatcher", "b", 60.0, {"offer": {}})
-    assert records.lease("dispatcher", "a", 60.0), "it renews"
+    assert records.lease("dispatcher", "a", {"capacity": {"cpus": 2}})
+    assert not records.lease("dispatcher", "b", {"capacity": {}})
+    assert records.lease("dispatcher", "a"), "it has it already"
     row = records.lease_row("dispatcher")
     assert row is not None
-    assert (row.holder, row.data, row.held) == ("a", {"offer": {"cpus": 2}}, True)
-    assert row.until == pytest.approx(time.time() + 60, abs=30)
-    assert records.lease("other", "b", 60.0), "another lease"
+    assert (row.holder, row.data, row.held) == ("a", {"capacity": {"cpus": 2}}, True)
+    assert records.lease("other", "b"), "another lease"
     records.release("dispatcher", "b")
-    assert not records.lease("dispatcher", "b", 60.0)
-    records.release("dispatcher", "a")
-    assert records.lease_row("dispatcher") is None
-    assert records.lease("dispatcher", "b", 60.0)
-    with pytest.raises(ValueError, match="longer than 0"):
-        records.lease("dispatcher", "b", 0)
+    with open_records(catalog_url) as others:
+        assert not others.lease("dispatcher", "b")
+        records.release("dispatcher", "a")
+        assert others.lease_row("dispatcher") is None
+        assert others.lease("dispatcher", "b")
+        assert not records.lease("dispatcher", "a")
 
 
-def test_it_runs_out(records: Records, clocks: Clocks) -> None:
-    assert records.lease("dispatcher", "a", 5.0, {"x": 1})
-    clocks.run(6)
+def test_it_ends_with_the_catalog_that_took_it(records: Records, catalog_url: str) -> None:
+    with open_records(catalog_url) as others:
+        assert others.lease("dispatcher", "a", {"x": 1})
     row = records.lease_row("dispatcher")
     assert row is not None
-    assert not row.held
-    assert records.lease("dispatcher", "b", 60.0)
+    assert (row.data, row.held) == ({"x": 1}, False), "what it said can be read for as long as nobody follows"
+    assert records.lease("dispatcher", "b")
     row = records.lease_row("dispatcher")
     assert row is not None
-    assert (row.holder, row.data, row.held) == ("b", {}, True), "what the last one said is not what this one says"
-    assert not records.lease("dispatcher", "a", 60.0)
+    assert (row.holder, row.data, row.held) == ("b", {}, True)
 
 
-def test_a_process_that_is_gone_holds_nothing(records: Records, catalog_url: str) -> None:
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+def test_no_clock_ends_it(records: Records, catalog_url: str, clocks: Clocks, jump: float) -> None:
+    assert records.lease("dispatcher", "a")
+    clocks.set(jump)
+    clocks.run(100_000)
+    with open_records(catalog_url) as others:
+        row = others.lease_row("dispatcher")
+        assert row is not None
+        assert row.held
+        assert not others.lease("dispatcher", "b")
+
+
+def test_a_process_that_was_killed_has_nothing(records: Records, catalog_url: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", TAKE, catalog_url],
         stdin=subprocess.PIPE,
@@ -63,32 +73,40 @@ def test_a_process_that_is_gone_holds_nothing(records: Records, catalog_url: str
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
-        assert not records.lease("dispatcher", "me", 60.0)
+        assert not records.lease("dispatcher", "me")
         process.kill()
-    assert records.lease("dispatcher", "me", 60.0)
+        process.wait()
+        _wait_until_free(records)
+    assert records.lease("dispatcher", "me")
 
 
-def test_a_lease_of_another_machine_is_watched(
-    records: Records, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its clocks tell nothing here, so only this process' own says how long it has not been renewed."""
+def _wait_until_free(records: Records) -> None:
+    """A server learns of the end of a connection a moment later; a kernel at once."""
+    while (row := records.lease_row("dispatcher")) is not None and row.held:
+        pass
 
-    def elsewhere(seconds: float) -> bool:
-        with monkeypatch.context() as patch:
-            patch.setattr("socket.gethostname", lambda: "elsewhere")
-            patch.setattr("cluster.records.leases.this_boot", lambda: "another boot")
-            return records.lease("dispatcher", "a", seconds)
 
-    assert elsewhere(40)
-    clocks.run(1000)
-    assert not records.lease("dispatcher", "b", 60.0), "nobody has watched it yet"
-    clocks.run(30)
-    assert elsewhere(40)
-    assert not records.lease("dispatcher", "b", 60.0)
-    clocks.run(30)
-    assert not records.lease("dispatcher", "b", 60.0), "it was renewed since"
-    row = records.lease_row("dispatcher")
-    assert row is not None
-    assert row.held
-    clocks.run(11)
-    assert records.lease("dispatcher", "b", 60.0)
+def test_a_holder_whose_connection_was_cut_knows(postgres: object) -> None:
+    """Another may have taken the lease meanwhile: who lost it finds out before it uses it again."""
+    from sqlalchemy import text
+
+    with postgres.catalog() as url, open_records(url) as first, open_records(url) as second:  # type: ignore[attr-defined]
+        assert first.lease("dispatcher", "a")
+        with second._engine.connect() as connection:
+            connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
+        _wait_until_free(second)
+        assert second.lease("dispatcher", "b")
+        assert not first.lease("dispatcher", "a")
+        second.release("dispatcher", "b")
+        assert first.lease("dispatcher", "a")
+
+
+def test_looking_disturbs_nobody(records: Records, catalog_url: str) -> None:
+    """Whoever tries takes the lock although others look at it all the time."""
+    with open_records(catalog_url) as others:
+        looking = Locks(others._engine)
+        for _ in range(50):
+            looking.is_held("dispatcher")
+            assert records.lease("dispatcher", "a")
+            assert looking.is_held("dispatcher")
+            records.release("dispatcher", "a")

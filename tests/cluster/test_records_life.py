@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from cluster.records import ENDED, LIVE, MOVES, AttemptRow, IllegalMove, JobRow, StaleAttempt, State, open_records
-from tests.cluster.catalog import MANIFEST, submit
+from tests.cluster.catalog import MANIFEST, pending, submit, values
 
 PRINTS = st.sampled_from(["a" * 16, "b" * 16])
 BACK = st.integers(0, 2)  # how many attempts late
@@ -59,7 +59,7 @@ class Life(RuleBasedStateMachine):
         else:
             again = before[0].state != State.SUCCEEDED or gone
             assert (answer.created, answer.attempt) == (again, before[0].attempt + again)
-            assert not again or job.tries == 0
+            assert not again or job.retries == 0
         assert not answer.created or attempt.driven == drive
 
     @rule(fingerprint=PRINTS, back=BACK, state=st.sampled_from([None, "WAITING", "RUNNING"]), text=st.booleans())
@@ -95,7 +95,7 @@ class Life(RuleBasedStateMachine):
     def grants(self, fingerprint: str, back: int) -> None:
         if which := self.pick(fingerprint, back):
             job, attempt, named = which
-            may = back == 0 and job in self.records.pending()
+            may = back == 0 and job.id in [one.id for one in pending(self.records)]
             assert may == (back == 0 and _waits(job) and not attempt.driven and attempt.granted_at is None)
             self.may(may, self.records.grant, *named, f"{job.id}-a{job.attempt}", "c")
 
@@ -117,7 +117,7 @@ class Life(RuleBasedStateMachine):
             may = back == 0 and which[0].live
             self.may(may, partial(self.records.lose, retry_at=0.0), *which[2], "gone", "gone")
             after = self.records.job(which[0].id)
-            assert (after.tries, after.attempt) == (which[0].tries + may, which[0].attempt + may)
+            assert (after.retries, after.attempt) == (which[0].retries + may, which[0].attempt + may)
 
     @rule(fingerprint=PRINTS)
     def resumes(self, fingerprint: str) -> None:
@@ -127,13 +127,16 @@ class Life(RuleBasedStateMachine):
 
     def may(self, may: bool, call: Any, *arguments: Any) -> None:
         """It is done if it may be, else refused, and then nothing has changed."""
-        before = [self.records.jobs(), self.records.changes(0)]
+        before = self.everything()
         try:
             call(*arguments)
             assert may
         except REFUSED:
             assert not may
-            assert [self.records.jobs(), self.records.changes(0)] == before
+            assert self.everything() == before
+
+    def everything(self) -> list[Any]:
+        return [values(row) for row in [*self.records.jobs(), *self.records.changes(0)]]
 
     @invariant()
     def moves_only_forwards(self) -> None:
@@ -156,9 +159,9 @@ class Life(RuleBasedStateMachine):
     def at_most_one_lives_and_all_are_found(self) -> None:
         live = [job for job in self.records.jobs() if job.live]
         assert len(live) == len({job.fingerprint for job in live})
-        assert [job for job, _ in self.records.live()] == sorted(live, key=lambda job: job.seq)
-        waiting = [(j, a) for j, a in self.records.live() if _waits(j) and not a.driven and a.granted_at is None]
-        assert self.records.pending() == [job for job, _ in waiting]
+        assert [job.id for job, _ in self.records.live()] == [job.id for job in sorted(live, key=lambda job: job.seq)]
+        for job, attempt in self.records.live():
+            assert attempt.pending == (_waits(job) and not attempt.driven and attempt.granted_at is None)
 
     @invariant()
     def events_have_one_order(self) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import event
 
 from cluster.records import LIVE, Records, open_records
 from configs.identity import parse_ref
-from tests.cluster.catalog import MANIFEST, REF, published, submit
+from tests.cluster.catalog import MANIFEST, REF, published, submit, why_dead
 
 EACH = {
     "stage": "train",
@@ -20,7 +20,17 @@ EACH = {
     "fingerprint": "f",
     "parent": "j",
 }
-GROWS = ("jobs", "attempts", "events", "artifacts", "job_tags", "artifact_tags", "artifact_inputs", "feature_marks")
+GROWS = (
+    "jobs",
+    "attempts",
+    "events",
+    "artifacts",
+    "job_tags",
+    "artifact_tags",
+    "artifact_inputs",
+    "artifact_fields",
+    "feature_annotations",
+)
 
 
 def call_everything(records: Records) -> None:
@@ -36,7 +46,6 @@ def call_everything(records: Records) -> None:
         records.jobs(**{"limit": 50, **filters})  # type: ignore[arg-type]
     job = submit(records, drive=False, tags=["t"], name="n")
     records.wait(job.job_id, 1, {"kind": "resources"}, "waits", 1.0)
-    records.pending()
     records.live()
     records.grant(job.job_id, 1, "j", "c")
     records.claim(job.job_id, 1)
@@ -53,17 +62,17 @@ def call_everything(records: Records) -> None:
     records.attempts(job.job_id)
     records.events(job.job_id)
     records.changes(3)
-    records.silent(job.job_id)
-    records.lease("a", "b", 1.0)
+    why_dead(records, job.job_id)
+    records.lease("a", "b")
     records.lease_row("a")
     records.set_labels(job.job_id, name="m", tags=["u"])
     records.set_labels(parse_ref(REF), name="m", tags=["u"])
-    records.mark_feature(parse_ref(REF), 1, "ada", starred=True)
-    records.feature_marks(parse_ref(REF))
+    records.annotate_feature(parse_ref(REF), 1, "ada", starred=True)
+    records.feature_annotations(parse_ref(REF))
     records.artifact(parse_ref(REF))
     for filters in ({}, {"kind": "saes"}, {"name": "m"}, {"tag": "u"}, {"before": 9}):
         records.artifacts(**filters)  # type: ignore[arg-type]
-    records.artifacts("saes", facts={"model": "m", "hook": "h"})
+    records.artifacts("saes", filters={"model": "m", "hook": "h", "min_ev": 0.5})
     records.delete_artifact(parse_ref("evaluations/" + REF.rpartition("/")[2]))
 
 
@@ -97,5 +106,5 @@ def test_everything_is_found_in_an_index(tmp_path: Path) -> None:
     assert all("COVERING INDEX" in step or "live_jobs" in step for step in scanned), scanned
     # What lives is a handful among them.
     live = [plan for sql, plan in plans.items() if sql.endswith("ORDER BY jobs.seq")]
-    assert len(live) == 3
+    assert len(live) == 2
     assert all("SCAN jobs USING INDEX live_jobs" in plan for plan in live), live

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cluster.store import Manifest, Store, StoredFile, StoreError
+from cluster.store import CorruptFile, Manifest, Store, StoredFile, StoreError
 from configs.identity import ArtifactRef
 
 REF = ArtifactRef("saes", "0123456789abcdef")
@@ -120,6 +120,12 @@ def test_parts_are_found_again_and_the_latest_attempt_wins(store: Store, tmp_pat
         "a": ("a10/a", {"rows": 10}),
         "b": ("a1/b", {"rows": 2}),
     }
+    files = store.part_files(REF)
+    assert files.names == ["a", "b"]
+    assert files.path("a").read_bytes() == b"a10"
+    (tmp_path / "store/saes" / REF.id / "a1/b").write_bytes(b"xx")
+    with pytest.raises(CorruptFile, match="delete that file and run the job again"):
+        files.path("b")
     os.truncate(tmp_path / "store/saes" / REF.id / "a10/a", 1)
     assert store.parts(REF)["a"][0].path == "a2/a", "a part that is not whole is left out"
     assert store.parts(ArtifactRef("saes", "f" * 16)) == {}

@@ -47,7 +47,7 @@ def test_round_trip(store: Store, tmp_path: Path) -> None:
     commit(store, *files, attempt=2)
     store.sweep(REF)
     assert store.parts(REF) == {}
-    assert store.backend.size(store.place(REF, old.path)) is None
+    assert store.backend.size(store.key(REF, old.path)) is None
     assert store.list("features") == [REF]
     assert store.list("features", "1") == []
 
@@ -82,7 +82,7 @@ def test_other_content_never_takes_the_place_of_stored_content(store: Store, tmp
 def test_a_damaged_object_is_named_and_not_kept(store: Store, tmp_path: Path, s3_server: S3Server) -> None:
     file = put(store, tmp_path, "x", b"content")
     commit(store, file)
-    key = f"{store.url.removeprefix('s3://')}/{store.place(REF, file.path)}"
+    key = f"{store.url.removeprefix('s3://')}/{store.key(REF, file.path)}"
     with s3_server.file_system().open_output_stream(key) as stream:
         stream.write(b"cOntent")
     with pytest.raises(CorruptFile, match=rf"'x' \({store.url}/features/.*expected sha256 {file.sha256}.*run the"):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
 from configs.base import Config, StageConfig
-from configs.load import STAGES, ConfigError, load_config, parse_config
+from configs.download import DownloadConfig
+from configs.load import ConfigError, load_config, parse_config
+from configs.stages import STAGES
+from configs.tokenize import TokenizeConfig
 
 PRESETS = Path(__file__).resolve().parents[2] / "configs" / "presets"
 
@@ -27,12 +32,38 @@ def _all_models(kind: type[Config] = Config) -> list[type[Config]]:
 
 def test_every_field_is_documented_and_every_config_refuses_unknown_keys() -> None:
     models = _all_models()
-    assert set(STAGES.values()) <= set(models)
+    assert {entry.config for entry in STAGES.values()} <= set(models)
     for model in models:
         assert model.model_config["extra"] == "forbid"
         assert model.model_config["frozen"]
         for name, field in model.model_fields.items():
             assert field.description or name == "stage", f"{model.__name__}.{name} has no description"
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_a_config_is_read_from_standard_input_with_paths_that_start_in_this_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.yaml").write_text((PRESETS / "download-model.yaml").read_text())
+    config = "stage: tokenize\ncontext_length: 16\ndataset: datasets/0123456789abcdef\nmodel: model.yaml\n"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO(config))
+    read = load_config("tokenize", name, ["seed=3"])
+    assert isinstance(read, TokenizeConfig)
+    assert (read.context_length, read.seed) == (16, 3)
+    assert isinstance(read.model, DownloadConfig)
+    monkeypatch.setattr("sys.stdin", io.StringIO("- a list"))
+    with pytest.raises(ConfigError, match="standard input must hold a mapping"):
+        load_config("tokenize", name)
+
+
+def test_a_config_is_read_from_a_pipe(tmp_path: Path) -> None:
+    """As `--config <(...)` gives one."""
+    reader, writer = os.pipe()
+    os.write(writer, b"stage: maintain")
+    os.close(writer)
+    assert load_config("maintain", f"/dev/fd/{reader}").stage == "maintain"
+    os.close(reader)
 
 
 def test_overrides_reach_into_nested_files_and_lists() -> None:
@@ -64,12 +95,36 @@ def test_an_override_reaches_all_configs_of_a_stage() -> None:
         (["model=models/123"], r"model: .*expected models/ and 16 hexadecimal digits"),
         (["lanes=3"], r"batch_rows = \d+ is not a multiple of lanes = 3"),
         (["cache.dtype=int8"], r"cache\.dtype: Input should be 'fp32', 'bf16' or 'fp16'"),
+        (["seed=-1"], r": seed: Input should be greater than or equal to 0 \(got -1\)"),
+        (["rows=1e30"], r": rows: Input should be"),
+        (["rows=9223372036854775808"], r": rows: Input should be less than 2\^63"),
+        (["saes.0.lr=.inf"], r": saes\.0\.lr: Input should be a finite number \(got inf\)"),
+        (["resources.cpus=.inf"], r": resources\.cpus: Input should be a finite number \(got inf\)"),
+        (["model=[1]"], r": model: expected an artifact's id, or a mapping that is the config of the stage that makes"),
+        (
+            ["model.source.type=web"],
+            r": model\.source: Input tag 'web' found using 'type' does not match any of .*'hub'",
+        ),
+        (
+            ["tokens.dataset.source={type: hub, rebo: a/b, repo: a/b}"],
+            r"unknown key tokens\.dataset\.source\.rebo: .* repo",
+        ),
+        (["tokens.dataset.what=text"], r": tokens\.dataset\.what: Input should be 'model' or 'dataset'"),
     ],
 )
 def test_each_fault_is_one_line_that_names_key_and_cure(overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
         load_config("train", PRESETS / "train.yaml", overrides)
     assert len(str(caught.value).splitlines()) == 1, str(caught.value)
+
+
+def test_messages_are_bounded_whatever_was_given() -> None:
+    with pytest.raises(ConfigError, match=r"\.\.\. and \d+ more$") as caught:
+        parse_config("train", {"saes": [{"hook": "b" * 9000, "d_sae": "x" * 9000}] * 100, "y" * 9000: 1})
+    assert len(str(caught.value)) < 500
+    with pytest.raises(ConfigError, match=r"unknown key yyy") as caught:
+        parse_config("maintain", {"y" * 9000: "z" * 9000})
+    assert len(str(caught.value)) < 500
 
 
 def test_a_config_of_another_stage_is_named_with_the_right_command() -> None:
@@ -83,7 +138,10 @@ def test_a_config_of_another_stage_is_named_with_the_right_command() -> None:
     ("text", "said"),
     [
         ("- 1", "must hold a mapping"),
-        ("a: [", "not valid YAML"),
+        ("a: [", "not valid YAML: .* in line 1, column 5"),
+        ("rows: 8\nseed: 1\nrows: 9", "not valid YAML: key 'rows' is given twice, in lines 1 and 3"),
+        ("policy: {sink_factor: 2, sink_factor: 3}", "key 'sink_factor' is given twice"),
+        ("a: " + "[" * 1000, "nested too deep"),
         ("stage: train\nmodel: me.yaml", "refers to itself|no config"),
     ],
 )

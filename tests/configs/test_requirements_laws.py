@@ -1,4 +1,4 @@
-"""Laws of fit() and place(), for any need, offer and grants."""
+"""Laws of fit() and pack(), for any requirement, capacity and admitted jobs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.requirements import Fit, Node, NodeType, Offer, Requirement, fit, from_json, to_json
-from configs.requirements.packing import free, place, total
+from configs.requirements import Capacity, Fit, Node, NodeType, Requirement, fit, from_json, to_json
+from configs.requirements.packing import free, pack, total
 
 MIB = 2**20
 ORDER = [Fit.NEVER, Fit.LATER, Fit.GROW, Fit.NOW]
@@ -42,61 +42,67 @@ TYPES = st.builds(
     st.booleans(),
 )
 OFFERS = st.builds(
-    Offer, st.lists(NODES, max_size=5).map(tuple), st.none(), st.lists(TYPES, max_size=2, unique_by=lambda t: t.name)
+    Capacity, st.lists(NODES, max_size=5).map(tuple), st.none(), st.lists(TYPES, max_size=2, unique_by=lambda t: t.name)
 )
 
 
-def _rank(need: Requirement, offer: Offer) -> int:
-    return ORDER.index(fit(need, offer).fit)
+def _rank(requirement: Requirement, capacity: Capacity) -> int:
+    return ORDER.index(fit(requirement, capacity).fit)
 
 
 @given(NEEDS, OFFERS, NODES, TYPES)
-def test_more_offer_never_fits_worse(need: Requirement, offer: Offer, node: Node, new: NodeType) -> None:
-    alone = _rank(need, offer)
-    assert _rank(need, offer._replace(nodes=[*offer.nodes, node])) >= alone
-    assert _rank(need, offer._replace(node_types=[*offer.node_types, new])) >= alone
-    idle = [n._replace(free_cpus=n.cpus, free_gpus=n.gpus, free_memory=n.memory) for n in offer.nodes]
-    assert _rank(need, offer._replace(nodes=idle)) >= alone
+def test_more_offer_never_fits_worse(requirement: Requirement, capacity: Capacity, node: Node, new: NodeType) -> None:
+    alone = _rank(requirement, capacity)
+    assert _rank(requirement, capacity._replace(nodes=[*capacity.nodes, node])) >= alone
+    assert _rank(requirement, capacity._replace(node_types=[*capacity.node_types, new])) >= alone
+    idle = [n._replace(free_cpus=n.cpus, free_gpus=n.gpus, free_memory=n.memory) for n in capacity.nodes]
+    assert _rank(requirement, capacity._replace(nodes=idle)) >= alone
 
 
 @given(NEEDS, OFFERS)
-def test_what_fits_now_fits_later_too_and_smaller_needs_fit_as_well(need: Requirement, offer: Offer) -> None:
-    busy = offer._replace(nodes=[n._replace(free_cpus=0, free_gpus=0, free_memory=0) for n in offer.nodes])
-    if fit(need, offer).fit is not Fit.NEVER:
-        assert fit(need, busy).fit is not Fit.NEVER
-    if need.workers > 1:
-        assert _rank(need.model_copy(update={"workers": need.workers - 1}), offer) >= _rank(need, offer)
-    assert _rank(need.model_copy(update={"labels": {}}), offer) >= _rank(need, offer)
+def test_what_fits_now_fits_later_too_and_smaller_needs_fit_as_well(
+    requirement: Requirement, capacity: Capacity
+) -> None:
+    busy = capacity._replace(nodes=[n._replace(free_cpus=0, free_gpus=0, free_memory=0) for n in capacity.nodes])
+    if fit(requirement, capacity).fit is not Fit.NEVER:
+        assert fit(requirement, busy).fit is not Fit.NEVER
+    if requirement.workers > 1:
+        assert _rank(requirement.model_copy(update={"workers": requirement.workers - 1}), capacity) >= _rank(
+            requirement, capacity
+        )
+    assert _rank(requirement.model_copy(update={"labels": {}}), capacity) >= _rank(requirement, capacity)
 
 
 @given(NEEDS, OFFERS)
-def test_never_tells_the_largest_that_fits(need: Requirement, offer: Offer) -> None:
-    verdict = fit(need, offer)
+def test_never_tells_the_largest_that_fits(requirement: Requirement, capacity: Capacity) -> None:
+    verdict = fit(requirement, capacity)
     if verdict.fit is not Fit.NEVER:
-        assert verdict.largest_workers >= need.workers
+        assert verdict.largest_workers >= requirement.workers
         return
-    assert verdict.largest_workers < need.workers
-    assert verdict.advice
+    assert verdict.largest_workers < requirement.workers
+    assert verdict.suggestion
     if verdict.largest_workers:
-        assert fit(need.model_copy(update={"workers": verdict.largest_workers}), offer).fit is not Fit.NEVER
-        assert verdict.largest_worker == need.model_copy(update={"workers": 1})
-    assert fit(need.model_copy(update={"workers": verdict.largest_workers + 1}), offer).fit is Fit.NEVER
+        assert fit(requirement.model_copy(update={"workers": verdict.largest_workers}), capacity).fit is not Fit.NEVER
+        assert verdict.largest_worker == requirement.model_copy(update={"workers": 1})
+    assert fit(requirement.model_copy(update={"workers": verdict.largest_workers + 1}), capacity).fit is Fit.NEVER
     largest = verdict.largest_worker
     if largest is not None:
-        assert fit(largest, offer).fit is not Fit.NEVER
+        assert fit(largest, capacity).fit is not Fit.NEVER
         Requirement.model_validate(largest.model_dump())  # a size that may be asked for
-        assert all(getattr(largest, name) <= getattr(need, name) for name in ("cpus", "gpus", "memory"))
-    elif not need.labels and offer.nodes:  # no node has all of the resources, however little of each
+        assert all(getattr(largest, name) <= getattr(requirement, name) for name in ("cpus", "gpus", "memory"))
+    elif not requirement.labels and capacity.nodes:  # no node has all of the resources, however little of each
         assert not any(
-            (n.cpus or not need.cpus) and (n.gpus or not need.gpus) and (n.memory or not need.memory)
-            for n in offer.nodes
+            (n.cpus or not requirement.cpus)
+            and (n.gpus or not requirement.gpus)
+            and (n.memory or not requirement.memory)
+            for n in capacity.nodes
         )
 
 
 @given(st.lists(NEEDS, max_size=4), OFFERS)
-def test_grants_take_from_what_is_free_only(granted: list[Requirement], offer: Offer) -> None:
-    before, after = [free(node) for node in offer.nodes], place(offer, granted).free
-    assert place(offer, []).free == before
+def test_grants_take_from_what_is_free_only(granted: list[Requirement], capacity: Capacity) -> None:
+    before, after = [free(node) for node in capacity.nodes], pack(capacity, granted).free
+    assert pack(capacity, []).free == before
     assert all(0 <= b <= a for had, has in zip(before, after, strict=True) for a, b in zip(had, has, strict=True))
     for name in ("cpus", "gpus", "memory"):
         taken = sum(getattr(a, name) - getattr(b, name) for a, b in zip(before, after, strict=True))
@@ -104,13 +110,15 @@ def test_grants_take_from_what_is_free_only(granted: list[Requirement], offer: O
 
 
 @given(st.lists(NEEDS, min_size=1, max_size=4), OFFERS)
-def test_no_place_is_promised_twice(granted: list[Requirement], offer: Offer) -> None:
-    places = place(offer, granted)
-    for j, node in enumerate(offer.nodes):
-        for name, have, spare in zip(("cpus", "gpus", "memory"), total(node), places.free[j], strict=True):
-            held = sum(n * getattr(granted[i], name) for i, pairs in enumerate(places.held) for k, n in pairs if k == j)
+def test_no_place_is_promised_twice(granted: list[Requirement], capacity: Capacity) -> None:
+    packing = pack(capacity, granted)
+    for j, node in enumerate(capacity.nodes):
+        for name, have, spare in zip(("cpus", "gpus", "memory"), total(node), packing.free[j], strict=True):
+            held = sum(
+                n * getattr(granted[i], name) for i, pairs in enumerate(packing.admitted) for k, n in pairs if k == j
+            )
             assert held + spare <= have + 1e-6
-    for grant, pairs in zip(granted, places.held, strict=True):
+    for grant, pairs in zip(granted, packing.admitted, strict=True):
         assert sum(n for _, n in pairs) <= grant.workers
 
 
@@ -118,31 +126,31 @@ def test_no_place_is_promised_twice(granted: list[Requirement], offer: Offer) ->
 def test_granting_one_after_another_never_promises_more_than_there_is(
     asked: list[Requirement], nodes: list[Node]
 ) -> None:
-    offer = Offer(tuple(n._replace(free_cpus=n.cpus, free_gpus=n.gpus, free_memory=n.memory) for n in nodes))
+    capacity = Capacity(tuple(n._replace(free_cpus=n.cpus, free_gpus=n.gpus, free_memory=n.memory) for n in nodes))
     held: dict[str, Requirement] = {}
-    for i, need in enumerate(asked):
-        if fit(need, offer, held).fit is Fit.NOW:
-            held[str(i)] = need
+    for i, requirement in enumerate(asked):
+        if fit(requirement, capacity, held).fit is Fit.NOW:
+            held[str(i)] = requirement
     for name in ("cpus", "gpus", "memory"):
         promised = sum(g.workers * getattr(g, name) for g in held.values())
         assert promised <= sum(getattr(n, name) for n in nodes) + 1e-6
 
 
 @given(NEEDS, OFFERS, st.lists(NEEDS, max_size=3))
-def test_who_waits_is_told_for_whom(need: Requirement, offer: Offer, granted: list[Requirement]) -> None:
-    verdict = fit(need, offer, {f"job {i}": one for i, one in enumerate(granted)})
+def test_who_waits_is_told_for_whom(requirement: Requirement, capacity: Capacity, granted: list[Requirement]) -> None:
+    verdict = fit(requirement, capacity, {f"job {i}": one for i, one in enumerate(granted)})
     if verdict.fit is Fit.LATER:
-        assert verdict.holders
+        assert verdict.blocked_by
     if verdict.fit is Fit.NOW:
-        assert verdict.holders == verdict.adds == ()
-    for name in verdict.holders:
+        assert verdict.blocked_by == verdict.adds == ()
+    for name in verdict.blocked_by:
         assert name in verdict.reason
 
 
 @given(OFFERS, st.none() | st.integers(0, 2**50))
-def test_an_offer_comes_back_from_json(offer: Offer, store: int | None) -> None:
-    offer = Offer(tuple(offer.nodes), store, tuple(offer.node_types))
-    assert from_json(json.loads(json.dumps(to_json(offer)))) == offer
+def test_an_offer_comes_back_from_json(capacity: Capacity, store: int | None) -> None:
+    capacity = Capacity(tuple(capacity.nodes), store, tuple(capacity.node_types))
+    assert from_json(json.loads(json.dumps(to_json(capacity)))) == capacity
 
 
 def test_answers_are_ordered_from_worst_to_best() -> None:

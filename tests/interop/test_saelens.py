@@ -1,6 +1,6 @@
 """SAE folders that RayLens writes load in the real SAELens and compute the same there.
 
-SAELens lives in an environment of its own, made by `make peers`; RAYLENS_PEERS_PYTHON names its python (default
+SAELens lives in an environment of its own, made by `make .venv-peers/.installed`; RAYLENS_PEERS_PYTHON names its python (default
 `.venv-peers/bin/python`). Skipped only where that is missing, and never in CI.
 
 Tolerance: both libraries compute in fp32 with differently ordered sums. Encodings and reconstructions must agree to
@@ -20,8 +20,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
+from sae.architectures import Export
+from sae.architectures.shallow import fold
 from sae.calibration import Calibration
-from sae.formats.sae_folder import Sae, Weights, fold, load_sae, write_sae
+from sae.formats.sae_folder import Sae, load_sae, write_sae
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PEERS = Path(os.environ.get("RAYLENS_PEERS_PYTHON", REPOSITORY / ".venv-peers" / "bin" / "python"))
@@ -44,14 +46,14 @@ METADATA = {
 }
 
 
-def _weights(threshold: float | None, seed: int) -> Weights:
-    """Weights as a trainer leaves them: unit decoder rows, non-zero biases, on inputs of unit mean square."""
+def _tensors(threshold: float | None, seed: int) -> dict[str, torch.Tensor]:
+    """Tensors as a trainer leaves them: unit decoder rows, non-zero biases, on inputs of unit mean square."""
     g = torch.Generator().manual_seed(seed)
     W_dec = normalize(torch.randn(D_SAE, D_IN, generator=g), dim=1)
     W_enc = W_dec.T + 0.02 * torch.randn(D_IN, D_SAE, generator=g)
     b_enc, b_dec = 0.1 * torch.randn(D_SAE, generator=g), 0.3 * torch.randn(D_IN, generator=g)
-    made = None if threshold is None else torch.full((D_SAE,), threshold)
-    return Weights(W_enc, b_enc, W_dec, b_dec, made)
+    made = {} if threshold is None else {"threshold": torch.full((D_SAE,), threshold)}
+    return {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec, **made}
 
 
 CASES: dict[str, tuple[dict[str, Any], float | None, float]] = {
@@ -66,14 +68,14 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What SAELens makes of every case, from one start of its python."""
     if not PEERS.exists():
         if os.environ.get("CI"):
-            pytest.fail(f"there is no {PEERS}: run `make peers`, or set RAYLENS_PEERS_PYTHON")
-        pytest.skip(f"there is no {PEERS}: run `make peers`, or set RAYLENS_PEERS_PYTHON")
+            pytest.fail(f"there is no {PEERS}: run `make .venv-peers/.installed`, or set RAYLENS_PEERS_PYTHON")
+        pytest.skip(f"there is no {PEERS}: run `make .venv-peers/.installed`, or set RAYLENS_PEERS_PYTHON")
     root = tmp_path_factory.mktemp("saelens")
     jobs = []
     for seed, (name, (architecture, threshold, scale)) in enumerate(CASES.items()):
         calibration = Calibration(METADATA["hook_name"], 5.0, 15.0, scale, torch.zeros(D_IN), 4, 200, 4)
-        folded = fold(_weights(threshold, seed), scale)
-        write_sae(root / name, folded, architecture, METADATA, calibration, {})
+        export = Export(fold(_tensors(threshold, seed), scale), {"apply_b_dec_to_input": True, **architecture})
+        write_sae(root / name, name.split("-")[0], export, METADATA, calibration, {})
         x = torch.randn(N, D_IN, generator=torch.Generator().manual_seed(seed)) / scale
         save_file({"x": x}, root / f"{name}.x")
         jobs.append({"sae": str(root / name), "x": str(root / f"{name}.x"), "out": str(root / f"{name}.out")})
@@ -114,8 +116,8 @@ def test_folding_changes_nothing_but_the_units(case: tuple[str, dict[str, Any]])
     root: Path = report["root"]
     architecture, threshold, scale = CASES[name]
     folded = load_sae(root / name)
-    config = {**architecture, "metadata": METADATA}
-    trained = Sae(_weights(threshold, list(CASES).index(name)), config, folded.calibration, {})
+    config = {**architecture, "metadata": folded.metadata}
+    trained = Sae(_tensors(threshold, list(CASES).index(name)), config, folded.calibration)
     x = load_file(root / f"{name}.x")["x"]
     _close(folded.reconstruct(x), trained.reconstruct(x * scale) / scale)
     assert torch.equal(folded.encode(x) > 0, trained.encode(x * scale) > 0)

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from jobs import stages
+from tests.jobs.toys import download, tokenize
 from tests.jobs.world import World
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setitem(stages.MODULES, "download", "tests.jobs.toys.download")
-    monkeypatch.setitem(stages.MODULES, "tokenize", "tests.jobs.toys.tokenize")
+    monkeypatch.setitem(stages.LOADED, "download", download.STAGE)
+    monkeypatch.setitem(stages.LOADED, "tokenize", tokenize.STAGE)
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
     world = World(tmp_path)
     yield world

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.machines.paths import code_root
-from configs.load import STAGES
+from configs.stages import STAGES
 from tests.jobs.command import Toy
 
 

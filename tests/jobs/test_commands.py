@@ -13,7 +13,7 @@ import pytest
 
 from cluster.records import DISPATCHER, Records, open_records
 from jobs.__main__ import main
-from jobs.life.job_files import log_file
+from jobs.life.process import log_file
 
 REQUEST: dict[str, Any] = {
     "config": {}, "requirement": {"cpus": 2}, "outputs": ["saes/" + "a" * 16], "inputs": {}, "created_by": "ada",
@@ -53,10 +53,10 @@ def test_list_shows_the_newest_jobs_by_stage_state_and_project(
 
 def test_show_says_where_a_job_stands_and_why(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
     job = _submit(records, "train", "1")
-    records.wait(job, 1, {"kind": "resources", "holders": ["train-b"]}, "waits: held by train-b", 2e9)
+    records.wait(job, 1, {"kind": "resources", "blocked_by": ["train-b"]}, "waits: blocked by train-b", 2e9)
     assert main(["show", job]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["state"], told["deadline"], told["blocked"]["holders"]) == ("WAITING", 2e9, ["train-b"])
+    assert (told["state"], told["deadline"], told["blocked"]["blocked_by"]) == ("WAITING", 2e9, ["train-b"])
     assert told["needs"] == {"cpus": 2}
     assert told["attempts"][0]["number"] == 1
 
@@ -83,7 +83,7 @@ def test_a_job_whose_process_is_gone_is_told_as_that(records: Records, capsys: p
     assert main(["show", mine]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["gone"], told["profile"]) == (None, "gpu")
-    records.lease(DISPATCHER, "one", 60.0)
+    records.lease(DISPATCHER, "one")
     assert main(["list"]) == 0
     said = capsys.readouterr()
     assert [one["gone"] is None for one in json.loads(said.out)] == [True, False]
@@ -119,7 +119,7 @@ def test_stop_cancel_and_resume(records: Records, capsys: pytest.CaptureFixture[
     assert main(["resume", job]) == 1
     assert "`python -m jobs train --config FILE ...`" in capsys.readouterr().err, "nobody would ever drive it"
     assert records.job(job).state == "CANCELLED"
-    records.lease(DISPATCHER, "one", 60.0)
+    records.lease(DISPATCHER, "one")
     assert main(["resume", job]) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "QUEUED"
     assert records.job(job).attempt == 2

@@ -16,12 +16,11 @@ from cluster.records import IllegalMove, State
 from configs.load import parse_config
 from configs.requirements import NodeType
 from jobs.life import input_tracker
-from jobs.life.cancel import ask
+from jobs.life.control import ask, resume
 from jobs.life.follow import Follower
-from jobs.life.plan import MissingInput
-from jobs.life.resume import resume
+from jobs.life.planner import MissingInput
+from jobs.life.process import StopFlag
 from jobs.life.session import Session
-from jobs.life.signals import StopFlag
 from jobs.life.submit import submit
 from tests.jobs.world import World
 
@@ -38,7 +37,7 @@ def test_inputs_first_then_the_job_and_nothing_is_asked_for_twice(world: World) 
     row = world.records.job(target)
     assert row.state == State.QUEUED
     assert row.blocked is not None
-    assert set(row.blocked["holders"]) == set(downloads)
+    assert set(row.blocked["blocked_by"]) == set(downloads)
     for job in downloads:
         world.do(job)
     world.dispatcher.tick()
@@ -250,7 +249,7 @@ def test_a_driver_that_never_starts_is_tried_again_and_then_told(world: World) -
         world.dispatcher.tick()
         row = world.records.job(job)
         if attempt < 3:
-            assert (row.state, row.attempt, row.tries) == (State.QUEUED, attempt + 1, attempt)
+            assert (row.state, row.attempt, row.retries) == (State.QUEUED, attempt + 1, attempt)
             assert row.retry_at is not None
             assert row.retry_at > time.time()
             world.dispatcher.tick()  # not before its time
@@ -360,7 +359,7 @@ def test_nodes_that_the_autoscaler_can_add_are_asked_for_and_waited_for(world: W
     row = world.records.job(found.job_id)
     assert (row.state, row.blocked and row.blocked["kind"]) == (State.WAITING, "nodes")
     assert "1 x big" in (row.message or "")
-    assert [need.cpus for need in world.grown[-1]] == [50]
+    assert [requirement.cpus for requirement in world.grown[-1]] == [50]
     world.records.request_cancel(found.job_id)
     world.dispatcher.tick()
     assert world.grown[-1] == []
@@ -382,7 +381,7 @@ def test_of_two_that_make_one_artifact_one_waits_though_the_other_runs_on_anothe
     row = world.records.job(found.job_id)
     assert row.state == State.WAITING
     assert (row.blocked or {})["kind"] == "same_artifact"
-    assert (row.blocked or {})["holders"] == [driven.job_id]
+    assert (row.blocked or {})["blocked_by"] == [driven.job_id]
     world.records.finish(driven.job_id, 1, "FAILED", code="failed")
     world.dispatcher.tick()
     assert f"{found.job_id}-a1" in world.starts.started

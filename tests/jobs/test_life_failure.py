@@ -9,7 +9,7 @@ import pytest
 
 from cluster.store import CorruptFile
 from configs.load import ConfigError
-from jobs.life.failure import Failure, JobFailed, code_of, failure_of
+from jobs.life.outcome import Failure, JobFailed, code_of, failure_of
 
 
 def _raised(error: BaseException) -> BaseException:

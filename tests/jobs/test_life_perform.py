@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,12 @@ from cluster.store import Store
 from configs.load import parse_config
 from configs.requirements import Requirement
 from jobs import stages
-from jobs.life import perform as performing
+from jobs.life import attempt as performing
 from jobs.life.driver_process import drive
-from jobs.life.local_runner import execute
-from jobs.life.resolve import Planner, Step
+from jobs.life.local_runner import SUSPECT_SECONDS, attach, execute
+from jobs.life.planner import Planner, Step
 from jobs.life.session import Session
 from jobs.life.stage_context import JobContext
-from jobs.life.wait_for_job import SUSPECT_SECONDS, attach
 from tests.jobs.command import Toy
 from tests.jobs.toys import download
 
@@ -98,7 +98,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setitem(stages.MODULES, "download", "tests.jobs.toys.download")
+    monkeypatch.setitem(stages.LOADED, "download", download.STAGE)
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("cluster.records.sqlite.BUSY_MS", 200)
     world = World(tmp_path)
@@ -113,7 +113,7 @@ def test_a_success_is_recorded_once_the_catalog_answers_again(world: World, monk
         run(job)
         locks.append(world.lock(1.0))
 
-    monkeypatch.setattr(download, "run", run_and_lock)
+    monkeypatch.setitem(stages.LOADED, "download", replace(download.STAGE, run=run_and_lock))
     job = world.submit()
     assert world.perform(job).state == "SUCCEEDED"
     locks[0].join()
@@ -128,13 +128,13 @@ def test_work_that_the_catalog_did_not_answer_is_tried_again(world: World, monke
         with world.locked():
             run(job)
 
-    monkeypatch.setattr(download, "run", run_locked)
+    monkeypatch.setitem(stages.LOADED, "download", replace(download.STAGE, run=run_locked))
     job = world.submit()
     ended = world.perform(job)
     assert ended.failure is not None
     assert (ended.failure.code, ended.failure.retryable) == ("catalog_unreachable", True)
     row = world.records.job(job.job_id)
-    assert (row.state, row.attempt, row.tries) == (State.QUEUED, 2, 1)
+    assert (row.state, row.attempt, row.retries) == (State.QUEUED, 2, 1)
 
 
 @pytest.mark.parametrize("fault", ["a bad store", "logs that cannot be made"])
@@ -147,7 +147,7 @@ def test_a_driver_that_cannot_begin_says_why(world: World, monkeypatch: pytest.M
         (home / "logs").write_text("a file where the folder should be")
         said = "File exists"
     job = world.submit(drive=False)
-    world.records.lease(DISPATCHER, "one", 60.0)
+    world.records.lease(DISPATCHER, "one")
     world.records.grant(job.job_id, 1, "ray-job", "cluster")
     assert drive(job.job_id, 1).state == "FAILED"
     row = world.records.job(job.job_id)

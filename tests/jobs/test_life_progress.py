@@ -10,7 +10,7 @@ import pytest
 
 from cluster.records import RecordsError
 from jobs.life import progress as module
-from jobs.life.progress import Beat, Figures, Progress, clock
+from jobs.life.progress import Figures, Heartbeat, Progress, clock
 
 
 class Clock:
@@ -104,7 +104,7 @@ def test_the_beat_writes_rows_and_tells_each_request_once() -> None:
         if len(written) >= 3:
             enough.set()
 
-    with Beat(progress, write, lambda: "stop" if written else None, asked.append, seconds=0.01):
+    with Heartbeat(progress, write, lambda: "stop" if written else None, asked.append, seconds=0.01):
         progress.update(4)
         assert enough.wait(10)
     assert set(written) == {4}
@@ -125,7 +125,7 @@ def test_a_catalog_that_fails_for_a_while_does_not_end_the_beat(capsys: pytest.C
         asked.append(how)
         enough.set()
 
-    with Beat(progress, write, lambda: "stop", hear, seconds=0.01):
+    with Heartbeat(progress, write, lambda: "stop", hear, seconds=0.01):
         assert enough.wait(10)
     assert asked == ["stop"]
     assert len(calls) >= 4

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.process_identity import process_mark
+from cluster.process_identity import process_identity
 from cluster.records import State, staleness
 from jobs.life import reconcile
 from tests.jobs.world import World
@@ -69,7 +69,7 @@ def test_a_cancel_ends_no_process_of_this_host_for_one_of_another(
 def test_the_driver_of_a_cluster_that_is_gone_is_ended_though_the_host_was_renamed(
     world: World, process: subprocess.Popen[bytes]
 ) -> None:
-    job = _driven_by(world, "as-it-was-called", process.pid, process_mark(process.pid))
+    job = _driven_by(world, "as-it-was-called", process.pid, process_identity(process.pid))
     _lead_anew(world)
     assert process.poll() is not None
     assert world.records.job(job).attempt == 2
@@ -77,7 +77,7 @@ def test_the_driver_of_a_cluster_that_is_gone_is_ended_though_the_host_was_renam
 
 def test_a_number_that_another_process_has_now_is_left_alone(world: World, process: subprocess.Popen[bytes]) -> None:
     """The driver has ended, and its number was given to another process since."""
-    mark = process_mark(process.pid)
+    mark = process_identity(process.pid)
     assert mark is not None
     job = _driven_by(world, "as-it-was-called", process.pid, f"{mark}0")
     _lead_anew(world)

@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 
 from cluster.machines.paths import code_root
-from configs.load import STAGES, load_config
+from configs.load import load_config
+from configs.stages import STAGES
 from jobs import stages
-from jobs.life.resolve import Planner, resolve_auto
+from jobs.life.planner import Planner, resolve_auto
 from tests.jobs.command import Toy
+from tests.jobs.toys import download, tokenize
 
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    monkeypatch.setitem(stages.MODULES, "download", "tests.jobs.toys.download")
-    monkeypatch.setitem(stages.MODULES, "tokenize", "tests.jobs.toys.tokenize")
+    monkeypatch.setitem(stages.LOADED, "download", download.STAGE)
+    monkeypatch.setitem(stages.LOADED, "tokenize", tokenize.STAGE)
     return Toy(tmp_path)
 
 
@@ -84,9 +86,9 @@ def test_auto_is_settled_at_every_depth_before_identity() -> None:
 def test_no_stage_module_brings_torch_or_ray_when_it_is_imported() -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(code_root())!r}); import jobs.__main__, jobs.life.local_runner\n"
-        f"from jobs.stages import stage_module\n"
+        f"from jobs.stages import load_stage\n"
         f"for stage in {list(STAGES)}:\n"
-        f"    m = stage_module(stage); assert m.VERSION >= 1 and m.inputs and m.outputs and m.run\n"
+        f"    assert load_stage(stage).version >= 1\n"
         f"heavy = {{'torch', 'ray', 'transformers', 'pyarrow'}} & set(sys.modules); assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

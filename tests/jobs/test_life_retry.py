@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.life.failure import failure_of
-from jobs.life.retry import FIRST_S, LONGEST_S, TRIES, delay, tries_for
+from jobs.life.outcome import FIRST_S, LONGEST_S, TRIES, delay, failure_of, tries_for
 from sae.sources import SourceError, SourceUnreachable
 
 

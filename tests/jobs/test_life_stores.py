@@ -6,6 +6,7 @@ import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from cluster.records import State
 from cluster.store import Manifest, Store, StoreUnreachable
 from configs.identity import parse_ref
 from configs.load import load_config
-from configs.requirements import Node, Offer
-from jobs.life import resource_demand, store_pool
+from configs.requirements import Capacity, Node
+from jobs import stages
+from jobs.life import resource_demand
 from jobs.life.submit import submit
+from tests.jobs.toys import tokenize
 from tests.jobs.world import World
 
 GIB = 1 << 30
@@ -32,11 +35,10 @@ def disks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 
 @pytest.fixture(autouse=True)
-def _sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+def _sizes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A toy job writes as many GiB as its seed says."""
-    from tests.jobs.toys import tokenize
-
-    monkeypatch.setattr(tokenize, "store_bytes", lambda config, inputs, store: config.seed * GIB)
+    sized = replace(tokenize.STAGE, store_bytes=lambda config, inputs, store: config.seed * GIB)
+    monkeypatch.setitem(stages.LOADED, "tokenize", sized)
     monkeypatch.setattr(resource_demand, "WRITTEN_S", 0.0)
 
 
@@ -72,8 +74,8 @@ def test_two_jobs_that_fill_more_than_half_of_a_disk_do_not_both_start(world: Wo
     world.dispatcher.tick()
     assert f"{first}-a1" in world.starts.started
     row = world.records.job(second)
-    assert (row.state, row.blocked and row.blocked["holders"]) == (State.WAITING, [first])
-    assert f"held by {first}" in (row.message or "")
+    assert (row.state, row.blocked and row.blocked["blocked_by"]) == (State.WAITING, [first])
+    assert f"blocked by {first}" in (row.message or "")
     disks[world.store.url] = 11 * GIB  # somebody made room
     world.dispatcher.tick()
     assert f"{second}-a1" in world.starts.started
@@ -131,7 +133,7 @@ def test_a_job_says_that_its_store_does_not_answer(
         assert (row.state, row.blocked and row.blocked["kind"]) == (State.WAITING, "store")
         assert f"its store {other.url} does not answer" in (row.message or "")
         assert row.deadline is not None
-    monkeypatch.setattr(store_pool, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(resource_demand, "ASK_AGAIN_S", 0.0)
     world.set("jobs", waiting[0], deadline=1)
     with _away(other, monkeypatch):
         world.dispatcher.tick()
@@ -153,7 +155,7 @@ def test_the_dispatcher_goes_on_while_its_own_store_does_not_say_what_is_free(
         return 1 << 60
 
     monkeypatch.setattr(Store, "free_bytes", free_bytes)
-    monkeypatch.setattr(world, "offer", lambda: Offer((Node(4, 0, 1 << 34, {}, 4, 0, 1 << 34),)))
+    monkeypatch.setattr(world, "capacity", lambda: Capacity((Node(4, 0, 1 << 34, {}, 4, 0, 1 << 34),)))
     world.dispatcher = world.another("one", "session-1")
     world.dispatcher.tick()
     assert f"{fine}-a1" in world.starts.started

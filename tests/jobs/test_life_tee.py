@@ -10,15 +10,15 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.life.log_capture import teed
-from jobs.life.log_tail import Tail
+from jobs.life.follow import LogTail
+from jobs.life.process import captured_output
 
 
 def test_all_that_is_written_to_either_descriptor_is_in_the_log_with_its_time(tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     program = (
-        "import os, subprocess, sys\nfrom pathlib import Path\nfrom jobs.life.log_capture import teed\n"
-        f"with teed(Path({str(log)!r})):\n"
+        "import os, subprocess, sys\nfrom pathlib import Path\nfrom jobs.life.process import teed\n"
+        f"with captured_output(Path({str(log)!r})):\n"
         "    print('out'); os.write(2, b'from C\\n'); subprocess.run(['echo', 'a child'])\n"
         "print('after')\n"
     )
@@ -31,7 +31,7 @@ def test_all_that_is_written_to_either_descriptor_is_in_the_log_with_its_time(tm
 
 
 def test_a_log_that_cannot_be_written_ends_no_work(tmp_path: Path, capfd) -> None:  # type: ignore[no-untyped-def]
-    with teed(tmp_path / "no" / "such" / "folder.log"):
+    with captured_output(tmp_path / "no" / "such" / "folder.log"):
         os.write(1, b"still here\n")
     assert "still here" in capfd.readouterr().err
 
@@ -39,7 +39,7 @@ def test_a_log_that_cannot_be_written_ends_no_work(tmp_path: Path, capfd) -> Non
 @given(pieces=st.lists(st.text(st.sampled_from("ab\n"), max_size=6), max_size=8))
 def test_a_tail_gives_whole_lines_each_once(pieces: list[str], tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     path: Path = tmp_path_factory.mktemp("tail") / "log"
-    tail, seen = Tail(path), []
+    tail, seen = LogTail(path), []
     for piece in pieces:
         with path.open("a") as file:
             file.write(piece)

@@ -16,7 +16,7 @@ from cluster.machines.paths import code_root
 from cluster.store import Store
 from configs.identity import parse_ref
 from tests.artifacts import hashes
-from tests.s3 import S3Server, s3_server  # noqa: F401  (a fixture)
+from tests.s3 import S3Server
 from tests.tiny_model import documents
 
 
@@ -71,7 +71,7 @@ def _run(pipeline: Path, home: Path, more: dict[str, str]) -> tuple[dict[str, An
 
 @pytest.mark.timeout(600)
 def test_a_store_on_s3_gets_the_bytes_of_a_local_one(
-    s3_server: S3Server,  # noqa: F811
+    s3_server: S3Server,
     tiny_gpt2: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -66,13 +66,13 @@ def test_a_job_waits_as_a_row_and_leaves_the_line_when_its_turn_comes(up: Up) ->
     behind = up.submit(up.config("behind", seed=13, epochs=1))
     row = up.wait(waiting, lambda row: row.state == "WAITING", seconds=10)
     assert row.blocked is not None
-    assert row.blocked["holders"] == [holder]
-    assert "1 worker x {2 CPU" in row.blocked["need"]
-    assert "4 CPU" in row.blocked["offer"]
+    assert row.blocked["blocked_by"] == [holder]
+    assert "1 worker x {2 CPU" in row.blocked["requirement"]
+    assert "4 CPU" in row.blocked["capacity"]
     assert holder in (row.message or "")
     assert row.deadline is not None
     assert up.records.attempts(waiting)[-1].pid is None
-    assert up.wait(behind, lambda row: row.state == "WAITING", seconds=10).blocked["holders"] == [waiting]  # type: ignore[index]
+    assert up.wait(behind, lambda row: row.state == "WAITING", seconds=10).blocked["blocked_by"] == [waiting]  # type: ignore[index]
     up.run("jobs", "cancel", behind)
     assert up.records.job(behind).state == State.CANCELLED
 

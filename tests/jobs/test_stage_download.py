@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -13,13 +15,18 @@ import pytest
 
 from cluster.store import Store
 from configs.download import DownloadConfig
-from jobs.life.failure import root_cause
+from configs.profiles import load_profile
+from jobs.life.outcome import root_cause
+from jobs.life.planner import Planner
+from jobs.life.resource_demand import step_requirement
 from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import download
 from sae.formats.dataset import iter_documents
-from sae.sources import SourceError
+from sae.sources import ResolvedSource, SourceError
+from sae.sources.artifact_size import artifact_bytes
 from tests.artifacts import hashes, make_job
 from tests.hub import COMMIT, Hub, hub
+from tests.tiny_model import documents as documents_of
 
 __all__ = ["hub"]
 
@@ -97,7 +104,7 @@ def test_a_source_that_changes_after_submission_is_refused(store: Store, tmp_pat
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", '{"body": "x"}', r"a\.jsonl: row 0 has no column 'text'; it has body"),
+        ("a.jsonl", '{"body": "x"}', r"a\.jsonl: line 1 has no column 'text'; it has 'body'"),
         ("a.jsonl", '{"text": " "}', "the dataset is empty"),
         ("a.parquet", "PAR1", r"cannot read a\.parquet"),
     ],
@@ -122,8 +129,67 @@ def test_a_dataset_from_a_hub(store: Store, hub: Hub) -> None:
     assert [(d.split, d.text) for d in documents] == [(s, f"{s} {i}") for s in ("test", "train") for i in range(3)]
     manifest = store.manifest(job.outputs[0].ref)
     assert manifest is not None
-    assert manifest.summary["source"] == {"repo": "me/texts", "commit": COMMIT, "patterns": []}
+    assert manifest.summary["source"] == {"repo": "me/texts", "commit": COMMIT, "patterns": [], "config": None}
     assert manifest.label == "me/texts@aaaaaaa"
+
+
+def test_one_config_of_a_hub_dataset_with_the_splits_of_its_card(store: Store, hub: Hub) -> None:
+    repo = hub.repo("dataset", "me/texts")
+    for name in ("a", "b", "c"):
+        (repo / f"{name}.txt").write_text(f"text {name}")
+    card = "configs:\n- config_name: ab\n  data_files: [{split: train, path: a.txt}, {split: test, path: b.txt}]\n"
+    (repo / "README.md").write_text(f"---\n{card}- config_name: c\n  data_files: c.txt\n---\n")
+    job = run(store, dataset({"type": "hub", "repo": "me/texts", "config": "ab"}))
+    documents = [document for _, document in iter_documents(store.files(job.outputs[0].ref))]
+    assert [(d.split, d.text) for d in documents] == [("train", "text a"), ("test", "text b")]
+
+
+def test_what_a_person_should_know_is_said_when_the_dataset_is_made(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.jsonl").write_text('{"text": "x"}\n')
+    (tmp_path / "texts/b.txt").write_text("left out")
+    job = job_of(store, dataset({"type": "local", "path": str(tmp_path / "texts")}))
+    logged: list[str] = []
+    job.progress = SimpleNamespace(start=lambda *a: None, update=lambda *a: None, log=logged.append)  # type: ignore[assignment]
+    download.run(job)
+    manifest = store.manifest(job.outputs[0].ref)
+    assert manifest is not None
+    assert manifest.summary["notes"] == logged
+    assert "left out: b.txt" in logged[0]
+    assert "no document is of split test" in logged[1]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "parquet"])
+def test_the_bytes_of_a_dataset_are_told_before_the_start(store: Store, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"texts.{ending}"
+    rows = [{"text": text} for text in documents_of(3000)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_bytes(gzip.compress(lines) if ending.endswith("gz") else lines)
+    job = run(store, dataset({"type": "local", "path": str(path)}))
+    need = step_requirement(Planner().step(job.config), load_profile("local", False))
+    manifest = store.manifest(job.outputs[0].ref)
+    assert manifest is not None
+    written = sum(file.size for file in manifest.files)
+    assert written <= need.store_bytes == job.outputs[0].store_bytes <= 5 * written
+
+
+def test_the_bytes_of_a_model_are_told_before_the_start(store: Store, tiny_gpt2: Path) -> None:
+    job = run(store, model({"type": "local", "path": str(tiny_gpt2)}))
+    manifest = store.manifest(job.outputs[0].ref)
+    assert manifest is not None
+    assert sum(file.size for file in manifest.files) == pytest.approx(job.outputs[0].store_bytes, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "bytes_a_weight"),
+    [("m-q4_1.gguf", 0.5), ("M-Q8_0.gguf", 1), ("m.F16.gguf", 2), ("m-f32.gguf", 4), ("m.gguf", 0.5)],
+)
+def test_a_gguf_file_grows_to_fp32(name: str, bytes_a_weight: float) -> None:
+    source = ResolvedSource("m", {}, [name], int(1000 * bytes_a_weight), lambda progress: Path())
+    assert artifact_bytes(source, "model") == 4000
 
 
 def test_a_model_from_a_hub(store: Store, hub: Hub, tiny_gpt2: Path) -> None:
@@ -132,7 +198,7 @@ def test_a_model_from_a_hub(store: Store, hub: Hub, tiny_gpt2: Path) -> None:
     job = run(store, model({"type": "hub", "repo": "me/tiny"}))
     files = store.files(job.outputs[0].ref)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files.names)
-    assert not any("pytorch_model.bin" in asked for asked in hub.asked)
+    assert not any("pytorch_model.bin" in asked for asked in hub.requests)
     manifest = store.manifest(job.outputs[0].ref)
     assert manifest is not None
     assert manifest.summary["d_model"] == 48

@@ -13,7 +13,7 @@ from cluster.records import Records, open_records
 from cluster.store import Manifest, Store
 from configs.identity import ArtifactRef
 from configs.maintain import MaintainConfig
-from jobs.life.job_files import log_file
+from jobs.life.process import log_file
 from jobs.life.stage_context import JobContext
 from jobs.stages import maintain
 

@@ -48,8 +48,10 @@ def config(**options: Any) -> TokenizeConfig:
 
 
 def run(store: Store, workers: int = 2, attempt: int = 1, stop: Any = lambda: False, **options: Any) -> dict[str, str]:
-    need = Requirement(workers=workers, cpus=1, threads=1)
-    tokenize.run(make_job(tokenize, config(**options), store, INPUTS, FP, requirement=need, attempt=attempt, stop=stop))
+    requirement = Requirement(workers=workers, cpus=1, threads=1)
+    tokenize.run(
+        make_job(tokenize, config(**options), store, INPUTS, FP, requirement=requirement, attempt=attempt, stop=stop)
+    )
     return hashes(store, TOKENS)
 
 

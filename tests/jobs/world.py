@@ -9,7 +9,7 @@ from cluster.records import JobRow, Records, open_records
 from cluster.store import Store
 from configs.identity import parse_ref
 from configs.load import load_config
-from configs.requirements import Node, NodeType, Offer, Requirement
+from configs.requirements import Capacity, Node, NodeType, Requirement
 from jobs.life.dispatcher import Cluster, Dispatcher
 from jobs.life.submit import Submitted, submit
 from tests.jobs.command import Toy
@@ -48,12 +48,12 @@ class World:
         self.dispatcher = self.another("one", "session-1")
 
     def another(self, name: str, session: str) -> Dispatcher:
-        cluster = Cluster(session, "127.0.0.1:1", "http://127.0.0.1:2", self.offer, self.grown.append)
+        cluster = Cluster(session, "127.0.0.1:1", "http://127.0.0.1:2", self.capacity, self.grown.append)
         return Dispatcher(self.records, cluster, self.starts, name, self.store)
 
-    def offer(self) -> Offer:
+    def capacity(self) -> Capacity:
         head = Node(4, 0, 1 << 34, {}, self.free, 0, 1 << 34)
-        return Offer((head, *self.nodes), self.store.free_bytes(), self.node_types)
+        return Capacity((head, *self.nodes), self.store.free_bytes(), self.node_types)
 
     def ask(self, *sets: str, config: Path | None = None, stage: str = "tokenize", **more: Any) -> Submitted:
         found = load_config(stage, config or self.toy.config, sets)
@@ -89,10 +89,7 @@ class World:
 
     def set_lease_gone(self) -> None:
         """The process that leads is gone, without a word."""
-        from sqlalchemy import create_engine, text
-
-        with create_engine(self.url).begin() as connection:
-            connection.execute(text("UPDATE leases SET process = 'another'"))
+        self.records._locks.release_all()
 
     def states(self, found: Submitted) -> list[str]:
         return [str(self.records.job(job).state) for job in found.jobs]

@@ -49,6 +49,25 @@ def test_reads_any_range_over_shards_and_row_groups(tmp_path: Path, monkeypatch:
             assert (rows.document[:, 1:-2] == np.arange(start, stop)[:, None] + 100).all()
 
 
+def test_lanes_that_read_a_block_in_turn_read_each_row_group_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROW_GROUP", 3)
+    ids = write(tmp_path, rows=30, per_shard=7)
+    reader = TokensReader(LocalFiles(tmp_path), "train")
+    loaded: list[tuple[int, int]] = []
+    load = reader._load
+    monkeypatch.setattr(reader, "_load", lambda *group: loaded.append(group) or load(*group))
+    for lane in range(3):
+        for step in range(5):
+            first = step * 6 + lane * 2
+            np.testing.assert_array_equal(reader.read(first, first + 2).input_ids, ids[first : first + 2])
+    assert sorted(loaded) == sorted({(row // 7, row % 7 // 3) for row in range(30)})
+    monkeypatch.setattr(reader, "_most_groups", 2)
+    reader.read(0, 30)
+    assert len(reader._groups) == 2
+
+
 def test_documents_change_at_segment_starts(tmp_path: Path) -> None:
     ids = np.zeros((2, LENGTH), np.int32)
     roles = np.zeros((2, LENGTH), np.uint8)

@@ -75,6 +75,29 @@ def test_sharded_weights(source: Path, tmp_path: Path) -> None:
         convert_model(tmp_path / "sharded", tmp_path / "other")
 
 
+def test_an_index_with_one_part(source: Path, tmp_path: Path) -> None:
+    part = "model-00001-of-00001.safetensors"
+    names = list(load_file(source / "model.safetensors"))
+    (source / "model.safetensors").rename(source / part)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, part)}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    convert_model(source, tmp_path / "out")
+    assert {part, "model.safetensors.index.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    LanguageModel.load(tmp_path / "out")
+
+
+def test_quantised_weights_are_refused(source: Path, tmp_path: Path) -> None:
+    tensors = load_file(source / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("weight"))
+    for dtype, shown in ((torch.int8, "I8"), (torch.float8_e4m3fn, "F8_E4M3")):
+        save_file({**tensors, name: tensors[name].to(dtype)}, source / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ModelError, match=f"is quantised: {name} is stored as {shown}. Convert the model to float"):
+            convert_model(source, tmp_path / "out")
+    masks = {**tensors, "transformer.h.0.attn.bias": torch.ones(4, dtype=torch.uint8)}  # as old GPT-2 files have it
+    save_file(masks, source / "model.safetensors", metadata={"format": "pt"})
+    convert_model(source, tmp_path / "out")
+
+
 def test_pickled_weights_are_refused(source: Path, tmp_path: Path) -> None:
     (source / "model.safetensors").rename(source / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"pickled \(pytorch_model\.bin\)"):
@@ -141,8 +164,11 @@ def test_remote_code_is_not_run(source: Path, tmp_path: Path) -> None:
 def test_no_tokenizer(source: Path, tmp_path: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (source / name).unlink()
-    with pytest.raises(ModelError, match="no tokenizer"):
-        convert_model(source, tmp_path / "out")
+    for config in (None, {"model_type": "llama"}, {"model_type": "olmo"}):
+        if config is not None:
+            (source / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ModelError, match=r"holds no tokenizer: there is none of tokenizer\.json, vocab\.json"):
+            load_tokenizer(source)
 
 
 def test_unknown_dtype(tiny_gpt2: Path) -> None:

@@ -29,6 +29,26 @@ def test_gradients_are_those_of_the_dense_step(select) -> None:
     torch.testing.assert_close(got.W_dec, W_dec.grad, atol=1e-3, rtol=1e-5)
 
 
+@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 300), st.integers(1, 6), st.booleans())
+def test_largest_is_topk(seed: int, n: int, width: int, k: int, ties: bool) -> None:
+    k = min(k, width)
+    values = torch.randn(n, width, generator=torch.Generator().manual_seed(seed))
+    if ties:
+        values = values.round()
+    value, column = sparse.largest(values, k)
+    assert torch.equal(value.sort(dim=1, descending=True).values, values.topk(k, dim=1).values)
+    assert torch.equal(values.gather(1, column), value)
+    assert all(len(row.unique()) == k for row in column)
+
+
+def test_codes_of_positions_without_active_latents() -> None:
+    pre, W = torch.full((3, 8), -1.0), torch.ones(8, 2)
+    for codes in (sparse.batch_topk(pre, 2), sparse.positive_topk(pre, 2), sparse.above(pre, torch.zeros(8))):
+        assert len(codes.latent) == 0
+        assert torch.equal(sparse.decode(codes, W), torch.zeros(3, 2))
+        assert not any(gradient.any() for gradient in sparse.backward(codes, torch.ones(3, 2), torch.ones(3, 2), W))
+
+
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 20), st.integers(1, 20), st.booleans())
 def test_batch_topk_is_one_topk_over_the_batch(seed: int, n: int, width: int, k: int, ties: bool) -> None:
     k = min(k, width)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from configs.tokenize import TokenizeConfig
 from sae.formats.files import LocalFiles
 from sae.formats.tokens import Role, TokenRows, TokensReader, load_info, shard_name
-from sae.text.chunk import pack_shard
 from sae.text.flat_tokens import ChunkCounts, open_flat, write_flat
-from sae.text.layout import row_order, split_layouts, split_shards
+from sae.text.packing import pack_shard
+from sae.text.row_layout import row_order, split_layouts, split_shards
 from sae.text.statistics import length_figures, seen_ids, split_percent, tokens_info
-from sae.text.tokenizer_spec import Facts
+from sae.text.tokenizer_spec import TokenizerSpec
 
 BOS, EOS, SPECIAL, VOCAB = 0, 1, 2, 50
 SPLITS = ("train", "validation", "test")
@@ -35,11 +35,13 @@ class Packed(NamedTuple):
     folder: Path
 
 
-def facts(row_bos: int | None, separator: int | None, pad: int = EOS) -> Facts:
-    return Facts(VOCAB, VOCAB, BOS, EOS, pad, row_bos, separator, (BOS, EOS, SPECIAL), "")
+def spec(row_bos: int | None, separator: int | None, pad: int = EOS) -> TokenizerSpec:
+    return TokenizerSpec(
+        VOCAB, VOCAB, BOS, EOS, pad, row_bos, separator, (BOS, EOS, SPECIAL), (BOS, EOS), "special", ""
+    )
 
 
-def pack(folder: Path, chunks: list[list[Document]], known: Facts, config: TokenizeConfig) -> Packed:
+def pack(folder: Path, chunks: list[list[Document]], known: TokenizerSpec, config: TokenizeConfig) -> Packed:
     """Both passes in this process; rows are put back into their original order."""
     counts, first = [], 0
     for number, chunk in enumerate(chunks):
@@ -103,7 +105,7 @@ def test_every_token_stands_in_one_place(
     length: int,
     seed: int,
 ) -> None:
-    known = facts(row_bos, separator)
+    known = spec(row_bos, separator)
     packed = pack(tmp_path_factory.mktemp("rows"), chunks, known, settings_of(length, seed=seed))
     numbered = list(enumerate(document for chunk in chunks for document in chunk))
     figures = load_info(LocalFiles(packed.folder)).splits
@@ -114,11 +116,12 @@ def test_every_token_stands_in_one_place(
             continue
         rows = packed.rows[split]
         ids, roles, document = rows.input_ids.ravel(), rows.roles.ravel(), rows.document.ravel()
-        text = (roles == Role.DATA) | (roles == Role.SPECIAL)
+        text = np.isin(roles, (Role.DATA, Role.SPECIAL, Role.BOUNDARY))
         # The documents, whole and in order, and for each token the document it is from.
         assert ids[text].tolist() == [i for _, tokens in own for i in tokens]
         assert document[text].tolist() == [number for number, tokens in own for _ in tokens]
-        assert (np.isin(ids[text], (BOS, EOS, SPECIAL)) == (roles[text] == Role.SPECIAL)).all()
+        assert ((ids[text] == SPECIAL) == (roles[text] == Role.SPECIAL)).all()
+        assert (np.isin(ids[text], (BOS, EOS)) == (roles[text] == Role.BOUNDARY)).all()
         # What was put in: separators after each document, a BOS a row, padding at the very end only.
         assert (roles == Role.SEPARATOR).sum() == (0 if separator is None else len(own))
         assert (ids[roles == Role.SEPARATOR] == (separator or 0)).all()
@@ -143,7 +146,7 @@ def test_segments_say_where_in_its_document_a_token_is(
     import pyarrow.parquet as pq
 
     folder = tmp_path_factory.mktemp("rows")
-    pack(folder, [chunk], facts(BOS, EOS), settings_of(9))
+    pack(folder, [chunk], spec(BOS, EOS), settings_of(9))
     for path in folder.glob("*.parquet"):
         for row in pq.read_table(path).to_pylist():
             assert set(row) == {"input_ids", "roles", "segments", "split"}
@@ -184,10 +187,10 @@ def test_split_shares_sum_to_100(rows: dict[str, int]) -> None:
 
 def test_unique_tokens_are_those_of_the_text(tmp_path: Path) -> None:
     chunks = [[Document("train", [5, 5, 7])], [Document("test", [7, 49])]]
-    packed = pack(tmp_path, chunks, facts(BOS, EOS), settings_of(8))
+    packed = pack(tmp_path, chunks, spec(BOS, EOS), settings_of(8))
     assert seen_ids(packed.counts, VOCAB) == [5, 7, 49]
     statistics = load_info(LocalFiles(tmp_path)).statistics
     assert (statistics["unique_tokens"], statistics["unique_percent"]) == (3, 6.0)
-    assert statistics["excluded"] == {"bos": 2, "special": 0, "separator": 2, "pad": 7}
+    assert statistics["excluded"] == {"bos": 2, "special": 0, "separator": 2, "pad": 7, "boundary": 0}
     assert statistics["data_tokens"] == 5
     assert statistics["split_percent"] == {"train": 50.0, "test": 50.0}

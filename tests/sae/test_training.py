@@ -11,8 +11,8 @@ from configs.train import TrainConfig
 from sae.formats.activations import HOOKS_JSON, INFO_JSON, chunk_name, write_chunk
 from sae.formats.files import LocalFiles
 from sae.training.build import TrainingRun, build_run
-from sae.training.collectives import LocalExchange
-from sae.training.loop import Verdict, train
+from sae.training.collectives import LocalCollective
+from sae.training.loop import AfterBlock, train
 from tests.artifacts import LENGTH, write_tokens
 
 ROWS = 32
@@ -40,21 +40,21 @@ def tokens(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> LocalFi
 
 
 def _build(model: Path, tokens: LocalFiles, numbers: list[int], cache: LocalFiles | None = None) -> TrainingRun:
-    return build_run(_config(), numbers, LocalFiles(model), tokens, cache, LocalExchange(), "cpu")
+    return build_run(_config(), numbers, LocalFiles(model), tokens, cache, LocalCollective(), "cpu")
 
 
 def _go(run: TrainingRun, first: int = 0, stop: int | None = None) -> tuple[bool, int]:
     saved = [0]
     finished = train(
-        run.plan, run.hooks, run.source, run.trainees, LocalExchange(), first,
-        lambda step, trainees: None, lambda block: Verdict(False, block == stop), lambda block: saved.append(block),
+        run.plan, run.hooks, run.source, run.trainers, LocalCollective(), first,
+        lambda step: None, lambda block: AfterBlock(False, block == stop), lambda block: saved.append(block),
     )  # fmt: skip
     return finished, saved[-1]
 
 
 def _equal(a: TrainingRun, b: TrainingRun, numbers: list[int]) -> None:
     for i in numbers:
-        for (name, left), right in zip(a.trainees[i].state().items(), b.trainees[i].state().values(), strict=True):
+        for (name, left), right in zip(a.trainers[i].state().items(), b.trainers[i].state().values(), strict=True):
             assert torch.equal(left, right), (i, name)
 
 
@@ -62,11 +62,11 @@ def test_an_interrupted_run_ends_with_equal_bytes(tiny_gpt2: Path, tokens: Local
     whole, first, second = (_build(tiny_gpt2, tokens, [0, 1, 2]) for _ in range(3))
     assert _go(whole) == (True, 0)
     assert _go(first, stop=3) == (False, 3)
-    for i, trainee in second.trainees.items():
-        trainee.load_state({k: v.clone() for k, v in first.trainees[i].state().items()})
+    for i, trainer in second.trainers.items():
+        trainer.load_state({k: v.clone() for k, v in first.trainers[i].state().items()})
     assert _go(second, first=3)[0]
     _equal(whole, second, [0, 1, 2])
-    assert [int(row[0]) for row in whole.trainees[0].curve] == list(range(16))
+    assert [int(point.step) for point in whole.trainers[0].curve()] == list(range(16))
 
 
 def test_an_sae_does_not_depend_on_the_others_of_its_run(tiny_gpt2: Path, tokens: LocalFiles) -> None:
@@ -79,8 +79,8 @@ def test_an_sae_does_not_depend_on_the_others_of_its_run(tiny_gpt2: Path, tokens
 def test_stream_and_fp32_cache_give_equal_bytes(tiny_gpt2: Path, tokens: LocalFiles, tmp_path: Path) -> None:
     import json
 
+    from sae.activations import activations_of_rows
     from sae.calibration import data_mask, save_calibration
-    from sae.training.activation_source import run_rows
 
     stream = _build(tiny_gpt2, tokens, [0, 1, 2])
     model, reader, policy = stream.source._model, stream.source._tokens, _config().policy
@@ -90,7 +90,9 @@ def test_stream_and_fp32_cache_give_equal_bytes(tiny_gpt2: Path, tokens: LocalFi
     for chunk in range(4):
         start = chunk * 8
         for hook in HOOKS:
-            parts = [run_rows(model, reader, [model.hook(hook)], i, i + 2) for i in range(start, start + 8, 2)]
+            parts = [
+                activations_of_rows(model, reader, [model.hook(hook)], i, i + 2) for i in range(start, start + 8, 2)
+            ]
             acts, roles = torch.cat([p[0][hook] for p in parts]), torch.cat([p[1] for p in parts])
             mask = data_mask(roles, acts.norm(dim=-1), stream.source._calibrations[hook], policy)
             write_chunk(tmp_path / chunk_name(hook, chunk), acts, mask, start, "fp32")
@@ -107,6 +109,6 @@ def test_stream_and_fp32_cache_give_equal_bytes(tiny_gpt2: Path, tokens: LocalFi
 def test_only_data_positions_reach_the_saes(tiny_gpt2: Path, tokens: LocalFiles) -> None:
     run = _build(tiny_gpt2, tokens, [0])
     _go(run)
-    seen = sum(row[2] for row in run.trainees[0].curve)
+    seen = sum(point.tokens for point in run.trainers[0].curve())
     slots = run.plan.total_steps * run.plan.batch_rows * LENGTH
     assert 0 < seen <= slots * (LENGTH - 1) / LENGTH  # BOS never counts

@@ -20,7 +20,7 @@ from configs.requirements import to_json
 from serve_app.app import create_app
 from serve_app.security.tokens import Tokens
 from serve_app.settings import Settings
-from tests.serve_app.served import OFFER
+from tests.serve_app.served import CAPACITY
 from tests.serve_app.world import World, make_world
 
 
@@ -46,12 +46,12 @@ class Answers:
         self._models: dict[str, Any] = {}
 
     async def __call__(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        from serve_app.language_models.pool import LanguageModels, Question
+        from serve_app.language_models.pool import ActivationsQuery, LanguageModelPool
 
-        models = self._models.setdefault("", LanguageModels(self._store, "cpu"))
+        models = self._models.setdefault("", LanguageModelPool(self._store, "cpu"))
         lm = self._models.get(key) or await asyncio.to_thread(models.load, key)
         self._models[key] = lm
-        return await asyncio.to_thread(models.answer, lm, Question(**request))
+        return await asyncio.to_thread(models.answer, lm, ActivationsQuery(**request))
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, world: World) -> Iterator[Sit
         patch.setenv("RAYLENS_HOME", str(home))
         patch.setenv("RAYLENS_CACHE", str(home / "cache"))
         world.record(records)
-        records.lease("dispatcher", "nobody", 86_400, {"cluster": "here", "offer": to_json(OFFER)})
+        records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
         app = create_app(Settings(home=home, data_roots=(home / "data",)), records, world.store, Answers(world.store))
         tokens = Tokens(home)
         with serving(app) as url, _client(url, None) as nobody:

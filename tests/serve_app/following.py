@@ -28,7 +28,7 @@ def driven_job(site: Served, seed: int) -> tuple[str, int]:
     """A job that this process drives."""
     body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": seed}
     with client(site) as http:
-        job = http.post("/v1/tokenizations", json=body).raise_for_status().json()["job"]["id"]
+        job = http.post("/v1/tokens", json=body).raise_for_status().json()["job"]["id"]
     row = site.records.job(job)
     site.records.grant(job, row.attempt, f"{job}-a1", "here")
     site.records.claim(job, row.attempt)

@@ -98,8 +98,7 @@ def _count(report: Path, output: str) -> int:
 
 def ids_of(world: World) -> dict[str, str]:
     """What a world has, by the paths of the API."""
-    paths = {"tokens": "tokenizations", "features": "feature-sets"}
-    return {paths.get(ref.kind, ref.kind): ref.id for ref in world.refs()}
+    return {ref.kind: ref.id for ref in world.refs()}
 
 
 def main() -> int:
@@ -126,7 +125,7 @@ def warm(url: str, token: str, world: World) -> None:
     with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=120) as client:
         for _ in range(4):  # on either replica
             client.get(f"/v1/models/{world.refs()[1].id}").raise_for_status()
-        client.post("/v1/feature-activations", json={"sae": str(world.sae), "text": "warm"}).raise_for_status()
+        client.post("/v1/text/features", json={"sae": str(world.sae), "text": "warm"}).raise_for_status()
 
 
 if __name__ == "__main__":

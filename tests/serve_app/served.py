@@ -20,17 +20,17 @@ from typing import NamedTuple
 
 import psutil
 
-from cluster.machines import settings
-from cluster.machines.settings import SERVE
+from cluster.machines import ray_environment
+from cluster.machines.ray_environment import SERVE
 from cluster.records import Records, open_records
-from configs.requirements import Node, Offer, to_json
+from configs.requirements import Capacity, Node, to_json
 from serve_app.security.tokens import Tokens
 from tests.serve_app.world import World, make_world
 from tests.tiny_model import cached
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # What the dispatcher of a small machine would have written.
-OFFER = Offer((Node(2, 0, 4 << 30, {"raylens.io/role": "head"}, 2, 0, 4 << 30),), 50 << 30)
+CAPACITY = Capacity((Node(2, 0, 4 << 30, {"raylens.io/role": "head"}, 2, 0, 4 << 30),), 50 << 30)
 REPLICA = "ray::ServeReplica:api:Api"
 
 
@@ -72,7 +72,7 @@ def served(world: World, replicas: int = 2) -> Iterator[Served]:
     (home / "data" / "a.txt").write_text("one document\n")
     with open_records(f"sqlite:///{home}/catalog.db") as records:
         world.record(records)
-        records.lease("dispatcher", "nobody", 86_400, {"cluster": "here", "offer": to_json(OFFER)})
+        records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
         _, token = Tokens(home).create("tester", ["write"])
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.serve_app.served", str(home), world.store.url, str(replicas)],
@@ -117,7 +117,7 @@ def _environment(home: Path, store: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(REPOSITORY),
     }  # fmt: skip
     kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAYLENS_DATA_ROOTS")}
-    settings.apply(kept)  # as `python -m cluster up` does
+    ray_environment.apply(kept)  # as `python -m cluster up` does
     return {**kept, **SERVE, **own}
 
 
@@ -125,7 +125,7 @@ def _serve(home: Path, replicas: int) -> None:
     import ray
     from ray import serve
 
-    from serve_app.deployment import API, INTERACTIVE, Arguments, InteractiveArguments, api, interactive
+    from serve_app.deployment import API, INTERACTIVE, Arguments, LanguageModelArguments, api, interactive
 
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -139,7 +139,7 @@ def _serve(home: Path, replicas: int) -> None:
             proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": None}
         )
         serve.run(api(Arguments(port=port, replicas=replicas, anywhere=True)), name=API, route_prefix="/")
-        serve.run(interactive(InteractiveArguments(anywhere=True)), name=INTERACTIVE, route_prefix=None)
+        serve.run(interactive(LanguageModelArguments(anywhere=True)), name=INTERACTIVE, route_prefix=None)
         answer.write(json.dumps({"url": f"http://127.0.0.1:{port}"}) + "\n")
         answer.close()
         sys.stdin.read()

@@ -16,9 +16,8 @@ TEXT = "Anna wrote about the harbour. The captain steers the grey boat."
 
 
 def test_every_kind_is_listed_and_shown(site: Site, world: World) -> None:
-    paths = {"tokens": "tokenizations", "features": "feature-sets"}
     for ref in world.refs():
-        path = f"/v1/{paths.get(ref.kind, ref.kind)}"
+        path = f"/v1/{ref.kind}"
         listed = site.reader.get(path).raise_for_status().json()
         assert str(ref) in [item["ref"] for item in listed["items"]]
         one = site.reader.get(f"{path}/{ref.id}").raise_for_status()
@@ -38,7 +37,7 @@ def test_a_model_shows_its_architecture_and_hooks(site: Site) -> None:
 
 
 def test_a_tokenization_shows_its_options(site: Site) -> None:
-    body = site.reader.get(f"/v1/tokenizations/{TOKENS.id}").json()
+    body = site.reader.get(f"/v1/tokens/{TOKENS.id}").json()
     assert (body["add_special_tokens"], body["return_attention_mask"]) == (True, False)
     assert body["statistics"]["tokens"] == 1248
 
@@ -59,7 +58,7 @@ def test_samples_are_paged_over_files(site: Site) -> None:
 
 
 def test_features_are_filtered_sorted_and_paged(site: Site, world: World) -> None:
-    path = f"/v1/feature-sets/{world.features.id}/features"
+    path = f"/v1/features/{world.features.id}/latents"
     query = {"sort": "density", "order": "desc", "alive": "true", "limit": 10}
     seen: list[dict[str, Any]] = []
     page = site.reader.get(path, params=query).raise_for_status().json()
@@ -70,21 +69,21 @@ def test_features_are_filtered_sorted_and_paged(site: Site, world: World) -> Non
             break
         page = site.reader.get(path, params={**query, "cursor": page["next"]}).raise_for_status().json()
     assert len(seen) == total > 10
-    assert 7 not in [one["feature"] for one in seen], "feature 7 never fires"
-    order = [(-one["density"], one["feature"]) for one in seen]
+    assert 7 not in [one["latent"] for one in seen], "feature 7 never fires"
+    order = [(-one["density"], one["latent"]) for one in seen]
     assert order == sorted(order)
     token = seen[0]["promoted_tokens"][0]
     found = site.reader.get(path, params={"token": token, "limit": 200}).json()["items"]
-    assert seen[0]["feature"] in [one["feature"] for one in found]
+    assert seen[0]["latent"] in [one["latent"] for one in found]
     assert all(any(token.lower() in t.lower() for t in one["promoted_tokens"]) for one in found)
 
 
 def test_one_feature_and_its_examples(site: Site, world: World) -> None:
-    path = f"/v1/feature-sets/{world.features.id}/features"
+    path = f"/v1/features/{world.features.id}/latents"
     best = site.reader.get(path, params={"sort": "max", "order": "desc", "limit": 1}).json()["items"][0]
-    one = site.reader.get(f"{path}/{best['feature']}").raise_for_status().json()
+    one = site.reader.get(f"{path}/{best['latent']}").raise_for_status().json()
     assert sum(part["count"] for part in one["histogram"]) == one["count"] == best["count"]
-    examples = site.reader.get(f"{path}/{best['feature']}/examples").raise_for_status().json()
+    examples = site.reader.get(f"{path}/{best['latent']}/examples").raise_for_status().json()
     top = [example for example in examples if example["kind"] == "top"]
     assert top[0]["activation"] == best["max"] == top[0]["activations"][top[0]["at"]]
     assert len(top[0]["tokens"]) == len(top[0]["activations"])
@@ -150,7 +149,7 @@ def test_files_and_archives(site: Site, world: World) -> None:
 @pytest.mark.parametrize("special", [True, False])
 def test_a_preview_is_what_the_stage_would_make(site: Site, special: bool) -> None:
     body = {"model": str(MODEL), "text": TEXT, "add_special_tokens": special, "return_attention_mask": special}
-    preview = site.reader.post("/v1/tokenization-preview", json=body).raise_for_status().json()
+    preview = site.reader.post("/v1/text/tokens", json=body).raise_for_status().json()
     tokens = preview["tokens"]
     text = [token["text"] for token in tokens if token["role"] == "data"]
     assert "".join(text) == TEXT
@@ -160,24 +159,24 @@ def test_a_preview_is_what_the_stage_would_make(site: Site, special: bool) -> No
     assert preview["counts"] == {
         "tokens": len(tokens), "special": int(special), "regular": len(text), "characters": len(TEXT),
     }  # fmt: skip
-    long = site.reader.post("/v1/tokenization-preview", json={**body, "text": "x" * 1001})
+    long = site.reader.post("/v1/text/tokens", json={**body, "text": "x" * 1001})
     assert long.status_code == 422
 
 
 def test_which_features_fire_on_a_text(site: Site, world: World) -> None:
     """On the text of an example, the API finds the activations that the extraction stored."""
-    path = f"/v1/feature-sets/{world.features.id}/features"
-    best = site.reader.get(path, params={"sort": "max", "order": "desc", "limit": 1}).json()["items"][0]["feature"]
+    path = f"/v1/features/{world.features.id}/latents"
+    best = site.reader.get(path, params={"sort": "max", "order": "desc", "limit": 1}).json()["items"][0]["latent"]
     example = site.reader.get(f"{path}/{best}/examples", params={"kind": "top"}).json()[0]
     before = example["tokens"][1 : example["at"] + 1]  # the first is the row's BOS, which the API puts in itself
     assert example["position"] == example["at"], "the window begins with the row"
-    request = {"sae": str(world.sae), "text": "".join(before), "top": 6, "features": [best]}
-    found = site.reader.post("/v1/feature-activations", json=request).raise_for_status().json()
-    assert found["tokens"][0]["left_out"] == "bos"
-    assert found["features"][str(best)][-1] == pytest.approx(example["activation"], rel=1e-3)
-    assert best in [one["feature"] for one in found["tokens"][-1]["top"]]
+    request = {"sae": str(world.sae), "text": "".join(before), "top": 6, "latents": [best]}
+    found = site.reader.post("/v1/text/features", json=request).raise_for_status().json()
+    assert found["tokens"][0]["excluded"] == "bos"
+    assert found["latents"][str(best)][-1] == pytest.approx(example["activation"], rel=1e-3)
+    assert best in [one["latent"] for one in found["tokens"][-1]["top"]]
     assert max(one["max"] for one in found["top"]) == found["top"][0]["max"]
-    absent = site.reader.post("/v1/feature-activations", json={**request, "features": [96]})
+    absent = site.reader.post("/v1/text/features", json={**request, "latents": [96]})
     assert (absent.status_code, absent.json()["code"]) == (422, "invalid_request")
 
 

@@ -18,7 +18,7 @@ from tests.serve_app.test_jobs import tokenization
 
 def running_job(site: Site, seed: int) -> tuple[str, int]:
     """A job that this process drives."""
-    job = site.writer.post("/v1/tokenizations", json=tokenization(seed=seed)).json()["job"]["id"]
+    job = site.writer.post("/v1/tokens", json=tokenization(seed=seed)).json()["job"]["id"]
     row = site.records.job(job)
     site.records.grant(job, row.attempt, f"{job}-a1", "here")
     site.records.claim(job, row.attempt)
@@ -121,14 +121,14 @@ def test_a_websocket_has_the_same(site: Site, by: str) -> None:
 
 
 def test_streams_that_were_left_are_not_kept(site: Site) -> None:
-    pulse = site.app.state.api.pulse
+    event_poller = site.app.state.api.event_poller
     for _ in range(5):
         with site.reader.stream("GET", "/v1/events/stream") as response:
             next(response.iter_bytes())
     deadline = time.monotonic() + 10
-    while pulse.open and time.monotonic() < deadline:
+    while event_poller.open and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert pulse.open == 0
+    assert event_poller.open == 0
 
 
 def _token(site: Site, name: str) -> dict[str, str]:
@@ -143,8 +143,8 @@ def _read_all(socket: ClientConnection) -> None:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams look at their tokens twice a second."""
-    for module in ("events", "streams", "routes.logs"):
-        monkeypatch.setattr(f"serve_app.{module}.QUIET_S", 0.5)
+    for module in ("streaming.events", "streaming.streams", "routes.logs"):
+        monkeypatch.setattr(f"serve_app.{module}.KEEPALIVE_S", 0.5)
 
 
 @pytest.mark.usefixtures("soon")
@@ -169,14 +169,14 @@ def test_a_stream_ends_with_its_token(site: Site) -> None:
 
 def test_more_streams_than_there_is_room_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     job, attempt = running_job(site, 211)
-    monkeypatch.setattr(site.app.state.api.pulse, "_most", 1)
+    monkeypatch.setattr(site.app.state.api.event_poller, "_most", 1)
     url = site.url.replace("http://", "ws://")
     headers = {"Authorization": site.reader.headers["Authorization"]}
     with site.reader.stream("GET", "/v1/events/stream") as one:
         lines = one.iter_lines()  # kept: the stream would be closed with it
         next(lines)
         deadline = time.monotonic() + 10
-        while not site.app.state.api.pulse.open:
+        while not site.app.state.api.event_poller.open:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         for path in ("/v1/events/stream", f"/v1/jobs/{job}/events/stream", f"/v1/jobs/{job}/log/stream"):

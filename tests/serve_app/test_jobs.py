@@ -6,7 +6,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from serve_app.schemas.requests import TokenizationRequest, TrainRequest
+import pytest
+from pydantic import ValidationError
+
+from configs.stages import STAGES, StageEntry
+from serve_app.schemas.common import SubmitRequest
+from serve_app.schemas.requests import stage_request
 from tests.serve_app.conftest import Site
 from tests.serve_app.world import DATASET, MODEL, TOKENS, World
 
@@ -16,7 +21,7 @@ def tokenization(**more: Any) -> dict[str, Any]:
 
 
 def test_a_tokenization_is_asked_for_once(site: Site) -> None:
-    first = site.writer.post("/v1/tokenizations", json=tokenization(seed=1, name="once", tags=["t"], notes="n"))
+    first = site.writer.post("/v1/tokens", json=tokenization(seed=1, name="once", tags=["t"], notes="n"))
     assert first.status_code == 202
     body = first.json()
     job = site.reader.get(first.headers["location"]).raise_for_status().json()
@@ -25,36 +30,48 @@ def test_a_tokenization_is_asked_for_once(site: Site) -> None:
     assert job["created_by"] == "api:writer"
     assert job["config"]["return_attention_mask"] is True, "on by default in requests"
     assert body["artifacts"] == job["artifacts"] == [f"tokens/{body['artifacts'][0].partition('/')[2]}"]
-    again = site.writer.post("/v1/tokenizations", json=tokenization(seed=1)).json()
+    again = site.writer.post("/v1/tokens", json=tokenization(seed=1)).json()
     assert (again["job"]["id"], again["created"], body["created"]) == (job["id"], False, True)
     assert [j["id"] for j in site.reader.get("/v1/jobs", params={"name": "once"}).json()["items"]] == [job["id"]]
-    taken = site.writer.post("/v1/tokenizations", json=tokenization(seed=2, name="once"))
+    taken = site.writer.post("/v1/tokens", json=tokenization(seed=2, name="once"))
     assert (taken.status_code, taken.json()["code"]) == (409, "name_taken")
 
 
 def test_special_tokens_reach_the_stage(site: Site) -> None:
-    body = site.writer.post("/v1/tokenizations", json=tokenization(add_special_tokens=False)).json()
+    body = site.writer.post("/v1/tokens", json=tokenization(add_special_tokens=False)).json()
     config = site.reader.get(f"/v1/jobs/{body['job']['id']}").json()["config"]
     assert (config["bos"], config["separator"]) == ("never", "none")
-    wrong = site.writer.post("/v1/tokenizations", json=tokenization(add_special_tokens=False, bos="always"))
+    wrong = site.writer.post("/v1/tokens", json=tokenization(add_special_tokens=False, bos="always"))
     assert wrong.status_code == 422
     assert "add_special_tokens" in wrong.json()["detail"]
 
 
-def test_requests_take_every_option_of_their_stage() -> None:
-    from configs.tokenize import TokenizeConfig
-    from configs.train import TrainConfig
+@pytest.mark.parametrize(
+    "entry", [entry for entry in STAGES.values() if entry.name != "download"], ids=lambda e: e.name
+)
+def test_a_request_takes_every_option_of_its_stage(entry: StageEntry) -> None:
+    """Its config is the one that a YAML file with the same keys gives."""
+    request = stage_request(entry)
+    assert set(entry.config.model_fields) <= set(request.model_fields)
+    assert not set(entry.config.model_fields) & set(SubmitRequest.model_fields)
+    for body in request.model_config.get("json_schema_extra", {}).get("examples", []):
+        config = request.model_validate({**body, "name": "x", "wait_s": 5.0}).stage_config()
+        assert config == entry.config.model_validate(body)
+        assert config.model_fields_set == set(body)
 
-    assert set(TokenizeConfig.model_fields) <= set(TokenizationRequest.model_fields)
-    assert set(TrainConfig.model_fields) <= set(TrainRequest.model_fields)
-    science = TokenizationRequest.model_validate(tokenization(bos="always", separator="none")).science()
-    assert set(science) == set(TokenizeConfig.model_fields)
+
+def test_requests_name_their_inputs_by_reference() -> None:
+    sae = stage_request(STAGES["evaluate"])
+    assert sae.model_validate({"sae": "saes/" + "0" * 16}).stage_config().science()["sae"] == "saes/" + "0" * 16
+    for wrong in ("models/" + "0" * 16, "saes/x", {"stage": "train"}, "train.yaml"):
+        with pytest.raises(ValidationError):
+            sae.model_validate({"sae": wrong})
 
 
 def test_what_is_there_is_not_made_again(site: Site, world: World) -> None:
     """A request for an artifact that exists ends at once, whoever made it."""
     body = {"sae": str(world.sae), "rows": 26, "top_examples": 5, "quantiles": 2, "quantile_examples": 2}
-    found = site.writer.post("/v1/feature-sets", json={**body, "uniform_examples": 3})
+    found = site.writer.post("/v1/features", json={**body, "uniform_examples": 3})
     assert found.status_code == 202, found.text
     assert found.json()["artifacts"] == [str(world.features)]
 
@@ -64,7 +81,7 @@ def test_a_hundred_requests_with_one_key_make_one_job(site: Site) -> None:
     before = len(site.records.jobs(limit=1000))
 
     def post(_: int) -> tuple[int, str]:
-        response = site.writer.post("/v1/tokenizations", json=body, headers={"Idempotency-Key": key})
+        response = site.writer.post("/v1/tokens", json=body, headers={"Idempotency-Key": key})
         return response.status_code, response.json()["job"]["id"]
 
     with ThreadPoolExecutor(100) as threads:
@@ -72,17 +89,17 @@ def test_a_hundred_requests_with_one_key_make_one_job(site: Site) -> None:
     assert len(answers) == 1
     assert next(iter(answers))[0] == 202
     assert len(site.records.jobs(limit=1000)) == before + 1
-    other = site.writer.post("/v1/tokenizations", json=tokenization(seed=101), headers={"Idempotency-Key": key})
+    other = site.writer.post("/v1/tokens", json=tokenization(seed=101), headers={"Idempotency-Key": key})
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
     elsewhere = site.writer.post(
         "/v1/datasets", json={"source": {"type": "hub", "repo": "a/b"}}, headers={"Idempotency-Key": key}
     )
     assert elsewhere.status_code == 409
-    again = site.writer.post("/v1/tokenizations", json=body, headers={"Idempotency-Key": key})
+    again = site.writer.post("/v1/tokens", json=body, headers={"Idempotency-Key": key})
     assert again.headers["idempotent-replayed"] == "true"
     _, text = site.tokens.create("another", ["write"])
     theirs = site.nobody.post(
-        "/v1/tokenizations",
+        "/v1/tokens",
         json=tokenization(seed=102),
         headers={"Idempotency-Key": key, "Authorization": f"Bearer {text}"},
     )
@@ -92,20 +109,20 @@ def test_a_hundred_requests_with_one_key_make_one_job(site: Site) -> None:
 def test_a_refused_request_leaves_its_key_free(site: Site) -> None:
     headers = {"Idempotency-Key": str(uuid.uuid4())}
     missing = tokenization(dataset="datasets/" + "0" * 16)
-    refused = site.writer.post("/v1/tokenizations", json=missing, headers=headers)
+    refused = site.writer.post("/v1/tokens", json=missing, headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (422, "missing_input")
-    assert site.writer.post("/v1/tokenizations", json=tokenization(seed=3), headers=headers).status_code == 202
+    assert site.writer.post("/v1/tokens", json=tokenization(seed=3), headers=headers).status_code == 202
 
 
 def test_what_can_never_fit_is_refused_with_need_and_offer(site: Site) -> None:
     before = len(site.records.jobs(limit=1000))
     body = tokenization(seed=4, resources={"workers": 3, "memory": 3 << 30})
-    refused = site.writer.post("/v1/tokenizations", json=body)
+    refused = site.writer.post("/v1/tokens", json=body)
     problem = refused.json()
     assert (refused.status_code, problem["code"], problem["stage"]) == (409, "cannot_fit", "tokenize")
-    assert problem["need"]["workers"] == 3
-    assert problem["need"]["memory"] == 3 << 30
-    assert problem["offer"][0]["cpus"] == 2
+    assert problem["requirement"]["workers"] == 3
+    assert problem["requirement"]["memory"] == 3 << 30
+    assert problem["capacity"][0]["cpus"] == 2
     assert problem["largest_workers"] == 1
     assert "there is 1 node" in problem["detail"]
     assert len(site.records.jobs(limit=1000)) == before, "nothing is recorded"
@@ -128,7 +145,7 @@ def test_a_pipeline_is_one_request(site: Site) -> None:
 
 
 def test_cancel_and_resume(site: Site) -> None:
-    body = site.writer.post("/v1/tokenizations", json=tokenization(seed=5)).json()
+    body = site.writer.post("/v1/tokens", json=tokenization(seed=5)).json()
     path = f"/v1/jobs/{body['job']['id']}"
     assert site.writer.post(f"{path}/resume").json()["code"] == "illegal_move", "it has not ended"
     assert site.writer.post(f"{path}/cancel", params={"how": "stop"}).json()["state"] == "CANCELLED"
@@ -143,7 +160,7 @@ def test_cancel_and_resume(site: Site) -> None:
 
 def test_jobs_are_paged_in_the_order_of_submission(site: Site) -> None:
     for seed in range(10, 17):
-        site.writer.post("/v1/tokenizations", json=tokenization(seed=seed, tags=["paged"])).raise_for_status()
+        site.writer.post("/v1/tokens", json=tokenization(seed=seed, tags=["paged"])).raise_for_status()
     seen: list[str] = []
     cursor = None
     while True:
@@ -159,7 +176,7 @@ def test_jobs_are_paged_in_the_order_of_submission(site: Site) -> None:
 
 
 def test_logs_are_read_in_parts_without_paths_or_frames(site: Site) -> None:
-    job = site.writer.post("/v1/tokenizations", json=tokenization(seed=6)).json()["job"]["id"]
+    job = site.writer.post("/v1/tokens", json=tokenization(seed=6)).json()["job"]["id"]
     assert site.reader.get(f"/v1/jobs/{job}/log").text == ""
     folder = site.home / "logs"
     folder.mkdir(exist_ok=True)

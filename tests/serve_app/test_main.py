@@ -11,7 +11,7 @@ import yaml
 
 from serve_app.__main__ import main
 from serve_app.deployment import Arguments
-from serve_app.security.redaction import clean_lines, redact
+from serve_app.security.redaction import redact, redact_log
 from serve_app.security.tokens import Tokens, TokensError, check_exposure
 from serve_app.settings import Settings, is_loopback
 
@@ -28,9 +28,9 @@ def test_tokens_are_made_shown_once_and_revoked(home: Path, capsys: pytest.Captu
     assert main(["token", "create", "ada", "--scope", "write"]) == 0
     text = capsys.readouterr().out.strip()
     tokens = Tokens(home)
-    who = tokens.verify(text)
-    assert who is not None
-    assert (who.name, who.scopes) == ("ada", {"read", "write"})
+    principal = tokens.verify(text)
+    assert principal is not None
+    assert (principal.name, principal.scopes) == ("ada", {"read", "write"})
     assert main(["token", "list"]) == 0
     listed = capsys.readouterr().out
     assert "ada" in listed
@@ -44,9 +44,9 @@ def test_tokens_are_made_shown_once_and_revoked(home: Path, capsys: pytest.Captu
 
 def test_a_token_reads_only_unless_it_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["token", "create", "eve"])
-    who = Tokens(home).verify(capsys.readouterr().out.strip())
-    assert who is not None
-    assert who.scopes == {"read"}
+    principal = Tokens(home).verify(capsys.readouterr().out.strip())
+    assert principal is not None
+    assert principal.scopes == {"read"}
 
 
 def test_tokens_made_at_once_are_all_kept(home: Path) -> None:
@@ -62,7 +62,9 @@ def test_the_clusters_token_is_taken_on_loopback_only(home: Path) -> None:
     assert Tokens(home, cluster_token=True).verify("c" * 64) is not None
     assert Tokens(home, cluster_token=False).verify("c" * 64) is None
     assert Tokens(home, cluster_token=True).verify("") is None
-    assert Tokens(home, cluster_token=True).verify("c" * 64, near=False) is None, "Serve may listen on more addresses"
+    assert Tokens(home, cluster_token=True).verify("c" * 64, local_client=False) is None, (
+        "Serve may listen on more addresses"
+    )
 
 
 @pytest.mark.parametrize("command", ["up", "config"])
@@ -71,7 +73,7 @@ def test_another_address_needs_a_word_and_a_token(host: str, command: str, capsy
     assert main([command, "--host", host]) == 1
     assert "--i-understand-that-others-can-reach-it" in capsys.readouterr().err
     assert main([command, "--host", host, "--i-understand-that-others-can-reach-it"]) == 1
-    assert "make a token first" in capsys.readouterr().err
+    assert "there is no valid token" in capsys.readouterr().err
 
 
 def test_a_config_file_for_another_address_carries_the_word(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,7 +81,7 @@ def test_a_config_file_for_another_address_carries_the_word(home: Path, capsys: 
     assert main(["config", "--host", "0.0.0.0", "--i-understand-that-others-can-reach-it"]) == 0
     arguments = yaml.safe_load(capsys.readouterr().out)["applications"][0]["args"]
     assert Arguments.model_validate(arguments).others
-    with pytest.raises(TokensError, match="others could reach the API"):
+    with pytest.raises(TokensError, match="other machines can reach"):
         check_exposure("0.0.0.0", Tokens(home), Arguments.model_validate({"host": "0.0.0.0"}).others)
 
 
@@ -140,5 +142,5 @@ def test_frames_are_left_out_of_logs() -> None:
         import traceback
 
         lines = ["before\n", *traceback.format_exc().splitlines(keepends=True), "after\n"]
-    kept = list(clean_lines(lines))
+    kept = list(redact_log(lines))
     assert kept == ["before\n", "KeyError: 'inner'\n", "ValueError: outer\n", "after\n"]

@@ -16,7 +16,7 @@ from serve_app.security.tokens import Tokens
 from serve_app.settings import Settings
 from tests.serve_app.conftest import Answers, serving
 from tests.serve_app.schema_cases import ids_of, run, warm
-from tests.serve_app.served import OFFER
+from tests.serve_app.served import CAPACITY
 from tests.serve_app.world import World
 
 
@@ -29,7 +29,7 @@ def own_site(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> I
     copy = World(Store.open(str(tmp_path / "store")), world.sae, world.features)
     with open_records(f"sqlite:///{tmp_path}/catalog.db") as records:
         copy.record(records)
-        records.lease("dispatcher", "nobody", 86_400, {"cluster": "here", "offer": to_json(OFFER)})
+        records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
         app = create_app(Settings(home=tmp_path, data_roots=(tmp_path,)), records, copy.store, Answers(copy.store))
         _, token = Tokens(tmp_path).create("cases", ["write"])
         with serving(app) as url:

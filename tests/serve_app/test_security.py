@@ -17,7 +17,7 @@ from tests.serve_app.conftest import Site
 from tests.serve_app.world import MODEL, World
 
 SECRET = "outside-the-root-4711"
-_VALUES = {"id": "0" * 16, "file_name": "x", "feature": "0", "name": "start.js"}
+_VALUES = {"id": "0" * 16, "file_name": "x", "latent": "0", "name": "start.js"}
 
 
 def routes(app: Any) -> list[tuple[str, str]]:
@@ -142,7 +142,7 @@ def test_traversal_in_paths(site: Site, world: World) -> None:
             "/v1/saes/",
             "/v1/datasets/",
             "/v1/jobs/",
-            f"/v1/feature-sets/{world.features.id}/features/",
+            f"/v1/features/{world.features.id}/latents/",
             "/docs/assets/",
             "/",
         ):
@@ -202,7 +202,7 @@ def test_bodies_that_are_too_large_or_malformed(site: Site) -> None:
                  b'{"config": {"stage": "train"}}', b'{"source": {"type": "hub", "repo": "\\ud800"}}',
                  b'{"source": {"type": "hub", "repo": "a\\u0000b"}}', b'{"source": NaN}', b'{"notes": "' + b"n" * 20_000 + b'"}',
                  b'{"source": {"type": "package", "package": "../x", "files": []}}', b"x=1"):  # fmt: skip
-        for path in ("/v1/jobs", "/v1/datasets", "/v1/saes", "/v1/tokenization-preview"):
+        for path in ("/v1/jobs", "/v1/datasets", "/v1/saes", "/v1/text/tokens"):
             response = site.writer.post(path, content=body, headers=json_type)
             assert 400 <= response.status_code < 500, (path, body[:40], response.status_code)
             assert response.headers["content-type"] == "application/problem+json"

@@ -44,12 +44,12 @@ def test_features_on_a_text_through_the_application_of_their_own(site: Served) -
         request = {"sae": str(site.world.sae), "text": "The captain steers the grey boat.", "top": 3}
         for _ in range(3):  # who gives up while the model is loaded leaves it to those who come after
             with pytest.raises(httpx2.TimeoutException):
-                http.post("/v1/feature-activations", json=request, timeout=0.5)
-        found = http.post("/v1/feature-activations", json=request).raise_for_status().json()
+                http.post("/v1/text/features", json=request, timeout=0.5)
+        found = http.post("/v1/text/features", json=request).raise_for_status().json()
         assert len(found["top"]) == 3
         assert found["tokens"][0]["role"] == "bos"
-        held = {"sae": str(site.world.sae), "text": "x", "features": [4096]}
-        assert http.post("/v1/feature-activations", json=held).json()["code"] == "invalid_request"
+        held = {"sae": str(site.world.sae), "text": "x", "latents": [4096]}
+        assert http.post("/v1/text/features", json=held).json()["code"] == "invalid_request"
 
 
 def test_a_hundred_requests_with_one_key_make_one_job_whichever_replica_has_them(site: Served) -> None:
@@ -57,7 +57,7 @@ def test_a_hundred_requests_with_one_key_make_one_job_whichever_replica_has_them
 
     def ask(_: int) -> tuple[int, str]:
         with client(site) as http:
-            answer = http.post("/v1/tokenizations", json=body, headers={"Idempotency-Key": "hundred"})
+            answer = http.post("/v1/tokens", json=body, headers={"Idempotency-Key": "hundred"})
             return answer.status_code, answer.json()["job"]["id"]
 
     with ThreadPoolExecutor(20) as pool:
@@ -71,11 +71,11 @@ def test_who_holds_the_room_of_a_language_model_is_named(site: Served) -> None:
     with client(site) as http:
         body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": 900,
                 "resources": {"memory": (4 << 30) - (256 << 20)}}  # fmt: skip
-        job = http.post("/v1/tokenizations", json=body).raise_for_status().json()["job"]["id"]
+        job = http.post("/v1/tokens", json=body).raise_for_status().json()["job"]["id"]
         site.records.grant(job, 1, f"{job}-a1", "here")
-        refused = http.post("/v1/feature-activations", json={"sae": str(site.world.sae), "text": "x"})
-        assert (refused.status_code, refused.json()["code"]) == (503, "no_room")
-        assert refused.json()["holders"] == [job]
+        refused = http.post("/v1/text/features", json={"sae": str(site.world.sae), "text": "x"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "no_capacity")
+        assert refused.json()["blocking_jobs"] == [job]
         assert int(refused.headers["retry-after"]) > 0
         site.records.lose(job, 1, "test", "over")
 

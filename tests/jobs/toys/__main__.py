@@ -4,7 +4,8 @@ import sys
 
 from jobs import stages
 from jobs.__main__ import main
+from tests.jobs.toys import download, tokenize
 
-stages.MODULES["download"] = "tests.jobs.toys.download"
-stages.MODULES["tokenize"] = "tests.jobs.toys.tokenize"
+stages.LOADED["download"] = download.STAGE
+stages.LOADED["tokenize"] = tokenize.STAGE
 sys.exit(main())

@@ -10,6 +10,7 @@ from configs.base import StageConfig
 from configs.download import DownloadConfig
 from configs.identity import ArtifactRef
 from jobs.life.stage_context import JobContext, Output
+from jobs.stages import Stage
 
 VERSION = 1
 
@@ -39,3 +40,6 @@ def run(job: JobContext) -> None:
     shutil.copy(path, copy)
     job.publish(job.outputs[0], [job.store.put(job.outputs[0].ref, job.attempt, path.name, copy)], {"name": path.name})
     job.progress.update(1)
+
+
+STAGE = Stage(VERSION, inputs, outputs, run)

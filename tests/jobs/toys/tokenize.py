@@ -14,6 +14,7 @@ from configs.base import StageConfig
 from configs.identity import ArtifactRef
 from configs.tokenize import TokenizeConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from cluster.store import Store
@@ -69,3 +70,6 @@ def _block(name: str, seed: int, hold: Path) -> str:
     if seed == 14:
         raise KeyError(name)
     return f"{name} {seed}\n"
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

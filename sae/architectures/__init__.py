@@ -1,0 +1,80 @@
+"""SAE architectures: what each one trains, how it chooses active latents, and what is written of it.
+
+`sae/architectures/NAME.py` defines `ARCHITECTURE`, a class that satisfies `Architecture`; its config is the class of that name
+in `configs/architectures.py`. The trainer, metrics, extraction, reports and formats never ask which one they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from configs.architectures import NAMES, SaeConfig
+from sae.calibration import Calibration
+from sae.sparse import Codes
+
+
+class Pass(NamedTuple):
+    """One forward and backward pass over n positions.
+
+    `gradients`: of each parameter, by its name. `squared_error`: sum over positions and dimensions, float64 scalar.
+    `aux`: mean of the auxiliary losses before their weight, a scalar; 0 without any.
+    """
+
+    codes: Codes
+    gradients: dict[str, Tensor]
+    squared_error: Tensor
+    aux: Tensor
+
+
+class Export(NamedTuple):
+    """What is written of an SAE: tensors that work on raw activations under SAELens' names, and SAELens' config keys."""
+
+    tensors: dict[str, Tensor]
+    config: dict[str, Any]
+
+
+class Architecture(Protocol):
+    """One SAE in training, on activations scaled to unit mean square by the hook's calibration."""
+
+    parameters: dict[str, Tensor]
+    """What the optimizer steps; they and the optimizer's moments are all that a checkpoint holds of the architecture."""
+
+    def __init__(self, config: Any, calibration: Calibration, device: str, autocast: bool) -> None: ...
+
+    def gradients(self, x: Tensor, dead: Tensor) -> Pass:
+        """Forward and backward on scaled activations `x` [n, d]. `dead` int64: latents that count as dead."""
+        ...
+
+    def after_step(self) -> None:
+        """Restores what the optimizer's step must not change, such as unit decoder rows."""
+        ...
+
+    def measure(self, x: Tensor) -> None:
+        """After the last step, for each batch of the last block: measures what depends on the final weights."""
+        ...
+
+    def export(self) -> Export:
+        """The trained SAE on raw activations: the input's scale is folded in."""
+        ...
+
+    @staticmethod
+    def encode(tensors: Mapping[str, Tensor], config: Mapping[str, Any], x: Tensor) -> Codes:
+        """Codes of raw activations `x` [n, d], by position and latent, values > 0, from what export() gave."""
+        ...
+
+
+def architecture_class(name: str) -> type[Architecture]:
+    """The class of an architecture. Raises ValueError naming those that exist."""
+    if name not in NAMES:
+        raise ValueError(f"there is no SAE architecture {name!r}; the architectures are {', '.join(NAMES)}")
+    found: type[Architecture] = import_module(f"sae.architectures.{name}").ARCHITECTURE
+    return found
+
+
+def make_architecture(config: SaeConfig, calibration: Calibration, device: str, autocast: bool) -> Architecture:
+    """A new SAE, with the initial weights of its seed."""
+    return architecture_class(config.architecture)(config, calibration, device, autocast)

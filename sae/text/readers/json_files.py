@@ -1,0 +1,103 @@
+"""JSON Lines (an object a line) and JSON (an array of objects, or one object)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from configs.download import DatasetOptions
+from sae.text.readers import SourceFile, SourceRow
+from sae.text.readers.columns import kind_of
+from sae.text.readers.open_file import open_text
+
+_MOST_DIGITS = 4000  # of a whole number; Python refuses to read longer ones
+
+
+class LongInteger(str):
+    """A whole number of thousands of digits, kept as it is written. It is not text."""
+
+
+def read_json_lines(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
+    """A row for each line that is not blank."""
+    with open_text(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                where = f"line {number}"
+                yield SourceRow(where, _object(_line(line, number), where, _advice(line)))
+
+
+def read_json(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
+    """A row for each object of an array, or one for a single object. JSON Lines under this name are read too."""
+    with open_text(file) as stream:
+        text = stream.read()
+    try:
+        content = parse(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            yield from read_json_lines(file, options)  # common on the hub
+            return
+        raise ValueError(_wrong(error) if text.strip() else "the file is empty, which is not JSON") from None
+    if isinstance(content, list):
+        for number, value in enumerate(content, 1):
+            yield SourceRow(f"row {number}", _object(value, f"row {number}"))
+    else:
+        yield SourceRow("row 1", _single(_object(content, "the file"), options.text_column))
+
+
+def load_json(file: SourceFile) -> Any:
+    """The whole content of a JSON file. Raises ValueError."""
+    with open_text(file) as stream:
+        try:
+            return parse(stream.read())
+        except json.JSONDecodeError as error:
+            raise ValueError(_wrong(error)) from None
+
+
+def parse(text: str) -> Any:
+    """Parses JSON. Raises JSONDecodeError, or ValueError if it is nested too deeply."""
+    try:
+        return _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply to be read") from None
+
+
+def _integer(digits: str) -> int | LongInteger:
+    return int(digits) if len(digits) <= _MOST_DIGITS else LongInteger(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
+
+
+def _line(line: str, number: int) -> Any:
+    try:
+        return parse(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}, column {error.colno}: {error.msg}; {_advice(line)}") from None
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
+
+
+def _advice(line: str) -> str:
+    array = line.lstrip().startswith("[")
+    return "a JSON array belongs in a .json file" if array else "each line must be one whole JSON object"
+
+
+def _wrong(error: json.JSONDecodeError) -> str:
+    return f"line {error.lineno}, column {error.colno}: {error.msg}"
+
+
+def _object(value: Any, where: str, advice: str = "write each row as an object") -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: expected an object with columns, not {kind_of(value) or 'a string'}; {advice}")
+    return value
+
+
+def _single(row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+    """A file's only object. Raises ValueError if rows seem to be inside it, or columns."""
+    rows = next((k for k, v in row.items() if isinstance(v, list) and v and isinstance(v[0], dict)), None)
+    if isinstance(row.get(column), list) and all(isinstance(value, list) for value in row.values()):
+        raise ValueError("the file is an object of columns; an array of objects is read: write it row by row")
+    if column not in row and rows is not None:
+        raise ValueError(f"the file is one object, whose rows seem to be under {rows!r}: write that array alone")
+    return row

@@ -1,0 +1,68 @@
+"""Makes the `datasets` artifact of a source's files, and says what a person should know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from configs.download import DatasetOptions
+from sae.formats.dataset import DatasetError, DatasetInfo, DatasetWriter
+from sae.quoting import listed
+from sae.text.readers import SourceFile
+from sae.text.source_documents import SourceDocuments
+
+
+def write_dataset(
+    files: Sequence[SourceFile], options: DatasetOptions, folder: Path, splits: Mapping[str, str] | None = None
+) -> Generator[int, None, dict[str, Any]]:
+    """Writes all documents into `folder`. Gives the number of files read so far after each document.
+
+    Returns {"documents", "text_bytes", "splits", "columns", "empty_documents", "invalid_documents", "notes"}. `splits`
+    as SourceDocuments takes it. Raises DatasetError.
+    """
+    source = SourceDocuments(files, options, splits)
+    info = yield from _write(source, folder)
+    if source.source_splits == {"train"} and options.heldout_fraction > 0:
+        source = SourceDocuments(files, options, splits, ignore_splits=True)
+        info = yield from _write(source, folder)
+    return {
+        "documents": info.documents,
+        "text_bytes": info.text_bytes,
+        "splits": info.splits,
+        "columns": info.columns,
+        "empty_documents": source.empty,
+        "invalid_documents": source.invalid,
+        "notes": _notes(source, info, options),
+    }
+
+
+def _write(source: SourceDocuments, folder: Path) -> Generator[int, None, DatasetInfo]:
+    writer = DatasetWriter(folder)
+    for document in source:
+        writer.add(document)
+        yield source.files_done
+    if not writer.documents:
+        raise DatasetError(
+            f"the dataset is empty: no document of {listed(file.name for file in source.files)} has any text "
+            f"({source.empty} rows without text, {source.invalid} that are no valid Unicode)"
+        )
+    return writer.finish()
+
+
+def _notes(source: SourceDocuments, info: DatasetInfo, options: DatasetOptions) -> list[str]:
+    notes = []
+    if source.source_splits == {"train"} and "test" in info.splits:
+        notes.append(f"the source has split train alone: heldout_fraction {options.heldout_fraction:g} made split test")
+    if "test" not in info.splits:
+        others = ", ".join(info.splits)
+        notes.append(
+            f"no document is of split test, which evaluation reads by default; there are {info.documents:,} "
+            f"of {others}: raise dataset.heldout_fraction (now {options.heldout_fraction:g}), or set `split` there"
+        )
+    if source.invalid:
+        done = "replaced in" if options.invalid_text == "replace" else "the reason to leave out"
+        notes.append(f"characters that are no valid Unicode were {done} {source.invalid:,} documents")
+    if source.left_out:
+        notes.append(f"columns that hold no plain values were left out: {listed(sorted(source.left_out))}")
+    return notes

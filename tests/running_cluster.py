@@ -1,0 +1,57 @@
+"""A cluster that `python -m cluster up` started, with its dispatcher and its HTTP API, and commands that use it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from cluster.machines.paths import code_root
+from cluster.machines.ports import free_port
+from cluster.records import Records, open_records
+from cluster.store import Store
+
+CPUS = 4
+
+
+class RunningCluster:
+    """A home of its own and its cluster. Commands are processes, as a user has them; `token` is one of the API's."""
+
+    def __init__(self, home: Path, cpus: int = CPUS) -> None:
+        self.home = home
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYLENS_"))}
+        self.environment = {
+            **kept,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "RAYLENS_HOME": str(home),
+            "RAYLENS_CPUS": str(cpus),
+            "HF_HUB_OFFLINE": "1",
+            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        }
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.records: Records = open_records(f"sqlite:///{home}/catalog.db")
+        self.store = Store.open(str(home / "store"))
+        self.token = ""
+
+    def up(self) -> None:
+        """Starts it."""
+        ports = ("--port", str(free_port()), "--dashboard-port", str(free_port()), "--api-port", str(self.port))
+        ran = self.run("cluster", "up", *ports)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        created = self.run("serve_app", "token", "create", "tests", "--scope", "write")
+        assert created.returncode == 0, created.stderr
+        self.token = created.stdout.strip()
+
+    def down(self) -> None:
+        """Ends it."""
+        self.run("cluster", "down")
+        self.records.close()
+
+    def run(self, module: str, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        """Runs `python -m MODULE ...` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments], env=self.environment, cwd=code_root(), stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
