@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import module_map
+from tests import module_map, stage_table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -15,6 +15,11 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 def test_the_module_map_is_up_to_date() -> None:
     assert module_map.FILE.read_text(encoding="utf-8") == module_map.render(), "run python -m tests.module_map"
+
+
+def test_the_table_of_stages_is_up_to_date() -> None:
+    text = stage_table.FILE.read_text(encoding="utf-8")
+    assert stage_table.replaced(text) == text, "run python -m tests.stage_table"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
