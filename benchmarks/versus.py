@@ -44,6 +44,7 @@ class Setting(NamedTuple):
     threads: int
     block_steps: int
     saelens: dict[str, Any]
+    bf16: bool
 
 
 def arguments(doc: str | None, hooks: list[str], rows: int, batch_rows: int) -> argparse.Namespace:
@@ -60,8 +61,12 @@ def arguments(doc: str | None, hooks: list[str], rows: int, batch_rows: int) -> 
     parser.add_argument("--block-steps", type=int, default=4, help="steps whose positions RayLens shuffles together")
     parser.add_argument("--threads", type=int, default=threads_argument())
     parser.add_argument(
-        "--saelens", type=json.loads, default={}, help="JSON of prefetch, compile_sae, compile_llm, buffer_rows"
+        "--saelens",
+        type=json.loads,
+        default={},
+        help="JSON of prefetch, compile_sae, compile_llm, buffer_rows, lm_dtype, autocast, autocast_lm",
     )
+    parser.add_argument("--bf16", action="store_true", help="our language model and SAE encoder in bf16")
     return parser.parse_args()
 
 
@@ -69,7 +74,7 @@ def versus(name: str, title: str, given: argparse.Namespace, target: float, goal
     """Runs both sides `rounds` times in turns, measures the SAEs of the last round, and writes the table."""
     if not PEERS.exists():
         sys.exit(f"error: there is no {PEERS}: run `make .venv-peers/.installed`, or set RAYLENS_PEERS_PYTHON")
-    place = machine()
+    environment = machine()
     setting = Setting(
         given.hooks,
         given.d_sae,
@@ -80,6 +85,7 @@ def versus(name: str, title: str, given: argparse.Namespace, target: float, goal
         given.threads,
         given.block_steps,
         given.saelens,
+        given.bf16,
     )
     inputs = demo_inputs()
     runs: dict[str, list[dict[str, Any]]] = {"ours": [], "saelens": []}
@@ -92,7 +98,7 @@ def versus(name: str, title: str, given: argparse.Namespace, target: float, goal
                 runs[side].append(run(inputs, setting, folder))
                 print(f"round {n + 1} {side}: {runs[side][-1]['tokens_per_second']:,.0f} tokens/s", file=sys.stderr)
         quality = {side: _quality(inputs, runs, side, setting, given.eval_rows) for side in runs}
-    _write(name, title, setting, given, runs, quality, target, goal, place)
+    _write(name, title, setting, given, runs, quality, target, goal, environment)
 
 
 def train_config(inputs: Inputs, setting: Setting) -> TrainConfig:
@@ -118,6 +124,8 @@ def train_config(inputs: Inputs, setting: Setting) -> TrainConfig:
             "batch_rows": setting.batch_rows,
             "lanes": 1,
             "block_steps": setting.block_steps,
+            "lm_dtype": "bf16" if setting.bf16 else "fp32",
+            "autocast": "bf16" if setting.bf16 else "off",
         }
     )
 
@@ -224,7 +232,7 @@ def _write(
     quality: dict[str, list[dict[str, Any]]],
     target: float,
     goal: str,
-    place: dict[str, Any],
+    environment: dict[str, Any],
 ) -> None:
     speeds = {side: [run["tokens_per_second"] for run in side_runs] for side, side_runs in runs.items()}
     ratio = median_ratio(speeds["ours"], speeds["saelens"])
@@ -243,4 +251,4 @@ def _write(
     for side_runs in runs.values():
         for run in side_runs:
             run.pop("saes")
-    write_results(name, title, figures, settings, {"runs": runs, "quality": quality, "ratio": ratio}, place)
+    write_results(name, title, figures, settings, {"runs": runs, "quality": quality, "ratio": ratio}, environment)

@@ -1,4 +1,4 @@
-"""What all kinds of artifacts have in common: lists, one with its ETag, labels, deletion, files."""
+"""Lists, details, labels, deletion and files of artifacts of any kind."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from cluster.records import ArtifactRow
+from cluster.records.index_fields import Value, filters_of
 from cluster.store import ArtifactFiles, Manifest
 from configs.identity import ArtifactRef
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError, not_found
 from serve_app.local_paths import shown_paths
-from serve_app.paging import Paged, decode, encode
+from serve_app.paging import INT64, Paged, decode, encode
 from serve_app.schemas.artifacts import Artifact, ArtifactItem
 from serve_app.schemas.common import LabelUpdate, Page, Project, Tag
 
@@ -29,19 +30,51 @@ _CHUNK = 1 << 20
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
 
 
+_FILTER_TYPES: dict[str, Any] = {
+    "text": Annotated[str, Field(min_length=1, max_length=200)],
+    "integer": Annotated[int, Field(ge=-INT64, le=INT64)],
+    "number": Annotated[float, Field(allow_inf_nan=False)],
+}
+
+
 class ArtifactQuery(Paged):
     """Query parameters of a list of artifacts."""
 
-    project: Project | None = Field(None, description="Only those of this project.")
-    name: str | None = Field(None, max_length=100, description="Only the one of this name.")
-    tag: Tag | None = Field(None, description="Only those with this tag.")
+    project: Project | None = Field(None, description="Only artifacts of this project.")
+    name: str | None = Field(None, max_length=100, description="Only the artifact of this name.")
+    tag: Tag | None = Field(None, description="Only artifacts with this tag.")
+
+    @property
+    def filters(self) -> dict[str, Value]:
+        """The filters of the kind that are given."""
+        own = {name: getattr(self, name) for name in type(self).model_fields.keys() - ArtifactQuery.model_fields.keys()}
+        return {name: value for name, value in own.items() if value is not None}
+
+
+def query_of(kind: str) -> type[ArtifactQuery]:
+    """The query parameters of the list of a kind: those of every list, and a filter for each field of the kind."""
+    filters: dict[str, Any] = {
+        name: (_FILTER_TYPES[field.type] | None, Field(None, description=field.description))
+        for name, field in filters_of(kind).items()
+    }
+    create = cast(Any, create_model)
+    made: type[ArtifactQuery] = create(
+        f"{kind.capitalize()}Query", __base__=ArtifactQuery, __module__=__name__, **filters
+    )
+    return made
 
 
 def list_page(api: Api, kind: str, query: ArtifactQuery) -> Page[ArtifactItem]:
     """Artifacts of a kind, the newest first."""
     before = decode(query.cursor, int)[0] if query.cursor else None
     rows = api.records.artifacts(
-        kind, query.limit + 1, project=query.project, name=query.name, tag=query.tag, before=before
+        kind,
+        query.limit + 1,
+        project=query.project,
+        name=query.name,
+        tag=query.tag,
+        before=before,
+        filters=query.filters,
     )
     more = len(rows) > query.limit
     rows = rows[: query.limit]
@@ -62,7 +95,7 @@ def files_of(api: Api, kind: str, id: str) -> ArtifactFiles:
     row_of(api, kind, id)
     manifest = api.store.manifest(ArtifactRef(kind, id))
     if manifest is None:
-        raise not_found(f"artifact {kind}/{id} in the store: its files were deleted; ask for its job again")
+        raise not_found(f"artifact {kind}/{id} in the store: its files were deleted; submit its job again")
     return ArtifactFiles(api.store, manifest)
 
 
@@ -74,7 +107,7 @@ def artifact_detail(api: Api, model: type[M], kind: str, id: str, **more: Any) -
 
 
 def config_of(api: Api, manifest: Manifest) -> dict[str, Any]:
-    """An artifact's config as clients may see it."""
+    """An artifact's config for clients."""
     config: dict[str, Any] = shown_paths(manifest.config, api.settings.data_roots)
     return config
 
@@ -88,7 +121,7 @@ def relabel(api: Api, kind: str, id: str, body: LabelUpdate) -> ArtifactItem:
 
 
 def delete(api: Api, kind: str, id: str) -> None:
-    """Deletes an artifact: from the catalog first, which refuses while something needs it, then its files.
+    """Deletes an artifact: from the catalog first, which refuses if something uses it, then its files.
 
     Raises ApiError (404), InUse.
     """
@@ -99,12 +132,12 @@ def delete(api: Api, kind: str, id: str) -> None:
 
 
 def json_response(body: BaseModel) -> Response:
-    """The body as JSON. FastAPI would look at every value of it once more, which takes as long as reading them did."""
+    """The body as JSON. FastAPI would validate every value once more, which takes as long as reading them."""
     return Response(body.model_dump_json(), media_type="application/json")
 
 
 def json_with_etag(request: Request, body: BaseModel) -> Response:
-    """The body as JSON with a strong ETag; 304 without it if the client has it."""
+    """The body as JSON with a strong ETag, or 304 if the client has it."""
     data = body.model_dump_json().encode()
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
@@ -115,7 +148,7 @@ def json_with_etag(request: Request, body: BaseModel) -> Response:
 
 
 class _FullFileResponse(FileResponse):
-    """A file in whole, whatever Range was asked for."""
+    """A whole file, whatever the Range header is."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
@@ -123,7 +156,7 @@ class _FullFileResponse(FileResponse):
 
 
 def file_response(request: Request, files: ArtifactFiles, name: str) -> Response:
-    """One file, in whole or by Range. A name that the manifest does not hold is no file, whatever it looks like.
+    """One file, or the part that Range names. Only names in the manifest are files.
 
     A Range that is not one `bytes=FROM-TO` is ignored. Raises ApiError (416) for one beyond the end.
     """
@@ -144,10 +177,10 @@ def file_response(request: Request, files: ArtifactFiles, name: str) -> Response
 
 
 def _is_part(request: Request, size: int, etag: str) -> bool:
-    asked = _RANGE.fullmatch(request.headers.get("range", ""))
-    if asked is None or request.headers.get("if-range", etag) != etag:
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if match is None or request.headers.get("if-range", etag) != etag:
         return False
-    first, last, suffix = asked.groups()
+    first, last, suffix = match.groups()
     if suffix is not None and int(suffix) and size:
         return True
     if suffix is not None or int(first) >= size:

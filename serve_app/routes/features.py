@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from configs.identity import parse_ref
 from sae.formats.features import FeaturesReader
 from sae.formats.tokens import TokensReader
-from sae.report.pieces import Pieces
+from sae.report.token_text import TokenText
 from serve_app import artifacts
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import not_found
@@ -18,11 +18,10 @@ from serve_app.feature_tables import FeatureTables, Selection, Sort
 from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, StrictQuery, decode, encode
 from serve_app.routes.artifacts import artifact_routes
-from serve_app.schemas.common import HexId
+from serve_app.schemas.common import HexId, Latent
 from serve_app.schemas.features import Bin, Example, Feature, FeaturePage, FeatureSummary, Logit, Neighbour
 
 router = artifact_routes("features")
-Latent = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the latent: 0 to the SAE's width - 1.")]
 TABLES = FeatureTables()
 
 
@@ -128,7 +127,7 @@ def _logits(row: dict[str, Any], side: str) -> list[Logit] | None:
     return [Logit(token=token, logit=logit) for token, logit in pairs]
 
 
-def _example(row: dict[str, Any], tokens: TokensReader, pieces: Pieces) -> Example:
+def _example(row: dict[str, Any], tokens: TokensReader, pieces: TokenText) -> Example:
     start, stop = row["start"], row["start"] + len(row["acts"])
     ids = tokens.read(row["row"], row["row"] + 1).input_ids[0, start:stop].tolist()
     own = ("kind", "part", "rank", "row", "position", "activation")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.machines.paths import code_root
+from configs.identity import ArtifactRef
 from serve_app.app import create_app
+from serve_app.openapi import description
+from tests.actors.extract_world import WIDTH, K
+from tests.artifacts import put_folder
 from tests.serve_app.conftest import Site
-from tests.serve_app.world import DATASET, DOCUMENTS, MODEL, TOKENS, World
+from tests.serve_app.world import DATASET, DOCUMENTS, EVALUATION, MODEL, TOKENS, World
 
 TEXT = "Anna wrote about the harbour. The captain steers the grey boat."
 
@@ -36,7 +43,23 @@ def test_a_model_shows_its_architecture_and_hooks(site: Site) -> None:
     assert body["config"]["source"]["path"] == "tiny", "the path of the server is not shown"
 
 
-def test_a_tokenization_shows_its_options(site: Site) -> None:
+def test_a_model_that_cannot_be_read_has_a_page(site: Site, tmp_path: Path) -> None:
+    ref = ArtifactRef("models", "9" * 16)
+    (tmp_path / "config.json").write_text('{"model_type": "nosuch", "num_hidden_layers": 2}')
+    put_folder(site.store, ref, tmp_path, "download")
+    manifest = site.store.manifest(ref)
+    assert manifest is not None
+    site.records.record_artifact(manifest.model_dump(mode="json"))
+    try:
+        body = site.reader.get(f"/v1/{ref}").raise_for_status().json()
+        assert (body["hooks"], body["files"][0]["name"]) == ([], "config.json")
+        assert 10 < len(body["hooks_unknown"]) <= 500
+        assert "Traceback" not in body["hooks_unknown"]
+    finally:
+        site.writer.delete(f"/v1/{ref}").raise_for_status()
+
+
+def test_tokens_show_their_options(site: Site) -> None:
     body = site.reader.get(f"/v1/tokens/{TOKENS.id}").json()
     assert (body["add_special_tokens"], body["return_attention_mask"]) == (True, False)
     assert body["statistics"]["tokens"] == 1248
@@ -55,6 +78,10 @@ def test_samples_are_paged_over_files(site: Site) -> None:
     assert [row["doc"] for row in seen] == list(range(DOCUMENTS))
     assert {row["split"] for row in seen} == {"train", "test"}
     assert seen[0]["columns"] == {"topic": "x"}
+    short = site.reader.get(f"/v1/datasets/{DATASET.id}/samples", params={"characters": 1, "limit": 1}).json()["items"][
+        0
+    ]
+    assert (len(short["text"]), short["text_bytes"]) == (1, seen[0]["text_bytes"])
 
 
 def test_features_are_filtered_sorted_and_paged(site: Site, world: World) -> None:
@@ -88,6 +115,41 @@ def test_one_feature_and_its_examples(site: Site, world: World) -> None:
     assert top[0]["activation"] == best["max"] == top[0]["activations"][top[0]["at"]]
     assert len(top[0]["tokens"]) == len(top[0]["activations"])
     assert site.reader.get(f"{path}/96").status_code == 404
+
+
+def test_lists_are_filtered_by_the_fields_of_their_kind(site: Site, world: World) -> None:
+    sae = str(world.sae)
+    own = site.reader.get(f"/v1/{sae}").json()["fields"]
+    assert own == {"hook": "blocks.1.hook_resid_post", "architecture": "topk", "d_sae": WIDTH, "k": K, "ev": 0.8, "l0": 6.0,
+                   "evaluation": str(EVALUATION), "model": str(MODEL), "tokens": str(TOKENS)}  # fmt: skip
+    for query, found in (
+        (
+            {"hook": "blocks.1.hook_resid_post", "architecture": "topk", "min_ev": 0.8, "max_l0": 6, "d_sae": WIDTH},
+            [sae],
+        ),
+        ({"model": str(MODEL), "min_d_sae": WIDTH, "max_k": K}, [sae]),
+        ({"hook": "blocks.2.hook_resid_post"}, []),
+        ({"min_ev": 0.81}, []),
+        ({"max_l0": 5.9}, []),
+        ({"evaluation": str(EVALUATION), "limit": 1}, [sae]),
+    ):
+        items = site.reader.get("/v1/saes", params=query).raise_for_status().json()["items"]
+        assert [item["ref"] for item in items] == found, query
+    for kind, query in (("tokens", {"dataset": str(DATASET), "context_length": 48}), ("models", {"min_layers": 3}),
+                        ("features", {"sae": sae, "min_n_features": WIDTH}), ("evaluations", {"sae": sae, "min_ev": 0.5}),
+                        ("datasets", {"min_documents": DOCUMENTS})):  # fmt: skip
+        assert len(site.reader.get(f"/v1/{kind}", params=query).raise_for_status().json()["items"]) == 1, kind
+    for query in (
+        {"min_hook": "x"},
+        {"ev": "nan"},
+        {"d_sae": "many"},
+        {"d_sae": 2**64},
+        {"documents": 3},
+        {"hook": ""},
+    ):
+        refused = site.reader.get("/v1/saes", params=query)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request"), query
+    assert site.reader.get("/v1/reports", params={"min_ev": 0}).status_code == 422, "reports have no fields"
 
 
 def test_labels_and_conflicts(site: Site, world: World) -> None:
@@ -180,6 +242,18 @@ def test_which_features_fire_on_a_text(site: Site, world: World) -> None:
     assert (absent.status_code, absent.json()["code"]) == (422, "invalid_request")
 
 
+def test_jobs_that_use_the_memory_of_a_language_model_are_named(site: Site, world: World) -> None:
+    body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": 900,
+            "resources": {"memory": (4 << 30) - (256 << 20)}}  # fmt: skip
+    job = site.writer.post("/v1/tokens", json=body).raise_for_status().json()["job"]["id"]
+    site.records.grant(job, 1, f"{job}-a1", "here")
+    refused = site.reader.post("/v1/text/features", json={"sae": str(world.sae), "text": "x"})
+    site.records.lose(job, 1, "test", "over")
+    assert (refused.status_code, refused.json()["code"]) == (503, "no_capacity")
+    assert refused.json()["blocked_by"] == [job]
+    assert int(refused.headers["retry-after"]) > 0
+
+
 def test_problems_are_problem_details(site: Site) -> None:
     for response, status, code in (
         (site.reader.get("/v1/jobs/train-0123456789"), 404, "not_found"),
@@ -218,6 +292,23 @@ def test_the_document_describes_everything(site: Site) -> None:
                 or any("$ref" in one for one in body.get("allOf", []))
             )
             assert described, f"{name}.{field} is not described"
+
+
+def test_the_tables_of_the_documentation_are_those_of_the_registries() -> None:
+    text = (code_root() / "docs" / "api.md").read_text(encoding="utf-8")
+    assert description.kinds_table() in text
+    assert description.filters_table() in text
+
+
+def test_the_routes_of_the_documentation_exist(site: Site) -> None:
+    paths = {re.sub(r"{\w+}", "X", path) for path in site.app.openapi()["paths"]}
+    text = (code_root() / "docs" / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"/v1/[\w/$%*#{}.-]*[\w}]", text)
+    kind = r"/(KIND|\$MODEL|\$SAE)(?=/|$)"
+    for one in named:
+        path = re.sub(kind, lambda m: "/saes" if m[1] == "KIND" else "/saes/X", one)
+        path = re.sub(r"/(ID|LATENT|NAME|42|\$id|download-0f3c9a7b21)(?=/|$)", "/X", path)
+        assert path in paths or path.endswith("/ws"), one
 
 
 def test_generators_of_clients_find_no_name_twice(site: Site) -> None:
