@@ -1,4 +1,4 @@
-"""The evaluator: measures one SAE on batches of rows and stores each batch's sums; the stage adds them in row order."""
+"""The evaluator: measures one SAE on chunks of rows and stores the sums of each; the stage adds them in row order."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from configs.requirements import Requirement
 from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader
 from sae.language_model import HookPoint, LanguageModel
-from sae.metrics.results_file import partial_name, save_results
-from sae.metrics.rows import Batch, evaluate_batch
+from sae.metrics.results_file import results_name, save_results
+from sae.metrics.rows import Batch, evaluate_batch, join
 
 
 class EvaluatorSettings(NamedTuple):
-    """What an evaluator works on. `lm_dtype` is fp32, bf16 or fp16."""
+    """What an evaluator works on. `lm_dtype` is fp32, bf16 or fp16; the first `loss_rows` are measured for CE and KL."""
 
     sae: ArtifactRef
     output: ArtifactRef
@@ -30,15 +30,16 @@ class EvaluatorSettings(NamedTuple):
     split: str
     policy: DataPolicy
     lm_dtype: str
+    batch_rows: int
+    loss_rows: int
     attempt: int
 
 
 class Chunk(NamedTuple):
-    """Rows [start, stop) of the split: one forward pass. The first `loss_rows` of them are measured for CE and KL."""
+    """Rows [start, stop) of the split."""
 
     start: int
     stop: int
-    loss_rows: int
 
 
 class _Loaded(NamedTuple):
@@ -53,11 +54,11 @@ class Evaluator:
 
     def __init__(self, store: Store, settings: EvaluatorSettings, requirement: Requirement) -> None:
         set_up(requirement)
-        self._store, self._settings, self._need = store, settings, requirement
+        self._store, self._settings, self._requirement = store, settings, requirement
         self._loaded: _Loaded | None = None
 
     def measure(self, chunk: Chunk) -> int:
-        """Stores the sums of the chunk's rows as a part of the evaluation; returns the rows done.
+        """Stores the sums of the chunk's rows as one part of the evaluation; returns the rows done.
 
         Raises NonFiniteActivations naming hook, row and position.
         """
@@ -65,16 +66,19 @@ class Evaluator:
         if self._loaded is None:
             self._loaded = self._load()
         sae, model, hook, tokens = self._loaded
-        batch = Batch(chunk.start, tokens.read(chunk.start, chunk.stop), chunk.loss_rows)
-        results = evaluate_batch(model, hook, sae, batch, settings.policy, tokens.attention)
+        results = []
+        for start in range(chunk.start, chunk.stop, settings.batch_rows):
+            rows = tokens.read(start, min(start + settings.batch_rows, chunk.stop))
+            batch = Batch(start, rows, min(max(0, settings.loss_rows - start), len(rows.roles)))
+            results.append(evaluate_batch(model, hook, sae, batch, settings.policy, tokens.attention))
         with temporary_folder() as folder:
             path = Path(folder) / "part"
-            save_results(results, path)
-            self._store.put(settings.output, settings.attempt, partial_name(chunk.start), path, part=True)
+            save_results(join(results), path)
+            self._store.put(settings.output, settings.attempt, results_name(chunk.start), path, part=True)
         return chunk.stop - chunk.start
 
     def _load(self) -> _Loaded:
-        store, settings, device = self._store, self._settings, self._need.device
+        store, settings, device = self._store, self._settings, self._requirement.device
         sae = load_sae(store.files(settings.sae).directory(), device)
         model = LanguageModel.load(store.files(settings.model).directory(), settings.lm_dtype, device)
         tokens = TokensReader(store.files(settings.tokens), settings.split)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,20 +9,21 @@ import ray
 import torch
 
 from actors.pool import worker_options
+from actors.progress_channel import ProgressChannel
 from actors.worker_setup import set_up, temporary_folder
 from cluster.store import Store, StoredFile
 from configs.data_policy import DataPolicy
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
-from sae.features.encode_rows import Collector, rows_from_cache, rows_from_model
+from sae.features.encode_rows import RowSketcher, rows_from_cache, rows_from_model
 from sae.features.sampling import Quota
-from sae.features.sketch import Sketch, Space
-from sae.features.sketch_file import load_sketch, partial_name, save_sketch
-from sae.features.write_features import finish
+from sae.features.sketch import Space
+from sae.features.sketch_file import ChunkRange, covered, save_sketch
+from sae.features.write_features import write_artifact
 from sae.formats.activations import ActivationsReader
 from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader
-from sae.language_model import LanguageModel, load_tokenizer
+from sae.language_model import LanguageModel
 
 
 class Target(NamedTuple):
@@ -32,6 +32,11 @@ class Target(NamedTuple):
     sae: ArtifactRef
     output: ArtifactRef
     cache: ArtifactRef | None
+
+    @property
+    def source(self) -> str:
+        """Where its activations come from."""
+        return "cache" if self.cache else "model"
 
 
 class ExtractorSettings(NamedTuple):
@@ -45,21 +50,33 @@ class ExtractorSettings(NamedTuple):
     tokens: ArtifactRef
     split: str
     rows: int
+    context_length: int
     policy: DataPolicy
     lm_dtype: str
     dtype: str
     pass_rows: int
+    batch_rows: int
+    rows_per_chunk: int
+    quota: Quota
     science: dict[str, Any]
     targets: tuple[Target, ...]
     attempt: int
 
+    @property
+    def chunks(self) -> int:
+        """How many chunks the rows make."""
+        return -(-self.rows // self.rows_per_chunk)
 
-class Chunk(NamedTuple):
-    """Rows [start, stop) of the split, for the targets at these indices."""
+    def rows_of(self, chunks: ChunkRange) -> int:
+        """Rows in a range of chunks."""
+        size = self.rows_per_chunk
+        return min(chunks.stop * size, self.rows) - min(chunks.first * size, self.rows)
 
-    number: int
-    start: int
-    stop: int
+
+class ExtractTask(NamedTuple):
+    """Chunks of rows to sketch together, for the targets at these indices."""
+
+    chunks: ChunkRange
     targets: tuple[int, ...]
 
 
@@ -71,13 +88,19 @@ class Merged(NamedTuple):
 
 
 class Extractor:
-    """An actor that sketches one chunk a call.
+    """An actor that sketches a range of chunks a call.
 
     Holds the tokens and the SAEs, and the language model unless every SAE has a cache.
     """
 
-    def __init__(self, store: Store, settings: ExtractorSettings, requirement: Requirement) -> None:
-        self.store, self.settings, self.requirement = store, settings, requirement
+    def __init__(
+        self,
+        store: Store,
+        settings: ExtractorSettings,
+        requirement: Requirement,
+        channel: ProgressChannel | None = None,
+    ) -> None:
+        self.store, self.settings, self.requirement, self.channel = store, settings, requirement, channel
         self.loaded = False
 
     def _load(self) -> None:
@@ -97,35 +120,49 @@ class Extractor:
             self.lm = LanguageModel.load(folder, settings.lm_dtype, self.requirement.device)
         self.loaded = True
 
-    def extract(self, chunk: Chunk) -> int:
-        """Stores a partial of each of the chunk's targets; returns the rows done. The model runs once for all."""
+    def extract(self, task: ExtractTask) -> ChunkRange:
+        """Stores one sketch of the task's chunks for each of its targets. The model runs once for all.
+
+        Returns the chunks done: not all of them if a stop was requested meanwhile.
+        """
         if not self.loaded:
             self._load()
-        targets = self.settings.targets
-        collectors = {
-            i: Collector(self.saes[i], *_sizes(self.settings, self.saes[i], self.tokens), self.settings.dtype)
-            for i in chunk.targets
+        settings, channel = self.settings, self.channel
+        sketchers = {
+            i: RowSketcher(self.saes[i], _space(settings, self.saes[i]), settings.quota, settings.dtype)
+            for i in task.targets
         }
-        read = self.settings.pass_rows
-        # Whole forward passes, so that what is encoded together is the same from the cache and from the model.
-        step = read * max(1, round(self.settings.science["batch_rows"] / read))
-        with torch.inference_mode():
-            for start in range(chunk.start, chunk.stop, step):
-                self._batch(collectors, start, min(start + step, chunk.stop))
+        done = task.chunks._replace(stop=task.chunks.first)
+        for number in range(*task.chunks):
+            self._chunk(sketchers, number)
+            done = done._replace(stop=number + 1)
+            if channel is not None:
+                channel.report(f"{done.first}", settings.rows_of(done))
+                if channel.stop_requested():
+                    break
         with temporary_folder() as folder:
-            for i, collector in collectors.items():
+            for i, sketcher in sketchers.items():
                 path = Path(folder, f"{i}")
-                save_sketch(collector.finish(), path)
-                self.store.put(targets[i].output, self.settings.attempt, partial_name(chunk.number), path, part=True)
-        return chunk.stop - chunk.start
+                save_sketch(sketcher.finish(), _space(settings, self.saes[i]), path)
+                self.store.put(settings.targets[i].output, settings.attempt, done.file_name, path, part=True)
+        return done
 
-    def _batch(self, collectors: dict[int, Collector], start: int, stop: int) -> None:
+    def _chunk(self, sketchers: dict[int, RowSketcher], number: int) -> None:
+        size, read = self.settings.rows_per_chunk, self.settings.pass_rows
+        # Whole forward passes, so that what is encoded together is the same from the cache and from the model.
+        step = read * max(1, round(self.settings.batch_rows / read))
+        end = min((number + 1) * size, self.settings.rows)
+        with torch.inference_mode():
+            for start in range(number * size, end, step):
+                self._batch(sketchers, start, min(start + step, end))
+
+    def _batch(self, sketchers: dict[int, RowSketcher], start: int, stop: int) -> None:
         policy = self.settings.policy
         streamed: dict[str, list[int]] = {}
-        for i, collector in collectors.items():
+        for i, sketcher in sketchers.items():
             calibration = self.saes[i].calibration
             if i in self.caches:
-                collector.add(rows_from_cache(self.caches[i], self.tokens, calibration, policy, start, stop))
+                sketcher.add(rows_from_cache(self.caches[i], self.tokens, calibration, policy, start, stop))
             else:
                 streamed.setdefault(self.saes[i].metadata["hook_name"], []).append(i)
         if self.lm is not None and streamed:
@@ -133,38 +170,39 @@ class Extractor:
             read = self.settings.pass_rows
             for hook, rows in rows_from_model(self.lm, self.tokens, calibrations, policy, start, stop, read).items():
                 for i in streamed[hook]:
-                    collectors[i].add(rows)
+                    sketchers[i].add(rows)
 
 
-def make_extractor(store: Store, settings: ExtractorSettings, requirement: Requirement) -> Any:
-    """Starts an extractor actor."""
-    return ray.remote(Extractor).options(**worker_options(requirement)).remote(store, settings, requirement)
+def make_extractor(
+    store: Store, settings: ExtractorSettings, requirement: Requirement, channel: ProgressChannel | None = None
+) -> Any:
+    """Starts an extractor actor, which reports the rows done of each task to `channel` under its first chunk."""
+    return ray.remote(Extractor).options(**worker_options(requirement)).remote(store, settings, requirement, channel)
 
 
 class Merger:
-    """An actor that merges the partials of one target a call."""
+    """An actor that merges the sketches of one target a call. It needs no GPU and reads one tensor of the model."""
 
-    def __init__(self, store: Store, settings: ExtractorSettings, chunks: int, requirement: Requirement) -> None:
-        self.store, self.settings, self.chunks, self.requirement = store, settings, chunks, requirement
+    def __init__(self, store: Store, settings: ExtractorSettings, requirement: Requirement) -> None:
+        self.store, self.settings, self.requirement = store, settings, requirement
 
     def merge(self, index: int) -> Merged:
-        """Merges the partials of the target at this index into its artifact's files."""
+        """Merges the sketches of the target at this index into its artifact's files."""
         set_up(self.requirement)
         store, settings = self.store, self.settings
         target = settings.targets[index]
-        sae = _load_sae(store, target, self.requirement.device)
-        model = store.files(settings.model).directory()
-        sizes = _sizes(settings, sae, TokensReader(store.files(settings.tokens), settings.split))
+        sae = _load_sae(store, target, "cpu")
+        sketches = store.part_files(target.output)
         inputs = {"sae": str(target.sae), "model": str(settings.model), "tokens": str(settings.tokens)}
         with temporary_folder() as temporary:
             folder = Path(temporary)
-            info = finish(
+            info = write_artifact(
                 folder,
-                _sketches(store, target.output, self.chunks),
-                *sizes,
+                [sketches.path(chunks.file_name) for chunks in covered(sketches.names)],
+                _space(settings, sae),
+                settings.quota,
                 sae,
-                LanguageModel.load(model, "fp32"),
-                load_tokenizer(model),
+                store.files(settings.model).directory(),
                 settings.science,
                 settings.split,
                 inputs,
@@ -174,26 +212,17 @@ class Merger:
         return Merged(files, info.model_dump(mode="json"))
 
 
-def make_merger(store: Store, settings: ExtractorSettings, chunks: int, requirement: Requirement) -> Any:
-    """Starts a merger actor."""
-    return ray.remote(Merger).options(**worker_options(requirement)).remote(store, settings, chunks, requirement)
-
-
-def _sketches(store: Store, output: ArtifactRef, chunks: int) -> Iterator[Sketch]:
-    """The partials in chunk order, checked against the hashes that were noted when they were stored."""
-    files = store.part_files(output)
-    for chunk in range(chunks):
-        yield load_sketch(files.path(partial_name(chunk)))
+def make_merger(store: Store, settings: ExtractorSettings, requirement: Requirement) -> Any:
+    """Starts a merger actor, on CPUs alone."""
+    requirement = requirement.model_copy(update={"gpus": 0, "device": "cpu"})
+    return ray.remote(Merger).options(**worker_options(requirement)).remote(store, settings, requirement)
 
 
 def _load_sae(store: Store, target: Target, device: str) -> Sae:
     return load_sae(store.files(target.sae).directory(), device)
 
 
-def _sizes(settings: ExtractorSettings, sae: Sae, tokens: TokensReader) -> tuple[Space, Quota]:
-    """The space of the sketch and the quotas of examples."""
-    space = Space(sae.d_sae, settings.rows, tokens.context_length)
+def _space(settings: ExtractorSettings, sae: Sae) -> Space:
+    space = Space(sae.d_sae, settings.rows, settings.context_length)
     space.check()
-    science = settings.science
-    quota = Quota(science["top_examples"], science["quantile_examples"], science["uniform_examples"], science["seed"])
-    return space, quota
+    return space

@@ -112,7 +112,7 @@ def _returning_errors(task: Task, arguments: dict[str, Any]) -> Task:
 
 
 def _error(row: dict[str, Any]) -> Exception:
-    """The error that a task told of: of its own class if that is one of ours, else of the nearest that Python has."""
+    """The error that a task returned: of its own class if that is one of ours, else of the nearest that Python has."""
     module, name = row["error"].split(":")
     if module.split(".")[0] in ("sae", "cluster", "configs", "actors"):
         ours: Exception = getattr(import_module(module), name)(row["message"])
@@ -137,8 +137,8 @@ def run_tasks(
     """
     if not items:
         return True
-    logging.getLogger("ray.data").setLevel(logging.WARNING)  # it tells of every plan and every end
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # and that it has no bars, as asked
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # it logs every plan and every end
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # and that its bars are off
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.api_world import FEATURES, ROWS, SET, fill
 from benchmarks.common import REPOSITORY, Figure, machine, write_results
-from tests.serve_app.following import Follower, client, driven_job, killed, say
+from tests.serve_app.following import Follower, client, driven_job, killed, report
 from tests.serve_app.schema_cases import warm
 from tests.serve_app.served import Served, made_world, served
 from tests.serve_app.world import MODEL
@@ -51,7 +51,7 @@ def main() -> None:
         full = load(site, given.seconds, 0, 20, LISTS)
         previews = preview(site)
         late = events(site, given.seconds)
-        kills = killed(site, LISTS[0], kills=3, pause_s=3.0)
+        kills = killed(site, LISTS[0], kills=3)
     figures = [
         _row("lists, 20 clients at 2 requests/s each, p95", p95(paced["took"]), 0.1, f"{len(paced['took'])} answers"),
         Figure("errors there", str(len(paced["wrong"])), "0", not paced["wrong"]),
@@ -111,7 +111,7 @@ def events(site: Served, seconds: float) -> list[float]:
     stop = threading.Event()
     threading.Timer(seconds, stop.set).start()
     time.sleep(2)
-    say(site.records, job, attempt, stop)
+    report(site.records, job, attempt, stop)
     time.sleep(2)
     site.records.finish(job, attempt, "CANCELLED")
     for follower in followers:

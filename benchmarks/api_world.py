@@ -76,7 +76,8 @@ def _feature_set(store: Store, world: World) -> None:
         info = FeaturesInfo(
             hook="blocks.1.hook_resid_post", split="train", rows=26, context_length=48, tokens=1248, data_positions=1000,
             excluded={}, n_features=FEATURES, alive=FEATURES, l0=32.0, quantile_probabilities=(0.1, 0.5, 0.9),
-            grid={"per_octave": 18, "lowest": -300, "bins": 600}, window={"before": 32, "after": 16}, settings={},
+            histogram={"per_octave": 18, "lowest": -300, "bins": 600}, window={"before": 32, "after": 16}, settings={},
+            no_logit_lens=None,
             inputs={"sae": str(world.sae), "tokens": "tokens/" + "1" * 16, "model": "models/" + "0" * 16},
         )  # fmt: skip
         write_info(folder / "features.json", info)

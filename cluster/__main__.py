@@ -3,7 +3,7 @@
 python -m cluster up            start a head on this machine (loopback; `--host ADDRESS` to let others join)
 python -m cluster join ADDRESS  add this machine to a head that runs on another one
 python -m cluster down          end what `up` and `join` started on this machine, and nothing else
-python -m cluster status        which cluster commands use, and what it offers
+python -m cluster status        which cluster commands use, and its nodes
 python -m cluster doctor        what would stop a job before it starts: for each stage, does it fit and why
 python -m cluster reindex       rebuild the catalog's artifacts from the manifests in the store
 """
@@ -102,7 +102,7 @@ def _start_dispatcher() -> int:
 
 def _start_api(port: int) -> int:
     """The HTTP API, likewise. Port 0: where it is already, else its usual one or any free one."""
-    fault, said = _run([sys.executable, "-m", "serve_app", "up", "--port", str(port)])
+    fault, output = _run([sys.executable, "-m", "serve_app", "up", "--port", str(port)])
     if fault:
         print(
             f"error: the cluster is up and runs jobs, but its HTTP API did not start: {fault}. Try "
@@ -110,13 +110,12 @@ def _start_api(port: int) -> int:
             file=sys.stderr,
         )
         return 1
-    print(said)
+    print(output)
     return 0
 
 
 def _run(command: list[str]) -> tuple[str, str]:
-    """Runs a command of ours on the cluster that is up; gives the last line of what went wrong, if anything did, and
-    what it said."""
+    """Runs a command on the cluster that is up; gives the last line of its error, if it failed, and its output."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     try:
         done = subprocess.run(
@@ -126,7 +125,7 @@ def _run(command: list[str]) -> tuple[str, str]:
         return f"no answer in {_START_S:g} s", ""
     if done.returncode == 0:
         return "", done.stdout.strip()
-    return (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1], ""
+    return (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1], ""
 
 
 def _join(given: argparse.Namespace) -> int:
@@ -200,20 +199,20 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--api-port", type=int, default=0, help="port of the HTTP API; by default 8000, or a free one")
     up.add_argument("--no-api", action="store_true", help="start no HTTP API; `python -m serve_app up` starts it later")
     join = commands.add_parser("join", help="add this machine to a running head")
-    join.add_argument("address", metavar="ADDRESS", help="HOST:PORT of the head, as `up` said it there")
+    join.add_argument("address", metavar="ADDRESS", help="HOST:PORT of the head, as `up` printed it there")
     join.add_argument("--labels", nargs="+", default=[], metavar="KEY=VALUE", help="what jobs may ask this node by")
-    join.add_argument("--num-cpus", type=int, help="CPUs that it offers; by default those that it has")
-    join.add_argument("--num-gpus", type=int, help="GPUs that it offers; by default those that it has")
+    join.add_argument("--num-cpus", type=int, help="CPUs of the node; by default those of the machine")
+    join.add_argument("--num-gpus", type=int, help="GPUs of the node; by default those of the machine")
     for command in (up, join):
         command.add_argument("--block", action="store_true", help="stay until it ends, and end it on SIGTERM or Ctrl-C")
     commands.add_parser("down", help="end what was started on this machine")
-    commands.add_parser("status", help="which cluster commands use, and what it offers")
+    commands.add_parser("status", help="which cluster commands use, and its nodes")
     reindex = commands.add_parser("reindex", help="rebuild the catalog's artifacts from the store")
     reindex.add_argument(
         "--empty", action="store_true", help="also if the store is not there, or has nothing that the catalog knows"
     )
     doctor = commands.add_parser("doctor", help="what would stop a job before it starts")
-    doctor.add_argument("--profile", choices=PROFILES, default="auto", help="whose stages to hold against the nodes")
+    doctor.add_argument("--profile", choices=PROFILES, default="auto", help="whose stages to check")
     return parser
 
 

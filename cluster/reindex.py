@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from cluster.records import InUse, Records
 from cluster.store import Manifest, Store, StoreError
-from configs.identity import KINDS, ArtifactRef
+from configs.identity import ArtifactRef
+from configs.stages import ARTIFACT_KINDS
 
 _PAGE = 1000
 
@@ -26,15 +27,15 @@ class WrongStore(RuntimeError):
 def reindex(records: Records, store: Store, empty: bool = False) -> Reindexed:
     """Records every finished artifact of the store, those first that others were made from.
 
-    Rows of artifacts that are not in the store go, unless something else needs them; with them go names, tags and
-    notes. So a store that has none of them is refused before anything is changed, unless `empty` says that it is so.
+    Rows of artifacts that are not in the store are removed with their names, tags and notes, unless something else
+    needs them. So a store that has none of them is refused before anything is changed, unless `empty` confirms it.
     Raises StoreError, WrongStore.
     """
     manifests: list[Manifest] = []
-    damaged: set[ArtifactRef] = set()  # there, and to be looked at
+    damaged: set[ArtifactRef] = set()
     faults: list[str] = []
-    for kind in KINDS:  # in the order in which they are made from one another
-        for ref in store.list(kind) if kind != "checkpoints" else []:
+    for kind in ARTIFACT_KINDS:  # in the order in which they are made from one another
+        for ref in store.list(kind):
             try:
                 manifest = store.manifest(ref)
             except StoreError as error:

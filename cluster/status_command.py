@@ -1,4 +1,4 @@
-"""What `python -m cluster status` and `doctor` say. As __main__, it may look into all three rooms."""
+"""`python -m cluster status` and `doctor`. As __main__, this module may import machines, records and store."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ from cluster.machines.discover import ClusterTarget, discover
 from cluster.machines.doctor import checks, cluster_state, describe, recovery, stages
 from cluster.machines.node_records import recorded_nodes
 from cluster.machines.processes import is_alive
-from cluster.records import Records, RecordsError, open_records
+from cluster.records import DISPATCHER, Records, RecordsError, open_records
 from cluster.store import Store
 from configs.requirements import Fit, FitResult, Requirement
 
-DISPATCHER = "dispatcher"  # the lease of who grants and recovers
-
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     fine: bool
-    words: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{'ok ' if self.fine else 'BAD'}  {self.words}"
+        return f"{'ok ' if self.fine else 'BAD'}  {self.message}"
 
 
 def status() -> int:
-    """Says which cluster commands use, and what it offers."""
+    """Says which cluster commands use, and its nodes."""
     target = discover()
     print(describe(target))
     if target.head is not None:
@@ -47,13 +45,13 @@ def doctor(profile_name: str) -> int:
     findings = [*(Finding(*one) for one in checks(store.check)), catalog]
     print("\n".join(map(str, findings)))
     target = discover()
-    seen = cluster_state(target, store.free_bytes())
+    state = cluster_state(target, store.free_bytes())
     with records or nullcontext():
-        recovers = _recovery(target, records, seen.session)
-        held = _held(records, seen.session) if records is not None else {}
-    print(f"\ncluster   {describe(target)}\nrecovery  {recovers.words}")
-    print(f"\nNodes, free of total\n{nodes_table(seen.capacity)}")
-    profile, title, verdicts = stages(seen.capacity, profile_name, held)
+        recovers = _recovery(target, records, state.session)
+        admitted = _admitted(records, state.session) if records is not None else {}
+    print(f"\ncluster   {describe(target)}\nrecovery  {recovers.message}")
+    print(f"\nNodes, free of total\n{nodes_table(state.capacity)}")
+    profile, title, verdicts = stages(state.capacity, profile_name, admitted)
     print(f"\nStages, profile {title}\n{stages_table(profile, verdicts)}")
     bad = sum(not one.fine for one in [*findings, recovers])
     print(f"\n{_summary(bad, verdicts)}")
@@ -75,11 +73,13 @@ def _recovery(target: ClusterTarget, records: Records | None, session: str) -> F
     row = records.lease_row(DISPATCHER)
     if row is not None and row.held and row.data.get("cluster") == session:
         return Finding(True, recovery(target))
-    return Finding(False, "BAD: nobody grants or recovers jobs on this cluster; `python -m cluster up` starts who does")
+    return Finding(
+        False, "BAD: no dispatcher admits or recovers jobs on this cluster; `python -m cluster up` starts one"
+    )
 
 
-def _held(records: Records, session: str) -> dict[str, Requirement]:
-    """What live jobs of this cluster were granted, by their names in messages."""
+def _admitted(records: Records, session: str) -> dict[str, Requirement]:
+    """Requirements of the admitted jobs of this cluster, by their names in messages."""
     return {
         f"{row.stage} job {row.id}": Requirement.model_validate(
             {key: value for key, value in row.requirement.items() if key in Requirement.model_fields}

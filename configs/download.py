@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from configs.base import Config, Seed, StageConfig
 from configs.text_formats import format_titles
@@ -41,6 +41,13 @@ class LocalSource(Config):
         "HTTP below one of the server's data folders (RAYLENS_DATA_ROOTS)."
     )
     files: Patterns = Field((), description="Glob patterns of files to take; empty takes what the kind needs.")
+
+    @field_validator("path")
+    @classmethod
+    def _is_unicode(cls, path: str) -> str:
+        if any("\ud800" <= character <= "\udfff" for character in path):
+            raise ValueError("the path is not UTF-8: give a folder above it, or rename it")
+        return path
 
 
 class PackageSource(Config):

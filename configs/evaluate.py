@@ -23,4 +23,5 @@ class EvaluateConfig(StageConfig):
     rows: int = Field(128, ge=1, description="Rows for EV, L0, alive and density (fewer if the split has fewer).")
     loss_rows: int = Field(32, ge=1, description="Rows for the CE and KL scores, which run the whole model four times.")
     batch_rows: int = Field(8, ge=1, description="Rows in one forward pass.")
+    rows_per_chunk: int = Field(32, ge=1, description="Rows in one chunk: the unit of work and of resume.")
     lm_dtype: LmDtype = Field("auto", description="Element type of the language model; auto: fp32 on CPU, bf16 on GPU.")

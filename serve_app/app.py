@@ -21,6 +21,7 @@ from serve_app.routes import (
     cluster,
     datasets,
     events,
+    feature_annotations,
     features,
     jobs,
     logs,
@@ -41,7 +42,7 @@ from serve_app.streaming.events import EventPoller
 
 # Kinds with more routes than every kind has.
 KIND_ROUTERS = {"datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features}
-ROUTERS = (jobs, logs, events, cluster, text_queries, system)
+ROUTERS = (feature_annotations, jobs, logs, events, cluster, text_queries, system)
 
 
 async def no_language_model(key: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -7,20 +7,21 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from cluster.records import ArtifactRow
+from cluster.records.index_fields import Value, filters_of
 from cluster.store import ArtifactFiles, Manifest
 from configs.identity import ArtifactRef
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError, not_found
 from serve_app.local_paths import shown_paths
-from serve_app.paging import Paged, decode, encode
+from serve_app.paging import INT64, Paged, decode, encode
 from serve_app.schemas.artifacts import Artifact, ArtifactItem
 from serve_app.schemas.common import LabelUpdate, Page, Project, Tag
 
@@ -29,19 +30,51 @@ _CHUNK = 1 << 20
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
 
 
+_FILTER_TYPES: dict[str, Any] = {
+    "text": Annotated[str, Field(min_length=1, max_length=200)],
+    "integer": Annotated[int, Field(ge=-INT64, le=INT64)],
+    "number": Annotated[float, Field(allow_inf_nan=False)],
+}
+
+
 class ArtifactQuery(Paged):
     """Query parameters of a list of artifacts."""
 
-    project: Project | None = Field(None, description="Only those of this project.")
-    name: str | None = Field(None, max_length=100, description="Only the one of this name.")
-    tag: Tag | None = Field(None, description="Only those with this tag.")
+    project: Project | None = Field(None, description="Only artifacts of this project.")
+    name: str | None = Field(None, max_length=100, description="Only the artifact of this name.")
+    tag: Tag | None = Field(None, description="Only artifacts with this tag.")
+
+    @property
+    def filters(self) -> dict[str, Value]:
+        """The filters of the kind that are given."""
+        own = {name: getattr(self, name) for name in type(self).model_fields.keys() - ArtifactQuery.model_fields.keys()}
+        return {name: value for name, value in own.items() if value is not None}
+
+
+def query_of(kind: str) -> type[ArtifactQuery]:
+    """The query parameters of the list of a kind: those of every list, and a filter for each field of the kind."""
+    filters: dict[str, Any] = {
+        name: (_FILTER_TYPES[field.type] | None, Field(None, description=field.description))
+        for name, field in filters_of(kind).items()
+    }
+    create = cast(Any, create_model)
+    made: type[ArtifactQuery] = create(
+        f"{kind.capitalize()}Query", __base__=ArtifactQuery, __module__=__name__, **filters
+    )
+    return made
 
 
 def list_page(api: Api, kind: str, query: ArtifactQuery) -> Page[ArtifactItem]:
     """Artifacts of a kind, the newest first."""
     before = decode(query.cursor, int)[0] if query.cursor else None
     rows = api.records.artifacts(
-        kind, query.limit + 1, project=query.project, name=query.name, tag=query.tag, before=before
+        kind,
+        query.limit + 1,
+        project=query.project,
+        name=query.name,
+        tag=query.tag,
+        before=before,
+        filters=query.filters,
     )
     more = len(rows) > query.limit
     rows = rows[: query.limit]

@@ -29,7 +29,7 @@ class Hub:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.faults: dict[str, list[int | str]] = {}
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self.gated: set[str] = set()
         self.token = ""
         self.ranges: list[str] = []
@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bool) -> None:
         path = unquote(urlparse(self.path).path)
-        self.hub.asked[f"{self.command} {path}"] += 1
+        self.hub.requests[f"{self.command} {path}"] += 1
         fault = self.hub.fault(path) if body else None
         if isinstance(fault, int):
             return self._send(fault, b"{}", {"Retry-After": "0"})
@@ -117,10 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
             "ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes",
         }  # fmt: skip
         status = 200
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if asked is not None:
-            self.hub.ranges.append(asked[0])
-            first, last = int(asked[1]), int(asked[2] or len(content) - 1)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted is not None:
+            self.hub.ranges.append(wanted[0])
+            first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
             content, status = content[first : last + 1], 206
         self._send(status, content, headers, body, cut)

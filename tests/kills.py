@@ -106,9 +106,9 @@ def train_case() -> Case:
 
 
 def extract_case(sae: ArtifactRef) -> Case:
-    """64 chunks of 4 rows through the model; an extractor dies."""
+    """64 chunks of 4 rows in 4 sketches through the model; an extractor dies."""
     config = ExtractConfig(sae=str(sae), rows=256, rows_per_chunk=4, lm_dtype="fp32")
-    return Case(extract, config, {"sae": [sae]}, "c" * 16, "ray::Extractor", parts, 60)
+    return Case(extract, config, {"sae": [sae]}, "c" * 16, "ray::Extractor", parts, 3)
 
 
 def parts(store: Store, job: JobContext) -> int:

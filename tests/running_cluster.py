@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -48,6 +49,10 @@ class RunningCluster:
         """Ends it."""
         self.run("cluster", "down")
         self.records.close()
+
+    def head_pid(self) -> int:
+        """The process that all of its processes are below."""
+        return int(json.loads((self.home / "cluster.json").read_text())["pid"])
 
     def run(self, module: str, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Runs `python -m MODULE ...` to its end."""

@@ -1,1 +1,1 @@
-"""The machines, through Ray: which cluster to use, what it offers, starting and ending one."""
+"""The machines, through Ray: which cluster to use, what its nodes have, starting and ending one."""

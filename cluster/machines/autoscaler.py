@@ -20,7 +20,7 @@ from configs.settings import settings
 
 VARIABLE = "RAYLENS_NODE_TYPES"
 GROUP = "ray.io/node-group"  # a label: which type a node is of
-_ACCELERATOR = "accelerator_type:"  # a resource of Ray's, also told by a label
+_ACCELERATOR = "accelerator_type:"  # a resource of Ray's, also a label
 _DIFFER = ("ray.io/node-id", "ray.io/availability-zone", "ray.io/availability-region", "ray.io/market-type")
 
 
@@ -42,7 +42,7 @@ class Declared(Config):
 
 
 def request_nodes(needs: Sequence[Requirement]) -> None:
-    """Tells the connected cluster's autoscaler to be large enough for all of these at once; each call replaces the last.
+    """Requests a size at which all of these run at once from the cluster's autoscaler; each call replaces the last.
 
     Ray counts them against all that the cluster has, not against what is free: pass what was granted as well as what
     waits for nodes, and nothing once nothing waits. Without an autoscaler it has no effect.
@@ -72,9 +72,9 @@ def node_types(alive: Sequence[Mapping[str, Any]]) -> tuple[NodeType, ...]:
 
     Raises ClusterError if RAYLENS_NODE_TYPES cannot be read.
     """
-    said = declared(settings().node_types, alive)
-    names = {one.name for one in said}
-    return said + tuple(one for one in reported(_report(), alive) if one.name not in names)
+    own = declared(settings().node_types, alive)
+    names = {one.name for one in own}
+    return own + tuple(one for one in reported(_report(), alive) if one.name not in names)
 
 
 def declared(text: str | None, alive: Sequence[Mapping[str, Any]]) -> tuple[NodeType, ...]:

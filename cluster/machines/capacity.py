@@ -1,4 +1,4 @@
-"""What the nodes offer, read from Ray, as plain values for configs.requirements.fit."""
+"""Capacity of the nodes, read from Ray, as plain values for configs.requirements.fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cluster_capacity(store_free: int | None = None) -> Capacity:
 
 
 def local_capacity(store_free: int | None = None) -> Capacity:
-    """What a cluster of its own would offer, as Ray would declare it, without starting one."""
+    """Capacity of a temporary cluster on this machine, as Ray would declare it, without starting one."""
     from ray._private.utils import estimate_available_memory  # what `ray.init` declares, less the object store
 
     memory = max(0, int(estimate_available_memory()) - settings().object_store_bytes)

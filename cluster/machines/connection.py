@@ -22,7 +22,7 @@ from cluster.machines.ports import answers
 from configs.settings import settings
 
 NAMESPACE = "raylens"
-_LAST_LINES_S = 0.6  # what workers said last is still on its way through Ray's log monitor
+_LAST_LINES_S = 0.6  # the last lines of workers are still on their way through Ray's log monitor
 
 
 def prepare(target: ClusterTarget) -> None:

@@ -47,7 +47,7 @@ def discover() -> ClusterTarget:
         and os.environ.get(ray_environment.CLUSTER) == up.temp_dir
         and _port(address) == _port(up.address)
     ):
-        # A Ray job on that cluster is told another name of the same address.
+        # A Ray job on that cluster gets another name of the same address.
         return ClusterTarget(up.address, "it runs on it as a Ray job", up.dashboard, token, up)
     if address:
         return ClusterTarget(address, f"RAY_ADDRESS={address}")

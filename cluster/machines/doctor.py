@@ -30,7 +30,7 @@ class ClusterState(NamedTuple):
 
 
 def cluster_state(target: ClusterTarget, store_free: int | None = None) -> ClusterState:
-    """Asks the running cluster what it offers, or says what one of its own would. Raises ClusterError."""
+    """Nodes of the running cluster, or of a temporary one as it would be. Raises ClusterError."""
     from cluster.machines.capacity import cluster_capacity, local_capacity
 
     if target.temporary:
@@ -57,10 +57,12 @@ def recovery(target: ClusterTarget) -> str:
     return "only when you run the same command again. On a cluster of `python -m cluster up`, jobs go on by themselves"
 
 
-def stages(capacity: Capacity, name: str, held: Mapping[str, Requirement]) -> tuple[Profile, str, dict[str, FitResult]]:
+def stages(
+    capacity: Capacity, name: str, admitted: Mapping[str, Requirement]
+) -> tuple[Profile, str, dict[str, FitResult]]:
     """How each stage of a profile stands to the capacity, and which profile that is, for `auto` with the reason.
 
-    `held`: what running jobs were granted, by their names.
+    `admitted`: requirements of admitted jobs, by their names.
     """
     from cluster.machines.capacity import has_gpu
 
@@ -68,7 +70,11 @@ def stages(capacity: Capacity, name: str, held: Mapping[str, Requirement]) -> tu
     profile = load_profile(name, gpu)
     because = f"there is {'a' if gpu else 'no'} GPU"
     title = name if name != "auto" else f"auto, which is {'gpu' if gpu else 'local'} here: {because}"
-    return profile, title, {stage: fit(requirement, capacity, held) for stage, requirement in profile.stages.items()}
+    return (
+        profile,
+        title,
+        {stage: fit(requirement, capacity, admitted) for stage, requirement in profile.stages.items()},
+    )
 
 
 def checks(check_store: Callable[[], tuple[str, int | None]]) -> Iterator[tuple[bool, str]]:

@@ -27,7 +27,7 @@ def join(
 ) -> NodeRecord:
     """Starts a node here that belongs to the head at HOST:PORT. Gives the running one if it joined already.
 
-    `cpus`, `gpus`: what the node offers; by default what this machine has. The token is the head's: RAY_AUTH_TOKEN_PATH,
+    `cpus`, `gpus`: what the node has; by default what this machine has. The token is the head's: RAY_AUTH_TOKEN_PATH,
     RAY_AUTH_TOKEN or $RAYLENS_HOME/token. Raises ClusterError, or ValueError for a label that no node can carry.
     """
     check_labels(labels or {})

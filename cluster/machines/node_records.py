@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
+from cluster.file_locks import is_locked
 from cluster.machines.errors import ClusterError
 from cluster.machines.paths import raylens_home
 from cluster.machines.ports import answers, own_address
 from cluster.machines.processes import is_alive, is_local
-from cluster.machines.ray_process import head_log, is_locked
+from cluster.machines.ray_process import head_log
 from cluster.process_identity import boot_of, current_boot
 
 

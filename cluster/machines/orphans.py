@@ -1,4 +1,4 @@
-"""What processes of this machine left behind that were killed hard."""
+"""Temporary folders of processes of this machine that were killed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PREFIX = "raylens-"  # of temporary folders: raylens-PID-SOMETHING
 
 def temporary_orphans() -> list[Path]:
     """Temporary folders of this user whose process is gone."""
-    places = {Path("/tmp"), Path(tempfile.gettempdir())}
-    return orphans((path, path.name.split("-")[1]) for place in places for path in place.glob(f"{PREFIX}*-*"))
+    folders = {Path("/tmp"), Path(tempfile.gettempdir())}
+    return orphans((path, path.name.split("-")[1]) for folder in folders for path in folder.glob(f"{PREFIX}*-*"))
 
 
 def orphans(folders: Iterable[tuple[Path, str]]) -> list[Path]:

@@ -59,7 +59,7 @@ _OWN = {
     "RAY_event_stats": "0",
     "RAY_io_context_event_loop_lag_collection_interval_ms": "0",
     "RAY_enable_metrics_collection": "0",
-    # The gate has refused what can never fit; what Ray itself finds infeasible is still said within seconds.
+    # Admission has refused what can never fit; what Ray itself finds infeasible is still reported within seconds.
     "AUTOSCALER_UPDATE_INTERVAL_S": "10",
     "RAY_memory_monitor_refresh_ms": "1000",
     # New log files are looked for four times a second instead of ten.
@@ -79,7 +79,7 @@ def apply(environment: MutableMapping[str, str]) -> None:
 def apply_up(environment: MutableMapping[str, str], home: Path, folder: Path) -> None:
     """What a node of a cluster that stays starts with; its workers, and jobs on it, inherit it.
 
-    `home` becomes its RAYLENS_HOME. `folder` marks its processes, so that they can be told from all others.
+    `home` becomes its RAYLENS_HOME. `folder` marks its processes, so that they can be distinguished from all others.
     """
     for name, value in (_UP | SERVE).items():
         environment.setdefault(name, value)

@@ -39,18 +39,6 @@ def head_log() -> Path:
     return raylens_home() / "logs" / "cluster.log"
 
 
-def is_locked(log: Path) -> bool:
-    """True if a process that `start` gave this log lives, on whichever machine that shares the disk and its locks."""
-    try:
-        with log.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
 def identity_of(process: subprocess.Popen[bytes]) -> str:
     """Tells it from a later process with its pid. Raises ClusterError if it has ended."""
     if (identity := process_identity(process.pid)) is None:
@@ -76,5 +64,5 @@ def stay(started: ProcessRecord) -> None:
 
 
 def is_started(log: Path) -> bool:
-    """True if `ray start` has said that its node is known to the head; before, it cannot even be ended in order."""
+    """True if `ray start` has reported that its node is known to the head; before, it cannot even be ended in order."""
     return "Ray runtime started." in log.read_text(encoding="utf-8", errors="replace")

@@ -20,7 +20,7 @@ def boot_seconds() -> float:
 
 
 class Anchor(NamedTuple):
-    """What a wall clock stood at, told against a boot."""
+    """A wall clock's setting: what it was ahead of the clock of a boot by."""
 
     boot: str | None
     ahead: float

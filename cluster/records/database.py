@@ -37,8 +37,8 @@ def open_engine(url: str | None) -> Engine:
         return open_sqlite(where, home) if where.get_backend_name() == "sqlite" else open_postgres(where)
     except (RecordsError, SQLAlchemyError, sqlite3.Error, OSError) as error:
         shown = secret.hide(url) if url else home / "catalog.db"
-        said = str(getattr(error, "orig", None) or error)
-        raise RecordsError(f"cannot open the catalog {shown}: {secret.hide(said)}") from None
+        reason = str(getattr(error, "orig", None) or error)
+        raise RecordsError(f"cannot open the catalog {shown}: {secret.hide(reason)}") from None
 
 
 def _parsed(url: str) -> URL:

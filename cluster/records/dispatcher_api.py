@@ -49,8 +49,8 @@ class DispatcherApi(Transactions):
     ) -> None:
         """Says why a job that was not granted yet waits, and until when it may.
 
-        The job becomes WAITING, unless it waits for its inputs (`blocked["kind"]` is "inputs"). A message that it has
-        not said before becomes an event. Raises StaleAttempt if the attempt was given up, granted, or runs.
+        The job becomes WAITING, unless it waits for its inputs (`blocked["kind"]` is "inputs"). A new message becomes an
+        event. Raises StaleAttempt if the attempt was given up, granted, or runs.
         """
         with self._write() as session:
             job = live_job(session, job_id, attempt)
@@ -62,10 +62,10 @@ class DispatcherApi(Transactions):
                 anchor(job)
                 job.deadline = deadline
             job.updated_at = time.time()
-            said, job.blocked = job.message, blocked
+            before, job.blocked = job.message, blocked
             if job.state == State.QUEUED and blocked.get("kind") != "inputs":
                 move(session, job, State.WAITING, message=message)
-            elif message != said:
+            elif message != before:
                 job.message = message
                 event(session, job, "log", message, {"blocked": blocked})
 

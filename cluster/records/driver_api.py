@@ -143,7 +143,7 @@ class DriverApi(Transactions):
     def cancel_requested(self, job_id: str, attempt: int) -> Literal["stop", "cancel"] | None:
         """Whether an attempt should end: 'stop' (finish the block, write a checkpoint), 'cancel' (now), or None.
 
-        An attempt that no longer holds its job, or whose job has ended, is told to cancel.
+        An attempt that no longer holds its job, or whose job has ended, must cancel.
         """
         with self._read() as session:
             job = job_of(session, job_id, lock=False)

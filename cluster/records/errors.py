@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class RecordsError(RuntimeError):
-    """The catalog cannot be used, or does not hold what was asked of it."""
+    """The catalog cannot be used, or does not have what a caller needs."""
 
 
 class CatalogUnreachable(RecordsError):

@@ -129,7 +129,7 @@ def begin_attempt(session: Session, job: JobRow, driver: ProcessId | None, messa
 def anchor(job: JobRow) -> None:
     """Ties the row's times to the wall clock as it is set now, before one of them is written.
 
-    Those that stand there already are told by this clock from now on, if it was of the same boot.
+    Those in the row already are converted to this clock if theirs was of the same boot.
     """
     here, there = Anchor.here(), Anchor(job.clock_boot, job.clock_ahead)
     if here.boot is not None and here.boot == there.boot:
@@ -152,7 +152,7 @@ def move(session: Session, job: JobRow, new: State, *, code: str | None = None, 
             anchor(job)
         job.waiting_since = Anchor(job.clock_boot, job.clock_ahead).now()
     if new == State.SUCCEEDED and job.total is not None:
-        job.done = job.total  # the last unit is told by the end alone
+        job.done = job.total  # nobody reports the last unit
     if new in ENDED:
         attempt.ended_at = job.updated_at
         job.code = attempt.code = code
@@ -163,7 +163,7 @@ def move(session: Session, job: JobRow, new: State, *, code: str | None = None, 
 
 
 def unblock(job: JobRow) -> None:
-    """Nothing stands in the job's way any more. What stood in the way of one that failed stays for people to read."""
+    """Nothing blocks the job any more. What blocked one that failed stays for people to read."""
     job.blocked = job.waiting_since = job.deadline = job.retry_at = None
 
 

@@ -1,4 +1,4 @@
-"""Leases: of several processes that would do one thing, the one that may, and what it says to the others."""
+"""Leases: of several processes that would do one thing, the one that may, and its data for the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DISPATCHER = "dispatcher"  # the lease of whoever grants jobs and watches over t
 
 
 class Lease(NamedTuple):
-    """Who took a lease last, with what it said; `held`: whether it, or a process that is about to say so, has it now."""
+    """The process that took a lease last, and its data; `held`: whether it, or one that is about to write so, has it now."""
 
     name: str
     holder: str
@@ -29,7 +29,7 @@ class Leases(Transactions):
     def lease(self, name: str, holder: str, data: dict[str, Any] | None = None) -> bool:
         """Takes a lease, or finds that the caller has it; True if so. Call it again before each use.
 
-        `holder` names the caller and nobody else. `data` can be read by all; None keeps what the holder said before.
+        `holder` names the caller and nobody else. `data` can be read by all; None keeps the holder's data.
         """
         with self._explained():
             acquired = self._locks.acquire(name, holder)

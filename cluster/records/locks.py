@@ -6,8 +6,6 @@ is stopped (SIGSTOP) keeps its lock until it ends, so two never hold one at a ti
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
 import zlib
 from contextlib import suppress
@@ -18,6 +16,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from cluster.file_locks import is_locked
 from cluster.records.errors import RecordsError
 
 _CLASS = 0x5241594C  # the first of the two numbers that name an advisory lock; the second is made from its name
@@ -71,7 +70,7 @@ class Locks:
     def is_held(self, name: str) -> bool:
         """True if some process has the lock."""
         if self._engine.dialect.name == "sqlite":
-            return is_locked(self._file(name))
+            return is_locked(self._file(name), exclusively=True)
         found = text(
             "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database WHERE "
             "locktype = 'advisory' AND datname = current_database() AND classid = :one AND objid = :two AND granted"
@@ -83,7 +82,7 @@ class Locks:
         return Path(f"{self._engine.url.database}.{name}.lock")
 
     def _take_file(self, name: str) -> FileLock | None:
-        lock = FileLock(self._file(name), mode=0o600, thread_local=False)
+        lock = FileLock(self._file(name), mode=0o600, thread_local=False, fallback_to_soft=False)
         try:
             lock.acquire(timeout=_WAIT_S, poll_interval=_WAIT_S / 10)
         except Timeout:
@@ -107,21 +106,6 @@ class Locks:
             raise
         connection.close()
         return None
-
-
-def is_locked(path: Path) -> bool:
-    """True if a process holds an exclusive lock on a file, on whichever machine that shares the disk and its locks."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _still(held: FileLock | Connection) -> bool:

@@ -51,7 +51,7 @@ class Counter(Base):
 
 
 class LeaseRow(Base):
-    """The process that took a lease last, and what it said. Whether it still has it, the lock alone tells (locks.py)."""
+    """The process that took a lease last, and its data. Only the lock says whether it still has it (locks.py)."""
 
     __tablename__ = "leases"
 

@@ -108,8 +108,8 @@ class Transactions:
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            message = f"the catalog {self._engine.url.render_as_string()} cannot be used: {said}"
+            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            message = f"the catalog {self._engine.url.render_as_string()} cannot be used: {reason}"
             kind = CatalogUnreachable if _passes(error) else RecordsError
             raise kind(self._secret.hide(message)) from error
 
@@ -123,13 +123,13 @@ def _passes(error: SQLAlchemyError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_PASSING
     state = getattr(error.orig, "sqlstate", None)
-    if state is None:  # no server has said anything
+    if state is None:  # no server has answered
         return error.connection_invalidated or isinstance(error, OperationalError)
     return error.connection_invalidated or not _POSTGRES_PASSING.isdisjoint({state, state[:2]})
 
 
 def _connect(engine: Engine) -> Connection:
-    """A connection. A server that does not answer may be starting again: it is asked for a while before that is said."""
+    """A connection. A server that does not answer may be starting again: it is tried for a while before that is reported."""
     if engine.dialect.name == "sqlite":
         return engine.connect()
     from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential

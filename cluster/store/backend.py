@@ -1,4 +1,4 @@
-"""What a place for files must be able to do. Two kinds: a local folder and a prefix on S3."""
+"""The interface of what stores files. It has two implementations: a local folder and a prefix on S3."""
 
 from __future__ import annotations
 

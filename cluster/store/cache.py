@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -12,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock
 
 from cluster.store.errors import FULL, StoreError, StoreFull
 from cluster.store.hashing import matches
@@ -71,21 +71,17 @@ class Cache:
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        path = self.root / "locks" / key
+        lock = FileLock(self.root / "locks" / key)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("ab")
+            (self.root / "locks").mkdir(parents=True, exist_ok=True)
+            lock.acquire()
         except OSError as error:
             kind = StoreFull if error.errno in FULL else StoreError
             raise kind(f"cannot use the node's cache {self.root}: {error}; set RAYLENS_CACHE elsewhere") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
-                    raise
-                raise StoreError(f"{self.root} cannot lock files: set RAYLENS_CACHE to a local disk") from error
-            yield  # closing the file gives the lock back
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def _leads_to(folder: Path, targets: dict[str, Path]) -> bool:

@@ -22,7 +22,7 @@ _NO_ANSWER_SIGNS = ("NETWORK_CONNECTION", "curlCode", "SERVICE_UNAVAILABLE", "SL
 
 
 class StoreError(RuntimeError):
-    """A store cannot be reached, or does not hold what was asked of it."""
+    """A store cannot be reached, or does not have what a caller needs."""
 
 
 class CorruptFile(StoreError):
@@ -53,9 +53,9 @@ def translated(verb: str, advice: str = "") -> Callable[[Callable[P, T]], Callab
     return decorate
 
 
-def explain(verb: str, path: str, error: OSError, place: str, advice: str = "") -> StoreError:
-    """The StoreError for an OSError met while doing `verb` to `path` in `place`."""
-    what = f"cannot {verb} {path!r} in {place}" if path else f"cannot {verb} {place}"
+def explain(verb: str, path: str, error: OSError, location: str, advice: str = "") -> StoreError:
+    """The StoreError for an OSError met while doing `verb` to `path` in `location`."""
+    what = f"cannot {verb} {path!r} in {location}" if path else f"cannot {verb} {location}"
     if error.errno in FULL:
         return StoreFull(
             f"{what}: no space is left ({error.strerror}). Nothing half-written stays behind; "

@@ -93,8 +93,8 @@ class ArtifactFiles(StoredFiles):
             own = self.store.backend.local(self.store.key(self.ref, bases.pop().rstrip("/")))
             if own is not None:
                 return own
-        told = "\n".join(f"{name}\t{path.absolute()}" for name, path in paths.items())
-        key = f"{self.ref}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        listing = "\n".join(f"{name}\t{path.absolute()}" for name, path in paths.items())
+        key = f"{self.ref}-{hashlib.sha256(listing.encode()).hexdigest()[:16]}"
         return self._cache().links(key, {name: path.absolute() for name, path in paths.items()})
 
     def _advice(self) -> str:

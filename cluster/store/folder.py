@@ -1,4 +1,4 @@
-"""A local (or mounted, shared) folder as a place for files. File and folder are synced before a call returns."""
+"""Files in a local (or mounted, shared) folder. File and folder are synced before a call returns."""
 
 from __future__ import annotations
 
@@ -113,10 +113,10 @@ class Folder:
 
     @translated("look at")
     def free_bytes(self) -> int | None:
-        place = self.root
-        while not place.exists():
-            place = place.parent
-        return shutil.disk_usage(place).free
+        folder = self.root
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A prefix of an S3 bucket as a place for files, through pyarrow. An object appears when its upload is complete."""
+"""Files under a prefix of an S3 bucket, through pyarrow. An object appears when its upload is complete."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from configs.settings import settings
 
 
 class Store:
-    """Where artifacts live. A small value: it travels to workers, which read keys and cache place on their own node."""
+    """Where artifacts live. A small value: it travels to workers, which read credentials and cache folder on their own node."""
 
     def __init__(self, url: str, cache: str | None = None) -> None:
         self.url = url
@@ -45,7 +45,7 @@ class Store:
 
     @cached_property
     def backend(self) -> Backend:
-        """The place behind the URL; made when first used, so that it never travels."""
+        """The folder or bucket behind the URL; made when first used, so that it never travels."""
         if self.url.startswith("s3://"):
             from cluster.store.s3 import Bucket  # pyarrow's S3 client takes half a second to load
 
@@ -104,7 +104,7 @@ class Store:
         return self.backend.size(key) == size and self.backend.sha256(key) == sha256
 
     def parts(self, ref: ArtifactRef) -> dict[str, tuple[StoredFile, dict[str, Any]]]:
-        """Finished parts of all attempts by logical name, the latest attempt's first; those not whole are left out."""
+        """Finished parts by logical name: of parts of one name, the latest attempt's. Those cut short are left out."""
         sizes = self.backend.sizes(self.key(ref))
         notes = [path for path in sizes if path.endswith(PART)]
         found: dict[str, tuple[StoredFile, dict[str, Any]]] = {}
@@ -132,17 +132,15 @@ class Store:
     def commit(self, manifest: Manifest) -> None:
         """Makes the artifact exist: checks that all its files are there, then writes the manifest, last and atomically.
 
-        Does nothing if an equal manifest stands. Raises StoreError if a file is missing or of another size, or if a
-        newer attempt's manifest stands.
+        Does nothing if there is an equal manifest. Raises StoreError if a file is missing or of another size, or if there
+        is the manifest of a newer attempt.
         """
         ref = manifest.ref
-        standing = self.manifest(ref)
-        if standing == manifest:
+        present = self.manifest(ref)
+        if present == manifest:
             return
-        if standing is not None and standing.attempt > manifest.attempt:
-            raise StoreError(
-                f"{ref} was finished by attempt {standing.attempt}; attempt {manifest.attempt} is too late"
-            )
+        if present is not None and present.attempt > manifest.attempt:
+            raise StoreError(f"{ref} was finished by attempt {present.attempt}; attempt {manifest.attempt} is too late")
         sizes = self.backend.sizes(self.key(ref))
         wrong = [f"{f.path} (expected {f.size} bytes, found {sizes.get(f.path, 'no file')})" for f in manifest.files
                  if sizes.get(f.path) != f.size]  # fmt: skip

@@ -79,13 +79,13 @@ def _start(job: JobContext, identity: dict[str, Any]) -> Any:
         scheduling_strategy=None if requirement.labels else here,
         runtime_env=_hub_environment() if isinstance(job.config.source, HubSource) else None,
         num_returns="streaming",
-        max_retries=0,  # a second run would not say its steps at the same moments, which Ray's own retry relies on
+        max_retries=0,  # a second run would not yield its steps at the same moments, which Ray's own retry relies on
     )
     return task.remote(job.config, identity, job.store, job.outputs[0].ref, job.attempt, requirement.threads)
 
 
 def _hub_environment() -> dict[str, Any]:
-    """Which hub the driver asks and where it keeps files, for a worker of a cluster that was started without it.
+    """Which hub the driver uses and where it keeps files, for a worker of a cluster that was started without it.
 
     HF_TOKEN is not among these: what a task is started with can be read by others. Nodes have it in their environment.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from configs.base import StageConfig
@@ -13,9 +15,13 @@ from jobs.stages import Stage
 
 if TYPE_CHECKING:
     from actors.evaluator import Chunk, EvaluatorSettings
+    from cluster.store import Store
     from sae.metrics.rows import RowResults
 
-VERSION = 1
+VERSION = 2
+_CHUNK_BYTES = 1200  # of a chunk's file beside its arrays
+_LATENT_BYTES = 8  # in density.parquet
+_METRICS_BYTES = 2500
 
 
 def inputs(config: EvaluateConfig) -> dict[str, StageConfig | str]:
@@ -32,6 +38,19 @@ def outputs(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]], fp: st
     ]
 
 
+def store_bytes(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
+    """Bytes of the chunks' sums, and of the artifacts."""
+    total = 0
+    for sae in inputs["sae"]:
+        manifest = store.files(sae).manifest
+        rows = min(config.rows, _rows(store, parse_ref(manifest.inputs["tokens"], "tokens"), config.split))
+        cfg = json.loads(store.files(sae).path("cfg.json").read_text())
+        d_in, d_sae, chunks = int(cfg["d_in"]), int(cfg["d_sae"]), -(-rows // config.rows_per_chunk)
+        total += 8 * (rows * (d_in + 4) + min(rows, config.loss_rows) * 9 + chunks * d_sae)
+        total += chunks * _CHUNK_BYTES + d_sae * _LATENT_BYTES + _METRICS_BYTES
+    return total
+
+
 def run(job: JobContext) -> None:
     """Measures every SAE that has no evaluation yet, one after the other."""
     missing = job.missing()
@@ -41,17 +60,17 @@ def run(job: JobContext) -> None:
 
 
 def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
-    """Measures the batches that no earlier attempt finished, adds up all of them, and publishes."""
+    """Measures the chunks that no earlier attempt finished, adds up all of them, and publishes."""
     from actors.evaluator import make_evaluator
     from actors.pool import run_chunks
     from sae.formats.evaluation import write_evaluation
-    from sae.metrics.results_file import partial_name
+    from sae.metrics.results_file import results_name
     from sae.metrics.summary import summarise
 
     settings = _settings(job, sae, output.ref)
     chunks = _chunks(job, settings)
     finished = job.store.parts(output.ref)
-    todo = [chunk for chunk in chunks if partial_name(chunk.start) not in finished]
+    todo = [chunk for chunk in chunks if results_name(chunk.start) not in finished]
     rows = chunks[-1].stop
     done = rows - sum(chunk.stop - chunk.start for chunk in todo)
     number = job.outputs.index(output) + 1
@@ -72,7 +91,7 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
         on_done,
         job.stop_requested,
     ):
-        raise Stopped(f"stopped after {done} of {rows} rows; the finished batches are kept")
+        raise Stopped(f"stopped after {done} of {rows} rows; the finished chunks are kept")
     summary = summarise(_results(job, output.ref, chunks))
     metrics = {
         **summary.metrics,
@@ -86,12 +105,13 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
     job.publish(output, files, metrics, inputs={"sae": [sae]})
 
 
-def _results(job: JobContext, output: ArtifactRef, chunks: list[Chunk]) -> list[RowResults]:
-    """What the batches measured, in row order, checked against the hashes that were noted when it was stored."""
-    from sae.metrics.results_file import load_results, partial_name
+def _results(job: JobContext, output: ArtifactRef, chunks: list[Chunk]) -> Iterator[RowResults]:
+    """What was measured, in row order, one chunk at a time."""
+    from sae.metrics.results_file import load_results, results_name
 
     files = job.store.part_files(output)
-    return [load_results(files.path(partial_name(chunk.start))) for chunk in chunks]
+    for chunk in chunks:
+        yield load_results(files.path(results_name(chunk.start)))
 
 
 def _settings(job: JobContext, sae: ArtifactRef, output: ArtifactRef) -> EvaluatorSettings:
@@ -108,22 +128,29 @@ def _settings(job: JobContext, sae: ArtifactRef, output: ArtifactRef) -> Evaluat
         split=config.split,
         policy=TrainConfig.model_validate(manifest.config).policy,
         lm_dtype=config.lm_dtype,
+        batch_rows=config.batch_rows,
+        loss_rows=config.loss_rows,
         attempt=job.attempt,
     )
 
 
 def _chunks(job: JobContext, settings: EvaluatorSettings) -> list[Chunk]:
-    """Forward passes of `batch_rows` rows. EV takes the split's first `rows`, CE and KL its first `loss_rows`."""
+    """Chunks of the split's first `rows` rows."""
     from actors.evaluator import Chunk
-    from sae.formats.tokens import TokensReader
 
     config: EvaluateConfig = job.config
-    available = TokensReader(job.store.files(settings.tokens), settings.split).n_rows
+    available = _rows(job.store, settings.tokens, settings.split)
     rows = min(config.rows, available)
     if rows < config.rows:
         job.progress.log(f"split {settings.split!r} has {available} rows, not {config.rows}")
-    size, loss_rows = config.batch_rows, min(config.loss_rows, rows)
-    return [Chunk(s, min(s + size, rows), max(0, min(size, loss_rows - s))) for s in range(0, rows, size)]
+    size = config.rows_per_chunk
+    return [Chunk(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
-STAGE = Stage(VERSION, inputs, outputs, run)
+def _rows(store: Store, tokens: ArtifactRef, split: str) -> int:
+    from sae.formats.tokens import TokensReader
+
+    return TokensReader(store.files(tokens), split).n_rows
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

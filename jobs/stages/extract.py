@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from configs.base import StageConfig
@@ -13,12 +14,14 @@ from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
 
 if TYPE_CHECKING:
-    from actors.extractor import Chunk, ExtractorSettings
+    from actors.extractor import ExtractorSettings, ExtractTask
     from cluster.store import Store
+    from sae.features.sampling import Quota
+    from sae.features.sketch_file import ChunkRange
 
-VERSION = 1
-_CODE_BYTES = 12  # of one activation in a partial
-_EXAMPLE_BYTES = 250  # of one example with its window, before compression
+VERSION = 2
+_EXAMPLE_BYTES = 70  # of one example with its window, as stored
+_FEATURE_BYTES = 1000  # of one feature's statistics
 
 
 def inputs(config: ExtractConfig) -> dict[str, StageConfig | str]:
@@ -33,21 +36,29 @@ def outputs(config: ExtractConfig, inputs: dict[str, list[ArtifactRef]], fp: str
 
 
 def store_bytes(config: ExtractConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
-    """Bytes that partials and artifacts will take at most, about."""
-    per_feature = config.top_examples + config.quantiles * config.quantile_examples + config.uniform_examples
+    """Bytes of the sketches and of the artifacts, for SAEs whose activations are distributed as usual."""
+    from sae.features.sketch_size import chunks_per_sketch, expected_bytes
+
+    examples = config.top_examples + config.quantiles * config.quantile_examples + config.uniform_examples
     total = 0
     for ref in inputs["sae"]:
-        train = _training(store, ref)
-        rows, length = _size(config, train, parse_ref(store.files(ref).manifest.inputs["tokens"], "tokens"), store)
+        manifest, train = store.files(ref).manifest, _training(store, ref)
+        rows, length = _size(config, train, parse_ref(manifest.inputs["tokens"], "tokens"), store)
         sae = json.loads(store.files(ref).path("cfg.json").read_text())
-        total += int(rows * length * max(one.expected_l0 for one in train.saes)) * _CODE_BYTES
-        total += int(sae["d_sae"]) * per_feature * _EXAMPLE_BYTES
+        l0, features = max(one.expected_l0 for one in train.saes), int(sae["d_sae"])
+        step = config.rows_per_chunk * chunks_per_sketch(
+            rows, length, config.rows_per_chunk, config.resources.workers or 1
+        )
+        for first in range(0, rows, step):
+            positions = min(step, rows - first) * length
+            total += expected_bytes(features, positions, length, l0, _quota(config))
+        total += features * (examples * _EXAMPLE_BYTES + _FEATURE_BYTES)
     return total
 
 
 def run(job: JobContext) -> None:
     """Sketches the chunks that no earlier attempt finished, on a pool of extractors; merges and publishes each SAE."""
-    from actors.extractor import Merged, make_extractor, make_merger
+    from actors.extractor import Merged, make_merger
     from actors.pool import run_chunks
 
     missing = job.missing()
@@ -55,39 +66,18 @@ def run(job: JobContext) -> None:
     if not pairs:
         return
     settings = _settings(job, [(sae, output.ref) for sae, output in pairs])
-    chunks = _chunks(job, settings)
-    todo = [chunk for chunk in chunks if chunk.targets]
-    done = settings.rows - sum(chunk.stop - chunk.start for chunk in todo)
-    job.progress.start("extract", settings.rows, "rows", done)
-    sources = ["cache" if target.cache else "model" for target in settings.targets]
-    job.progress.log(f"activations from the {' and the '.join(sorted(set(sources)))}")
-
-    def on_done(chunk: Chunk, rows: int) -> None:
-        nonlocal done
-        done += rows
-        job.progress.update(done)
-
-    requirement = job.requirement
-    if not run_chunks(
-        lambda: make_extractor(job.store, settings, requirement),
-        todo,
-        requirement.workers,
-        "extract",
-        on_done,
-        job.stop_requested,
-    ):
-        raise Stopped(f"stopped after {done} of {settings.rows} rows; the finished chunks are kept")
+    _sketch_rows(job, settings)
     job.progress.start("merge", len(pairs), "SAEs")
 
     def on_merged(i: int, merged: Merged) -> None:
         sae, output = pairs[i]
-        provenance = {"activations_from": sources[i]}
+        provenance = {"activations_from": settings.targets[i].source}
         job.publish(output, merged.files, _summary(merged.info), provenance, {"sae": [sae]})
         job.progress.update(i + 1)
 
     # One merger, which goes through them in order.
     if not run_chunks(
-        lambda: make_merger(job.store, settings, len(chunks), requirement),
+        lambda: make_merger(job.store, settings, job.requirement),
         range(len(pairs)),
         1,
         "merge",
@@ -97,8 +87,55 @@ def run(job: JobContext) -> None:
         raise Stopped(f"stopped before merging; all {settings.rows} rows are kept")
 
 
+def _sketch_rows(job: JobContext, settings: ExtractorSettings) -> None:
+    """Has extractors sketch what is not stored yet. Each stores a sketch now and then; chunks in between are not kept."""
+    from actors.extractor import make_extractor
+    from actors.pool import run_chunks
+    from actors.progress_channel import ProgressChannel
+
+    tasks = _tasks(job, settings)
+    began = done = settings.rows - sum(settings.rows_of(task.chunks) for task in tasks)
+    job.progress.start("extract", settings.rows, "rows", done)
+    job.progress.log(f"activations from the {' and the '.join(sorted({t.source for t in settings.targets}))}")
+    channel = ProgressChannel.open(job.outputs[0].ref.id)
+
+    def on_done(task: ExtractTask, chunks: ChunkRange) -> None:
+        nonlocal done
+        done += settings.rows_of(chunks)
+        job.progress.durable(done)
+        job.progress.update(done, durable=False)
+
+    def should_stop() -> bool:
+        job.progress.update(began + sum(channel.latest().values()), durable=False)
+        if job.stop_requested():
+            channel.request_stop()
+            return True
+        return False
+
+    requirement = job.requirement
+    try:
+        run_chunks(
+            lambda: make_extractor(job.store, settings, requirement, channel),
+            tasks,
+            requirement.workers,
+            "extract",
+            on_done,
+            should_stop,
+        )
+    finally:
+        channel.clear()
+    if done < settings.rows:
+        raise Stopped(f"stopped after {done} of {settings.rows} rows; the finished chunks are kept")
+
+
 def _science(config: ExtractConfig) -> dict[str, Any]:
     return {key: value for key, value in config.science().items() if key != "sae"}
+
+
+def _quota(config: ExtractConfig) -> Quota:
+    from sae.features.sampling import Quota
+
+    return Quota(config.top_examples, config.quantile_examples, config.uniform_examples, config.seed)
 
 
 def _training(store: Store, sae: ArtifactRef) -> TrainConfig:
@@ -113,17 +150,21 @@ def _settings(job: JobContext, pairs: list[tuple[ArtifactRef, ArtifactRef]]) -> 
     sae = pairs[0][0]
     manifest, train = job.store.files(sae).manifest, _training(job.store, sae)
     model, tokens = parse_ref(manifest.inputs["model"], "models"), parse_ref(manifest.inputs["tokens"], "tokens")
-    rows, _ = _size(config, train, tokens, job.store)
+    rows, context_length = _size(config, train, tokens, job.store)
     harvest = train.harvest()
     return ExtractorSettings(
         model=model,
         tokens=tokens,
         split=config.split,
         rows=rows,
+        context_length=context_length,
         policy=train.policy,
         lm_dtype=config.lm_dtype,
         dtype="fp32" if harvest is None else harvest.dtype,
         pass_rows=train.lane_rows if harvest is None else harvest.batch_rows,
+        batch_rows=config.batch_rows,
+        rows_per_chunk=config.rows_per_chunk,
+        quota=_quota(config),
         science=_science(config),
         targets=tuple(Target(sae, output, _cache(job, sae, rows)) for sae, output in pairs),
         attempt=job.attempt,
@@ -160,22 +201,25 @@ def _cache(job: JobContext, sae: ArtifactRef, rows: int) -> ArtifactRef | None:
     return cache if usable else None
 
 
-def _chunks(job: JobContext, settings: ExtractorSettings) -> list[Chunk]:
-    """All chunks in order, each with the targets that still lack its partial."""
-    from actors.extractor import Chunk
-    from sae.features.sketch_file import partial_name
+def _tasks(job: JobContext, settings: ExtractorSettings) -> list[ExtractTask]:
+    """What is left to sketch: ranges of chunks that the same targets lack, no longer than one sketch may cover."""
+    from actors.extractor import ExtractTask
+    from sae.features.sketch_file import ChunkRange, covered
+    from sae.features.sketch_size import chunks_per_sketch
 
-    finished = [set(job.store.parts(target.output)) for target in settings.targets]
-    size = job.config.rows_per_chunk
-    return [
-        Chunk(
-            number=i,
-            start=start,
-            stop=min(start + size, settings.rows),
-            targets=tuple(t for t, names in enumerate(finished) if partial_name(i) not in names),
-        )
-        for i, start in enumerate(range(0, settings.rows, size))
-    ]
+    ranges = [covered(job.store.parts(target.output)) for target in settings.targets]
+    stored = [{chunk for one in found for chunk in range(*one)} for found in ranges]
+    lacking = [tuple(t for t, have in enumerate(stored) if chunk not in have) for chunk in range(settings.chunks)]
+    size = chunks_per_sketch(settings.rows, settings.context_length, settings.rows_per_chunk, job.requirement.workers)
+    tasks = []
+    for targets, run in groupby(range(settings.chunks), key=lacking.__getitem__):
+        chunks = list(run)
+        tasks += [
+            ExtractTask(ChunkRange(first, min(first + size, chunks[-1] + 1)), targets)
+            for first in range(chunks[0], chunks[-1] + 1, size)
+            if targets
+        ]
+    return tasks
 
 
 def _summary(info: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from configs.data_policy import DataPolicy
 from sae.activations import activations_of_rows
 from sae.calibration import Calibration, candidate_mask, check_finite, count_excluded, data_mask
 from sae.features.sampling import Quota
-from sae.features.sketch import Sketch, Space, merge, sketch
+from sae.features.sketch import Sketch, SketchMerger, Space, sketch
 from sae.formats.activations import DTYPES, ActivationsReader
 from sae.formats.sae_folder import Sae
 from sae.formats.tokens import TokensReader
@@ -72,16 +73,21 @@ def rows_from_cache(
     return HookRows(cached.acts, cached.row, cached.position, {**excluded, "sink": sinks})
 
 
-class Collector:
-    """Encodes batches of whole rows, given in order, and sketches their codes. Holds about a million codes at most."""
+class RowSketcher:
+    """Encodes batches of whole rows, given in order, and sketches their codes in a thread of its own.
+
+    Holds the codes of a few million activations at most beside the sketch itself.
+    """
 
     def __init__(self, sae: Sae, space: Space, quota: Quota, dtype: str = "fp32") -> None:
         """`dtype` is that of the activations that the SAE was trained on: they are rounded to it, cached or not."""
-        self._sae, self._space, self._quota, self._dtype = sae, space, quota, dtype
+        self._sae, self._space, self._dtype = sae, space, dtype
+        self._merger = SketchMerger(space, quota)
         self._codes: list[tuple[Tensor, ...]] = []
         self._waiting = self._positions = 0
         self._excluded: dict[str, int] = {}
-        self._done: list[Sketch] = []
+        self._thread = ThreadPoolExecutor(1)
+        self._at_work: Future[None] | None = None
 
     @torch.inference_mode()
     def add(self, rows: HookRows) -> None:
@@ -102,15 +108,24 @@ class Collector:
             self._flush()
 
     def finish(self) -> Sketch:
-        """The sketch of all rows added."""
+        """The sketch of all rows added. Nothing can be added after it."""
         self._flush()
-        return self._done[0] if len(self._done) == 1 else merge(self._done, self._space, self._quota)
+        self._wait()
+        self._thread.shutdown()
+        return self._merger.result()
 
     def _flush(self) -> None:
-        if not self._codes:
-            return
-        feature, row, position, value = (torch.cat(c).numpy() for c in zip(*self._codes, strict=True))
-        value = value.astype(np.float32, copy=False)
-        part = sketch(feature, row, position, value, self._positions, self._excluded, self._space, self._quota)
-        self._done.append(part)
+        self._wait()
+        if self._codes:
+            self._at_work = self._thread.submit(self._sketch, self._codes, self._positions, self._excluded)
         self._codes, self._waiting, self._positions, self._excluded = [], 0, 0, {}
+
+    def _wait(self) -> None:
+        if self._at_work is not None:
+            self._at_work.result()
+        self._at_work = None
+
+    def _sketch(self, codes: list[tuple[Tensor, ...]], positions: int, excluded: dict[str, int]) -> None:
+        feature, row, position, value = (torch.cat(c).numpy() for c in zip(*codes, strict=True))
+        value = value.astype(np.float32, copy=False)
+        self._merger.add(sketch(feature, row, position, value, positions, excluded, self._space))

@@ -1,4 +1,4 @@
-"""From a merged sketch to the examples of each feature: top, by quantile part, and uniformly drawn."""
+"""From merged histograms and entries to the examples of each feature: top, by quantile part, and uniformly drawn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from sae.features.histogram import BINS, cumulate, part_of
 from sae.features.sampling import Float32, Int64, Orders, Quota, UInt64, keep_first, orders
-from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, Entries, Sketch, Space, window_bounds
+from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, Entries, Histograms, Space, window_bounds
 
 KINDS = ("top", "quantile", "uniform")
 
@@ -37,27 +37,27 @@ class Windows(NamedTuple):
     acts: Float32
 
 
-def choose(merged: Sketch, space: Space, quota: Quota, parts: int) -> Examples:
-    """Draws the examples. `quota.quantile` of them come from each of `parts` equal parts of the activations by rank."""
+def sample_examples(histograms: Histograms, entries: Entries, space: Space, quota: Quota, parts: int) -> Examples:
+    """Samples the examples. `quota.quantile` of them come from each of `parts` equal parts of the activations by rank."""
     if parts > BINS:
         raise ValueError(f"{parts} quantile parts are more than the {BINS} bins of the histogram")
-    feature, row, position = space.split(merged.entries.ident)
-    keys = orders(feature, row, position, merged.entries.value, quota.seed)
-    part = _parts(merged, keys, parts)
+    feature, row, position = space.split(entries.ident)
+    keys = orders(feature, row, position, entries.value, quota.seed)
+    part = _quantile_parts(histograms, keys, parts)
     by_part = feature.astype(np.uint64) * np.uint64(parts) + part.astype(np.uint64)
-    drawn = (
-        keep_first(keys.feature, keys.by_value, quota.top),
-        keep_first(by_part, keys.by_hash, quota.quantile),
-        keep_first(keys.feature, keys.by_other_hash, quota.uniform),
+    sampled = (
+        keep_first(keys.feature, keys.value_order, quota.top),
+        keep_first(by_part, keys.quantile_order, quota.quantile),
+        keep_first(keys.feature, keys.uniform_order, quota.uniform),
     )
-    which = np.concatenate(drawn)
-    kind = np.repeat(np.arange(len(KINDS)), [len(d) for d in drawn])
-    rank = np.concatenate([_rank(g[d]) for g, d in zip((keys.feature, by_part, keys.feature), drawn, strict=True)])
-    # Each draw is sorted by (feature, part, rank), so a stable sort by (feature, kind) is all that is missing.
+    which = np.concatenate(sampled)
+    kind = np.repeat(np.arange(len(KINDS)), [len(s) for s in sampled])
+    rank = np.concatenate([_rank(g[s]) for g, s in zip((keys.feature, by_part, keys.feature), sampled, strict=True)])
+    # Each sample is sorted by (feature, part, rank), so a stable sort by (feature, kind) is all that is missing.
     order = np.argsort(feature[which] * len(KINDS) + kind, kind="stable")
     which, kind, rank = which[order], kind[order], rank[order]
     shown_part = np.where(kind == KINDS.index("quantile"), part[which], -1)
-    return Examples(feature[which], kind, shown_part, rank, row[which], position[which], merged.entries.value[which])
+    return Examples(feature[which], kind, shown_part, rank, row[which], position[which], entries.value[which])
 
 
 def windows(entries: Entries, examples: Examples, space: Space) -> Windows:
@@ -72,22 +72,22 @@ def windows(entries: Entries, examples: Examples, space: Space) -> Windows:
     example = np.repeat(np.arange(len(ident)), n)
     entry = np.arange(len(example)) - np.repeat(np.cumsum(n) - n - first, n)
     acts = np.zeros(offsets[-1], dtype=np.float32)
-    place = offsets[example] + before[example] + entries.ident[entry] - ident[example]
-    acts[place] = entries.value[entry]
+    target = offsets[example] + before[example] + entries.ident[entry] - ident[example]
+    acts[target] = entries.value[entry]
     return Windows(position - before, offsets, acts)
 
 
-def _parts(merged: Sketch, keys: Orders, parts: int) -> Int64:
+def _quantile_parts(histograms: Histograms, keys: Orders, parts: int) -> Int64:
     """The quantile part of each entry, from the histogram."""
-    starts = np.flatnonzero(np.diff(merged.histogram_key // BINS, prepend=-1, append=-1))
-    before, total = cumulate(merged.histogram_count, starts)
-    by_bin = part_of(merged.histogram_count, before, total, parts)
-    return by_bin[np.searchsorted(merged.histogram_key, keys.feature_bin.astype(np.int64))]
+    starts = np.flatnonzero(np.diff(histograms.key // BINS, prepend=-1, append=-1))
+    before, total = cumulate(histograms.height, starts)
+    by_bin = part_of(histograms.height, before, total, parts)
+    return by_bin[np.searchsorted(histograms.key, keys.feature_bin.astype(np.int64))]
 
 
 def _rank(group: UInt64) -> Int64:
-    """Place of each element within its group, for sorted groups."""
-    place = np.arange(len(group))
+    """Rank of each element within its group, for sorted groups."""
+    index = np.arange(len(group))
     starts = np.ones(len(group), dtype=np.bool_)
     starts[1:] = group[1:] != group[:-1]
-    return place - np.maximum.accumulate(np.where(starts, place, 0))
+    return index - np.maximum.accumulate(np.where(starts, index, 0))

@@ -1,4 +1,4 @@
-"""The histogram grid: log-spaced bins on one fixed absolute grid, so that counts of any chunks add up exactly.
+"""Histograms of activations in log-spaced bins, the same for every feature, so that counts of any rows add up exactly.
 
 Bin i holds activations in [2^(i/18), 2^((i+1)/18)): a ratio of 1.039, so the geometric middle of a bin is within 2% of
 every activation in it. i runs over [LOWEST, LOWEST + BINS), which is 2^-24 to 2^24; what lies outside is counted in the

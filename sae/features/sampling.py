@@ -1,4 +1,4 @@
-"""How examples are drawn: one primitive, `keep_first`, and the order that each kind of example gives it.
+"""How examples are sampled: one primitive, `keep_first`, and the order that each kind of example gives it.
 
 Keeping the first n of each group by an order is idempotent, and keeping from a union of kept sets gives what keeping
 from the whole gives. So chunks can be merged in any order and in any grouping.
@@ -40,13 +40,13 @@ class Orders(NamedTuple):
 
     feature: UInt64
     feature_bin: UInt64
-    by_value: UInt64
-    by_hash: UInt64
-    by_other_hash: UInt64
+    value_order: UInt64
+    quantile_order: UInt64
+    uniform_order: UInt64
 
 
 def keep_first(group: UInt64, order: UInt64, n: int) -> Int64:
-    """Indices of the first `n` of each group, sorted by (group, order, place in the input).
+    """Indices of the first `n` of each group, sorted by (group, order, index in the input).
 
     Both keys lie below 2^32. Entries come sorted by (feature, row, position), so ties break by (row, position).
     """
@@ -83,15 +83,15 @@ def orders(feature: Int64, row: Int64, position: Int64, value: Float32, seed: in
     group = feature.astype(np.uint64)
     bits = hash64(seed, feature, row, position)
     # The bits of positive floats, read as integers, are ordered as the floats are.
-    by_value = _LOW - value.view(np.uint32).astype(np.uint64)
+    value_order = _LOW - value.view(np.uint32).astype(np.uint64)
     feature_bin = group * np.uint64(BINS) + bin_of(value).astype(np.uint64)
-    return Orders(group, feature_bin, by_value, bits >> _SHIFT, bits & _LOW)
+    return Orders(group, feature_bin, value_order, bits >> _SHIFT, bits & _LOW)
 
 
 def candidates(keys: Orders, quota: Quota) -> Mask:
     """The entries [m] that can still become an example of some kind."""
     mask = np.zeros(len(keys.feature), dtype=np.bool_)
-    mask[keep_first(keys.feature, keys.by_value, quota.top)] = True
-    mask[keep_first(keys.feature_bin, keys.by_hash, quota.quantile)] = True
-    mask[keep_first(keys.feature, keys.by_other_hash, quota.uniform)] = True
+    mask[keep_first(keys.feature, keys.value_order, quota.top)] = True
+    mask[keep_first(keys.feature_bin, keys.quantile_order, quota.quantile)] = True
+    mask[keep_first(keys.feature, keys.uniform_order, quota.uniform)] = True
     return mask

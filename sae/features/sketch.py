@@ -1,26 +1,24 @@
-"""The sketch of a chunk: everything the features tables need of its codes, of a size bounded by features.
+"""The sketch of some rows: everything the features tables need of their codes, of a size bounded by features.
 
 A sketch holds, for each feature, the count, four moments and the maximum of its non-zero activations, their histogram,
 and the entries (feature, row, position, activation) that can still become examples, with the entries in their windows.
-Merging adds up and prunes again. Entries and histograms come out equal whatever the chunks and the order of merging;
-moments are float64 sums of fixed chunks, added in chunk order.
+Merging adds up and prunes again. What comes out is equal, bit for bit, whatever the rows of each sketch and the order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sae.features.histogram import BINS, bin_of
+from sae.features.moments import MAX_COUNT, add_sums, sum_powers
 from sae.features.sampling import MAX_CONTEXT, MAX_FEATURES, Float32, Int64, Mask, Quota, candidates, orders
 
 WINDOW_BEFORE = 32
 WINDOW_AFTER = 16
-MOMENTS = 4
 _FOLD = 4_000_000  # entries that wait before they are pruned together
 _BLOCK = 1_000_000  # entries that are pruned at a time
 
@@ -36,8 +34,11 @@ class Space(NamedTuple):
         """Raises ValueError where the packed keys would not hold these sizes."""
         if self.features > MAX_FEATURES or self.context_length > MAX_CONTEXT:
             raise ValueError(f"{self}: extraction takes at most {MAX_FEATURES} features and contexts of {MAX_CONTEXT}")
-        if self.features * self.rows * self.context_length >= 2**63:
-            raise ValueError(f"{self}: features x rows x context_length must be less than 2^63; take fewer rows")
+        if self.features * self.rows * self.context_length >= 2**63 or self.rows * self.context_length > MAX_COUNT:
+            raise ValueError(
+                f"{self}: features x rows x context_length must be less than 2^63, and rows x context_length at most "
+                f"{MAX_COUNT}; take fewer rows"
+            )
 
     def ident(self, feature: Int64, row: Int64, position: Int64) -> Int64:
         """Idents sort by feature, then row, then position."""
@@ -48,6 +49,27 @@ class Space(NamedTuple):
         token_row, position = np.divmod(ident, self.context_length)
         feature, row = np.divmod(token_row, self.rows)
         return feature, row, position
+
+    def bounds(self, ident: Int64, features: Int64 | Sequence[int]) -> Int64:
+        """The first index into sorted `ident` of each of `features`."""
+        return np.searchsorted(ident, np.asarray(features) * (self.rows * self.context_length))
+
+
+class Totals(NamedTuple):
+    """What is summed over positions. `excluded` counts positions by reason; `moments` are digits, see sae.features.moments."""
+
+    positions: int
+    excluded: dict[str, int]
+    counts: Int64  # [F]
+    moments: Int64  # [4, 3, F]
+    maximum: Float32  # [F]
+
+
+class Histograms(NamedTuple):
+    """Non-zero activations by bin: `key` int64 [h] is feature * BINS + bin, ascending; `height` int64 [h]."""
+
+    key: Int64
+    height: Int64
 
 
 class Entries(NamedTuple):
@@ -62,27 +84,51 @@ class Entries(NamedTuple):
 
 
 class Sketch(NamedTuple):
-    """See the module. `histogram_key` is feature * BINS + bin, ascending; `excluded` counts positions by reason."""
+    """See the module."""
 
-    positions: int
-    excluded: dict[str, int]
-    counts: Int64  # [F]
-    moments: npt.NDArray[np.float64]  # [4, F]: sums of the activation's powers 1 to 4
-    maximum: Float32  # [F]
-    histogram_key: Int64  # [h]
-    histogram_count: Int64  # [h]
+    totals: Totals
+    histograms: Histograms
     entries: Entries
 
-    def between(self, first: int, stop: int, space: Space) -> Sketch:
-        """The same with the histogram and the entries of features [first, stop) only."""
-        bins = slice(*np.searchsorted(self.histogram_key, np.array([first, stop]) * BINS))
-        size = space.rows * space.context_length
-        of_features = slice(*np.searchsorted(self.entries.ident, np.array([first, stop]) * size))
-        return self._replace(
-            histogram_key=self.histogram_key[bins],
-            histogram_count=self.histogram_count[bins],
-            entries=self.entries.take(of_features),
-        )
+
+class SketchMerger:
+    """Merges sketches of different rows as they come. Holds what is kept and as much again, at least _FOLD entries."""
+
+    def __init__(self, space: Space, quota: Quota) -> None:
+        self._space, self._quota = space, quota
+        self._totals: Totals | None = None
+        self._histograms: list[Histograms] = []
+        self._entries: list[Entries] = []
+        self._kept = self._waiting = 0
+
+    def add(self, part: Sketch) -> None:
+        """Adds a sketch of other rows."""
+        self._totals = part.totals if self._totals is None else add_totals(self._totals, part.totals)
+        self.add_features(part.histograms, part.entries)
+
+    def add_features(self, histograms: Histograms, entries: Entries) -> None:
+        """Adds histograms and entries alone."""
+        self._histograms.append(histograms)
+        self._entries.append(entries)
+        self._waiting += len(entries.ident)
+        if self._waiting > max(_FOLD, self._kept):
+            self._fold()
+
+    def result(self) -> Sketch:
+        """The sketch of all that was added with `add`. Raises ValueError if nothing was."""
+        if self._totals is None:
+            raise ValueError("there is no sketch to merge")
+        return Sketch(self._totals, *self.features())
+
+    def features(self) -> tuple[Histograms, Entries]:
+        """Histograms and entries of all that was added."""
+        self._fold()
+        return self._histograms[0], self._entries[0]
+
+    def _fold(self) -> None:
+        self._histograms = [add_histograms(self._histograms)]
+        self._entries = [merge_entries(self._entries, self._space, self._quota)]
+        self._kept, self._waiting = len(self._entries[0].ident), 0
 
 
 def sketch(
@@ -93,9 +139,11 @@ def sketch(
     positions: int,
     excluded: dict[str, int],
     space: Space,
-    quota: Quota,
 ) -> Sketch:
-    """Sketches the codes [m] of whole rows, sorted by (row, position, feature), over `positions` data positions."""
+    """Sketches the codes [m] of whole rows, sorted by (row, position, feature), over `positions` data positions.
+
+    Its entries are all codes: merging prunes them.
+    """
     by_feature = stable_order(feature, space.features)
     feature, row, position, value = feature[by_feature], row[by_feature], position[by_feature], value[by_feature]
     count = np.bincount(feature, minlength=space.features)
@@ -103,14 +151,64 @@ def sketch(
     fired = np.flatnonzero(count)
     if len(fired):
         maximum[fired] = np.maximum.reduceat(value, (np.cumsum(count) - count)[fired])
-    wide = value.astype(np.float64)
-    moments, power = np.empty((MOMENTS, space.features)), np.ones_like(wide)
-    for i in range(MOMENTS):
-        power = power * wide
-        moments[i] = np.bincount(feature, weights=power, minlength=space.features)
-    keys, counts = np.unique(feature * BINS + bin_of(value), return_counts=True)
-    entries = prune(Entries(space.ident(feature, row, position), value), space, quota)
-    return Sketch(positions, dict(excluded), count, moments, maximum, keys, counts.astype(np.int64), entries)
+    keys, heights = np.unique(feature * BINS + bin_of(value), return_counts=True)
+    return Sketch(
+        Totals(positions, dict(excluded), count, sum_powers(value, count, maximum), maximum),
+        Histograms(keys, heights.astype(np.int64)),
+        Entries(space.ident(feature, row, position), value),
+    )
+
+
+def merge(sketches: Iterable[Sketch], space: Space, quota: Quota) -> Sketch:
+    """Merges sketches of different rows, one at a time."""
+    merger = SketchMerger(space, quota)
+    for part in sketches:
+        merger.add(part)
+    return merger.result()
+
+
+def add_totals(a: Totals, b: Totals) -> Totals:
+    """The totals of both together."""
+    return Totals(
+        a.positions + b.positions,
+        {
+            reason: a.excluded.get(reason, 0) + b.excluded.get(reason, 0)
+            for reason in sorted({*a.excluded, *b.excluded})
+        },
+        a.counts + b.counts,
+        add_sums(a.moments, a.maximum, b.moments, b.maximum),
+        np.maximum(a.maximum, b.maximum),
+    )
+
+
+def add_histograms(parts: Sequence[Histograms]) -> Histograms:
+    """The histograms of all together."""
+    key, height = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(key, kind="stable")  # merges runs that are sorted already
+    key = key[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    return Histograms(key[first], np.add.reduceat(height[order], first) if len(first) else height)
+
+
+def merge_entries(parts: Sequence[Entries], space: Space, quota: Quota) -> Entries:
+    """Keeps, of entries of different rows, the candidates and the entries in their windows.
+
+    Pruning what was pruned in parts gives what pruning all at once gives: a candidate of the whole is one of its part,
+    so it and its window are still there. Works on about a million entries at a time, cut between features.
+    """
+    largest = max(parts, key=lambda part: len(part.ident)).ident
+    step = max(1, _BLOCK * len(largest) // max(1, sum(len(part.ident) for part in parts)))
+    inner = np.unique(largest[step::step] // (space.rows * space.context_length))
+    edges = np.concatenate([[0], inner[inner > 0], [space.features]])
+    bounds = [space.bounds(part.ident, edges) for part in parts]
+    blocks = []
+    for i in range(len(edges) - 1):
+        ranges = [slice(at[i], at[i + 1]) for at in bounds]
+        ident, value = (np.concatenate([part[field][cut] for part, cut in zip(parts, ranges, strict=True)])
+                        for field in range(2))  # fmt: skip
+        order = np.argsort(ident, kind="stable")
+        blocks.append(_prune(Entries(ident[order], value[order]), space, quota))
+    return Entries(*(np.concatenate(columns) for columns in zip(*blocks, strict=True)))
 
 
 def stable_order(feature: Int64, features: int) -> Int64:
@@ -121,28 +219,6 @@ def stable_order(feature: Int64, features: int) -> Int64:
     return order
 
 
-def prune(entries: Entries, space: Space, quota: Quota) -> Entries:
-    """Keeps the candidates and the entries in their windows; about a million at a time, cut between features.
-
-    prune(prune(a) + prune(b)) equals prune(a + b) for entries of different rows: a candidate of the union is one of
-    its part, so it and its window are still there.
-    """
-    size = space.rows * space.context_length
-    features = entries.ident[_BLOCK::_BLOCK] // size
-    cuts = np.unique(np.searchsorted(entries.ident, features * size)).tolist()
-    edges = pairwise([0, *cuts, len(entries.ident)])
-    blocks = [_prune(entries.take(slice(first, last)), space, quota) for first, last in edges]
-    return Entries(*(np.concatenate(columns) for columns in zip(*blocks, strict=True)))
-
-
-def _prune(entries: Entries, space: Space, quota: Quota) -> Entries:
-    feature, row, position = space.split(entries.ident)
-    chosen = candidates(orders(feature, row, position, entries.value, quota.seed), quota)
-    first, last = window_bounds(entries.ident, entries.ident[chosen], position[chosen], space)
-    edges = np.bincount(first, minlength=len(chosen) + 1) - np.bincount(last, minlength=len(chosen) + 1)
-    return entries.take(np.cumsum(edges)[:-1] > 0)
-
-
 def window_bounds(ident: Int64, chosen: Int64, position: Int64, space: Space) -> tuple[Int64, Int64]:
     """Indices [first, last) into sorted `ident` of the entries in the windows of the idents `chosen` at `position`."""
     first = np.searchsorted(ident, chosen - np.minimum(position, WINDOW_BEFORE))
@@ -150,39 +226,9 @@ def window_bounds(ident: Int64, chosen: Int64, position: Int64, space: Space) ->
     return first, np.searchsorted(ident, end, side="right")
 
 
-def merge_entries(parts: Iterable[Entries], space: Space, quota: Quota) -> Entries:
-    """Merges entries of different rows."""
-    ident, value = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    # Stable sorting of 64-bit integers merges runs that are sorted already.
-    order = np.argsort(ident, kind="stable")
-    return prune(Entries(ident[order], value[order]), space, quota)
-
-
-def merge(sketches: Iterable[Sketch], space: Space, quota: Quota) -> Sketch:
-    """Merges sketches of different rows, given in chunk order; reads them one at a time."""
-    positions, excluded = 0, dict[str, int]()
-    counts = np.zeros(space.features, dtype=np.int64)
-    moments = np.zeros((MOMENTS, space.features))
-    maximum = np.zeros(space.features, dtype=np.float32)
-    keys, heights = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    kept, waiting, n_waiting = Entries(np.zeros(0, np.int64), np.zeros(0, np.float32)), list[Entries](), 0
-    for part in sketches:
-        positions += part.positions
-        excluded = {k: excluded.get(k, 0) + part.excluded.get(k, 0) for k in sorted({*excluded, *part.excluded})}
-        counts, moments, maximum = counts + part.counts, moments + part.moments, np.maximum(maximum, part.maximum)
-        keys, heights = _add_histograms(keys, heights, part)
-        waiting.append(part.entries)
-        n_waiting += len(part.entries.ident)
-        if n_waiting > max(_FOLD, len(kept.ident)):
-            kept, waiting, n_waiting = merge_entries([kept, *waiting], space, quota), [], 0
-    kept = merge_entries([kept, *waiting], space, quota)
-    return Sketch(positions, excluded, counts, moments, maximum, keys, heights, kept)
-
-
-def _add_histograms(keys: Int64, counts: Int64, part: Sketch) -> tuple[Int64, Int64]:
-    both = np.concatenate([keys, part.histogram_key])
-    order = np.argsort(both, kind="stable")
-    summed, start = np.unique(both[order], return_index=True)
-    if not len(summed):
-        return keys, counts
-    return summed, np.add.reduceat(np.concatenate([counts, part.histogram_count])[order], start)
+def _prune(entries: Entries, space: Space, quota: Quota) -> Entries:
+    feature, row, position = space.split(entries.ident)
+    chosen: npt.NDArray[np.bool_] = candidates(orders(feature, row, position, entries.value, quota.seed), quota)
+    first, last = window_bounds(entries.ident, entries.ident[chosen], position[chosen], space)
+    edges = np.bincount(first, minlength=len(chosen) + 1) - np.bincount(last, minlength=len(chosen) + 1)
+    return entries.take(np.cumsum(edges)[:-1] > 0)

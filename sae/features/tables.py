@@ -1,8 +1,8 @@
-"""Writes the features artifact from a merged sketch, block by block of features."""
+"""The tables of the features artifact, written block by block of features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,61 +10,81 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sae.features.examples import KINDS, choose, windows
+from sae.features.examples import KINDS, sample_examples, windows
 from sae.features.histogram import BINS, LOWEST, cumulate, lower_edge, part_of, quantiles
 from sae.features.logit_lens import Ranked
+from sae.features.moments import as_floats
 from sae.features.sampling import Int64, Quota
-from sae.features.sketch import Sketch, Space
-from sae.formats.features import EXAMPLES_SCHEMA, FEATURES_SCHEMA, TableWriter, feature_blocks
+from sae.features.sketch import Entries, Histograms, Space, Totals
+from sae.formats.features import EXAMPLES, EXAMPLES_SCHEMA, FEATURES, FEATURES_SCHEMA, TableWriter
 
 PROBABILITIES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 _MOMENTS = ("sum", "sum_squares", "sum_cubes", "sum_fourths")
 
 
 class Directions(NamedTuple):
-    """What the decoder directions say: tokens promoted and suppressed, nearest features, and the text of a token."""
+    """What the decoder directions say: nearest features, and tokens promoted and suppressed, None without a logit lens.
 
-    promoted: Ranked
-    suppressed: Ranked
+    `token_text` gives the text of a token.
+    """
+
     neighbours: Ranked
+    promoted: Ranked | None
+    suppressed: Ranked | None
     token_text: Callable[[int], str]
 
 
-def write_features(path: Path, merged: Sketch, directions: Directions, parts: int) -> None:
-    """Writes `features.parquet`. `parts` is the number of quantile parts whose edges are recorded."""
-    with TableWriter(path, FEATURES_SCHEMA) as writer:
-        for first, stop in feature_blocks(len(merged.counts)):
-            writer.write(_statistics(merged, first, stop, parts) | _directions(directions, first, stop))
+class Block(NamedTuple):
+    """Histograms and entries of features [first, stop)."""
+
+    first: int
+    stop: int
+    histograms: Histograms
+    entries: Entries
 
 
-def write_examples(path: Path, merged: Sketch, space: Space, quota: Quota, parts: int) -> None:
-    """Writes `examples.parquet`."""
-    with TableWriter(path, EXAMPLES_SCHEMA) as writer:
-        for first, stop in feature_blocks(space.features):
-            block = merged.between(first, stop, space)
-            drawn = choose(block, space, quota, parts)
-            around = windows(block.entries, drawn, space)
-            columns: dict[str, Any] = drawn._asdict()
-            columns["kind"] = pa.array(KINDS).take(pa.array(drawn.kind))
-            columns["part"] = pa.array(drawn.part, mask=drawn.part < 0)
-            columns |= {"start": around.start, "acts": _lists(around.acts, around.offsets)}
-            writer.write(columns)
+def write_tables(
+    folder: Path,
+    totals: Totals,
+    blocks: Iterable[Block],
+    directions: Directions,
+    space: Space,
+    quota: Quota,
+    parts: int,
+) -> None:
+    """Writes `features.parquet` and `examples.parquet`, one row group of each a block. `parts`: of the quantile examples."""
+    moments = as_floats(totals.moments, totals.maximum)
+    with (
+        TableWriter(folder / FEATURES, FEATURES_SCHEMA) as features,
+        TableWriter(folder / EXAMPLES, EXAMPLES_SCHEMA) as examples,
+    ):
+        for block in blocks:
+            statistics = _statistics(totals, moments, block, parts)
+            features.write(statistics | _directions(directions, block.first, block.stop))
+            examples.write(_examples(block, space, quota, parts))
 
 
-def _statistics(merged: Sketch, first: int, stop: int, parts: int) -> dict[str, Any]:
-    bounds = np.searchsorted(merged.histogram_key, np.arange(first, stop + 1) * BINS)
-    keys = merged.histogram_key[bounds[0] : bounds[-1]]
-    counts = merged.histogram_count[bounds[0] : bounds[-1]]
-    starts, bins = bounds - bounds[0], keys % BINS
-    fired = merged.counts[first:stop] > 0
+def _examples(block: Block, space: Space, quota: Quota, parts: int) -> dict[str, Any]:
+    sampled = sample_examples(block.histograms, block.entries, space, quota, parts)
+    around = windows(block.entries, sampled, space)
+    columns: dict[str, Any] = sampled._asdict()
+    columns["kind"] = pa.array(KINDS).take(pa.array(sampled.kind))
+    columns["part"] = pa.array(sampled.part, mask=sampled.part < 0)
+    return columns | {"start": around.start, "acts": _lists(around.acts, around.offsets)}
+
+
+def _statistics(totals: Totals, moments: npt.NDArray[np.float64], block: Block, parts: int) -> dict[str, Any]:
+    first, stop, (keys, counts), _ = block
+    starts, bins = np.searchsorted(keys, np.arange(first, stop + 1) * BINS), keys % BINS
+    fired = totals.counts[first:stop] > 0
     middles = quantiles(bins, counts, starts, PROBABILITIES)
     edges = _part_edges(bins, counts, starts, parts)
     return {
         "feature": np.arange(first, stop),
-        "count": merged.counts[first:stop],
-        "density": merged.counts[first:stop] / merged.positions,
-        **{name: merged.moments[i, first:stop] for i, name in enumerate(_MOMENTS)},
-        "max": merged.maximum[first:stop],
+        "count": totals.counts[first:stop],
+        "density": totals.counts[first:stop] / totals.positions,
+        **{name: moments[i, first:stop] for i, name in enumerate(_MOMENTS)},
+        "max": totals.maximum[first:stop],
         "quantiles": _rows_of(middles, fired),
         "part_edges": _rows_of(edges, fired),
         "histogram_bins": _lists(bins + LOWEST, starts),
@@ -95,9 +115,12 @@ def _part_edges(bins: Int64, counts: Int64, starts: Int64, parts: int) -> npt.ND
 def _directions(directions: Directions, first: int, stop: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for side, ranked in (("promoted", directions.promoted), ("suppressed", directions.suppressed)):
-        out[side], out[f"{side}_logits"] = _ranked(ranked, first, stop)
+        names = (side, f"{side}_logits", f"{side}_tokens")
+        if ranked is None:
+            out |= dict.fromkeys(names, [None] * (stop - first))
+            continue
         texts = [[directions.token_text(int(t)) for t in row] for row in ranked.ids[first:stop]]
-        out[f"{side}_tokens"] = texts
+        out |= dict(zip(names, (*_ranked(ranked, first, stop), texts), strict=True))
     out["neighbours"], out["neighbour_cosines"] = _ranked(directions.neighbours, first, stop)
     return out
 

@@ -1,60 +1,63 @@
-"""The end of an extraction: merges the chunks' sketches and writes the features artifact into a folder."""
+"""The end of an extraction: merges sketches block by block of features and writes the features artifact into a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sae.features.histogram import BINS, LOWEST, PER_OCTAVE
-from sae.features.logit_lens import Ranked, logit_lens, nearest
+from sae.features.logit_lens import logit_lens, nearest
 from sae.features.sampling import Quota
-from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, Sketch, Space, merge
-from sae.features.tables import PROBABILITIES, Directions, write_examples, write_features
-from sae.formats.features import EXAMPLES, FEATURES, INFO, FeaturesInfo, write_info
+from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, SketchMerger, Space, add_totals
+from sae.features.sketch_file import SketchFile
+from sae.features.tables import PROBABILITIES, Block, Directions, write_tables
+from sae.formats.features import INFO, FeaturesInfo, feature_blocks, write_info
 from sae.formats.sae_folder import Sae
-from sae.language_model import LanguageModel
+from sae.language_model import load_tokenizer
+from sae.language_model.unembedding_files import unembedding_of_folder
 
 
-def finish(
+def write_artifact(
     folder: Path,
-    sketches: Iterable[Sketch],
+    sketches: Sequence[Path],
     space: Space,
     quota: Quota,
     sae: Sae,
-    lm: LanguageModel,
-    tokenizer: Any,
+    model: Path,
     settings: dict[str, Any],
     split: str,
     inputs: dict[str, str],
 ) -> FeaturesInfo:
-    """Writes features.parquet, examples.parquet and features.json from sketches in chunk order.
+    """Writes features.parquet, examples.parquet and features.json from sketch files, in memory for a block of features.
 
-    `settings` is the science part of the extract config without the SAE. Raises ValueError if no position is data.
+    `settings` is the science part of the extract config without the SAE; `model` the language model's folder. Raises
+    ValueError if no position is data.
     """
-    merged = merge(sketches, space, quota)
-    if merged.positions == 0:
-        raise ValueError(f"none of the {space.rows} rows has a data position ({merged.excluded}): check the tokens")
-    write_examples(folder / EXAMPLES, merged, space, quota, settings["quantiles"])
-    directions = describe(sae, lm, tokenizer, settings["logit_tokens"], settings["neighbours"])
-    write_features(folder / FEATURES, merged, directions, settings["quantiles"])
+    files = [SketchFile(path) for path in sketches]
+    totals = reduce(add_totals, (file.totals for file in files))
+    if totals.positions == 0:
+        raise ValueError(f"none of the {space.rows} rows has a data position ({totals.excluded}): check the tokens")
+    directions, without_lens = describe_directions(sae, model, settings["logit_tokens"], settings["neighbours"])
+    write_tables(folder, totals, merged_blocks(files, space, quota), directions, space, quota, settings["quantiles"])
     info = FeaturesInfo(
         hook=str(sae.metadata["hook_name"]),
         split=split,
         rows=space.rows,
         context_length=space.context_length,
         tokens=space.rows * space.context_length,
-        data_positions=merged.positions,
-        excluded=merged.excluded,
+        data_positions=totals.positions,
+        excluded=totals.excluded,
         n_features=space.features,
-        alive=int((merged.counts > 0).sum()),
-        l0=int(merged.counts.sum()) / merged.positions,
+        alive=int((totals.counts > 0).sum()),
+        l0=int(totals.counts.sum()) / totals.positions,
         quantile_probabilities=PROBABILITIES,
-        grid={"per_octave": PER_OCTAVE, "lowest": LOWEST, "bins": BINS},
+        histogram={"per_octave": PER_OCTAVE, "lowest": LOWEST, "bins": BINS},
         window={"before": WINDOW_BEFORE, "after": WINDOW_AFTER},
+        no_logit_lens=without_lens,
         settings=settings,
         inputs=inputs,
     )
@@ -63,17 +66,25 @@ def finish(
 
 
 @torch.inference_mode()
-def describe(sae: Sae, lm: LanguageModel, tokenizer: Any, logit_tokens: int, neighbours: int) -> Directions:
-    """Lens and neighbours of every decoder direction; the lens is empty where it has no meaning at the SAE's hook."""
-    unembedding = lm.unembedding(lm.hook(str(sae.metadata["hook_name"])))
-    if not isinstance(unembedding, str):
-        lens = logit_lens(sae.W_dec, unembedding.W_U.to(sae.W_dec.device), unembedding.centered, logit_tokens)
-    else:
-        none = Ranked(torch.zeros(sae.d_sae, 0, dtype=torch.int64), torch.zeros(sae.d_sae, 0))
-        lens = none, none
+def describe_directions(sae: Sae, model: Path, logit_tokens: int, neighbours: int) -> tuple[Directions, str | None]:
+    """Neighbours and logit lens of every decoder direction, and why there is no lens if there is none."""
+    tokenizer = load_tokenizer(model)
 
     @cache
     def token_text(token: int) -> str:
         return str(tokenizer.decode([token]))
 
-    return Directions(*lens, nearest(sae.W_dec, neighbours), token_text)
+    near = nearest(sae.W_dec, neighbours)
+    unembedding = unembedding_of_folder(model, str(sae.metadata["hook_name"]))
+    if isinstance(unembedding, str):
+        return Directions(near, None, None, token_text), unembedding
+    return Directions(near, *logit_lens(sae.W_dec, *unembedding, logit_tokens), token_text), None
+
+
+def merged_blocks(files: Sequence[SketchFile], space: Space, quota: Quota) -> Iterator[Block]:
+    """Histograms and entries of all files together, block by block of features."""
+    for number, (first, stop) in enumerate(feature_blocks(space.features)):
+        merger = SketchMerger(space, quota)
+        for file in files:
+            merger.add_features(*file.block(number))
+        yield Block(first, stop, *merger.features())

@@ -59,9 +59,9 @@ class DatasetWriter:
     """
 
     def __init__(self, folder: Path, rows_per_file: int = 100_000) -> None:
-        self._folder, self._most = folder, rows_per_file
+        self._folder, self._rows_per_file = folder, rows_per_file
         self._batch: list[Document] = []
-        self._held = 0
+        self._batch_bytes = 0
         self._files: dict[str, int] = {}
         self._splits: dict[str, dict[str, int]] = {}
         self._columns: set[str] = set()
@@ -70,9 +70,9 @@ class DatasetWriter:
     def add(self, document: Document) -> None:
         """Takes the next document. Raises DatasetError for an unknown split."""
         self._batch.append(document)
-        self._held += len(document.text.encode())
+        self._batch_bytes += len(document.text.encode())
         self.documents += 1
-        if len(self._batch) == self._most or self._held >= _FILE_BYTES:
+        if len(self._batch) == self._rows_per_file or self._batch_bytes >= _FILE_BYTES:
             self._flush()
 
     def finish(self) -> DatasetInfo:
@@ -97,7 +97,7 @@ class DatasetWriter:
             self._columns.update(document.columns)
         _write_file(self._folder / name, self._batch, sizes, self.documents - len(self._batch))
         self._files[name] = len(self._batch)
-        self._batch, self._held = [], 0
+        self._batch, self._batch_bytes = [], 0
 
 
 def write_documents(folder: Path, documents: Iterable[Document], rows_per_file: int = 100_000) -> DatasetInfo:
@@ -134,13 +134,13 @@ def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int)
 
 
 def _spans(sizes: list[int], most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of consecutive items whose sizes add up to `most` or less; an item larger than that stands alone."""
-    start = held = 0
+    """Ranges of consecutive items whose sizes add up to `most` or less; an item larger than that is alone."""
+    start = total = 0
     for i, size in enumerate(sizes):
-        if i > start and held + size > most:
+        if i > start and total + size > most:
             yield start, i
-            start, held = i, 0
-        held += size
+            start, total = i, 0
+        total += size
     if sizes:
         yield start, len(sizes)
 
@@ -163,7 +163,7 @@ class DatasetReader:
     def chunks(self, chunk_bytes: int) -> list[tuple[str, int, int]]:
         """Cuts the dataset into ranges (file, first row, row after the last) of `chunk_bytes` of text or less.
 
-        Depends on the documents and `chunk_bytes` alone. A document longer than that stands alone.
+        Depends on the documents and `chunk_bytes` alone. A document longer than that is alone.
         """
         chunks = []
         for name, rows in self.info.files.items():

@@ -17,7 +17,8 @@
 | suppressed, suppressed_tokens, suppressed_logits | likewise | the smallest, ascending |
 | neighbours, neighbour_cosines | list<int32>, list<float> | other features, the largest cosine of directions first |
 
-The lists of quantiles, edges and histogram are empty for a feature that never fired.
+The lists of quantiles, edges and histogram are empty for a feature that never fired. Columns of tokens are null where
+the logit lens has no meaning; `no_logit_lens` says why.
 
 `examples.parquet` has one row an example, sorted by (feature, kind, part, rank): feature int32, kind (top, quantile or
 uniform, in this order), part int16 (null but for quantile; 0 is the weakest), rank int32, row int64 and position int32
@@ -82,8 +83,9 @@ class FeaturesInfo(Config):
     alive: int = Field(description="Features that fired on a data position.")
     l0: float = Field(description="Active features on a data position, on average.")
     quantile_probabilities: tuple[float, ...] = Field(description="Of the column `quantiles`.")
-    grid: dict[str, int] = Field(description="Histogram: bins per octave, lowest i, and number of bins.")
+    histogram: dict[str, int] = Field(description="Bins per octave, lowest i, and number of bins.")
     window: dict[str, int] = Field(description="Positions before and after an example whose activations are stored.")
+    no_logit_lens: str | None = Field(description="Why no tokens are promoted or suppressed; null if there is a lens.")
     settings: dict[str, Any] = Field(description="The science part of the extract config, without the SAE.")
     inputs: dict[str, str] = Field(description="Artifacts read: sae, model and tokens.")
 

@@ -9,9 +9,9 @@ which training reads them. Columns:
 | roles | list<uint8>, same length | a `Role` for each token |
 | segments | list<struct<doc: int64, start: int32, offset: int64>> | the row's documents, see below |
 | split | string | train, validation or test |
-| attention_mask | list<uint8>, only if asked for | 0 on padding, else 1 |
+| attention_mask | list<uint8>, only if the config wants it | 0 on padding, else 1 |
 
-From row position `start` of a segment up to the next one stand the tokens of document `doc`, the first of them being
+From row position `start` of a segment up to the next one are the tokens of document `doc`, the first of them being
 token `offset` of that document. The separator that follows a document belongs to it.
 """
 
@@ -51,7 +51,7 @@ class Role(IntEnum):
     SPECIAL = 2
     SEPARATOR = 3
     PAD = 4
-    BOUNDARY = 5  # BOS, EOS or PAD that stands in a document's own text: never data
+    BOUNDARY = 5  # BOS, EOS or PAD inside a document's own text: never data
 
 
 class TokenRows(NamedTuple):
@@ -146,7 +146,7 @@ def write_shard(
 class TokensReader:
     """Reads rows of one split by number. Keeps the row groups (512 rows) that were read last, 64 MiB at most.
 
-    So each is read from the disk once for all that is asked of a stretch of rows in turn, as the lanes of a block do.
+    So each is read from the disk once for all lanes of a block, which read the same stretch of rows in turn.
     Raises TokensError if the split has no rows, or if a shard is missing or is not what `tokens.json` says.
     """
 

@@ -27,6 +27,9 @@ _EXACT: WeakKeyDictionary[LanguageModel, dict[int, bool]] = (
 )  # whether blocks before one can be skipped
 
 
+_BLOCK = 1 << 24  # elements of the output matrix that are widened at once
+
+
 class _Stop(Exception):
     """Ends a forward pass: what was wanted has been seen."""
 
@@ -115,7 +118,10 @@ class ResumedForward:
 
 @torch.no_grad()
 def logits_of(lm: LanguageModel, states: Tensor) -> Tensor:
-    """Logits [n, V] of inputs of the output matrix [n, d_model], with all that the model does to logits after it."""
+    """Logits [n, V] of inputs of the output matrix [n, d_model], with all that the model does to logits after it.
+
+    The output matrix is applied in float32: in half precision its rounding would be as large as small differences of loss.
+    """
 
     def put(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return with_hidden(args, kwargs, states[None])
@@ -123,8 +129,30 @@ def logits_of(lm: LanguageModel, states: Tensor) -> Tensor:
     with lm._lock, ExitStack() as stack:
         stack.enter_context(_skipping(lm, lm.n_layers, None, [_rest(output) for output in lm._block_outputs]))
         stack.callback(_output_matrix(lm).register_forward_pre_hook(put, with_kwargs=True).remove)
+        stack.enter_context(_float32_product(_output_matrix(lm)))
         logits: Tensor = lm._model(input_ids=lm._probe_ids()[:, :1], use_cache=False).logits
     return logits[0]
+
+
+@contextmanager
+def _float32_product(head: nn.Module) -> Iterator[None]:
+    """Has a linear layer of half precision multiply in float32, its weight a block of rows at a time."""
+    if type(head) is not nn.Linear or head.weight.dtype == torch.float32:
+        yield
+        return
+
+    def forward(x: Tensor) -> Tensor:
+        wide = x.float()
+        blocks = torch.split(head.weight, max(1, _BLOCK // head.in_features))
+        products = [wide @ rows.float().T for rows in blocks]
+        out = torch.cat(products, dim=-1)
+        return out if head.bias is None else out + head.bias.float()
+
+    head.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del head.__dict__["forward"]
 
 
 def _first_block(hook: HookPoint) -> int:

@@ -44,11 +44,12 @@ def read_unembedding(model: Any, base: nn.Module, last_block: nn.Module, ids: Te
         norm = recognise(module, given, made)
         if norm is None:
             return f"the final norm ({type(module).__name__}) is neither a LayerNorm nor an RMSNorm by its outputs"
-        return _fold(weight, norm)
+        return fold(weight, norm)
     return "between the last block and the output matrix there is more than a norm"
 
 
-def _fold(weight: Tensor, norm: Norm) -> Unembedding:
+def fold(weight: Tensor, norm: Norm) -> Unembedding:
+    """The output matrix [V, d] with the gain of the final norm in it."""
     matrix, gain = weight.detach().float().T, norm.gain
     return Unembedding(matrix.clone() if gain is None else matrix * gain[:, None], norm.centered)
 

@@ -8,7 +8,6 @@ summed, and rows are added one by one in their order, no figure depends on batch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -70,21 +69,17 @@ def row_sums(
     )
 
 
-def add_rows(parts: Iterable[RowSums]) -> Totals:
-    """Adds the rows of all parts one by one, in the order given. Raises ValueError if there is no part."""
-    total: Totals | None = None
-    for part in parts:
-        total = total or Totals(0, 0, np.zeros(part.shifted.shape[1]), 0.0, 0.0)
-        for positions, active, shifted, square, error in zip(*part, strict=True):
-            total = Totals(
-                total.positions + int(positions),
-                total.active + int(active),
-                total.shifted + shifted,
-                total.square + float(square),
-                total.error + float(error),
-            )
-    if total is None:
-        raise ValueError("there are no rows to measure")
+def add_rows(rows: RowSums, total: Totals | None = None) -> Totals:
+    """Adds rows to the total of those before them, one by one in their order."""
+    total = total or Totals(0, 0, np.zeros(rows.shifted.shape[1]), 0.0, 0.0)
+    for positions, active, shifted, square, error in zip(*rows, strict=True):
+        total = Totals(
+            total.positions + int(positions),
+            total.active + int(active),
+            total.shifted + shifted,
+            total.square + float(square),
+            total.error + float(error),
+        )
     return total
 
 

@@ -1,4 +1,4 @@
-"""Results of one batch of rows as a file: what an evaluation that was cut off goes on from."""
+"""Results of a chunk of rows as a file: what an evaluation that was cut off goes on from."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sae.metrics.reconstruction import RowSums
 from sae.metrics.rows import RowResults
 
 
-def partial_name(start: int) -> str:
-    """Name of the partial of the batch that begins at row `start`."""
+def results_name(start: int) -> str:
+    """Logical name of the file of the chunk that begins at row `start`."""
     return f"rows-{start:08d}.safetensors"
 
 
 def save_results(results: RowResults, path: Path) -> None:
-    """Writes the results of a batch."""
+    """Writes the results of a chunk."""
     tensors = {f"sums.{name}": value for name, value in results.sums._asdict().items()}
     if results.losses is not None:
         tensors |= {f"losses.{name}": value for name, value in results.losses._asdict().items()}

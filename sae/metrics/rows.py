@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,9 +64,24 @@ def evaluate_batch(
     )
 
 
-def add_counts(parts: Sequence[dict[str, int]]) -> dict[str, int]:
+def join(parts: Sequence[RowResults]) -> RowResults:
+    """The results of consecutive batches as those of one."""
+    losses = [part.losses for part in parts if part.losses is not None]
+    return RowResults(
+        RowSums(*(np.concatenate(columns) for columns in zip(*(part.sums for part in parts), strict=True))),
+        np.sum([part.counts for part in parts], axis=0),
+        add_counts(part.excluded for part in parts),
+        RowLosses(*(np.concatenate(columns) for columns in zip(*losses, strict=True))) if losses else None,
+        add_counts(part.unscored for part in parts),
+    )
+
+
+def add_counts(parts: Iterable[dict[str, int]]) -> dict[str, int]:
     """Adds counts by reason."""
-    return {key: sum(part.get(key, 0) for part in parts) for key in sorted({key for part in parts for key in part})}
+    total = Counter[str]()
+    for part in parts:
+        total.update(part)
+    return dict(total)
 
 
 def _losses(

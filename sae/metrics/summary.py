@@ -1,15 +1,16 @@
-"""Adds up what the batches measured, in row order, and gives the figures of `metrics.json`."""
+"""Adds up what was measured, in row order, and gives the figures of `metrics.json`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sae.metrics.loss import Losses, ce_score, kl_score, mean_losses
-from sae.metrics.reconstruction import Counts, add_rows, explained_variance, l0
-from sae.metrics.rows import RowResults, add_counts
+from sae.metrics.loss import Losses, RowLosses, ce_score, kl_score, mean_losses
+from sae.metrics.reconstruction import Counts, Totals, add_rows, explained_variance, l0
+from sae.metrics.rows import RowResults
 
 
 class NothingToMeasure(ValueError):
@@ -23,18 +24,28 @@ class Summary(NamedTuple):
     counts: Counts
 
 
-def summarise(parts: Sequence[RowResults]) -> Summary:
-    """The figures over all batches, which must come in row order. Raises NothingToMeasure.
+def summarise(parts: Iterable[RowResults]) -> Summary:
+    """The figures over all parts, which must come in row order and are read one at a time. Raises NothingToMeasure.
 
     A ratio that is undefined (x does not vary, or ablation changes nothing) is null.
     """
-    total = add_rows(part.sums for part in parts)
-    excluded = add_counts([part.excluded for part in parts])
-    if not total.positions:
-        raise NothingToMeasure(f"none of the positions is data; left out: {excluded}. Take more rows, or another split")
-    counts: Counts = np.stack([part.counts for part in parts]).sum(axis=0)
+    total: Totals | None = None
+    counts: Counts = np.zeros(0, np.int64)
+    excluded, unscored = Counter[str](), Counter[str]()
+    losses: list[RowLosses] = []
+    rows = 0
+    for part in parts:
+        total = add_rows(part.sums, total)
+        counts = counts + part.counts if rows else part.counts
+        excluded.update(part.excluded)
+        unscored.update(part.unscored)
+        rows += len(part.sums.positions)
+        losses += [] if part.losses is None else [part.losses]
+    if total is None or not total.positions:
+        raise NothingToMeasure(
+            f"none of the positions is data; left out: {dict(excluded)}. Take more rows, or another split"
+        )
     alive = int((counts > 0).sum())
-    rows = sum(len(part.sums.positions) for part in parts)
     metrics = {
         "ev": explained_variance(total),
         "l0": l0(total),
@@ -43,20 +54,15 @@ def summarise(parts: Sequence[RowResults]) -> Summary:
         "d_sae": len(counts),
         "rows": rows,
         "tokens": total.positions,
-        "excluded": excluded,
-        "loss": _loss_figures([part for part in parts if part.losses is not None]),
+        "excluded": dict(excluded),
+        # Where CE and KL were measured, and data positions where they were not, by reason: see sae.metrics.positions.
+        "loss": {
+            "rows": sum(len(loss.scored) for loss in losses),
+            "tokens": sum(int(loss.scored.sum()) for loss in losses),
+            "unscored": dict(unscored),
+        },
     }
-    return Summary({**metrics, **_scores(mean_losses(p.losses for p in parts if p.losses is not None))}, counts)
-
-
-def _loss_figures(parts: Sequence[RowResults]) -> dict[str, Any]:
-    """Where CE and KL were measured, and data positions where they were not, by reason (see sae.metrics.positions)."""
-    losses = [part.losses for part in parts if part.losses is not None]
-    return {
-        "rows": sum(len(loss.scored) for loss in losses),
-        "tokens": sum(int(loss.scored.sum()) for loss in losses),
-        "unscored": add_counts([part.unscored for part in parts]),
-    }
+    return Summary({**metrics, **_scores(mean_losses(losses))}, counts)
 
 
 def _scores(losses: Losses | None) -> dict[str, float | None]:

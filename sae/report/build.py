@@ -76,5 +76,6 @@ def _facts(sources: Sources, words: str) -> dict[str, Any]:
         "excluded": excluded(sources),
         "rows": info.rows,
         "rule": words,
+        "no_logit_lens": info.no_logit_lens,
         "ids": {"SAE": info.inputs["sae"], "tokens": info.inputs["tokens"], "model": info.inputs["model"]},
     }

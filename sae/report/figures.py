@@ -44,7 +44,7 @@ def tiles(sources: Sources) -> list[Tile]:
 
     return [
         tile("Explained variance (EV)", "ev", f"Share of the activations' variance that is kept. {_held_out(metrics)}"),
-        tile("L0", "l0", f"Features active at a position, on average. {_held_out(metrics)}", 1),
+        tile("L0", "l0", f"Features active at a position, on average.{_trained_for(sources)} {_held_out(metrics)}", 1),
         Tile(
             "Alive", _percent(info.alive, info.n_features), f"{info.alive:,} features fired on a data position below."
         ),
@@ -85,7 +85,12 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
             **scores,
         },
         "evaluation": {name: metrics.get(name) for name in ("split", "rows", "tokens", "excluded", "alive_share")},
-        "features": {"count": info.n_features, "alive": info.alive, "pages": pages},
+        "features": {
+            "count": info.n_features,
+            "alive": info.alive,
+            "pages": pages,
+            "no_logit_lens": info.no_logit_lens,
+        },
         "tokens": {
             "id": info.inputs["tokens"],
             "split": info.split,
@@ -102,6 +107,11 @@ def model_name(sources: Sources) -> str:
     """What the model calls itself: by the SAE's metadata, else by its own config."""
     named = sources.sae.get("metadata", {}).get("model_name") or sources.model.get("_name_or_path")
     return str(named or "/".join(sources.model.get("architectures") or ["language model"]))
+
+
+def _trained_for(sources: Sources) -> str:
+    k = expected_l0(sources.sae)
+    return "" if k is None else f" Trained for {k:g}."
 
 
 def _losses(metrics: dict[str, Any], ablation: str) -> str:

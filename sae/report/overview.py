@@ -74,8 +74,9 @@ def feature_columns(table: pa.Table, strings: Strings, pieces: Pieces) -> dict[s
     count, total = _column(table, "count"), _column(table, "sum")
     mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     promoted: list[int] = []
-    width = min(TABLE_TOKENS, max((len(row) for row in table["promoted"].to_pylist()), default=0))
-    for row in table["promoted"].to_pylist():
+    rows = [row or [] for row in table["promoted"].to_pylist()]  # null without a logit lens
+    width = min(TABLE_TOKENS, max(map(len, rows), default=0))
+    for row in rows:
         own: list[int] = [strings.add(pieces.string(token)) for token in row[:width]]
         promoted += own + [-1] * (width - len(own))
     nearest = [(row[0], cosines[0]) if row else (-1, None) for row, cosines in zip(

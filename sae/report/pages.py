@@ -39,13 +39,15 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 def _page(row: dict[str, Any], examples: list[Drawn], sources: Sources, strings: Strings) -> dict[str, Any]:
     def tokens(side: str) -> list[list[Any]]:
+        if row[side] is None:  # there is no logit lens
+            return []
         texts = strings.add_all(sources.pieces.string(token) for token in row[side])
         return [[text, digits(logit)] for text, logit in zip(texts, row[f"{side}_logits"], strict=True)]
 
     info = sources.features.info
     return {
         "facts": _facts(row, info.data_positions, info.quantile_probabilities),
-        "hist": _histogram(row["histogram_bins"], row["histogram_counts"], info.grid),
+        "hist": _histogram(row["histogram_bins"], row["histogram_counts"], info.histogram),
         "up": tokens("promoted"),
         "down": tokens("suppressed"),
         "near": [[n, digits(c, 3)] for n, c in zip(row["neighbours"], row["neighbour_cosines"], strict=True)],
@@ -75,11 +77,11 @@ def _three(value: float) -> str:
     return f"{value:#.3g}" if 1e-4 <= value < 100 else f"{value:.0f}" if 100 <= value < 1e6 else f"{value:.3g}"
 
 
-def _histogram(bins: list[int], counts: list[int], grid: dict[str, int]) -> list[list[float | int]]:
+def _histogram(bins: list[int], counts: list[int], histogram: dict[str, int]) -> list[list[float | int]]:
     """Bars [from, to, count] in log10 of the activation. Neighbouring bins are joined until the bars are few."""
     if not bins:
         return []
-    per_octave = grid["per_octave"]
+    per_octave = histogram["per_octave"]
     joined = next(j for j in (1, 2, 3, 6, 9, 18, 36, 10**6) if (bins[-1] - bins[0]) // j < _BARS)
     low, high = bins[0] // joined, bins[-1] // joined
     sums = [0] * (high - low + 1)

@@ -48,7 +48,7 @@ def _config(entry: dict[str, Any]) -> CardConfig:
 
 
 def choose_config(configs: Sequence[CardConfig], wanted: str | None, where: str) -> CardConfig:
-    """The config that is asked for, else the default, else the only one. Raises SourceError that lists them."""
+    """The wanted config, else the default, else the only one. Raises SourceError that lists them."""
     names = [config.name for config in configs]
     if wanted is not None:
         for config in configs:

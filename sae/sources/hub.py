@@ -141,7 +141,7 @@ def _token() -> str | bool:
 
 
 def _request(source: HubSource, what: str, call: Callable[[], Any]) -> Any:
-    """Calls the hub; waits and asks again where that can help. Raises SourceError with one clear message."""
+    """Calls the hub, and again after a while where that can help. Raises SourceError with one clear message."""
     hub, repo = _endpoint(), f"{what} {source.repo!r}"
     try:
         return Retrying(
@@ -171,12 +171,12 @@ def _is_temporary(error: BaseException) -> bool:
 
 
 def _delay(state: RetryCallState) -> float:
-    """What the hub asks for (Retry-After), else 1, 2, 4, ... seconds; a minute at most."""
+    """The hub's own Retry-After, else 1, 2, 4, ... seconds; a minute at most."""
     error = state.outcome.exception() if state.outcome is not None else None
     if isinstance(error, HfHubHTTPError):
-        asked = error.response.headers.get("Retry-After", "")
-        if asked.isdigit():
-            return min(60.0, float(asked))
+        retry_after = error.response.headers.get("Retry-After", "")
+        if retry_after.isdigit():
+            return min(60.0, float(retry_after))
     return float(min(60, 2 ** (state.attempt_number - 1)))
 
 

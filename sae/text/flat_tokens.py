@@ -1,7 +1,7 @@
 """FlatTokens token files: the tokens of one chunk of documents, without gaps, between the two passes of tokenizing.
 
 An Arrow file of one record batch, a row a document: doc int64, tokens large_list<int32>, roles large_list<uint8>.
-Documents stand by split (train, validation, test), then by number; each is followed by its separator. It is read
+Documents are sorted by split (train, validation, test), then by number; each is followed by its separator. It is read
 through memory mapping, so a row's tokens are read and nothing else.
 """
 
@@ -42,7 +42,7 @@ class ChunkCounts(NamedTuple):
     seen: bytes
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, for the note that stands beside a finished part."""
+        """As plain JSON values, for the note beside a finished part."""
         splits = {name: part._asdict() | {"lengths": list(part.lengths.items())} for name, part in self.splits.items()}
         return {"splits": splits, "seen": base64.b64encode(self.seen).decode()}
 

@@ -59,22 +59,22 @@ def pack_rows(
     offsets: list[npt.NDArray[np.int64]] = []
     splits = [0]
     for i, row in enumerate(rows.tolist()):
-        place, count = first, 0
+        position, count = first, 0
         token, stop = row * payload, min((row + 1) * payload, layout.starts[-1])
         while token < stop:
             chunk = bisect_right(layout.starts, token) - 1
-            take = min(stop, layout.starts[chunk + 1]) - token
+            length = min(stop, layout.starts[chunk + 1]) - token
             source = flat(chunk)
             begin = token - layout.starts[chunk] + layout.within[chunk]
-            input_ids[i, place : place + take] = source.tokens[begin : begin + take]
-            roles[i, place : place + take] = source.roles[begin : begin + take]
-            doc, start, offset = _segments(source, begin, begin + take)
+            input_ids[i, position : position + length] = source.tokens[begin : begin + length]
+            roles[i, position : position + length] = source.roles[begin : begin + length]
+            doc, start, offset = _segments(source, begin, begin + length)
             docs.append(doc)
-            starts.append(start + place)
+            starts.append(start + position)
             offsets.append(offset)
             count += len(doc)
-            place += take
-            token += take
+            position += length
+            token += length
         splits.append(splits[-1] + count)
     segments = Segments(
         np.asarray(splits, np.int64),
@@ -88,9 +88,9 @@ def pack_rows(
 def _segments(
     source: FlatTokens, begin: int, end: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Documents of the flat tokens [begin, end): number, place of its first token in the range, that token's offset."""
+    """Documents of the flat tokens [begin, end): number, position of its first token in the range, that token's offset."""
     low = int(np.searchsorted(source.ends, begin, "right")) - 1
     high = int(np.searchsorted(source.ends, end, "left"))
     begins = source.ends[low:high]
-    place = np.maximum(begins, begin)
-    return source.doc[low:high], place - begin, place - begins
+    position = np.maximum(begins, begin)
+    return source.doc[low:high], position - begin, position - begins

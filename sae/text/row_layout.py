@@ -48,7 +48,7 @@ def split_layouts(counts: Sequence[ChunkCounts], payload: int) -> list[SplitLayo
         starts = [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
         if starts[-1]:
             layouts.append(SplitLayout(split, -(-starts[-1] // payload), tuple(starts), tuple(within)))
-        within = [place + size for place, size in zip(within, sizes, strict=True)]
+        within = [offset + size for offset, size in zip(within, sizes, strict=True)]
     return layouts
 
 
@@ -60,7 +60,7 @@ def split_shards(layout: SplitLayout, rows_per_shard: int) -> list[Shard]:
 
 @lru_cache(maxsize=4)
 def row_order(split: str, rows: int, seed: int) -> npt.NDArray[np.int64]:
-    """Which original row stands at each place of a split: a permutation of `rows` from (seed, split).
+    """Which original row is at each index of a split: a permutation of `rows` from (seed, split).
 
     The order of raw PCG64 words, which NumPy promises not to change (unlike Generator.permutation).
     """

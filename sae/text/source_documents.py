@@ -44,7 +44,7 @@ class SourceDocuments:
         self.files_done = 0
         self.source_splits: set[str] = set()
         self.left_out: set[str] = set()
-        self._columns: set[str] = set()
+        self._columns: dict[str, str] = {}  # of the source's rows, with their names in the dataset
         self._ignore_splits = ignore_splits
         self._file_splits = (splits_by_file([file.name for file in self.files]) if splits is None else splits) or {}
 
@@ -88,10 +88,10 @@ class SourceDocuments:
 
     def _sections(self, file: SourceFile) -> Iterator[SourceRow]:
         *_, region, name = ("", *file.name.split("/"))
-        place = {"region": region, "country": name.partition(".")[0]}
+        folders = {"region": region, "country": name.partition(".")[0]}
         for section, text in sections(load_json(file), self.options.strip_html):
             where = f"section {quoted(section)}"
-            yield SourceRow(where, {**place, "section": section, self.options.text_column: text})
+            yield SourceRow(where, {**folders, "section": section, self.options.text_column: text})
 
     def _text(self, file: SourceFile, row: SourceRow) -> str | None:
         """The text of a row; None if it is no document."""
@@ -141,21 +141,20 @@ class SourceDocuments:
         for key, value in row.values.items():
             if key in (self.options.text_column, self.options.split_column) or value is None:
                 continue
-            name = _free_name(replace_invalid(key))
-            if isinstance(value, bytes | list | dict) or not self._is_kept(name):
-                self.left_out.add(name)
+            name = self._columns.get(key)
+            if name is None and len(self._columns) < MOST_COLUMNS:
+                name = self._columns[key] = _free_name(replace_invalid(key))
+            if name is None or isinstance(value, bytes | list | dict):
+                self.left_out.add(name or replace_invalid(key))
             else:
                 columns[name] = replace_invalid(str(value))
         return columns
 
-    def _is_kept(self, name: str) -> bool:
-        if name not in self._columns and len(self._columns) < MOST_COLUMNS:
-            self._columns.add(name)
-        return name in self._columns
-
 
 def is_unicode(text: str) -> bool:
     """Whether UTF-8 can hold a text: lone surrogates, which JSON and Python strings may hold, it cannot."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

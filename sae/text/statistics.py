@@ -46,7 +46,7 @@ def split_figures(
     rows_per_shard: int,
     spec: TokenizerSpec,
 ) -> dict[str, dict[str, Any]]:
-    """By split: rows, tokens (all places but padding), roles (places by role), documents, shards."""
+    """By split: rows, tokens (all positions but padding), roles (positions by role), documents, shards."""
     figures = {}
     for layout in layouts:
         parts = [chunk.splits[layout.split] for chunk in counts if layout.split in chunk.splits]
@@ -106,7 +106,7 @@ def length_figures(lengths: Counter[int]) -> dict[str, Any]:
     total = lengths.total()
     values = np.array(sorted(lengths), np.int64)
     upto = np.cumsum([lengths[int(value)] for value in values])
-    middle = [int(values[np.searchsorted(upto, place, "right")]) for place in ((total - 1) // 2, total // 2)]
+    middle = [int(values[np.searchsorted(upto, rank, "right")]) for rank in ((total - 1) // 2, total // 2)]
     bins: Counter[int] = Counter()
     for length, documents in lengths.items():
         bins[length.bit_length() - 1] += documents

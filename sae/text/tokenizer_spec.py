@@ -49,7 +49,7 @@ def read_tokenizer_spec(
 ) -> TokenizerSpec:
     """Reads a tokenizer under a config. `embeddings`: how many token ids the model knows.
 
-    Raises TokenizeError where the config asks for a token that the tokenizer, or the model, has not.
+    Raises TokenizeError where the config asks for a token that the tokenizer or the model does not have.
     """
     bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     separator = {"eos": eos, "bos": bos, "none": None}[config.separator]
@@ -77,7 +77,7 @@ def read_tokenizer_spec(
     added = (id for id, token in backend.get_added_tokens_decoder().items() if token.special)
     boundary = {one for one in (bos, eos, pad) if one is not None}
     special = {*tokenizer.all_special_ids, *boundary, *added}
-    # The id in padded places; the role says that they are padding, and the model must know the id.
+    # The id at padded positions; the role says that they are padding, and the model must know the id.
     known = [one for one in (pad, eos, 0) if one is not None and (embeddings is None or one < embeddings)]
     pad = known[0]
     return TokenizerSpec(
@@ -96,7 +96,7 @@ def read_tokenizer_spec(
 
 
 def text_roles(ids: npt.NDArray[np.int32], spec: TokenizerSpec) -> npt.NDArray[np.uint8]:
-    """Roles uint8 [n] of tokens int32 [n] that stand in a document's text."""
+    """Roles uint8 [n] of the tokens int32 [n] of a document's text."""
     by_id = np.full(spec.id_limit, Role.DATA, np.uint8)
     by_id[list(spec.special_ids)] = Role.SPECIAL
     by_id[list(spec.boundary_ids)] = Role.BOUNDARY

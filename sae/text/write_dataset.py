@@ -57,7 +57,7 @@ def _notes(source: SourceDocuments, info: DatasetInfo, options: DatasetOptions) 
     if "test" not in info.splits:
         others = ", ".join(info.splits)
         notes.append(
-            f"no document is of split test, which evaluation reads unless told otherwise; there are {info.documents:,} "
+            f"no document is of split test, which evaluation reads by default; there are {info.documents:,} "
             f"of {others}: raise dataset.heldout_fraction (now {options.heldout_fraction:g}), or set `split` there"
         )
     if source.invalid:

@@ -8,7 +8,7 @@ from starlette.responses import StreamingResponse
 
 from configs.stages import STAGES
 from serve_app import artifacts
-from serve_app.artifacts import ArtifactQuery
+from serve_app.artifacts import query_of
 from serve_app.dependencies import Api, ApiDep, PrincipalDep
 from serve_app.idempotency import IdempotencyKey
 from serve_app.job_requests import submit_job
@@ -39,6 +39,7 @@ def artifact_routes(
     name = noun.lower()
     stage = next(entry for entry in STAGES.values() if kind in entry.kinds)
     request = request or stage_request(stage)
+    list_query = query_of(kind)
 
     @routes.post(
         "",
@@ -58,8 +59,8 @@ def artifact_routes(
         return submit_job(api, principal, key, body, response)
 
     @routes.get("", summary=f"List {kind}", operation_id=f"list_{kind}", response_model=Page[ArtifactItem])
-    def list_all(api: ApiDep, query: Annotated[ArtifactQuery, Query()]) -> Response:
-        """The newest first. Get the next page with `cursor`."""
+    def list_all(api: ApiDep, query: Annotated[list_query, Query()]) -> Response:  # type: ignore[valid-type]
+        """The newest first, filtered by all given parameters. Get the next page with `cursor` and the same parameters."""
         return artifacts.json_response(artifacts.list_page(api, kind, query))
 
     @routes.get(

@@ -81,5 +81,5 @@ def _stage_fit(stage: str, requirement: Requirement, capacity: Capacity, admitte
         reason=redact(verdict.reason),
         largest_workers=verdict.largest_workers,
         suggestion=redact(verdict.suggestion),
-        blocking_jobs=list(verdict.blocked_by),
+        blocked_by=list(verdict.blocked_by),
     )

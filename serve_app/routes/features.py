@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import Field
 
 from configs.identity import parse_ref
@@ -18,11 +18,10 @@ from serve_app.feature_tables import FeatureTables, Selection, Sort
 from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, StrictQuery, decode, encode
 from serve_app.routes.artifacts import artifact_routes
-from serve_app.schemas.common import HexId
+from serve_app.schemas.common import HexId, Latent
 from serve_app.schemas.features import Bin, Example, Feature, FeaturePage, FeatureSummary, Logit, Neighbour
 
 router = artifact_routes("features")
-Latent = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the latent: 0 to the SAE's width - 1.")]
 TABLES = FeatureTables()
 
 
@@ -95,7 +94,7 @@ def _reader(api: Api, id: str, latent: int) -> FeaturesReader:
 
 
 def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
-    octave = reader.info.grid["per_octave"]
+    octave = reader.info.histogram["per_octave"]
     edges = [(2 ** (i / octave), 2 ** ((i + 1) / octave)) for i in row["histogram_bins"]]
     count = row["count"]
     return Feature(
@@ -111,6 +110,7 @@ def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
         histogram=[
             Bin(start=low, stop=high, count=n) for (low, high), n in zip(edges, row["histogram_counts"], strict=True)
         ],
+        no_logit_lens=reader.info.no_logit_lens,
         promoted=_logits(row, "promoted"),
         suppressed=_logits(row, "suppressed"),
         neighbours=[
@@ -120,7 +120,9 @@ def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
     )
 
 
-def _logits(row: dict[str, Any], side: str) -> list[Logit]:
+def _logits(row: dict[str, Any], side: str) -> list[Logit] | None:
+    if row[f"{side}_tokens"] is None:
+        return None
     pairs = zip(row[f"{side}_tokens"], row[f"{side}_logits"], strict=True)
     return [Logit(token=token, logit=logit) for token, logit in pairs]
 

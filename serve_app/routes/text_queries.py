@@ -62,7 +62,7 @@ def tokenize_text(api: ApiDep, body: PreviewRequest) -> Preview:
     "/features",
     operation_id="find_active_features",
     summary="Find the features that are active on a short text",
-    responses=problems(404, s503="Memory or GPU is not free for the model: `blocking_jobs` are the jobs that use it."),
+    responses=problems(404, s503="Memory or GPU is not free for the model: `blocked_by` are the jobs that use it."),
 )
 async def find_active_features(api: ApiDep, body: ActivationsRequest) -> TextActivations:
     """Runs the SAE's language model on the text. Answers for each token, and for the whole text.
@@ -75,7 +75,7 @@ async def find_active_features(api: ApiDep, body: ActivationsRequest) -> TextAct
         answer = await api.query_model(f"{query.model}:{query.dtype}", query.request)
     except ApiError as error:
         if error.code == "no_capacity":  # from the model's own process, which does not know of jobs
-            error.extra.setdefault("blocking_jobs", list(await run_in_threadpool(admitted_requirements, api)))
+            error.extra.setdefault("blocked_by", list(await run_in_threadpool(admitted_requirements, api)))
         raise
     tokens = [
         TokenActivations(id=token.id, text=token.text, position=position, role=token.role, **found)
@@ -139,4 +139,4 @@ def _check_capacity(api: Api, model: str, dtype: str) -> None:
     verdict = fit(requirement, Capacity(nodes, None), admitted_requirements(api))
     if verdict.fit is not Fit.NOW:
         detail, jobs = f"the language model {verdict.reason}", list(verdict.blocked_by)
-        raise ApiError(503, "no_capacity", detail, {"Retry-After": "30"}, blocking_jobs=jobs)
+        raise ApiError(503, "no_capacity", detail, {"Retry-After": "30"}, blocked_by=jobs)

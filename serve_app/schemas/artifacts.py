@@ -31,11 +31,15 @@ class ArtifactItem(BaseModel):
     job: str | None = Field(description="The job that made it; null if unknown.")
     inputs: dict[str, str] = Field(description="Its inputs, by role.", examples=[{"tokens": "tokens/67d5273bd9611bd1"}])
     summary: dict[str, Any] = Field(description="Counts, sizes and metrics.")
+    fields: dict[str, Any] = Field(
+        description="The fields that lists filter by. An SAE's `ev`, `l0` and `alive` are those of its last evaluation.",
+        examples=[{"hook": "blocks.7.hook_resid_post", "d_sae": 4608, "ev": 0.862}],
+    )
 
     @classmethod
     def from_row(cls, row: ArtifactRow, **more: Any) -> Self:
         """From a row."""
-        own = ("id", "project", "name", "tags", "notes", "created_by", "bytes", "stage", "inputs", "summary")
+        own = ("id", "project", "name", "tags", "notes", "created_by", "bytes", "stage", "inputs", "summary", "fields")
         return cls(
             **{name: getattr(row, name) for name in own},
             ref=row.ref,

@@ -60,7 +60,7 @@ class StageFit(BaseModel):
     reason: str = Field(description="Requirement and capacity in words.")
     largest_workers: int = Field(description="The number of such workers that the cluster can run at once.")
     suggestion: str = Field(description="What to change, if it never fits.")
-    blocking_jobs: list[str] = Field(description="Ids of the jobs that use the resources that it would wait for.")
+    blocked_by: list[str] = Field(description="Ids of the jobs that use the resources that it would wait for.")
 
 
 class Fits(BaseModel):

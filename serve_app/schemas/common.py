@@ -25,6 +25,9 @@ HexId = Annotated[
 JobId = Annotated[
     str, Field(pattern=r"^[a-z]{1,32}-[0-9a-f]{10}$", description="Id of the job.", examples=["train-0f3c9a7b21"])
 ]
+Latent = Annotated[
+    int, Field(ge=0, le=2**31 - 1, description="Number of the latent: 0 to the SAE's width - 1.", examples=[1207])
+]
 Profile = Literal["local", "gpu", "auto"]
 assert Profile.__args__ == PROFILES  # type: ignore[attr-defined]
 
@@ -157,7 +160,7 @@ class Problem(BaseModel):
     largest_worker: dict[str, Any] | None = Field(
         None, description="`cannot_fit`: the largest worker that fits on a node."
     )
-    blocking_jobs: list[str] | None = Field(None, description="`no_capacity`: the jobs that use the memory or GPU.")
+    blocked_by: list[str] | None = Field(None, description="`no_capacity`: the jobs that use the memory or GPU.")
     referrers: list[str] | None = Field(
         None, description="`in_use`: artifacts made from it, and live jobs that use it."
     )

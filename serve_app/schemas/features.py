@@ -17,8 +17,9 @@ class FeatureSummary(BaseModel):
     density: float = Field(description="`count` divided by the number of data positions.", examples=[0.0021])
     max: float = Field(description="Largest activation.", examples=[14.2])
     mean: float = Field(description="Mean of its activations where it is active.", examples=[3.1])
-    promoted_tokens: list[str] = Field(
-        description="Tokens whose logits its direction raises most.", examples=[[" km", " miles"]]
+    promoted_tokens: list[str] | None = Field(
+        description="Tokens whose logits its direction raises most; null without a logit lens.",
+        examples=[[" km", " miles"]],
     )
 
 
@@ -67,8 +68,11 @@ class Feature(BaseModel):
     quantiles: list[float] = Field(description="Quantiles of its activations, at `quantile_probabilities`; within 2%.")
     quantile_probabilities: list[float] = Field(description="Probabilities of the quantiles.")
     histogram: list[Bin] = Field(description="Histogram of its activations, in bins of growing width.")
-    promoted: list[Logit] = Field(description="Tokens whose logits its direction raises most.")
-    suppressed: list[Logit] = Field(description="Tokens whose logits it lowers most.")
+    no_logit_lens: str | None = Field(description="Why there is no logit lens; null if there is one.")
+    promoted: list[Logit] | None = Field(
+        description="Tokens whose logits its direction raises most; null without a lens."
+    )
+    suppressed: list[Logit] | None = Field(description="Tokens whose logits it lowers most; null without a lens.")
     neighbours: list[Neighbour] = Field(description="Other features with the largest cosines.")
 
 

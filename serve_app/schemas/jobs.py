@@ -37,7 +37,7 @@ class Blocked(BaseModel):
     reason: str = Field(description="The reason in words.")
     requirement: str | None = Field(description="What the job requires.")
     capacity: str | None = Field(description="What the cluster has.")
-    blocking_jobs: list[str] = Field(description="Ids of the jobs that it waits for.")
+    blocked_by: list[str] = Field(description="Ids of the jobs that it waits for.")
     largest_workers: int | None = Field(description="The number of such workers that the cluster can run at once.")
 
     @classmethod
@@ -48,7 +48,7 @@ class Blocked(BaseModel):
             reason=redact(str(blocked.get("reason") or "")),
             requirement=blocked.get("requirement"),
             capacity=blocked.get("capacity"),
-            blocking_jobs=list(blocked.get("blocked_by") or ()),
+            blocked_by=list(blocked.get("blocked_by") or ()),
             largest_workers=blocked.get("largest_workers"),
         )
 

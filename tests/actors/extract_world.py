@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from actors.evaluator import Evaluator
 from actors.extractor import Extractor, Merger
 from actors.harvester import Harvester
 from cluster.store import Manifest, Store
@@ -126,6 +127,33 @@ def make_saes(store: Store, config: TrainConfig, cache: ArtifactRef | None, root
     return refs
 
 
+class LocalChannel:
+    """A progress channel within one process."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, int] = {}
+        self.stop = False
+
+    @classmethod
+    def open(cls, run: str) -> LocalChannel:
+        return cls()
+
+    def report(self, figure: str, value: int) -> None:
+        self.figures[figure] = value
+
+    def latest(self) -> dict[str, int]:
+        return self.figures
+
+    def request_stop(self) -> None:
+        self.stop = True
+
+    def stop_requested(self) -> bool:
+        return self.stop
+
+    def clear(self) -> None:
+        self.figures = {}
+
+
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets stages run their workers in this process, one chunk after another: the same code without Ray."""
 
@@ -139,8 +167,10 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("actors.pool.run_chunks", run_chunks)
     monkeypatch.setattr("actors.harvester.make_harvester", Harvester)
+    monkeypatch.setattr("actors.evaluator.make_evaluator", Evaluator)
     monkeypatch.setattr("actors.extractor.make_extractor", Extractor)
     monkeypatch.setattr("actors.extractor.make_merger", Merger)
+    monkeypatch.setattr("actors.progress_channel.ProgressChannel", LocalChannel)
 
 
 def extract_job(
@@ -150,6 +180,20 @@ def extract_job(
     scratch.mkdir()
     outputs: list[Output] = extract.outputs(config, {"sae": saes}, "")
     return JobContext(config, outputs, store, scratch, {"sae": saes}, **{"requirement": REQUIREMENT, **fields})
+
+
+def bytes_written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the files that are put into a store from now on."""
+    sizes: list[int] = []
+    put = Store.put
+
+    def counting(self: Store, *args: Any, **kwargs: Any) -> Any:
+        file = put(self, *args, **kwargs)
+        sizes.append(file.size)
+        return file
+
+    monkeypatch.setattr(Store, "put", counting)
+    return sizes
 
 
 def files_of(store: Store, ref: ArtifactRef) -> dict[str, bytes]:

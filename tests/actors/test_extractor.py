@@ -13,15 +13,18 @@ from threading import Thread
 
 import pytest
 
+from actors.extractor import Extractor, ExtractTask
 from cluster.store import Store
 from configs.extract import ExtractConfig
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import extract
+from sae.features.sketch_file import ChunkRange
 from sae.formats.features import FeaturesReader
 from tests.actors import extract_world as world
-from tests.actors.extract_world import LENGTH, ROWS, WIDTH, K, extract_job, files_of, inline
+from tests.actors.extract_world import LENGTH, REQUIREMENT, ROWS, WIDTH, K, bytes_written, extract_job, files_of, inline
+from tests.actors.kill import actor_pids
 
 NAMES = {"features.parquet", "examples.parquet", "features.json"}
 
@@ -120,25 +123,42 @@ def test_all_saes_of_a_run_at_once_equal_each_alone(
     assert fresh(store, alone) == both[1]
 
 
-def test_stopped_job_keeps_its_chunks_and_resumes(
+def test_stopped_job_keeps_its_sketches_and_resumes(
     store: Store, streamed: list[ArtifactRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inline(monkeypatch)
-    config = config_of(streamed[0], seed=3)
+    config = config_of(streamed[0], seed=3, rows_per_chunk=2)  # 13 chunks, 4 in a sketch
     undisturbed = fresh(store, extract_job(store, config, streamed, tmp_path / "a"))
     job = extract_job(store, config, streamed, tmp_path / "b")
     ref = job.outputs[0].ref
     job.stop = lambda: len(store.parts(ref)) >= 2
     with pytest.raises(Stopped, match="kept"):
         extract.run(job)
-    assert len(store.parts(ref)) == 2
+    assert list(store.parts(ref)) == ["chunks-000000-000004.safetensors", "chunks-000004-000008.safetensors"]
     assert store.manifest(ref) is None
     done: list[int] = []
-    again = extract_job(store, config, streamed, tmp_path / "c", attempt=2)
-    monkeypatch.setattr(again.progress, "update", done.append)
+    requirement = REQUIREMENT.model_copy(update={"workers": 3})  # other sketches than those of the first attempt
+    again = extract_job(store, config, streamed, tmp_path / "c", attempt=2, requirement=requirement)
+    monkeypatch.setattr(again.progress, "durable", done.append)
     extract.run(again)
-    assert done[0] == 24  # 16 rows of the first attempt and the next chunk
+    assert done == [22, 26]  # after the 16 rows of the first attempt
     assert files_of(store, ref) == undisturbed
+
+
+def test_worker_that_is_asked_to_stop_stores_the_chunks_done(
+    store: Store, streamed: list[ArtifactRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inline(monkeypatch)
+    config = config_of(streamed[0], seed=4, rows_per_chunk=2)
+    job = extract_job(store, config, streamed, tmp_path / "a")
+    settings = extract._settings(job, [(streamed[0], job.outputs[0].ref)])
+    channel = world.LocalChannel()
+    channel.request_stop()
+    actor = Extractor(store, settings, REQUIREMENT, channel)
+    assert actor.extract(ExtractTask(ChunkRange(3, 9), (0,))) == ChunkRange(3, 4)
+    assert list(store.parts(job.outputs[0].ref)) == ["chunks-000003-000004.safetensors"]
+    assert channel.figures == {"3": 2}
+    store.delete(job.outputs[0].ref)
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -161,34 +181,13 @@ def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one(
 
 
 def _kill_one(store: Store, output: ArtifactRef, killed: list[int]) -> None:
-    """Kills an extractor once a partial is stored; gives up when the artifact is finished."""
+    """Kills an extractor once a sketch is stored; gives up when the artifact is finished."""
     while not killed and store.manifest(output) is None:
         if store.parts(output):
-            for pid in _extractors()[:1]:
+            for pid in actor_pids("Extractor")[:1]:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
         time.sleep(0.005)
-
-
-def _extractors() -> list[int]:
-    """Process ids of living extractors of this session's cluster: Ray sets the title of an actor's process."""
-    parent, actors = {}, []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            pid, title = int(folder.name), (folder / "cmdline").read_bytes()
-            parent[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended
-            continue
-        if title.startswith(b"ray::Extractor"):
-            actors.append(pid)
-    return sorted(pid for pid in actors if os.getpid() in _ancestors(pid, parent))
-
-
-def _ancestors(pid: int, parent: dict[int, int]) -> list[int]:
-    found = []
-    while pid := parent.get(pid, 0):
-        found.append(pid)
-    return found
 
 
 def test_more_rows_than_there_are_is_refused(store: Store, streamed: list[ArtifactRef], tmp_path: Path) -> None:
@@ -199,6 +198,13 @@ def test_more_rows_than_there_are_is_refused(store: Store, streamed: list[Artifa
         extract.run(extract_job(store, config_of(streamed[0], split="test"), streamed, tmp_path / "other"))
 
 
-def test_space_in_the_store_is_known_before(store: Store, streamed: list[ArtifactRef]) -> None:
-    config = config_of(streamed[0])
-    assert extract.store_bytes(config, {"sae": streamed}, store) > ROWS * LENGTH * K * 12
+def test_bytes_are_predicted_before_the_start(
+    store: Store, streamed: list[ArtifactRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inline(monkeypatch)
+    config = config_of(streamed[0], seed=5)
+    job = extract_job(store, config, streamed, tmp_path / "job")
+    written = bytes_written(monkeypatch)
+    extract.run(job)
+    store.delete(job.outputs[0].ref)
+    print(extract.store_bytes(config, {"sae": streamed}, store) / sum(written), written)

@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
+from cluster.file_locks import is_locked
 from cluster.machines.paths import code_root
 from cluster.machines.ports import free_port
 from cluster.machines.ray_environment import CLUSTER
-from cluster.machines.ray_process import is_locked
 from tests.cluster.nodes import CONNECTED, DOWN, REMAINS, UP, cluster, environment_of, python
 
 
@@ -174,7 +174,7 @@ def test_up_over_the_remains_of_a_killed_head_ends_them_and_nothing_else(head_en
         assert python(CONNECTED.format("print(json.dumps(len(ray.nodes())))"), head_env) == 1
         doctor = cluster(["doctor"], head_env)  # `up` as a function starts no dispatcher
         assert doctor.returncode == 1
-        assert "recovery  BAD: nobody grants or recovers jobs on this cluster" in doctor.stdout
+        assert "recovery  BAD: no dispatcher admits or recovers jobs on this cluster" in doctor.stdout
         assert "1 check failed" in doctor.stdout
     finally:
         for process in (driver, bystander):

@@ -1,61 +1,93 @@
-"""Jobs as Prometheus metrics: an actor of a real cluster sets them, and what a scrape of the node says is right."""
+"""Jobs as metrics: what is set, and what a scrape of the head of a running cluster has."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
-from pathlib import Path
+from collections import namedtuple
+from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.machines.paths import code_root
-from tests.cluster.nodes import environment_of
+from cluster.machines import metrics
+from tests.running_cluster import RunningCluster
 
-# The test tells the actor what to say through standard input, one update a line.
-_CLUSTER = """
-import json, sys
-import ray
-from collections import namedtuple
 Row = namedtuple("Row", "id stage state unit done total rate")
-
-class Holder:
-    def __init__(self):
-        from cluster.machines.metrics import JobMetrics
-        self.metrics = JobMetrics()
-    def update(self, rows):
-        self.metrics.update([Row(*row) for row in rows])
-    def ended(self, *arguments):
-        self.metrics.ended(*arguments)
-
-ray.init(address="local", num_cpus=1, include_dashboard=False, _temp_dir=sys.argv[1])
-holder = ray.remote(Holder).options(num_cpus=0).remote()
-print(ray.nodes()[0]["MetricsExportPort"], flush=True)
-rows = []
-import threading
-def say():
-    while True:
-        ray.get(holder.update.remote(rows))
-        stop.wait(0.5)
-stop = threading.Event()
-threading.Thread(target=say, daemon=True).start()
-for line in sys.stdin:
-    what, *given = json.loads(line)
-    if what == "ended":
-        ray.get(holder.ended.remote(*given))
-    else:
-        rows = given
-ray.shutdown()
-"""
-Samples = dict[tuple[str, ...], float]
+Values = dict[tuple[str, ...], float]
 
 
-def _scrape(port: int) -> Samples:
-    """Our samples by (name, values of our tags)."""
+@pytest.fixture
+def values(monkeypatch: pytest.MonkeyPatch) -> Values:
+    """Values of all metrics by name and values of tags, as Ray would report them."""
+    found: Values = {}
+
+    class Metric:
+        def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]) -> None:
+            self.name, self.keys = name, tag_keys
+
+        def _key(self, tags: dict[str, str]) -> tuple[str, ...]:
+            assert set(tags) == set(self.keys), "Ray wants all tags"
+            return (self.name, *(tags[key] for key in self.keys))
+
+        def set(self, value: float, tags: dict[str, str]) -> None:
+            found[self._key(tags)] = value
+
+        def inc(self, value: float, tags: dict[str, str]) -> None:
+            found[self._key(tags)] = found.get(self._key(tags), 0) + value
+
+    monkeypatch.setattr(metrics.metrics, "Gauge", Metric)
+    monkeypatch.setattr(metrics.metrics, "Counter", Metric)
+    return found
+
+
+def test_what_is_set(values: Values) -> None:
+    jobs = metrics.JobMetrics()
+    counting = Row("report-2", "report", "RUNNING", None, None, None, None)
+    waiting = Row("train-3", "train", "WAITING", None, None, None, None)
+    jobs.update([Row("train-1", "train", "RUNNING", "rows", 300, 1000, 12.5), counting, waiting])
+    jobs.ended("train", "FAILED")
+    jobs.ended("train", "LOST", 2)
+    of_job = ("train-1", "train", "rows")
+    assert values == {
+        ("raylens_jobs", "train", "RUNNING"): 1,
+        ("raylens_jobs", "train", "WAITING"): 1,
+        ("raylens_jobs", "report", "RUNNING"): 1,
+        ("raylens_job_units_done", *of_job): 300,
+        ("raylens_job_units_total", *of_job): 1000,
+        ("raylens_job_units_per_second", *of_job): 12.5,
+        ("raylens_attempts", "train", "FAILED"): 1,
+        ("raylens_attempts", "train", "LOST"): 2,
+    }
+    values.clear()
+    jobs.update([])
+    assert values == dict.fromkeys(
+        [
+            ("raylens_jobs", "train", "RUNNING"),
+            ("raylens_jobs", "train", "WAITING"),
+            ("raylens_jobs", "report", "RUNNING"),
+        ],
+        0,
+    ), "counts fall to zero; what is not set again, Ray forgets"
+
+
+def test_a_scrape_of_the_head_has_them(running_cluster: RunningCluster) -> None:
+    source = running_cluster.home / "metrics.txt"
+    source.write_text("one document\n")
+    config = running_cluster.home / "metrics.yaml"
+    config.write_text(json.dumps({"what": "dataset", "source": {"type": "local", "path": str(source)}}))
+    ran = running_cluster.run("jobs", "download", "--config", str(config))
+    assert ran.returncode == 0, ran.stderr
+    head: dict[str, Any] = json.loads((running_cluster.home / "cluster.json").read_text())
+    deadline = time.monotonic() + 120  # Ray reports every ten seconds
+    while ("ray_raylens_attempts_total", "download", "SUCCEEDED") not in (found := _scrape(head["metrics_port"])):
+        assert time.monotonic() < deadline, found
+        time.sleep(1)
+
+
+def _scrape(port: int) -> Values:
+    """Our samples by name and values of our tags."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     names = ("job", "stage", "state", "unit", "outcome")
@@ -65,64 +97,3 @@ def _scrape(port: int) -> Samples:
         for sample in family.samples
         if sample.name.startswith("ray_raylens_")
     }
-
-
-def _wait(port: int, holds: Callable[[Samples], bool], seconds: float = 40) -> Samples:
-    deadline = time.monotonic() + seconds
-    while not holds(found := _scrape(port)):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.5)
-    return found
-
-
-def test_what_a_scrape_says_of_jobs(tmp_path: Path) -> None:
-    environment = environment_of(tmp_path, RAY_AUTH_MODE="disabled", RAY_metrics_report_interval_ms="1000")
-    environment["PYTHONPATH"] = str(code_root())
-    with tempfile.TemporaryDirectory(prefix="rl", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _CLUSTER, folder],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            _check(process)
-        finally:
-            process.communicate(timeout=60)  # closes its input: it ends its cluster
-
-
-def _check(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None and process.stdout is not None
-
-    def tell(*what: object) -> None:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(what) + "\n")
-        process.stdin.flush()
-
-    port = int(process.stdout.readline())
-    train = ["train-1", "train", "RUNNING", "rows", 300, 1000, 12.5]
-    counting = ["report-2", "report", "RUNNING", None, None, None, None]
-    tell("rows", train, counting, ["train-3", "train", "WAITING", None, None, None, None])
-    tell("ended", "train", "FAILED")
-    tell("ended", "train", "LOST", 2)
-    at = ("train-1", "train", "rows")
-    found = _wait(port, lambda all_: ("ray_raylens_job_units_done", *at) in all_)
-    found = _wait(port, lambda all_: ("ray_raylens_attempts_total", "train", "LOST") in all_)
-    assert found == {
-        ("ray_raylens_jobs", "train", "RUNNING"): 1,
-        ("ray_raylens_jobs", "train", "WAITING"): 1,
-        ("ray_raylens_jobs", "report", "RUNNING"): 1,
-        ("ray_raylens_job_units_done", *at): 300,
-        ("ray_raylens_job_units_total", *at): 1000,
-        ("ray_raylens_job_units_per_second", *at): 12.5,
-        ("ray_raylens_attempts_total", "train", "FAILED"): 1,
-        ("ray_raylens_attempts_total", "train", "LOST"): 2,
-    }
-    tell("rows", [*train[:4], 600, 1000, 20.0])
-    _wait(port, lambda all_: all_.get(("ray_raylens_job_units_done", *at)) == 600)
-    tell("rows")
-    gone = _wait(port, lambda all_: not any(name == "ray_raylens_job_units_done" for name, *_ in all_))
-    assert gone[("ray_raylens_jobs", "train", "RUNNING")] == 0
-    assert gone[("ray_raylens_attempts_total", "train", "LOST")] == 2
-    assert not any("train-1" in key for key in gone)

@@ -198,7 +198,7 @@ def test_a_model_from_a_hub(store: Store, hub: Hub, tiny_gpt2: Path) -> None:
     job = run(store, model({"type": "hub", "repo": "me/tiny"}))
     files = store.files(job.outputs[0].ref)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files.names)
-    assert not any("pytorch_model.bin" in asked for asked in hub.asked)
+    assert not any("pytorch_model.bin" in asked for asked in hub.requests)
     manifest = store.manifest(job.outputs[0].ref)
     assert manifest is not None
     assert manifest.summary["d_model"] == 48

@@ -26,14 +26,21 @@ from tests.actors.extract_world import (
     ROWS,
     WIDTH,
     K,
+    bytes_written,
     files_of,
+    inline,
     make_saes,
     make_world,
     train_config,
 )
 from tests.actors.kill import actor_pids
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+@pytest.fixture(autouse=True)
+def one_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluators run in this process, but in tests that want a cluster."""
+    if "ray_cluster" not in request.fixturenames:
+        inline(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -49,22 +56,22 @@ def saes(store: Store, tmp_path_factory: pytest.TempPathFactory) -> list[Artifac
 
 def job_of(store: Store, saes: list[ArtifactRef], scratch: Path, config: dict[str, Any], **fields: Any) -> JobContext:
     scratch.mkdir()
-    given = {"split": "train", "batch_rows": 2, "loss_rows": 5, "lm_dtype": "fp32", **config}
+    given = {"split": "train", "batch_rows": 2, "loss_rows": 5, "rows_per_chunk": 3, "lm_dtype": "fp32", **config}
     whole = EvaluateConfig.model_validate({"sae": str(saes[0]), **given})
     outputs = evaluate.outputs(whole, {"sae": saes}, "")
     return JobContext(whole, outputs, store, scratch, {"sae": saes}, **{"requirement": REQUIREMENT, **fields})
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    store: Store, saes: list[ArtifactRef], ray_cluster: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, bytes]:
+def undisturbed(store: Store, saes: list[ArtifactRef], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The evaluation of the first SAE, by one worker that nothing befell; checked, and taken away again."""
     job = job_of(store, saes[:1], tmp_path_factory.mktemp("undisturbed") / "job", {})
-    evaluate.run(job)
-    ref = job.outputs[0].ref
-    _check_artifact(store, ref, saes[0])
-    evaluate.run(job)  # finished: nothing to do
+    with pytest.MonkeyPatch.context() as patch:
+        inline(patch)
+        evaluate.run(job)
+        ref = job.outputs[0].ref
+        _check_artifact(store, ref, saes[0])
+        evaluate.run(job)  # finished: nothing to do
     found = files_of(store, ref)
     store.delete(ref)
     return found
@@ -105,13 +112,6 @@ def run_anew(store: Store, job: JobContext) -> list[dict[str, bytes]]:
     return found
 
 
-def test_two_workers_give_equal_bytes(
-    store: Store, saes: list[ArtifactRef], undisturbed: dict[str, bytes], tmp_path: Path
-) -> None:
-    requirement = Requirement(workers=2, cpus=1, threads=2)
-    assert run_anew(store, job_of(store, saes[:1], tmp_path / "job", {}, requirement=requirement)) == [undisturbed]
-
-
 def test_saes_of_a_run_are_named_and_measured_as_each_alone(
     store: Store, saes: list[ArtifactRef], undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -127,10 +127,12 @@ def test_saes_of_a_run_are_named_and_measured_as_each_alone(
     assert job.outputs[1:] == job_of(store, saes[1:], tmp_path / "alone", {}).outputs
 
 
-def test_killed_evaluator_changes_nothing(
+@pytest.mark.usefixtures("ray_cluster")
+def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one(
     store: Store, saes: list[ArtifactRef], undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    job = job_of(store, saes[:1], tmp_path / "job", {})
+    requirement = Requirement(workers=2, cpus=1, threads=1)
+    job = job_of(store, saes[:1], tmp_path / "job", {}, requirement=requirement)
     killed: list[int] = []
     killer = Thread(target=_kill_one, args=(store, job.outputs[0].ref, killed))
     killer.start()
@@ -141,17 +143,17 @@ def test_killed_evaluator_changes_nothing(
 
 
 def _kill_one(store: Store, output: ArtifactRef, killed: list[int]) -> None:
-    """Kills this cluster's evaluator once it has stored a part."""
+    """Kills one of this cluster's evaluators once it has stored a part."""
     end = time.monotonic() + 60
     while time.monotonic() < end and not killed:
         if store.parts(output):
-            for pid in actor_pids("Evaluator"):
+            for pid in actor_pids("Evaluator")[:1]:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
         time.sleep(0.005)
 
 
-def test_stopped_job_keeps_its_batches_and_resumes(
+def test_stopped_job_keeps_its_chunks_and_resumes(
     store: Store, saes: list[ArtifactRef], undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     job = job_of(store, saes[:1], tmp_path / "job", {})
@@ -160,24 +162,35 @@ def test_stopped_job_keeps_its_batches_and_resumes(
     with pytest.raises(Stopped, match="kept"):
         evaluate.run(job)
     kept = store.parts(ref)
-    assert 2 <= len(kept) < ROWS // 2
+    assert len(kept) == 2
     assert store.manifest(ref) is None
-    told: list[int] = []
+    reported: list[int] = []
 
     class Progress:
         def start(self, phase: str, total: int, unit: str, done: int = 0) -> None:
-            told.append(done)
+            reported.append(done)
 
         def update(self, done: int, durable: bool = True) -> None:
-            told.append(done)
+            reported.append(done)
 
         def log(self, message: str) -> None: ...
 
     again = job_of(store, saes[:1], tmp_path / "again", {}, attempt=2, progress=Progress())
     assert run_anew(store, again) == [undisturbed]
-    assert told[0] == len(kept) * 2
-    assert told[-1] == ROWS
-    assert told == sorted(told)
+    assert reported[0] == 6
+    assert reported[-1] == ROWS
+    assert reported == sorted(reported)
+
+
+def test_bytes_are_predicted_before_the_start(
+    store: Store, saes: list[ArtifactRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(store, saes, tmp_path / "job", {"rows_per_chunk": 8})
+    written = bytes_written(monkeypatch)
+    evaluate.run(job)
+    for output in job.outputs:
+        store.delete(output.ref)
+    assert evaluate.store_bytes(job.config, {"sae": saes}, store) == pytest.approx(sum(written), rel=0.2)
 
 
 def test_a_split_without_rows_is_named(store: Store, saes: list[ArtifactRef], tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from sae.features.histogram import BINS, LOWEST, PER_OCTAVE
 from sae.features.logit_lens import Ranked
 from sae.features.sampling import Quota
 from sae.features.sketch import Sketch, Space, sketch
-from sae.features.tables import PROBABILITIES, Directions, write_examples, write_features
+from sae.features.sketch_file import SketchFile, save_sketch
+from sae.features.tables import PROBABILITIES, Directions, write_tables
+from sae.features.write_features import merged_blocks
 from sae.formats.features import FeaturesInfo, write_info
 from sae.formats.files import LocalFiles
 from sae.formats.tokens import Role, Segments, TokensInfo, write_shard
@@ -31,6 +33,7 @@ TEXTS = (
     "Numbers: 1, 2, 3 and 4; the seven bridges of the river are old.",
 )
 LENGTH, ROWS, FEATURES, DEAD = 32, 24, 60, 7
+HOOK, OTHER_HOOK = "blocks.1.hook_resid_post", "blocks.1.ln2.hook_normalized"
 INPUTS = {"sae": "saes/00000000000000aa", "tokens": "tokens/00000000000000bb", "model": "models/00000000000000cc"}
 
 
@@ -47,22 +50,26 @@ def tokenizer() -> Tokenizer:
     return made
 
 
-def write_artifacts(root: Path, attention: str = "row", d_sae: int = FEATURES) -> Artifacts:
-    """All artifacts of one report below `root`."""
+def write_artifacts(
+    root: Path, attention: str = "row", d_sae: int = FEATURES, lens: bool = True, architecture: str = "topk"
+) -> Artifacts:
+    """All artifacts of one report below `root`; without a logit lens at another hook."""
     for name in ("features", "evaluation", "sae", "tokens", "model"):
         (root / name).mkdir(parents=True)
     made = tokenizer()
     made.save(str(root / "model/tokenizer.json"))
     write_json(root / "model/config.json", {"architectures": ["GPT2LMHeadModel"]})
     ids, roles = _write_tokens(root / "tokens", made, attention)
-    _write_features(root / "features", made, ids, roles)
+    _write_features(root / "features", made, ids, roles, lens)
     metadata = {
-        "hook_name": "blocks.1.hook_resid_post",
+        "hook_name": HOOK if lens else OTHER_HOOK,
         "hf_hook_name": "transformer.h.1",
         "model_name": "tiny <model>",
+        "raylens": {"architecture": architecture, "expected_l0": 3},
     }
-    config = {"architecture": "topk", "k": 3, "d_in": 8, "d_sae": d_sae, "metadata": metadata}
-    write_json(root / "sae/cfg.json", config)
+    # As training writes it: SAELens runs a BatchTopK SAE as a JumpReLU one.
+    exported = {"architecture": "topk", "k": 3} if architecture == "topk" else {"architecture": "jumprelu"}
+    write_json(root / "sae/cfg.json", {**exported, "d_in": 8, "d_sae": d_sae, "metadata": metadata})
     steps = np.arange(1200)
     curves = {"step": steps, "rows": 8.0 * (steps + 1), "tokens": np.full(1200, 250.0), "mse": 1 / (1 + steps / 99)}
     curves |= {
@@ -103,29 +110,30 @@ def _write_tokens(folder: Path, made: Tokenizer, attention: str) -> tuple[np.nda
     return ids, roles
 
 
-def _write_features(folder: Path, made: Tokenizer, ids: np.ndarray, roles: np.ndarray) -> None:
+def _write_features(folder: Path, made: Tokenizer, ids: np.ndarray, roles: np.ndarray, lens: bool) -> None:
     space, quota = Space(FEATURES, ROWS, LENGTH), Quota(6, 2, 4, 0)
-    merged = _codes(ids, roles, space, quota)
-    draw = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, made.get_vocab_size(), (FEATURES, 8), generator=draw)
+    save_sketch(_codes(ids, roles, space), space, folder / "sketch")
+    file = SketchFile(folder / "sketch")
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, made.get_vocab_size(), (FEATURES, 8), generator=generator)
     near = torch.stack([torch.arange(FEATURES).roll(-1 - i) for i in range(3)], 1)
     falling = torch.linspace(2, 1, 8).expand(FEATURES, 8)
-    directions = Directions(
-        Ranked(tokens, falling), Ranked(tokens.flip(1), -falling), Ranked(near, falling[:, :3] / 4), lambda t: str(t)
-    )
-    write_features(folder / "features.parquet", merged, directions, 4)
-    write_examples(folder / "examples.parquet", merged, space, quota, 4)
+    sides = (Ranked(tokens, falling), Ranked(tokens.flip(1), -falling)) if lens else (None, None)
+    directions = Directions(Ranked(near, falling[:, :3] / 4), *sides, lambda t: str(t))
+    totals = file.totals
+    write_tables(folder, totals, merged_blocks([file], space, quota), directions, space, quota, 4)
     info = FeaturesInfo(
-        hook="blocks.1.hook_resid_post", split="train", rows=ROWS, context_length=LENGTH, tokens=ROWS * LENGTH,
-        data_positions=merged.positions, excluded=merged.excluded, n_features=FEATURES,
-        alive=int((merged.counts > 0).sum()), l0=float(merged.counts.sum() / merged.positions),
-        quantile_probabilities=PROBABILITIES, grid={"per_octave": PER_OCTAVE, "lowest": LOWEST, "bins": BINS},
+        hook=HOOK if lens else OTHER_HOOK, split="train", rows=ROWS, context_length=LENGTH, tokens=ROWS * LENGTH,
+        data_positions=totals.positions, excluded=totals.excluded, n_features=FEATURES,
+        alive=int((totals.counts > 0).sum()), l0=float(totals.counts.sum() / totals.positions),
+        quantile_probabilities=PROBABILITIES, histogram={"per_octave": PER_OCTAVE, "lowest": LOWEST, "bins": BINS},
         window={"before": 32, "after": 16}, settings={}, inputs=INPUTS,
+        no_logit_lens=None if lens else f"{OTHER_HOOK} is neither the residual stream nor added to it",
     )  # fmt: skip
     write_info(folder / "features.json", info)
 
 
-def _codes(ids: np.ndarray, roles: np.ndarray, space: Space, quota: Quota) -> Sketch:
+def _codes(ids: np.ndarray, roles: np.ndarray, space: Space) -> Sketch:
     """Three features a data position; feature 7 never fires, and higher features fire less often."""
     rng = np.random.default_rng(0)
     row, position = np.nonzero(roles == Role.DATA)
@@ -136,4 +144,4 @@ def _codes(ids: np.ndarray, roles: np.ndarray, space: Space, quota: Quota) -> Sk
     at, _ = np.nonzero(keep)
     value = rng.lognormal(size=len(at)).astype(np.float32)
     excluded = {"separator": int((roles == Role.SEPARATOR).sum()), "pad": int((roles == Role.PAD).sum()), "sink": 0}
-    return sketch(chosen[keep], row[at], position[at], value, len(row), excluded, space, quota)
+    return sketch(chosen[keep], row[at], position[at], value, len(row), excluded, space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae.features.examples import KINDS, choose, windows
+from sae.features.examples import KINDS, sample_examples, windows
 from sae.features.histogram import BINS, LOWEST, bin_of, cumulate, lower_edge, middle, part_of, quantiles
+from sae.features.moments import as_floats
 from sae.features.sampling import Quota, hash64, keep_first
 from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, Sketch, Space, merge, sketch, stable_order
-from sae.features.sketch_file import load_sketch, save_sketch
+from sae.features.sketch_file import ChunkRange, SketchFile, covered, save_sketch
+from sae.features.write_features import merged_blocks
 
 SPACE = Space(features=7, rows=12, context_length=60)
 QUOTA = Quota(top=3, quantile=2, uniform=4, seed=5)
@@ -34,33 +37,27 @@ def codes(seed: int, space: Space = SPACE, share: float = 0.3) -> tuple[np.ndarr
 def sketch_rows(data: tuple[np.ndarray, ...], start: int, stop: int, space: Space = SPACE) -> Sketch:
     row, position, feature, value = (c[(data[0] >= start) & (data[0] < stop)] for c in data)
     n = (stop - start) * space.context_length
-    return sketch(feature, row, position, value, n - 2, {"bos": 2}, space, QUOTA)
+    return sketch(feature, row, position, value, n - (stop - start), {"bos": stop - start}, space)
 
 
-def assert_equal(a: Sketch, b: Sketch, moments: bool = True) -> None:
-    for name in ("counts", "maximum", "histogram_key", "histogram_count", *(["moments"] if moments else [])):
-        x, y = getattr(a, name), getattr(b, name)
-        assert (x.dtype, x.tobytes()) == (y.dtype, y.tobytes()), name
-    assert a.entries.ident.tobytes() == b.entries.ident.tobytes()
-    assert a.entries.value.tobytes() == b.entries.value.tobytes()
-    assert a.positions == b.positions
-    assert a.excluded == b.excluded
+def assert_equal(a: Sketch, b: Sketch) -> None:
+    """All bytes are equal."""
+    assert a.totals[:2] == b.totals[:2]
+    arrays = zip((*a.totals[2:], *a.histograms, *a.entries), (*b.totals[2:], *b.histograms, *b.entries), strict=True)
+    assert all((x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes()) for x, y in arrays)
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), cuts=st.sets(st.integers(1, SPACE.rows - 1)), order=st.randoms())
 def test_any_partition_and_any_order_of_merging_gives_equal_bytes(seed: int, cuts: set[int], order) -> None:
     data = codes(seed)
-    whole = sketch_rows(data, 0, SPACE.rows)
-    edges = [0, *sorted(cuts), SPACE.rows]
-    parts = [sketch_rows(data, a, b) for a, b in pairwise(edges)]
-    whole = whole._replace(excluded={"bos": 2 * len(parts)}, positions=whole.positions - 2 * (len(parts) - 1))
-    assert_equal(merge(parts, SPACE, QUOTA), whole, moments=False)
+    whole = merge([sketch_rows(data, 0, SPACE.rows)], SPACE, QUOTA)
+    parts = [sketch_rows(data, a, b) for a, b in pairwise([0, *sorted(cuts), SPACE.rows])]
+    assert_equal(merge(parts, SPACE, QUOTA), whole)
     while len(parts) > 1:  # a random tree
         a, b = parts.pop(order.randrange(len(parts))), parts.pop(order.randrange(len(parts)))
         parts.append(merge([a, b], SPACE, QUOTA))
-    assert_equal(merge(parts, SPACE, QUOTA), whole, moments=False)
-    np.testing.assert_allclose(merge(parts, SPACE, QUOTA).moments, whole.moments, rtol=1e-12)
+    assert_equal(merge(parts, SPACE, QUOTA), whole)
 
 
 def test_folding_on_the_way_and_pruning_by_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,12 +69,32 @@ def test_folding_on_the_way_and_pruning_by_blocks_change_nothing(monkeypatch: py
     assert_equal(merge(parts, SPACE, QUOTA), at_once)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(st.floats(2.0**-60, 2.0**60, width=32), min_size=1, max_size=40),
+    cut=st.integers(0, 40),
+    order=st.randoms(),
+)
+def test_moments_are_exact_in_any_order_over_any_range(values: list[float], cut: int, order) -> None:
+    shuffled = order.sample(values, len(values))
+
+    def of(some: list[float]) -> Sketch:
+        zeros = np.zeros(len(some), np.int64)
+        return sketch(zeros, zeros, np.arange(len(some)), np.array(some, np.float32), len(some), {}, Space(1, 1, 40))
+
+    whole = of(values).totals
+    assert_equal(merge([of(shuffled[:cut]), of(shuffled[cut:])], Space(1, 1, 40), QUOTA)._replace(entries=of([]).entries),
+                 of(values)._replace(entries=of([]).entries))  # fmt: skip
+    wanted = [math.fsum(v**p for v in values) for p in (1, 2, 3, 4)]
+    np.testing.assert_allclose(as_floats(whole.moments, whole.maximum)[:, 0], wanted, rtol=1e-14)
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), share=st.sampled_from([0.01, 0.1, 0.5]))
 def test_equals_a_plain_computation_feature_by_feature(seed: int, share: float) -> None:
     data = codes(seed, share=share)
     merged = merge([sketch_rows(data, r, r + 3) for r in range(0, SPACE.rows, 3)], SPACE, QUOTA)
-    drawn = choose(merged, SPACE, QUOTA, PARTS)
+    drawn = sample_examples(merged.histograms, merged.entries, SPACE, QUOTA, PARTS)
     around = windows(merged.entries, drawn, SPACE)
     shown = []
     for i in range(len(drawn.feature)):
@@ -86,9 +103,10 @@ def test_equals_a_plain_computation_feature_by_feature(seed: int, share: float) 
     assert shown == [e for f in range(SPACE.features) for e in naive_examples(data, f)]
     for f in range(SPACE.features):
         value = data[3][data[2] == f].astype(np.float64)
-        assert merged.counts[f] == len(value)
-        assert merged.maximum[f] == (value.max() if len(value) else 0)
-        np.testing.assert_allclose(merged.moments[:, f], [(value**p).sum() for p in (1, 2, 3, 4)], rtol=1e-12)
+        assert merged.totals.counts[f] == len(value)
+        assert merged.totals.maximum[f] == (value.max() if len(value) else 0)
+        moments = as_floats(merged.totals.moments, merged.totals.maximum)[:, f]
+        np.testing.assert_allclose(moments, [(value**p).sum() for p in (1, 2, 3, 4)], rtol=1e-12)
 
 
 def naive_examples(data: tuple[np.ndarray, ...], feature: int) -> list[tuple]:
@@ -120,25 +138,44 @@ def naive_examples(data: tuple[np.ndarray, ...], feature: int) -> list[tuple]:
     return out
 
 
-def test_a_partial_file_gives_the_sketch_back(tmp_path: Path) -> None:
-    part = sketch_rows(codes(2), 0, 4)
-    save_sketch(part, tmp_path / "a")
-    save_sketch(part, tmp_path / "b")
-    assert_equal(load_sketch(tmp_path / "a"), part)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+def test_sketch_files_are_merged_by_blocks_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sae.formats.features._ROW_GROUP", 3)
+    data, files = codes(2), []
+    for name, rows in (("a", (0, 4)), ("b", (4, 12)), ("c", (0, 4))):
+        save_sketch(merge([sketch_rows(data, *rows)], SPACE, QUOTA), SPACE, tmp_path / name)
+        files.append(SketchFile(tmp_path / name))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "c").read_bytes()
+    whole = merge([sketch_rows(data, 0, 12)], SPACE, QUOTA)
+    blocks = list(merged_blocks(files[:2], SPACE, QUOTA))
+    assert [block[:2] for block in blocks] == [(0, 3), (3, 6), (6, 7)]
+    found = [np.concatenate([block[i][j] for block in blocks]) for i in (2, 3) for j in (0, 1)]
+    assert all(x.tobytes() == y.tobytes() for x, y in zip(found, (*whole.histograms, *whole.entries), strict=True))
+    totals = merge((Sketch(file.totals, *file.block(0)) for file in files[:2]), SPACE, QUOTA).totals
+    assert totals.moments.tobytes() == whole.totals.moments.tobytes()
+
+
+def test_sketches_that_overlap_are_never_counted_twice() -> None:
+    def ranges(*pairs: tuple[int, int]) -> list[tuple[int, int]]:
+        return [tuple(r) for r in covered([ChunkRange(*pair).file_name for pair in pairs] + ["features.parquet"])]
+
+    assert ranges() == []
+    assert ranges((4, 8), (0, 4)) == [(0, 4), (4, 8)]
+    # A worker that had been given up stored (2, 5) after others had begun anew at 2.
+    assert ranges((0, 2), (2, 5), (2, 4), (4, 6)) == [(0, 2), (2, 4), (4, 6)]
+    assert ranges((3, 5), (4, 6)) == [(3, 5)]
 
 
 def test_nothing_active() -> None:
     empty = sketch_rows(tuple(c[:0] for c in codes(3)), 0, SPACE.rows)
     merged = merge([empty, empty], SPACE, QUOTA)
-    assert merged.counts.sum() == 0
-    assert merged.positions == 2 * empty.positions
-    drawn = choose(merged, SPACE, QUOTA, PARTS)
+    assert merged.totals.counts.sum() == 0
+    assert merged.totals.positions == 2 * empty.totals.positions
+    drawn = sample_examples(merged.histograms, merged.entries, SPACE, QUOTA, PARTS)
     assert len(drawn.feature) == 0
     assert len(windows(merged.entries, drawn, SPACE).acts) == 0
 
 
-def test_the_first_of_each_group_with_ties_by_place() -> None:
+def test_the_first_of_each_group_with_ties_by_index() -> None:
     group = np.array([1, 0, 1, 1, 0, 1], dtype=np.uint64)
     order = np.array([5, 2, 5, 1, 2, 5], dtype=np.uint64)
     assert keep_first(group, order, 1).tolist() == [1, 3]
@@ -181,7 +218,7 @@ def test_hash_is_splitmix64_and_spreads_evenly() -> None:
         assert abs(counts - len(n) / 16).max() < 150
 
 
-def test_the_grid_is_within_two_percent_and_fixed() -> None:
+def test_bins_are_within_two_percent_and_fixed() -> None:
     value = np.geomspace(1e-6, 1e6, 5001).astype(np.float32)
     bins = bin_of(value)
     assert (lower_edge(bins) <= value).all()

@@ -13,7 +13,9 @@ import torch
 from sae.features.logit_lens import Ranked
 from sae.features.sampling import Quota
 from sae.features.sketch import Space, sketch
-from sae.features.tables import PROBABILITIES, Directions, write_examples, write_features
+from sae.features.sketch_file import SketchFile, save_sketch
+from sae.features.tables import PROBABILITIES, Directions, write_tables
+from sae.features.write_features import merged_blocks
 from sae.formats import features as formats
 from sae.formats.features import EXAMPLES, FEATURES, INFO, FeaturesError, FeaturesInfo, FeaturesReader, write_info
 from sae.formats.files import LocalFiles
@@ -23,7 +25,7 @@ QUOTA = Quota(top=2, quantile=2, uniform=3, seed=0)
 PARTS = 4
 
 
-def write(folder: Path) -> tuple[np.ndarray, ...]:
+def write(folder: Path, lens: bool = True) -> tuple[np.ndarray, ...]:
     """Writes an artifact of random codes; feature 4 is silent, feature 5 always has the value 2."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
@@ -32,15 +34,17 @@ def write(folder: Path) -> tuple[np.ndarray, ...]:
     row, position, feature = np.nonzero(active)
     value = np.where(feature == 5, 2, rng.lognormal(0, 1, len(row))).astype(np.float32)
     n = SPACE.rows * SPACE.context_length
-    merged = sketch(feature, row, position, value, n - 6, {"bos": 6}, SPACE, QUOTA)
+    save_sketch(sketch(feature, row, position, value, n - 6, {"bos": 6}, SPACE), SPACE, folder / "sketch")
+    file = SketchFile(folder / "sketch")
     ids = torch.arange(SPACE.features)[:, None] + torch.arange(3)
     ranked = Ranked(ids, -ids.float())
-    write_features(folder / FEATURES, merged, Directions(ranked, ranked, ranked, lambda t: f"<{t}>"), PARTS)
-    write_examples(folder / EXAMPLES, merged, SPACE, QUOTA, PARTS)
+    directions = Directions(ranked, *(ranked, ranked) if lens else (None, None), lambda t: f"<{t}>")
+    blocks = merged_blocks([file], SPACE, QUOTA)
+    write_tables(folder, file.totals, blocks, directions, SPACE, QUOTA, PARTS)
     info = FeaturesInfo(
         hook="blocks.0.hook_resid_post", split="train", rows=6, context_length=50, tokens=n, data_positions=n - 6,
-        excluded={"bos": 6}, n_features=10, alive=9, l0=3.6, quantile_probabilities=PROBABILITIES, grid={}, window={},
-        settings={"seed": 0}, inputs={},
+        excluded={"bos": 6}, n_features=10, alive=9, l0=3.6, quantile_probabilities=PROBABILITIES, histogram={}, window={},
+        no_logit_lens=None if lens else "no lens", settings={"seed": 0}, inputs={},
     )  # fmt: skip
     write_info(folder / INFO, info)
     return row, position, feature, value
@@ -72,6 +76,16 @@ def test_statistics_are_those_of_the_codes(tmp_path: Path) -> None:
         assert counts == t["histogram_counts"]
         assert t["promoted_tokens"] == [f"<{i}>" for i in t["promoted"]]
         assert t["neighbour_cosines"] == [-float(i) for i in t["neighbours"]]
+
+
+def test_without_a_lens_its_columns_are_null(tmp_path: Path) -> None:
+    write(tmp_path, lens=False)
+    reader = FeaturesReader(LocalFiles(tmp_path))
+    assert reader.info.no_logit_lens == "no lens"
+    table = reader.features()
+    for side in ("promoted", "suppressed"):
+        assert all(table[f"{side}{suffix}"].null_count == 10 for suffix in ("", "_logits", "_tokens"))
+    assert table["neighbours"].null_count == 0
 
 
 def test_examples_point_at_the_codes(tmp_path: Path) -> None:

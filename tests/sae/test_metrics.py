@@ -14,7 +14,9 @@ from sae.calibration import Calibration, NonFiniteActivations
 from sae.formats.sae_folder import Sae
 from sae.formats.tokens import Role, TokenRows
 from sae.language_model import HookPoint, LanguageModel
-from sae.metrics.rows import Batch, RowResults, evaluate_batch
+from sae.language_model.resumed_forward import logits_of
+from sae.metrics.results_file import load_results, save_results
+from sae.metrics.rows import Batch, RowResults, evaluate_batch, join
 from sae.metrics.summary import NothingToMeasure, summarise
 
 HOOK = "blocks.1.hook_resid_post"
@@ -145,7 +147,7 @@ def test_ev_against_all_data_at_once(
 
 def test_excluded_positions_are_counted_by_reason(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
     metrics = summarise(measure(lm, identity(calibration), rows, loss_rows=4)).metrics
-    assert metrics["excluded"] == {"bos": 6, "separator": 6, "special": 1, "pad": 8, "sink": 1}
+    assert metrics["excluded"] == {"bos": 6, "boundary": 0, "separator": 6, "special": 1, "pad": 8, "sink": 1}
     assert metrics["tokens"] + sum(metrics["excluded"].values()) == N * L == metrics["rows"] * L
     loss = metrics["loss"]
     assert loss["rows"] == 4
@@ -194,6 +196,31 @@ def test_batches_of_any_size_agree(lm: LanguageModel, rows: TokenRows, calibrati
             assert metrics[key] == pytest.approx(found[0][key], rel=1e-5), key
 
 
+def test_joined_batches_are_as_one(
+    lm: LanguageModel, rows: TokenRows, calibration: Calibration, tmp_path: Path
+) -> None:
+    parts = measure(lm, identity(calibration), rows, loss_rows=3, size=2)
+    joined = join(parts)
+    apart, together = summarise(parts), summarise([join(parts[:2]), parts[2]])
+    assert apart.metrics == together.metrics == summarise([joined]).metrics
+    assert apart.counts.tobytes() == together.counts.tobytes()
+    save_results(joined, tmp_path / "results")
+    assert summarise([load_results(tmp_path / "results")]).metrics == apart.metrics
+
+
+def test_losses_in_half_precision_come_from_float32_logits(
+    tiny_gpt2: Path, rows: TokenRows, calibration: Calibration
+) -> None:
+    """The same states through a float64 product: nothing of the output matrix' own rounding is left."""
+    lm = LanguageModel.load(tiny_gpt2, "bf16")
+    states = torch.randn(40, lm.d_model, generator=torch.Generator().manual_seed(0)).bfloat16()
+    weight = lm._model.get_output_embeddings().weight
+    logits = logits_of(lm, states)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits.double(), states.double() @ weight.double().T, rtol=1e-5, atol=1e-5)
+    assert lm.logits(torch.zeros(1, 2, dtype=torch.int64)).dtype == torch.bfloat16
+
+
 def test_no_loss_rows_gives_no_scores(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
     metrics = summarise(measure(lm, identity(calibration), rows, loss_rows=0)).metrics
     assert metrics["ev"] == 1.0
@@ -217,6 +244,11 @@ def test_nan_activations_are_named(lm: LanguageModel, rows: TokenRows, calibrati
             evaluate_batch(lm, hook, identity(calibration), Batch(100, rows, 0), POLICY, "row")
     finally:
         handle.remove()
+
+
+def test_nothing_measured_is_an_error() -> None:
+    with pytest.raises(NothingToMeasure):
+        summarise([])
 
 
 def test_no_data_is_an_error_that_says_why(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ def sums(x: torch.Tensor, made: torch.Tensor, reference: torch.Tensor | None = N
 
 
 def ev(x: torch.Tensor, made: torch.Tensor, reference: torch.Tensor | None = None) -> float:
-    value = explained_variance(add_rows([sums(x, made, reference)]))
+    value = explained_variance(add_rows(sums(x, made, reference)))
     assert value is not None
     return value
 
@@ -93,7 +94,8 @@ def test_the_way_rows_are_batched_changes_no_bit(seed: int, batches: list[int]) 
 
     ends = np.cumsum(batches)
     parts = [part(slice(int(end) - size, int(end))) for end, size in zip(ends, batches, strict=True)]
-    split, whole = add_rows(parts), add_rows([part(slice(0, n))])
+    split = reduce(lambda total, rows: add_rows(rows, total), parts, None)
+    whole = add_rows(part(slice(0, n)))
     assert split.shifted.tobytes() == whole.shifted.tobytes()
     assert split._replace(shifted=0) == whole._replace(shifted=0)  # type: ignore[arg-type]
 
@@ -122,12 +124,7 @@ def test_rows_without_data_add_nothing() -> None:
 
 def test_what_does_not_vary_has_no_explained_variance() -> None:
     same = torch.ones(2, 3, 4)
-    assert explained_variance(add_rows([sums(same, same, torch.ones(4))])) is None
-
-
-def test_no_rows_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no rows"):
-        add_rows([])
+    assert explained_variance(add_rows(sums(same, same, torch.ones(4)))) is None
 
 
 def test_l0_and_density_of_known_codes() -> None:
@@ -135,5 +132,5 @@ def test_l0_and_density_of_known_codes() -> None:
     codes = Active(torch.tensor([0, 0, 0, 1, 3, 3]), torch.tensor([0, 2, 4, 2, 2, 4]))
     found = sums(x, x, codes=codes)
     assert found.active.tolist() == [4, 2]  # positions 0 and 1 are row 0, 2 and 3 are row 1
-    assert l0(add_rows([found])) == 1.5
+    assert l0(add_rows(found)) == 1.5
     assert latent_counts(codes, 6).tolist() == [1, 0, 3, 0, 2, 0]

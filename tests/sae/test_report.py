@@ -95,6 +95,26 @@ def test_report_json_holds_the_figures(made: Path) -> None:
     assert tokens["tokens"] == ROWS * LENGTH == tokens["data"] + sum(tokens["excluded"].values())
 
 
+def test_an_sae_is_shown_as_the_architecture_that_was_trained(tmp_path: Path) -> None:
+    body = build_report(write_artifacts(tmp_path / "artifacts", architecture="batchtopk"), CONFIG, tmp_path)
+    assert body["sae"]["architecture"] == "batchtopk"
+    assert body["sae"]["k"] == 3
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "A sparse autoencoder (batchtopk, trained for L0&nbsp;=&nbsp;3," in page
+    assert "jumprelu" not in page
+
+
+def test_without_a_logit_lens_the_report_says_why(tmp_path: Path) -> None:
+    body = build_report(write_artifacts(tmp_path / "artifacts", lens=False), CONFIG, tmp_path)
+    why = "blocks.1.ln2.hook_normalized is neither the residual stream nor added to it"
+    assert body["features"]["no_logit_lens"] == why
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"there is no logit lens: {why}." in page
+    assert json.loads(Scripts(page).found["data"])["features"]["promoted"] == []
+    number = json.loads(Scripts(page).found["data"])["pages"][0]
+    assert feature(page, number)["up"] == feature(page, number)["down"] == []
+
+
 def test_the_page_needs_nothing_from_outside(page: str) -> None:
     assert "default-src 'none'" in page
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)

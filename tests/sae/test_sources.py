@@ -112,12 +112,15 @@ def test_links_are_followed_and_broken_ones_are_said(tmp_path: Path) -> None:
 
 
 def test_names_that_are_not_utf8_can_be_stored(tmp_path: Path) -> None:
-    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
     folder.mkdir()
     (folder / os.fsdecode(b"\xff.txt")).write_text("x")
-    found = resolve_source(LocalSource(path=str(folder)), "dataset")
-    assert (found.label, found.identity["files"][0][0]) == ("caf\\xe9", "\\xff.txt")
+    found = resolve_source(LocalSource(path=str(tmp_path)), "dataset")
+    assert found.identity["files"][0][0] == "caf\\xe9/\\xff.txt"
     assert (found.fetch(quiet) / found.names[0]).read_text() == "x"
+    (folder / os.fsdecode(b"\xff.txt")).rename(folder / os.fsdecode(b"\xff.xml"))
+    with pytest.raises(SourceError, match=r"has no data files .*; there are caf\\xe9/\\xff\.xml"):
+        resolve_source(LocalSource(path=str(tmp_path)), "dataset")
 
 
 def test_folders_with_splits_of_their_own_are_several_datasets(tmp_path: Path) -> None:
@@ -307,6 +310,11 @@ def test_a_quantised_model_is_refused_before_its_weights_are_fetched(hub: Hub, t
         (folder / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "gptq"}}))
         with pytest.raises(SourceError, match=r"is quantised with gptq .*: take the model in float"):
             resolve_source(source, "model")
-    assert not any("safetensors" in request for request in hub.asked)
+    assert not any("safetensors" in request for request in hub.requests)
     (tmp_path / "local/config.json").write_text(json.dumps({"quantization_config": {"quant_method": "mxfp4"}}))
     assert resolve_source(LocalSource(path=str(tmp_path / "local")), "model").size > 0
+
+
+def test_a_path_that_is_not_utf8_is_refused_by_its_key() -> None:
+    with pytest.raises(ValueError, match=r"path\n.*the path is not UTF-8: give a folder above it"):
+        LocalSource(path=os.fsdecode(b"/data/caf\xe9.txt"))

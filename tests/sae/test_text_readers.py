@@ -381,3 +381,11 @@ def test_a_format_is_one_line_and_one_function(tmp_path: Path, monkeypatch: pyte
     monkeypatch.undo()
     with pytest.raises(DatasetError, match=r"a\.shout is none of \.parquet, \.arrow, \.jsonl, "):
         documents(tmp_path, "a.shout", b"ONE\n")
+
+
+def test_columns_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sae.text.source_documents.MOST_COLUMNS", 2)
+    (tmp_path / "a.jsonl").write_bytes(lines(*({"text": "x", f"k{i}": i} for i in range(4))))
+    source = SourceDocuments([SourceFile("a.jsonl", tmp_path / "a.jsonl")], DatasetOptions())
+    assert [document.columns for document in source] == [{"k0": "0"}, {"k1": "1"}, {}, {}]
+    assert source.left_out == {"k2", "k3"}

@@ -45,7 +45,7 @@ def test_a_split_column_with_train_alone_still_gets_held_out_documents(tmp_path:
 def test_without_held_out_documents_it_is_said(tmp_path: Path) -> None:
     rows = [{"text": f"text {i}", "split": "train"} for i in range(40)]
     (note,) = write(tmp_path, rows, heldout_fraction=0)["notes"]
-    assert "no document is of split test, which evaluation reads unless told otherwise; there are 40 of train" in note
+    assert "no document is of split test, which evaluation reads by default; there are 40 of train" in note
     (note,) = write(tmp_path, [{"text": "x", "split": "train"}, {"text": "y", "split": "dev"}])["notes"]
     assert "there are 2 of train, validation: raise dataset.heldout_fraction (now 0.05), or set `split` there" in note
 

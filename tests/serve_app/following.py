@@ -1,4 +1,4 @@
-"""Clients of a running API: streams that are followed, a driver that says something, replicas that are killed under load."""
+"""Clients of a running API: followers of streams, a driver that reports, and kills of replicas under load."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import httpx2
 
 from cluster.records import Records
 from tests.serve_app.served import Served, wait_until
-from tests.serve_app.world import DATASET, MODEL
 
-CLIENTS = 4
+CLIENTS, MORE = 4, 10
 
 
 def client(site: Served) -> httpx2.Client:
@@ -26,17 +25,14 @@ def client(site: Served) -> httpx2.Client:
 
 def driven_job(site: Served, seed: int) -> tuple[str, int]:
     """A job that this process drives."""
-    body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": seed}
-    with client(site) as http:
-        job = http.post("/v1/tokens", json=body).raise_for_status().json()["job"]["id"]
-    row = site.records.job(job)
-    site.records.grant(job, row.attempt, f"{job}-a1", "here")
-    site.records.claim(job, row.attempt)
-    return job, row.attempt
+    made = site.records.submit(
+        stage="tokenize", fingerprint=f"{seed:016x}", config={}, requirement={}, outputs=[], inputs={}, created_by="tests"
+    )  # fmt: skip
+    return made.job_id, made.attempt
 
 
 class Follower:
-    """Follows a stream as a browser does: it asks again after its last event, however often the connection breaks."""
+    """Follows a stream as a browser does: it connects again after its last event, however often the connection breaks."""
 
     def __init__(self, site: Served, path: str) -> None:
         self._site, self._path = site, path
@@ -74,18 +70,18 @@ class Follower:
         assert not self._thread.is_alive(), "the stream did not end"
 
 
-def say(records: Records, job: str, attempt: int, stop: threading.Event) -> int:
-    """Writes events until it is told to stop; gives how many."""
-    said = 0
+def report(records: Records, job: str, attempt: int, stop: threading.Event) -> int:
+    """Writes events until `stop` is set; returns how many."""
+    written = 0
     while not stop.is_set():
-        records.progress(job, attempt, done=said, total=10_000, unit="rows", message=f"at {time.time()}")
-        said += 1
+        records.progress(job, attempt, done=written, total=10_000, unit="rows", message=f"at {time.time()}")
+        written += 1
         time.sleep(0.05)
-    return said
+    return written
 
 
 class Killed(NamedTuple):
-    """What came of replicas that were killed."""
+    """The result of killing replicas."""
 
     lost: int  # followers that missed an event or had one twice
     connections: int  # the most that one follower needed
@@ -94,47 +90,61 @@ class Killed(NamedTuple):
     back_s: list[float]  # from each kill until as many replicas were ready as before
 
 
-def killed(site: Served, path: str, kills: int, pause_s: float = 1.5) -> Killed:
-    """Kills replicas while four clients ask for a list, and four follow a job that says something all the time."""
+def killed(site: Served, path: str, kills: int) -> Killed:
+    """Kills replicas one after the other while four clients read a list, and four follow a job that reports all the time.
+
+    Before each kill, and at the end, every client has had more answers and every follower more events.
+    """
     replicas = len(site.ready())
     job, attempt = driven_job(site, 901)
     followers = [Follower(site, f"/v1/jobs/{job}/events/stream") for _ in range(CLIENTS)]
     stop = threading.Event()
     failures: list[str] = []
-    answers: list[int] = []
+    answers: list[list[int]] = [[] for _ in range(CLIENTS)]
 
-    def load() -> None:
+    def read(own: list[int]) -> None:
         with client(site) as http:
             while not stop.is_set():
                 try:
-                    answers.append(http.get(path).status_code)
+                    own.append(http.get(path).status_code)
                 except httpx2.HTTPError as error:
                     failures.append(repr(error))
 
-    threads = [threading.Thread(target=load) for _ in range(CLIENTS)]
-    threads += [threading.Thread(target=say, args=(site.records, job, attempt, stop))]
+    def all_go_on() -> None:
+        before = [len(own) for own in answers], [len(follower.ids) for follower in followers]
+        wait_until(
+            lambda: all(len(own) >= n + MORE for own, n in zip(answers, before[0], strict=True))
+            and all(len(follower.ids) >= n + MORE for follower, n in zip(followers, before[1], strict=True)),
+            120, "more answers and events",
+        )  # fmt: skip
+
+    threads = [threading.Thread(target=read, args=(own,)) for own in answers]
+    threads += [threading.Thread(target=report, args=(site.records, job, attempt, stop))]
     for thread in threads:
         thread.start()
     back = []
-    for _ in range(kills):
-        victim = site.pids()[0]
-        time.sleep(pause_s)
-        os.kill(victim, signal.SIGKILL)
-        back.append(
-            wait_until(
-                lambda victim=victim: len(set(site.ready()) - {victim}) == replicas, 60, "a replica in its place"
+    try:
+        for _ in range(kills):
+            all_go_on()
+            victim = site.pids()[0]
+            os.kill(victim, signal.SIGKILL)
+            back.append(
+                wait_until(
+                    lambda victim=victim: len(set(site.ready()) - {victim}) == replicas, 120, "a replica in its place"
+                )
             )
-        )
-    time.sleep(pause_s)
-    stop.set()
-    for thread in threads:
-        thread.join(60)
-    site.records.finish(job, attempt, "CANCELLED")
+        all_go_on()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+        site.records.finish(job, attempt, "CANCELLED")
     for follower in followers:
         follower.join(60)
     whole = list(range(1, site.records.job(job).last_event + 1))
-    failures += [str(status) for status in answers if status != 200]
+    statuses = [status for own in answers for status in own]
+    failures += [str(status) for status in statuses if status != 200]
     return Killed(
         sum(follower.ids != whole for follower in followers), max(follower.connections for follower in followers),
-        len(answers), failures, back,
+        len(statuses), failures, back,
     )  # fmt: skip

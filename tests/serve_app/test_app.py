@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from serve_app.app import create_app
+from tests.actors.extract_world import WIDTH, K
 from tests.serve_app.conftest import Site
-from tests.serve_app.world import DATASET, DOCUMENTS, MODEL, TOKENS, World
+from tests.serve_app.world import DATASET, DOCUMENTS, EVALUATION, MODEL, TOKENS, World
 
 TEXT = "Anna wrote about the harbour. The captain steers the grey boat."
 
@@ -88,6 +89,41 @@ def test_one_feature_and_its_examples(site: Site, world: World) -> None:
     assert top[0]["activation"] == best["max"] == top[0]["activations"][top[0]["at"]]
     assert len(top[0]["tokens"]) == len(top[0]["activations"])
     assert site.reader.get(f"{path}/96").status_code == 404
+
+
+def test_lists_are_filtered_by_the_fields_of_their_kind(site: Site, world: World) -> None:
+    sae = str(world.sae)
+    own = site.reader.get(f"/v1/{sae}").json()["fields"]
+    assert own == {"hook": "blocks.1.hook_resid_post", "architecture": "topk", "d_sae": WIDTH, "k": K, "ev": 0.8, "l0": 6.0,
+                   "evaluation": str(EVALUATION), "model": str(MODEL), "tokens": str(TOKENS)}  # fmt: skip
+    for query, found in (
+        (
+            {"hook": "blocks.1.hook_resid_post", "architecture": "topk", "min_ev": 0.8, "max_l0": 6, "d_sae": WIDTH},
+            [sae],
+        ),
+        ({"model": str(MODEL), "min_d_sae": WIDTH, "max_k": K}, [sae]),
+        ({"hook": "blocks.2.hook_resid_post"}, []),
+        ({"min_ev": 0.81}, []),
+        ({"max_l0": 5.9}, []),
+        ({"evaluation": str(EVALUATION), "limit": 1}, [sae]),
+    ):
+        items = site.reader.get("/v1/saes", params=query).raise_for_status().json()["items"]
+        assert [item["ref"] for item in items] == found, query
+    for kind, query in (("tokens", {"dataset": str(DATASET), "context_length": 48}), ("models", {"min_layers": 3}),
+                        ("features", {"sae": sae, "min_n_features": WIDTH}), ("evaluations", {"sae": sae, "min_ev": 0.5}),
+                        ("datasets", {"min_documents": DOCUMENTS})):  # fmt: skip
+        assert len(site.reader.get(f"/v1/{kind}", params=query).raise_for_status().json()["items"]) == 1, kind
+    for query in (
+        {"min_hook": "x"},
+        {"ev": "nan"},
+        {"d_sae": "many"},
+        {"d_sae": 2**64},
+        {"documents": 3},
+        {"hook": ""},
+    ):
+        refused = site.reader.get("/v1/saes", params=query)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request"), query
+    assert site.reader.get("/v1/reports", params={"min_ev": 0}).status_code == 422, "reports have no fields"
 
 
 def test_labels_and_conflicts(site: Site, world: World) -> None:
@@ -178,6 +214,18 @@ def test_which_features_fire_on_a_text(site: Site, world: World) -> None:
     assert max(one["max"] for one in found["top"]) == found["top"][0]["max"]
     absent = site.reader.post("/v1/text/features", json={**request, "latents": [96]})
     assert (absent.status_code, absent.json()["code"]) == (422, "invalid_request")
+
+
+def test_jobs_that_use_the_memory_of_a_language_model_are_named(site: Site, world: World) -> None:
+    body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": 900,
+            "resources": {"memory": (4 << 30) - (256 << 20)}}  # fmt: skip
+    job = site.writer.post("/v1/tokens", json=body).raise_for_status().json()["job"]["id"]
+    site.records.grant(job, 1, f"{job}-a1", "here")
+    refused = site.reader.post("/v1/text/features", json={"sae": str(world.sae), "text": "x"})
+    site.records.lose(job, 1, "test", "over")
+    assert (refused.status_code, refused.json()["code"]) == (503, "no_capacity")
+    assert refused.json()["blocked_by"] == [job]
+    assert int(refused.headers["retry-after"]) > 0
 
 
 def test_problems_are_problem_details(site: Site) -> None:

@@ -1,30 +1,37 @@
-"""The application under Ray Serve: streams over replicas that are killed, quick work beside it, its own guard."""
+"""The application under Ray Serve on a running cluster: its own guard, one job for one key, streams over killed replicas."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
+import psutil
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests.running_cluster import RunningCluster
 from tests.serve_app.following import client, killed
-from tests.serve_app.served import Served, served
+from tests.serve_app.served import Served
 from tests.serve_app.world import DATASET, MODEL, World
 
 
 @pytest.fixture(scope="module")
-def site(world: World) -> Iterator[Served]:
-    with served(world) as running:
-        yield running
+def site(running_cluster: RunningCluster, world: World) -> Served:
+    """The running cluster, with one artifact of each kind in its store."""
+    shutil.copytree(world.store.url, running_cluster.store.url, dirs_exist_ok=True)
+    world.record(running_cluster.records)
+    head = psutil.Process(running_cluster.head_pid())
+    return Served(
+        running_cluster.url, running_cluster.home, running_cluster.records, world, running_cluster.token, head
+    )
 
 
 def test_the_same_answers_as_without_serve(site: Served) -> None:
     with client(site) as http, httpx2.Client(base_url=site.url, trust_env=False) as nobody:
         assert nobody.get("/v1/jobs").status_code == 401
-        assert nobody.get("/v1/ready").json()["ready"] is True
+        assert nobody.get("/v1/ready").json() == {"ready": True, "catalog": True, "store": True, "dispatcher": True}
         assert http.get("/v1/jobs", headers={"Host": "evil.example"}).status_code == 421
         assert http.get("/v1/jobs", headers={"Origin": "null"}).status_code == 403
         assert http.put("/v1/jobs").headers["allow"] == "GET, POST"
@@ -42,48 +49,32 @@ def test_the_same_answers_as_without_serve(site: Served) -> None:
 def test_features_on_a_text_through_the_application_of_their_own(site: Served) -> None:
     with client(site) as http:
         request = {"sae": str(site.world.sae), "text": "The captain steers the grey boat.", "top": 3}
-        for _ in range(3):  # who gives up while the model is loaded leaves it to those who come after
-            with pytest.raises(httpx2.TimeoutException):
-                http.post("/v1/text/features", json=request, timeout=0.5)
-        found = http.post("/v1/text/features", json=request).raise_for_status().json()
+        found = http.post("/v1/text/features", json=request, timeout=150).raise_for_status().json()
         assert len(found["top"]) == 3
         assert found["tokens"][0]["role"] == "bos"
-        held = {"sae": str(site.world.sae), "text": "x", "latents": [4096]}
-        assert http.post("/v1/text/features", json=held).json()["code"] == "invalid_request"
+        absent = {"sae": str(site.world.sae), "text": "x", "latents": [4096]}
+        assert http.post("/v1/text/features", json=absent).json()["code"] == "invalid_request"
 
 
 def test_a_hundred_requests_with_one_key_make_one_job_whichever_replica_has_them(site: Served) -> None:
     body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": 902}
 
-    def ask(_: int) -> tuple[int, str]:
+    def submit(_: int) -> tuple[int, str]:
         with client(site) as http:
             answer = http.post("/v1/tokens", json=body, headers={"Idempotency-Key": "hundred"})
             return answer.status_code, answer.json()["job"]["id"]
 
     with ThreadPoolExecutor(20) as pool:
-        answers = set(pool.map(ask, range(100)))
+        answers = set(pool.map(submit, range(100)))
     ((status, job),) = answers
     assert status == 202
     assert len(site.records.attempts(job)) == 1
 
 
-def test_who_holds_the_room_of_a_language_model_is_named(site: Served) -> None:
-    with client(site) as http:
-        body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": 900,
-                "resources": {"memory": (4 << 30) - (256 << 20)}}  # fmt: skip
-        job = http.post("/v1/tokens", json=body).raise_for_status().json()["job"]["id"]
-        site.records.grant(job, 1, f"{job}-a1", "here")
-        refused = http.post("/v1/text/features", json={"sae": str(site.world.sae), "text": "x"})
-        assert (refused.status_code, refused.json()["code"]) == (503, "no_capacity")
-        assert refused.json()["blocking_jobs"] == [job]
-        assert int(refused.headers["retry-after"]) > 0
-        site.records.lose(job, 1, "test", "over")
-
-
 def test_nothing_is_lost_when_replicas_are_killed(site: Served) -> None:
-    found = killed(site, "/v1/jobs?limit=5", kills=3)
+    kills = 2
+    found = killed(site, "/v1/jobs?limit=5", kills)
     assert found.lost == 0, "each event once, in order"
     assert found.connections >= 2, "at least one follower was on a replica that died"
     # A request that was on the replica when it died has no answer: of four clients that is four a kill at most.
-    assert len(found.failures) <= 3 * 4, found.failures
-    assert found.answers > 50
+    assert len(found.failures) <= kills * 4, found.failures

@@ -112,7 +112,8 @@ def _finish_sae(store: Store, ref: ArtifactRef, root: Path) -> None:
     pq.write_table(pa.table({"step": steps, "loss": 1 / (1.0 + steps)}), root / "curves.parquet")
     (root / "metrics.json").write_text(json.dumps({"ev": 0.8, "l0": 6.0}))
     more = tuple(store.put(ref, 1, name, root / name) for name in ("curves.parquet", "metrics.json"))
-    summary = {"hook": "blocks.1.hook_resid_post", "d_sae": WIDTH, "k": K, "ev": 0.8}
+    own = {"hook": "blocks.1.hook_resid_post", "architecture": "topk", "d_sae": WIDTH, "k": K}
+    summary = {"sae": own, "ev": 0.8}
     store.commit(manifest.model_copy(update={"files": (*manifest.files, *more), "summary": summary}))
 
 

@@ -1,16 +1,17 @@
 // The table of all features: sorted, searched and cut by density in memory; one page of rows in the document.
-const COLUMNS = [
+const ALL_COLUMNS = [
   { key: "index", name: "Feature", num: true, first: 1 },
   { key: "density", name: "Density", num: true, first: -1, title: "Share of data positions at which the feature is active" },
   { key: "max", name: "Max", num: true, wide: true, first: -1, title: "Largest activation" },
   { key: "mean", name: "Mean", num: true, wide: true, first: -1, title: "Mean of the non-zero activations" },
-  { name: "Promoted tokens", title: "Tokens whose logit the feature's direction raises most" },
+  { name: "Promoted tokens", lens: true, title: "Tokens whose logit the feature's direction raises most" },
   { key: "cosine", name: "Nearest feature", num: false, first: -1, title: "The other feature with the largest decoder cosine; sorted by that cosine" },
 ];
 
 function featureTable(data, strings, paged) {
   const { density, max, mean, promoted, neighbour, cosine } = data;
   const n = density.length, width = n ? promoted.length / n : 0;
+  const COLUMNS = ALL_COLUMNS.filter((column) => width || !column.lens);
   const values = { density, max, mean, cosine, index: density.map((_, i) => i) };
   const lower = new Map();
   const words = (i) => {
@@ -24,7 +25,7 @@ function featureTable(data, strings, paged) {
   const state = { sort: "index", way: 1, page: 0, size: 50, low: null, high: null, dead: false };
   let rows = [];
 
-  const search = el("input", { type: "search", placeholder: "token, or a feature's number", autocomplete: "off", id: "search" });
+  const search = el("input", { type: "search", placeholder: width ? "token, or a feature's number" : "a feature's number", autocomplete: "off", id: "search" });
   const from = el("input", { class: "narrow", inputmode: "decimal", placeholder: "0", id: "density-from", autocomplete: "off" });
   const to = el("input", { class: "narrow", inputmode: "decimal", placeholder: "100", id: "density-to", autocomplete: "off" });
   const only = el("input", { type: "checkbox", id: "only-pages" });
@@ -88,7 +89,7 @@ function featureTable(data, strings, paged) {
       el("td", { class: "num", title: density[i] ? `1 in ${whole(1 / density[i])} data positions` : "never active" }, percent(density[i])),
       el("td", { class: "num wide" }, figures(max[i])),
       el("td", { class: "num wide" }, figures(mean[i])),
-      el("td", {}, chips),
+      width ? el("td", {}, chips) : null,
       el("td", {}, near),
     ]);
   }
@@ -104,7 +105,7 @@ function featureTable(data, strings, paged) {
 
   const node = el("div", {}, [
     el("div", { class: "controls" }, [
-      el("label", {}, ["Search promoted tokens", search]),
+      el("label", {}, [width ? "Search promoted tokens" : "Find a feature", search]),
       el("label", {}, ["Density from, %", from]),
       el("label", {}, ["to, %", to]),
       el("label", { class: "check" }, [only, "● with a page only"]),

@@ -1,4 +1,4 @@
-"""Columns of source files: their names, what they hold, and what is said of a text column that is not one."""
+"""Columns of source files: their names, what they hold, and the errors for a text column that is not one."""
 
 from __future__ import annotations
 

@@ -57,13 +57,16 @@ def load_json(file: SourceFile) -> Any:
 def parse(text: str) -> Any:
     """Parses JSON. Raises JSONDecodeError, or ValueError if it is nested too deeply."""
     try:
-        return json.loads(text, parse_int=_integer)
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deeply to be read") from None
 
 
 def _integer(digits: str) -> int | LongInteger:
     return int(digits) if len(digits) <= _MOST_DIGITS else LongInteger(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 def _line(line: str, number: int) -> Any:

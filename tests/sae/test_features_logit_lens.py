@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import OPTConfig, OPTForCausalLM
 
 from sae.features import logit_lens as logit_lens_module
 from sae.features.logit_lens import logit_lens, nearest
+from sae.features.write_features import describe_directions
 from sae.language_model import LanguageModel, Unembedding
+from sae.language_model.unembedding_files import unembedding_of_folder
+from tests.sae.families import FAMILIES, build
 
 
 def test_lens_is_the_largest_and_smallest_logits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,3 +67,59 @@ def test_lens_is_what_a_direction_does_to_the_logits(tiny_gpt2: Path) -> None:
         order = (to - away).argsort(descending=True)
         assert promoted.ids[f].tolist() == order[:4].tolist()
         assert suppressed.ids[f].tolist() == order.flip(0)[:4].tolist()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_unembedding_is_read_from_the_files_alone(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = "blocks.1.hook_resid_post"
+    build(family).save_pretrained(tmp_path)
+    model = LanguageModel.load(tmp_path)
+    whole = model.unembedding(model.hook(hook))
+    monkeypatch.setattr(LanguageModel, "load", None)
+    read = unembedding_of_folder(tmp_path, hook)
+    assert torch.equal(read.W_U, whole.W_U)
+    assert read.centered == whole.centered
+
+
+def test_a_model_with_more_than_a_norm_before_its_output_matrix_is_loaded_whole(tmp_path: Path) -> None:
+    config = OPTConfig(
+        vocab_size=61, hidden_size=32, word_embed_proj_dim=16, ffn_dim=40, num_hidden_layers=2, num_attention_heads=4
+    )
+    OPTForCausalLM(config).save_pretrained(tmp_path)
+    assert isinstance(unembedding_of_folder(tmp_path, "blocks.0.hook_resid_post"), str)
+
+
+class Directions:
+    """What describe_directions reads of an SAE."""
+
+    def __init__(self, hook: str, width: int) -> None:
+        self.W_dec = torch.randn(6, width, generator=torch.Generator().manual_seed(3))
+        self.metadata = {"hook_name": hook}
+
+
+@pytest.mark.parametrize(
+    ("hook", "has_lens"),
+    [("blocks.1.hook_resid_mid", True), ("blocks.1.ln2.hook_normalized", False), ("transformer.ln_f", False)],
+)
+def test_a_lens_is_made_only_where_it_has_a_meaning(hook: str, has_lens: bool, tiny_gpt2: Path) -> None:
+    width = LanguageModel.load(tiny_gpt2).d_model
+    directions, why = describe_directions(Directions(hook, width), tiny_gpt2, 3, 2)
+    assert directions.neighbours.ids.shape == (6, 2)
+    if has_lens:
+        assert why is None
+        assert directions.promoted.ids.shape == directions.suppressed.ids.shape == (6, 3)
+    else:
+        assert directions.promoted is directions.suppressed is None
+        assert why.startswith(f"{hook} is neither the residual stream nor added to it")
+
+
+def test_a_final_norm_that_is_not_recognised_costs_only_the_lens(
+    tiny_gpt2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sae.language_model.unembedding_files.recognise", lambda *_: None)
+    monkeypatch.setattr("sae.language_model.unembedding.recognise", lambda *_: None)
+    directions, why = describe_directions(Directions("blocks.0.hook_resid_post", 48), tiny_gpt2, 3, 2)
+    assert directions.promoted is None
+    assert why == "the final norm (LayerNorm) is neither a LayerNorm nor an RMSNorm by its outputs"
