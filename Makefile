@@ -8,7 +8,7 @@ BIN := .venv/bin
 .PHONY: demo test check test-interop chaos up down bench clean
 
 demo: .venv/.installed  ## From a language model and a text to a page of features
-	@$(BIN)/python -m jobs pipeline --config configs/presets/pipeline.yaml | $(BIN)/python -m jobs.report_summary
+	@$(BIN)/python -m jobs pipeline --config configs/presets/pipeline.yaml $$($(BIN)/python -m configs.cpu_dtypes) | $(BIN)/python -m jobs.report_summary
 
 test: .venv/.installed  ## All tests but the counts of kills and the comparison with other libraries
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=40

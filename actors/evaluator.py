@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import ray
 
 from actors.pool import worker_options
-from actors.worker_setup import set_up, temporary_folder
+from actors.worker_setup import refuse_emulated, set_up, temporary_folder
 from cluster.store import Store
 from configs.data_policy import DataPolicy
 from configs.identity import ArtifactRef
@@ -79,6 +79,7 @@ class Evaluator:
 
     def _load(self) -> _Loaded:
         store, settings, device = self._store, self._settings, self._requirement.device
+        refuse_emulated(self._requirement, settings.lm_dtype)
         sae = load_sae(store.files(settings.sae).directory(), device)
         model = LanguageModel.load(store.files(settings.model).directory(), settings.lm_dtype, device)
         tokens = TokensReader(store.files(settings.tokens), settings.split)

@@ -10,7 +10,7 @@ import torch
 
 from actors.pool import worker_options
 from actors.progress_channel import ProgressChannel
-from actors.worker_setup import set_up, temporary_folder
+from actors.worker_setup import refuse_emulated, set_up, temporary_folder
 from cluster.store import Store, StoredFile
 from configs.data_policy import DataPolicy
 from configs.identity import ArtifactRef
@@ -116,6 +116,7 @@ class Extractor:
         }
         self.lm: LanguageModel | None = None
         if len(self.caches) < len(settings.targets):
+            refuse_emulated(self.requirement, settings.lm_dtype)
             folder = store.files(settings.model).directory()
             self.lm = LanguageModel.load(folder, settings.lm_dtype, self.requirement.device)
         self.loaded = True

@@ -10,7 +10,7 @@ import ray
 import torch
 
 from actors.pool import worker_options
-from actors.worker_setup import set_up, temporary_folder
+from actors.worker_setup import refuse_emulated, set_up, temporary_folder
 from cluster.store import Store
 from configs.harvest import HarvestConfig
 from configs.identity import ArtifactRef
@@ -48,6 +48,7 @@ class Harvester:
     def _load(self) -> None:
         task = self._task
         set_up(task.requirement)
+        refuse_emulated(task.requirement, task.config.lm_dtype)
         self._model = LanguageModel.load(
             task.store.files(task.model).directory(), task.config.lm_dtype, task.requirement.device
         )

@@ -34,15 +34,21 @@ class ProgressChannel(NamedTuple):
             return
 
     def latest(self) -> dict[str, int]:
-        """The figures by name."""
+        """The figures by name; none while the head does not answer."""
         prefix = self._key("figures/")
-        keys = [key.decode() for key in _internal_kv_list(prefix, namespace=_NAMESPACE)]
-        values = {key.removeprefix(prefix): _internal_kv_get(key, namespace=_NAMESPACE) for key in keys}
+        try:
+            keys = [key.decode() for key in _internal_kv_list(prefix, namespace=_NAMESPACE)]
+            values = {key.removeprefix(prefix): _internal_kv_get(key, namespace=_NAMESPACE) for key in keys}
+        except RpcError:
+            return {}
         return {figure: int(value) for figure, value in values.items() if value is not None}
 
     def request_stop(self) -> None:
-        """Asks workers to finish their block, write a checkpoint and end."""
-        _internal_kv_put(self._key(_STOP), "1", namespace=_NAMESPACE)
+        """Asks workers to finish their block, write a checkpoint and end. Repeat it: the head may not answer."""
+        try:
+            _internal_kv_put(self._key(_STOP), "1", namespace=_NAMESPACE)
+        except RpcError:
+            return
 
     def stop_requested(self) -> bool:
         """Whether request_stop was called. Workers ask between blocks."""

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from actors.checkpoints import Checkpoints
 from actors.progress_channel import ProgressChannel
-from actors.worker_setup import set_up, temporary_folder
+from actors.worker_setup import refuse_emulated, set_up, temporary_folder
 from cluster.store import Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
@@ -56,6 +56,7 @@ def train_worker(settings: dict[str, TrainTask]) -> None:
     """Entry point for Ray Train. SAEs that it finishes are put into the store as parts; the driver publishes them."""
     task = settings["task"]
     set_up(task.requirement)
+    refuse_emulated(task.requirement, task.config.autocast, *([] if task.cache else [task.config.lm_dtype]))
     collective = _collective()
     device = _device(task.requirement)
     with temporary_folder() as folder:

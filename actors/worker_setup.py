@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 from tempfile import TemporaryDirectory
 
 import torch
 
+from configs.cpu_dtypes import cpu_dtypes
 from configs.requirements import Requirement
 from sae.language_model.malloc import keep_freed_memory
 
@@ -14,6 +16,20 @@ from sae.language_model.malloc import keep_freed_memory
 def temporary_folder() -> TemporaryDirectory[str]:
     """A folder that says whose it is: what a worker that was killed left behind is found by its process id."""
     return TemporaryDirectory(prefix=f"raylens-{os.getpid()}-")
+
+
+class DtypeNotInHardware(ValueError):
+    """A half precision that this node's CPU could only emulate."""
+
+
+def refuse_emulated(requirement: Requirement, *dtypes: str) -> None:
+    """Raises DtypeNotInHardware if one of `dtypes`, in which the worker will compute, would be emulated on this CPU."""
+    emulated = (set(dtypes) & {"bf16", "fp16"}) - cpu_dtypes()
+    if requirement.device == "cpu" and emulated:
+        raise DtypeNotInHardware(
+            f"the CPU of node {platform.node()} has no {' or '.join(sorted(emulated))} instructions, and emulating them takes "
+            "about 50 times as long as fp32: set lm_dtype=fp32 (and autocast=off), or resources.labels to nodes that have them"
+        )
 
 
 def set_up(requirement: Requirement) -> None:

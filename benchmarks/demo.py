@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import PRESETS, REPOSITORY, Figure, machine, write_results
+from configs.cpu_dtypes import bf16_options, cpu_dtypes
 
 EVERY_S = 0.5
 
@@ -91,7 +92,8 @@ def _demo(config: Path, home: Path) -> tuple[float, dict[str, Any]]:
     environment = {**os.environ, "RAYLENS_HOME": str(home)}
     environment.pop("RAYLENS_STORE", None)
     start = time.monotonic()
-    ran = _command(["-m", "jobs", "pipeline", "--config", str(config)], environment, None)
+    options = bf16_options(cpu_dtypes())  # as the Makefile does
+    ran = _command(["-m", "jobs", "pipeline", "--config", str(config), *options], environment, None)
     said = _command(["-m", "jobs.report_summary"], environment, ran)
     seconds = time.monotonic() - start
     sys.stderr.write(said)

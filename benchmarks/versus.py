@@ -44,6 +44,7 @@ class Setting(NamedTuple):
     threads: int
     block_steps: int
     saelens: dict[str, Any]
+    bf16: bool
 
 
 def arguments(doc: str | None, hooks: list[str], rows: int, batch_rows: int) -> argparse.Namespace:
@@ -60,8 +61,12 @@ def arguments(doc: str | None, hooks: list[str], rows: int, batch_rows: int) -> 
     parser.add_argument("--block-steps", type=int, default=4, help="steps whose positions RayLens shuffles together")
     parser.add_argument("--threads", type=int, default=threads_argument())
     parser.add_argument(
-        "--saelens", type=json.loads, default={}, help="JSON of prefetch, compile_sae, compile_llm, buffer_rows"
+        "--saelens",
+        type=json.loads,
+        default={},
+        help="JSON of prefetch, compile_sae, compile_llm, buffer_rows, lm_dtype, autocast, autocast_lm",
     )
+    parser.add_argument("--bf16", action="store_true", help="our language model and SAE encoder in bf16")
     return parser.parse_args()
 
 
@@ -80,6 +85,7 @@ def versus(name: str, title: str, given: argparse.Namespace, target: float, goal
         given.threads,
         given.block_steps,
         given.saelens,
+        given.bf16,
     )
     inputs = demo_inputs()
     runs: dict[str, list[dict[str, Any]]] = {"ours": [], "saelens": []}
@@ -118,6 +124,8 @@ def train_config(inputs: Inputs, setting: Setting) -> TrainConfig:
             "batch_rows": setting.batch_rows,
             "lanes": 1,
             "block_steps": setting.block_steps,
+            "lm_dtype": "bf16" if setting.bf16 else "fp32",
+            "autocast": "bf16" if setting.bf16 else "off",
         }
     )
 

@@ -13,7 +13,7 @@ from configs.train import TrainConfig
 
 
 class ExtractConfig(StageConfig):
-    """Statistics and examples of every feature. Memory is bounded by features, not by tokens."""
+    """Extracts statistics and examples of every feature. Memory is bounded by features, not by tokens."""
 
     stage: Literal["extract"] = "extract"
     sae: Annotated[SaeId | TrainConfig, IdOrConfig()] = Field(

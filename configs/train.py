@@ -39,7 +39,10 @@ class TrainRuntime(Config):
 
 
 class TrainConfig(StageConfig):
-    """Step t is the rows [t * batch_rows, (t + 1) * batch_rows), cut into `lanes`; every SAE sees the whole batch."""
+    """Trains one or several SAEs on one pass of the language model.
+
+    Step t is the rows [t * batch_rows, (t + 1) * batch_rows), cut into `lanes`; every SAE sees the whole batch.
+    """
 
     stage: Literal["train"] = "train"
     model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The language model.")

@@ -60,7 +60,7 @@ def topk(pre: Tensor, k: int) -> Codes:
     value, latent = largest(pre, k)
     n = len(pre)
     offsets = torch.arange(0, n * k, k, device=pre.device)
-    position = torch.arange(n, device=pre.device).repeat_interleave(k)
+    position = torch.arange(n, device=pre.device)[:, None].expand(n, k).reshape(-1)
     return Codes(latent.reshape(-1), value.relu_().reshape(-1), position, offsets)
 
 

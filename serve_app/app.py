@@ -1,4 +1,4 @@
-"""The application: routes, errors, the guard before them, the OpenAPI document. The same under Serve and under uvicorn."""
+"""The application: routes, errors, guard and OpenAPI document. The same under Serve and under uvicorn."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from serve_app.schemas.common import Problem
 from serve_app.schemas.jobs import Event
 from serve_app.security.guard import PUBLIC, READ_POSTS, Guard
 from serve_app.security.tokens import Tokens
-from serve_app.settings import Settings
+from serve_app.settings import ApiSettings
 from serve_app.streaming.events import EventPoller
 
 # Kinds with more routes than every kind has.
@@ -46,14 +46,14 @@ ROUTERS = (feature_annotations, jobs, logs, events, cluster, text_queries, syste
 
 
 async def no_language_model(key: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Answers for a language model that this server has not."""
+    """The answer of a server without a language model."""
     raise ApiError(503, "no_language_model", "this server has no interactive language model", {"Retry-After": "60"})
 
 
 def create_app(
-    settings: Settings, records: Records, store: Store, query_model: QueryModel = no_language_model
+    settings: ApiSettings, records: Records, store: Store, query_model: QueryModel = no_language_model
 ) -> FastAPI:
-    """An application on a catalog and a store. `ask` brings questions to the interactive language model."""
+    """An application on a catalog and a store. `query_model` sends queries to the interactive language model."""
     from serve_app.openapi import description
 
     app = FastAPI(
@@ -61,7 +61,7 @@ def create_app(
         version=description.API_VERSION,
         summary="From a language model and a text to features that a person can read.",
         description=description.DESCRIPTION,
-        openapi_tags=description.TAGS,
+        openapi_tags=description.tags(),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -90,7 +90,7 @@ def create_app(
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The document: problems and events have schemas, and every route but the public ones wants a token."""
+    """The document, with schemas of problems and events, and the scope that each route requires."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -116,12 +116,12 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         }
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
-                _say_who(path, method, operation)
+                _add_security(path, method, operation)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _say_who(path: str, method: str, operation: dict[str, Any]) -> None:
+def _add_security(path: str, method: str, operation: dict[str, Any]) -> None:
     if path in PUBLIC:
         operation["security"] = []
         for status in ("401", "403", "422", *(() if path == "/v1/ready" else ("503",))):

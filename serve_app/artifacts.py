@@ -1,4 +1,4 @@
-"""What all kinds of artifacts have in common: lists, one with its ETag, labels, deletion, files."""
+"""Lists, details, labels, deletion and files of artifacts of any kind."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def files_of(api: Api, kind: str, id: str) -> ArtifactFiles:
     row_of(api, kind, id)
     manifest = api.store.manifest(ArtifactRef(kind, id))
     if manifest is None:
-        raise not_found(f"artifact {kind}/{id} in the store: its files were deleted; ask for its job again")
+        raise not_found(f"artifact {kind}/{id} in the store: its files were deleted; submit its job again")
     return ArtifactFiles(api.store, manifest)
 
 
@@ -107,7 +107,7 @@ def artifact_detail(api: Api, model: type[M], kind: str, id: str, **more: Any) -
 
 
 def config_of(api: Api, manifest: Manifest) -> dict[str, Any]:
-    """An artifact's config as clients may see it."""
+    """An artifact's config for clients."""
     config: dict[str, Any] = shown_paths(manifest.config, api.settings.data_roots)
     return config
 
@@ -121,7 +121,7 @@ def relabel(api: Api, kind: str, id: str, body: LabelUpdate) -> ArtifactItem:
 
 
 def delete(api: Api, kind: str, id: str) -> None:
-    """Deletes an artifact: from the catalog first, which refuses while something needs it, then its files.
+    """Deletes an artifact: from the catalog first, which refuses if something uses it, then its files.
 
     Raises ApiError (404), InUse.
     """
@@ -132,12 +132,12 @@ def delete(api: Api, kind: str, id: str) -> None:
 
 
 def json_response(body: BaseModel) -> Response:
-    """The body as JSON. FastAPI would look at every value of it once more, which takes as long as reading them did."""
+    """The body as JSON. FastAPI would validate every value once more, which takes as long as reading them."""
     return Response(body.model_dump_json(), media_type="application/json")
 
 
 def json_with_etag(request: Request, body: BaseModel) -> Response:
-    """The body as JSON with a strong ETag; 304 without it if the client has it."""
+    """The body as JSON with a strong ETag, or 304 if the client has it."""
     data = body.model_dump_json().encode()
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
@@ -148,7 +148,7 @@ def json_with_etag(request: Request, body: BaseModel) -> Response:
 
 
 class _FullFileResponse(FileResponse):
-    """A file in whole, whatever Range was asked for."""
+    """A whole file, whatever the Range header is."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
@@ -156,7 +156,7 @@ class _FullFileResponse(FileResponse):
 
 
 def file_response(request: Request, files: ArtifactFiles, name: str) -> Response:
-    """One file, in whole or by Range. A name that the manifest does not hold is no file, whatever it looks like.
+    """One file, or the part that Range names. Only names in the manifest are files.
 
     A Range that is not one `bytes=FROM-TO` is ignored. Raises ApiError (416) for one beyond the end.
     """

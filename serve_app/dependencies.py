@@ -1,4 +1,4 @@
-"""What the routes work with: the catalog, the store, the settings, and who asks."""
+"""Dependencies of the routes: the catalog, the store, the settings, and the principal of the request."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from cluster.records import Records
 from cluster.store import Store
 from serve_app.language_models.summaries import ModelSummaries
 from serve_app.security.tokens import Principal
-from serve_app.settings import Settings
+from serve_app.settings import ApiSettings
 from serve_app.streaming.events import EventPoller
 
-# Asks the interactive language model: (model id, request) to answer. Raises ApiError.
+# Sends a query to the interactive language model: (`ID:DTYPE` of the model, request) to answer. Raises ApiError.
 QueryModel = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
-# Raises ApiError once the token of a request is no longer valid.
+# Raises ApiError when the token of a request is no longer valid.
 TokenCheck = Callable[[], Awaitable[Principal]]
 
 
 @dataclass(frozen=True)
 class Api:
-    """One application's own things. Threads share it."""
+    """The parts of one application. Threads share it."""
 
-    settings: Settings
+    settings: ApiSettings
     records: Records
     store: Store
     event_poller: EventPoller
@@ -48,7 +48,7 @@ def principal_of(connection: HTTPConnection) -> Principal:
 
 
 def token_check_of(connection: HTTPConnection) -> TokenCheck:
-    """Dependency: asks again whether the token is still valid."""
+    """Dependency: checks again whether the token is valid."""
     check: TokenCheck = connection.scope["state"]["check"]
     return check
 

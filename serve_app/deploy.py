@@ -1,4 +1,4 @@
-"""Starts and ends both Serve applications on the cluster that is running."""
+"""Starts and ends both Serve applications on the running cluster."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     python -m serve_app up                      # what `python -m cluster up` calls
     python -m serve_app config > api.yaml       # the same for `serve deploy api.yaml`
 
-A standing service declares no CPU: jobs have them all.
+The service reserves no CPU: all are for jobs.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from ray import serve
 
 from cluster.machines.paths import code_root
 from cluster.machines.ray_environment import SERVE
-from serve_app.settings import Settings
+from configs.settings import PREFIX, Settings
+from serve_app.settings import ApiSettings
 
 API, INTERACTIVE = "api", "interactive"
 HEAD = {"raylens.io/role": "head"}  # the label that `up` gives its head, where SQLite and the logs are
 
 
 class Arguments(BaseModel):
-    """What a Serve config file may set of the API."""
+    """Arguments of the API in a Serve config file."""
 
     model_config = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
 
@@ -33,13 +34,15 @@ class Arguments(BaseModel):
     others: bool = Field(
         False, alias="i_understand_that_others_can_reach_it", description="Needed for an address other than loopback."
     )
-    replicas: int = Field(2, ge=1, le=32, description="Replicas: with two, one can die unnoticed.")
+    replicas: int = Field(
+        2, ge=1, le=32, description="Number of replicas: with two, the API answers while one restarts."
+    )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the interactive language models run.")
-    anywhere: bool = Field(False, description="Replicas on any node; only with a catalog that all nodes reach.")
+    anywhere: bool = Field(False, description="Replicas on any node, which needs a catalog that all nodes reach.")
 
 
 class LanguageModelArguments(BaseModel):
-    """What a Serve config file may set of the language models."""
+    """Arguments of the language models in a Serve config file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -61,7 +64,7 @@ class Replica:
         from serve_app.language_models.interactive import Client
         from serve_app.security.tokens import Tokens, check_exposure
 
-        settings = Settings.from_environment(self._given.host, self._given.port, self._given.device)
+        settings = ApiSettings.from_environment(self._given.host, self._given.port, self._given.device)
         check_exposure(settings.host, Tokens(settings.home), self._given.others)
         return create_app(settings, open_records(), Store.open(), Client(INTERACTIVE))
 
@@ -73,12 +76,12 @@ def api(given: Arguments | dict[str, Any]) -> serve.Application:
         Replica,
         name="Api",
         num_replicas=arguments.replicas,
-        ray_actor_options={"num_cpus": 0, **placed(arguments.anywhere)},
-        # An open stream takes one of these as long as it lasts.
+        ray_actor_options={"num_cpus": 0, **actor_options(arguments.anywhere)},
+        # An open stream is one of these. The guard refuses before, with a problem (ApiSettings.requests).
         max_ongoing_requests=1000,
         max_queued_requests=2000,
         backpressure_config={"status_code": 503, "retry_after_s": 2},
-        # A replica that was killed is found by its actor's death at once; this finds one that hangs.
+        # Serve notices at once that a replica has died; this is for one that hangs.
         health_check_period_s=1.0,
         health_check_timeout_s=30.0,
         graceful_shutdown_timeout_s=5.0,
@@ -94,16 +97,16 @@ def interactive(given: LanguageModelArguments | dict[str, Any]) -> serve.Applica
 
     arguments = LanguageModelArguments.model_validate(given)
     gpus = 1.0 if arguments.device == "cuda" else 0.0
-    # A GPU may be on any node; a CPU model stays where the store surely is.
-    options = placed(arguments.anywhere or arguments.device == "cuda")
+    # A GPU can be on any node; a model on CPUs stays on the head, which has the store.
+    options = actor_options(arguments.anywhere or arguments.device == "cuda")
     return application(Store.open().url, arguments.device, gpus, options)
 
 
-def placed(anywhere: bool) -> dict[str, Any]:
-    """Where replicas run, and with which code: that of this checkout, if it is one."""
-    names = ("RAYLENS_HOME", "RAYLENS_STORE", "RAYLENS_CACHE", "RAYLENS_DATA_ROOTS", "RAYLENS_API_HOSTS",
-             "RAYLENS_API_ORIGINS", "HF_ENDPOINT", "HF_HUB_OFFLINE")  # fmt: skip
-    # The catalog's URL may hold a password: replicas have it from their node's environment, never from here.
+def actor_options(anywhere: bool) -> dict[str, Any]:
+    """Options of replicas: their node, and their environment, with the code of this checkout if it is one."""
+    # The catalog's URL can contain a password: replicas have it from their node's environment, never from here.
+    own = (f"{PREFIX}{name.upper()}" for name in Settings.model_fields if name != "database_url")
+    names = (*own, "HF_ENDPOINT", "HF_HUB_OFFLINE")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     environment |= SERVE
     if (code_root() / "pyproject.toml").is_file():

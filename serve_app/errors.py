@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details, each with a stable code that programs can rely on."""
+"""Errors as RFC 9457 problem details, each with a stable code for programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CODES = {400: "bad_request", 401: "not_authenticated", 403: "forbidden", 404: "
 
 
 class ApiError(Exception):
-    """A request that is answered with a problem. `extra` becomes members of it, `headers` go along."""
+    """A request that is answered with a problem. `extra` are more members of it, `headers` more headers."""
 
     def __init__(
         self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **extra: Any
@@ -60,7 +60,7 @@ def problem(
 
 
 def to_api_error(error: Exception) -> ApiError | None:
-    """The problem that an error of the product's own stands for; None for one that nobody expected."""
+    """The problem of an error that RayLens expects; None for any other error."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, InUse):
@@ -71,15 +71,15 @@ def to_api_error(error: Exception) -> ApiError | None:
         return ApiError(409, "illegal_move", str(error))
     if isinstance(error, NotFound):
         return ApiError(404, "not_found", str(error))
-    if isinstance(error, RecordsError | SQLAlchemyError):  # its words name the database and who uses it
+    if isinstance(error, RecordsError | SQLAlchemyError):  # its message names the database and its user
         log.error("the catalog cannot be used", exc_info=error)
-        said = "the catalog does not answer; the server's log says more"
-        return ApiError(503, "catalog_unavailable", said, {"Retry-After": "5"})
+        detail = "the catalog does not answer; the server's log has the reason"
+        return ApiError(503, "catalog_unavailable", detail, {"Retry-After": "5"})
     return _stage_error(error)
 
 
 def _stage_error(error: Exception) -> ApiError | None:
-    """Errors of configs, sources, the store and stages, which say themselves whether they were expected."""
+    """Errors of configs, sources, the store and stages."""
     from cluster.store import CorruptFile, StoreError, StoreFull
     from jobs.life.outcome import code_of, failure_of
     from sae.sources import SourceUnreachable
@@ -130,8 +130,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     faults = [_fault(fault) for fault in error.errors()[:20]]
     if faults and faults[0]["code"] == "json_invalid":
         return problem(400, "malformed_json", f"the body is not JSON: {faults[0]['detail']}")
-    said = "; ".join(f"{fault['where']}: {fault['detail']}" for fault in faults[:5])
-    return problem(422, "invalid_request", said, errors=faults)
+    detail = "; ".join(f"{fault['where']}: {fault['detail']}" for fault in faults[:5])
+    return problem(422, "invalid_request", detail, errors=faults)
 
 
 def _fault(fault: Mapping[str, Any]) -> dict[str, str]:
@@ -143,7 +143,7 @@ def _fault(fault: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """A text that is surely UTF-8: what a client sent may hold half of a surrogate pair."""
+    """A text that UTF-8 can encode: the text of a client can have half of a surrogate pair."""
     return text[:500].encode("utf-8", "replace").decode("utf-8")
 
 
@@ -157,7 +157,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> list[str]:
-    """Every method of the path: the router itself names those of one route only."""
+    """All methods of the path; the router knows those of one route only."""
     found: set[str] = set()
     for path, operations in request.app.openapi()["paths"].items():
         if compile_path(path)[0].match(request.url.path):
@@ -167,4 +167,4 @@ def _allowed(request: Request) -> list[str]:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
-    return problem(500, "internal_error", "this is a fault of RayLens; the server's log says more")
+    return problem(500, "internal_error", "this is a fault of RayLens; the server's log has the details")

@@ -1,4 +1,4 @@
-"""Idempotency-Key: the same key and request give the same job, the same key with another request is refused."""
+"""Idempotency-Key: the same key and request give the same job; the same key with another request is refused."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         pattern=r"^[\x21-\x7e]{1,255}$",
-        description="Any text of your own, such as a UUID. Sending the request again with the same key gives the same "
-        "job; with the same key and another body it is refused (409). Kept for a day.",
+        description="A text of your choice, such as a UUID. The same key and request give the same job; the same key with "
+        "another request is refused (409). Keys are kept for a day.",
     ),
 ]
 
@@ -27,19 +27,21 @@ IdempotencyKey = Annotated[
 def submit_once(
     records: Records, owner: str, key: str | None, request: Any, submit: Callable[[], str]
 ) -> tuple[str, bool]:
-    """The id of the job that the request came to, and whether an earlier request with the key had made it.
+    """The id of the request's job, and whether an earlier request with the key has submitted it.
 
-    `submit` asks for the job. It gives one job for equal requests, so that of many that come at once with one key
-    each may ask, and a replica that dies between asking and noting leaves nothing undone. Raises ApiError (409).
+    `submit` submits the job. It returns the same job for equal requests, so that concurrent requests with one key can
+    all call it, and a replica can die before it stores the key. Raises ApiError (409).
     """
     if key is None:
         return submit(), False
     digest = hashlib.sha256(canonical_json(request).encode()).hexdigest()
-    held = records.take_key(owner, key, digest, time.time())
-    if held is not None and held.request != digest:
-        raise ApiError(409, "idempotency_key_reused", "this Idempotency-Key came with another request before")
-    if held is not None and held.job_id is not None:
-        return held.job_id, True
+    stored = records.take_key(owner, key, digest, time.time())
+    if stored is not None and stored.request != digest:
+        raise ApiError(
+            409, "idempotency_key_reused", "this Idempotency-Key was used for another request: use a new one"
+        )
+    if stored is not None and stored.job_id is not None:
+        return stored.job_id, True
     try:
         job_id = submit()
     except BaseException:

@@ -1,4 +1,4 @@
-"""Local sources: a client names a path below an allowed folder, never a path of the server's machine."""
+"""Local sources: a client names a path below a data folder, never a path of the server's machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shown_paths(config: Any, roots: Sequence[Path]) -> Any:
 def resolve(path: str, roots: Sequence[Path]) -> Path:
     """The file or folder that `path` names below one of the roots. Raises ApiError (422).
 
-    Neither it nor anything in it may lead out of that root, by `..`, by a symbolic link or otherwise.
+    It and everything in it must lie in that root: no `..`, and no symbolic link that leads out of it.
     """
     wrong = (
         not path
@@ -62,7 +62,7 @@ def resolve(path: str, roots: Sequence[Path]) -> Path:
         if not found.is_relative_to(real_root) or any(_outside(found, real_root)):
             raise ApiError(422, "path_not_allowed", f"{path!r} leads out of the server's data folder")
         return found
-    raise ApiError(422, "source_not_found", f"none of the server's data folders holds {path!r}")
+    raise ApiError(422, "source_not_found", f"there is no {path!r} in the server's data folders (RAYLENS_DATA_ROOTS)")
 
 
 def _outside(folder: Path, root: Path) -> Iterator[bool]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.machines.ray_environment import apply_own
+from cluster.machines.ray_environment import apply_temporary
 from tests.ordering import (  # noqa: F401 - hooks
     pytest_addoption,
     pytest_collection_modifyitems,
@@ -32,7 +32,7 @@ os.environ["RAY_enable_infeasible_task_early_exit"] = "1"  # noqa: SIM112
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # each run waits for one at both ends
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-apply_own(os.environ)  # as a command's own cluster: Ray's processes take a third less of the cores
+apply_temporary(os.environ)  # as a command's own cluster: Ray's processes take a third less of the cores
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def _options(spec: dict[str, Any]) -> dict[str, Any]:
     return {
         "model_name": spec["model"],
         "model_class_name": "AutoModelForCausalLM",
-        "model_from_pretrained_kwargs": {"dtype": "float32", "attn_implementation": "sdpa"},
+        "model_from_pretrained_kwargs": {"dtype": spec.get("lm_dtype", "float32"), "attn_implementation": "sdpa"},
         "dataset_path": "raylens-tokens",
         "streaming": False,
         "context_size": spec["length"],
@@ -74,6 +74,8 @@ def _options(spec: dict[str, Any]) -> dict[str, Any]:
         "activations_mixing_fraction": 0.5,
         "prefetch_llm_batches": spec.get("prefetch", False),
         "compile_llm": spec.get("compile_llm", False),
+        "autocast": spec.get("autocast", False),
+        "autocast_lm": spec.get("autocast_lm", False),
         "n_batches_for_norm_estimate": 2,
         "lr": spec["lr"],
         "lr_end": 0.0,

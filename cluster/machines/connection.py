@@ -1,4 +1,4 @@
-"""A cluster of its own for one command, and joining one that runs."""
+"""Connections to Ray: to a temporary cluster that is started for one command, and to one that runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def prepare(target: ClusterTarget) -> None:
     """Puts what Ray reads once, when it is imported, into the environment. To be called before anything imports Ray."""
     ray_environment.apply(os.environ)
     if target.temporary:
-        ray_environment.apply_own(os.environ)
+        ray_environment.apply_temporary(os.environ)
         ray_environment.apply_code(os.environ)
         if "ray" not in sys.modules:  # else it is too late, and Ray's own default stands: a token in ~/.ray
             ray_environment.apply_own_token(os.environ)
@@ -44,12 +44,12 @@ def connected(target: ClusterTarget, bring_code: bool = True) -> Iterator[None]:
     `bring_code` uploads this checkout to a running cluster; not needed to look at it only.
     """
     prepare(target)
-    with _own_cluster() if target.temporary else _joined(target, bring_code):
+    with _temporary_cluster() if target.temporary else _connected_to(target, bring_code):
         yield
 
 
 @contextmanager
-def _own_cluster() -> Iterator[None]:
+def _temporary_cluster() -> Iterator[None]:
     """Starts a cluster on this machine and ends it with the block, also on an error.
 
     If this process is killed hard, its Ray processes end by themselves (Ray ties them to their parent); the folder of
@@ -78,7 +78,7 @@ def _own_cluster() -> Iterator[None]:
 
 
 @contextmanager
-def _joined(target: ClusterTarget, bring_code: bool) -> Iterator[None]:
+def _connected_to(target: ClusterTarget, bring_code: bool) -> Iterator[None]:
     """Joins a running cluster for the time of the block. Raises ClusterError if it does not answer."""
     assert target.address is not None
     if target.address != "auto" and not answers(target.address, timeout=5.0):

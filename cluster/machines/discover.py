@@ -29,31 +29,31 @@ class ClusterTarget(NamedTuple):
 
 def discover() -> ClusterTarget:
     """Decides without Ray. Raises ClusterError if RAY_ADDRESS is not an address that a driver can join."""
-    up = running_head()
-    token = Path(up.token) if up and up.token else None
-    address = os.environ.get("RAY_ADDRESS")
-    if address in ("local",):
+    head, address = running_head(), os.environ.get("RAY_ADDRESS")
+    if address == "local":
         return ClusterTarget(None, "RAY_ADDRESS=local")
-    if address and up and address in (up.dashboard, up.address):
-        return ClusterTarget(up.address, f"RAY_ADDRESS={address}", up.dashboard, token, up)
+    if head is not None and (reason := _reason_for(head, address)):
+        token = Path(head.token) if head.token else None
+        return ClusterTarget(head.address, reason, head.dashboard, token, head)
     if address and address.startswith(("http://", "https://", "ray://")):
         raise ClusterError(
             f"RAY_ADDRESS={address} is not an address that a driver can join: unset it, set it to the HOST:PORT of "
             "the cluster's GCS, or run the command there with `ray job submit --working-dir . -- python -m jobs ...`"
         )
-    if (
-        address
-        and up
-        and os.environ.get(ray_environment.CLUSTER) == up.temp_dir
-        and _port(address) == _port(up.address)
-    ):
-        # A Ray job on that cluster gets another name of the same address.
-        return ClusterTarget(up.address, "it runs on it as a Ray job", up.dashboard, token, up)
     if address:
         return ClusterTarget(address, f"RAY_ADDRESS={address}")
-    if up:
-        return ClusterTarget(up.address, "started by `python -m cluster up`", up.dashboard, token, up)
     return ClusterTarget(None, "no cluster is running")
+
+
+def _reason_for(head: HeadRecord, address: str | None) -> str | None:
+    """Why a command uses the cluster that `up` started; None if RAY_ADDRESS names another."""
+    if not address:
+        return "started by `python -m cluster up`"
+    if address in (head.dashboard, head.address):
+        return f"RAY_ADDRESS={address}"
+    if os.environ.get(ray_environment.CLUSTER) == head.temp_dir and _port(address) == _port(head.address):
+        return "it runs on it as a Ray job"  # such a job gets another name of the same address
+    return None
 
 
 def _port(address: str) -> str:
@@ -61,7 +61,7 @@ def _port(address: str) -> str:
 
 
 def in_ray_job() -> bool:
-    """True in a driver that `ray job submit` started. Ray tells it by this variable, which is not a public name."""
+    """True in a driver that `ray job submit` started. Ray sets this variable; its name is not public."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 

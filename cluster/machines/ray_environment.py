@@ -51,7 +51,7 @@ _PATHS = ("RAYLENS_STORE", "RAYLENS_CACHE")
 
 # For a cluster of one command, which has no dashboard. Ray's own processes take a third less CPU with these, which a
 # training step on all cores of a small machine pays for: when one thread of a product waits, all do.
-_OWN = {
+_TEMPORARY = {
     # Nobody looks at the statistics of nodes, tasks and event loops there.
     "REPORTER_UPDATE_INTERVAL_MS": "30000",
     "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "4",
@@ -95,9 +95,9 @@ def apply_up(environment: MutableMapping[str, str], home: Path, folder: Path) ->
         environment.pop(name, None)
 
 
-def apply_own(environment: MutableMapping[str, str]) -> None:
+def apply_temporary(environment: MutableMapping[str, str]) -> None:
     """What only a cluster of one command starts with. What the user set already stays."""
-    for name, value in _OWN.items():
+    for name, value in _TEMPORARY.items():
         environment.setdefault(name, value)
 
 

@@ -73,17 +73,17 @@ def _running() -> HeadRecord | None:
     One that is not whole gets some time to end by itself.
     """
     deadline = time.monotonic() + PATIENCE_S
-    while (up := recorded_head()) is not None:
-        if not is_local(up):
+    while (head := recorded_head()) is not None:
+        if not is_local(head):
             return running_head()
-        if not is_alive(up) or time.monotonic() > deadline:
+        if not is_alive(head) or time.monotonic() > deadline:
             return None
         seen = 0
-        while seen < 2 and has_parts(up, _PARTS) and running_head() == up:
+        while seen < 2 and has_parts(head, _PARTS) and running_head() == head:
             seen += 1
             time.sleep(LOOK_AGAIN_S)
         if seen == 2:
-            return up
+            return head
         time.sleep(LOOK_AGAIN_S)
     return None
 

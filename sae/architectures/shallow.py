@@ -41,7 +41,7 @@ class ShallowSae:
 
     def gradients(self, x: Tensor, dead: Tensor) -> Pass:
         """See Architecture."""
-        p = self.parameters
+        p = {name: parameter.detach() for name, parameter in self.parameters.items()}
         centred = x - p["b_dec"]
         pre = self.pre_activations(centred)
         codes = self.choose(pre)
@@ -88,18 +88,19 @@ class ShallowSae:
     def pre_activations(self, centred: Tensor) -> Tensor:
         """Pre-activations [n, d_sae] of x - b_dec; they stay until the next call."""
         p = self.parameters
-        if self.autocast:
-            return (centred.bfloat16() @ p["W_enc_t"].bfloat16().T).float() + p["b_enc"]
         if len(self._buffer) < len(centred):
             # One buffer for the whole run: fresh pages for [n, d_sae] at each step cost a fifth of the product.
             self._buffer = torch.empty(len(centred), self.config.d_sae, device=centred.device)
-        return torch.addmm(p["b_enc"], centred, p["W_enc_t"].T, out=self._buffer[: len(centred)])
+        out = self._buffer[: len(centred)]
+        if self.autocast:
+            return torch.add(centred.bfloat16() @ p["W_enc_t"].bfloat16().T, p["b_enc"], out=out)
+        return torch.addmm(p["b_enc"], centred, p["W_enc_t"].T, out=out)
 
     def _auxiliary(
         self, pre: Tensor, centred: Tensor, residual: Tensor, dead: Tensor
     ) -> tuple[sparse.Gradients, Tensor]:
         """Dead latents reconstruct what the others left over (Gao et al. 2024, appendix A.2)."""
-        W_dec = self.parameters["W_dec"]
+        W_dec = self.parameters["W_dec"].detach()
         codes = sparse.topk(pre[:, dead], min(self.config.aux_k, len(dead)))
         codes = codes._replace(latent=dead[codes.latent])
         error = sparse.decode(codes, W_dec).add_(residual)

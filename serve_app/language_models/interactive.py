@@ -1,6 +1,6 @@
-"""The language models as a Serve application of its own, so that trouble with a GPU cannot take the API down.
+"""The language models as a Serve application of their own, so that a GPU fault cannot end the API.
 
-It starts with the first question, holds one model at a time, and ends when nobody has asked for a while.
+Its replica starts with the first query, keeps one model in memory, and ends after IDLE_S without a query.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from starlette.concurrency import run_in_threadpool
 from cluster.store import Store
 from serve_app.errors import ApiError, to_api_error
 
-NAME = "LanguageModelPool"
+NAME = "LanguageModels"
 ANSWER_S = 120.0
 IDLE_S = 300.0
 
 
 class LanguageModelReplica:
-    """One replica. A question names its model, and Serve brings it to the replica that has it."""
+    """One replica. A query names its model, and Serve routes it to the replica that has it."""
 
     def __init__(self, store_url: str, device: str) -> None:
         from serve_app.language_models.pool import LanguageModelPool
@@ -33,34 +33,34 @@ class LanguageModelReplica:
 
     @serve.multiplexed(max_num_models_per_replica=1)  # type: ignore[untyped-decorator]
     async def model(self, key: str) -> Any:
-        """Loads a model; Serve keeps it until another one is asked for."""
+        """Loads a model; Serve keeps it until another one is needed."""
         return await asyncio.to_thread(self._models.load, key)
 
     async def __call__(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer, or `{"problem": [status, code, detail]}`: Ray would wrap an exception beyond recognition.
+        """The answer, or `{"problem": [status, code, detail]}`, because Ray wraps exceptions.
 
-        A thread cannot be stopped. So what a client that gives up has begun goes on, one at a time: else each who tries
-        again would load the model once more beside it.
+        A thread cannot be stopped: a load continues when its client disconnects, and the next query waits for it.
+        Otherwise each retry would load the model once more.
         """
-        gone = asyncio.Event()
-        work = asyncio.ensure_future(self._answer(request, gone))
+        disconnected = asyncio.Event()
+        work = asyncio.ensure_future(self._answer(request, disconnected))
         self._work.add(work)
         work.add_done_callback(self._work.discard)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            gone.set()
+            disconnected.set()
             raise
 
-    async def _answer(self, request: dict[str, Any], gone: asyncio.Event) -> dict[str, Any]:
+    async def _answer(self, request: dict[str, Any], disconnected: asyncio.Event) -> dict[str, Any]:
         from serve_app.language_models.pool import ActivationsQuery, NotEnoughMemory
 
         try:
             async with self._one:
-                if gone.is_set():
+                if disconnected.is_set():
                     return {}
                 lm = await self.model(serve.get_multiplexed_model_id())
-                if gone.is_set():
+                if disconnected.is_set():
                     return {}
                 return await asyncio.to_thread(self._models.answer, lm, ActivationsQuery(**request))
         except NotEnoughMemory as error:
@@ -73,7 +73,7 @@ class LanguageModelReplica:
 
 
 def application(store_url: str, device: str, gpus: float, options: dict[str, Any]) -> serve.Application:
-    """The application. `gpus`: what its replica asks for while it is there; a standing service asks for no CPU."""
+    """The application. `gpus`: GPUs of its replica, which reserves no CPU."""
     deployment = serve.deployment(
         LanguageModelReplica,
         name=NAME,
@@ -93,7 +93,7 @@ def application(store_url: str, device: str, gpus: float, options: dict[str, Any
 
 
 class Client:
-    """Asks the application, from a replica of another one."""
+    """Sends queries to the application from a replica of the API."""
 
     def __init__(self, application_name: str) -> None:
         self._name = application_name
@@ -103,16 +103,16 @@ class Client:
         """The answer. Raises ApiError."""
         try:
             async with asyncio.timeout(ANSWER_S):
-                if self._handle is None:  # asks Serve's controller, which may be starting again
+                if self._handle is None:  # a call to Serve's controller, which may be restarting
                     self._handle = await run_in_threadpool(serve.get_app_handle, self._name)
                 answer: dict[str, Any] = await self._handle.options(multiplexed_model_id=key).remote(request)
         except TimeoutError:
             raise ApiError(
-                503, "no_answer", f"the language model gave no answer in {ANSWER_S:.0f} s", {"Retry-After": "30"}
+                503, "no_answer", f"the language model did not answer in {ANSWER_S:.0f} s", {"Retry-After": "30"}
             ) from None
         except (RayServeException, RayError) as error:
             raise ApiError(
-                503, "no_language_model", f"the language model cannot be asked now ({type(error).__name__})",
+                503, "no_language_model", f"the language model does not answer now ({type(error).__name__})",
                 {"Retry-After": "30"},
             ) from None  # fmt: skip
         if "problem" in answer:

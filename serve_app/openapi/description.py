@@ -1,45 +1,77 @@
-"""What the OpenAPI document says about the whole."""
+"""The OpenAPI document's description and tags, and the tables of docs/api.md."""
 
 from __future__ import annotations
+
+from typing import Any
+
+from configs.stages import ARTIFACT_KINDS, STAGES
 
 API_VERSION = "1"
 
 DESCRIPTION = """
-RayLens trains sparse autoencoders (SAEs) on a language model's activations and shows what each of their features
-responds to. Everything that its command line does can be asked for here.
+RayLens trains sparse autoencoders (SAEs) on a language model's activations and shows what each of their features responds
+to. The API has all functions of the command line.
 
-**Tokens.** Make one with `python -m serve_app token create NAME --scope write` and send it as
-`Authorization: Bearer TOKEN`. A token with scope `read` may look at everything and change nothing.
+**Tokens.** Create one with `python -m serve_app token create NAME --scope write` and send it as
+`Authorization: Bearer TOKEN`. A token with the scope `read` can read everything and change nothing.
 
-**Artifacts and jobs.** What is made is an *artifact*: a dataset, a model, a tokenization, an SAE, a feature set and so
-on. Its id is a hash of what it is made from and how, so it is known before the work begins, and the same request never
-makes it twice. What makes it is a *job*. A request for one answers `202` at once, with the job, the references of its
-artifacts and a `Location`. Follow it by its events (`/v1/jobs/{id}/events/stream`) until it has ended.
+**Artifacts and jobs.** An *artifact* is a dataset, a model, tokens, an SAE, features and so on. Its id is a hash of its
+inputs and config: it is known before the job runs, and the same request never makes the artifact twice. A *job* makes
+artifacts. A request for a job is answered with `202` at once: the job, the references of its artifacts and a `Location`.
+Follow the job by its events (`/v1/jobs/{id}/events/stream`) until it has ended.
 
-**The usual order**: a dataset and a model, a tokenization, SAEs, an evaluation and a feature set, a report. Each names
-what it is made from by reference, such as `datasets/67d5273bd9611bd1`. `POST /v1/jobs` takes a whole pipeline at once.
+**The usual order**: a dataset and a model, tokens, SAEs, an evaluation and features, a report. Each request names its inputs
+by reference, such as `datasets/67d5273bd9611bd1`. `POST /v1/jobs` takes a whole pipeline at once.
 
-**Doing it once.** Send an `Idempotency-Key` of your own with a request for a job; sending it again gives the same job.
+**Idempotency.** Send an `Idempotency-Key` with a request for a job; the same request with the same key gives the same job.
 
-**Errors** are problem details (RFC 9457, `application/problem+json`). Look at `code`, which is stable, and read
-`detail`, which says what would be right. A job that can never run on this cluster is refused with `cannot_fit`, what it
-needs, what there is, and the largest size that would fit. After a `503`, wait for `Retry-After` seconds.
+**Errors** are problem details (RFC 9457, `application/problem+json`). `code` is stable; `detail` says what would be right. A
+job that this cluster can never run is refused with `cannot_fit`, its requirement, the cluster's capacity, and the largest
+size that would fit. After a `503`, wait for `Retry-After` seconds.
 
-**Lists** give `items` and `next`; send `next` back as `cursor` for the next page.
+**Lists** give `items` and `next`; send `next` as `cursor` to get the next page.
 """.strip()
 
-TAGS = [
-    {"name": "datasets", "description": "Documents of text, from the hub, a package or one of the server's folders."},
-    {"name": "models", "description": "Language models: architecture, hook points, tokenizer."},
-    {"name": "tokens", "description": "Datasets packed into rows of tokens, with statistics."},
-    {"name": "activations", "description": "Activations that were written once, for any number of training runs."},
-    {"name": "saes", "description": "Sparse autoencoders: training, metrics, curves, download as SAELens folders."},
-    {"name": "evaluations", "description": "How good an SAE is on held-out documents."},
-    {"name": "features", "description": "What each feature of an SAE responds to."},
-    {"name": "reports", "description": "One page about one SAE, to open in a browser."},
-    {"name": "jobs", "description": "What makes artifacts: any stage, or a pipeline of several."},
-    {"name": "events", "description": "What happens to all jobs, as it happens."},
-    {"name": "cluster", "description": "The machines: what they have, what is free, what would fit."},
-    {"name": "quick work", "description": "Questions that are answered at once."},
-    {"name": "system", "description": "Health and readiness. No token needed."},
-]
+# Kinds whose stage makes more than one kind.
+_KINDS = {
+    "datasets": "Documents of text from the hub, a package or one of the server's folders",
+    "models": "Language models: architecture, hook points, tokenizer",
+}
+
+
+def kind_title(kind: str) -> str:
+    """What artifacts of a kind are, without a full stop: from the registry of stages."""
+    return _KINDS.get(kind) or next(entry.title for entry in STAGES.values() if kind in entry.kinds)
+
+
+def tags() -> list[dict[str, Any]]:
+    """The tags of the document: one for each kind, and those of the other routes."""
+    kinds = {kind: f"{kind_title(kind)}." for kind in ARTIFACT_KINDS}
+    others = {
+        "jobs": "Jobs make artifacts: one stage, or a pipeline of several.",
+        "events": "The events of all jobs, as they happen.",
+        "cluster": "The nodes: capacity, free resources, and which stages fit.",
+        "text": "Queries about a short text, answered at once.",
+        "system": "Health and readiness. They need no token.",
+    }
+    return [{"name": name, "description": text} for name, text in {**kinds, **others}.items()]
+
+
+def kinds_table() -> str:
+    """The kinds of artifacts as the Markdown table of docs/api.md."""
+    stages = {kind: entry.name for entry in STAGES.values() for kind in entry.kinds}
+    rows = [f"| `/v1/{kind}` | `{stages[kind]}` | {kind_title(kind)} |" for kind in ARTIFACT_KINDS]
+    return "\n".join(["| path | made by | description |", "|---|---|---|", *rows]) + "\n"
+
+
+def filters_table() -> str:
+    """The filters of lists as the Markdown table of docs/api.md. Numbers also have `min_NAME` and `max_NAME`."""
+    from cluster.records.index_fields import INDEX
+
+    rows = []
+    for kind in ARTIFACT_KINDS:
+        fields = INDEX.get(kind, ())
+        texts = ", ".join(f"`{field.name}`" for field in fields if field.type == "text")
+        numbers = ", ".join(f"`{field.name}`" for field in fields if field.type != "text")
+        rows += [f"| `{kind}` | {texts} | {numbers} |"] if fields else []
+    return "\n".join(["| kind | texts | numbers |", "|---|---|---|", *rows]).replace("|  |", "| |") + "\n"

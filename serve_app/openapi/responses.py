@@ -1,4 +1,4 @@
-"""Helpers for what routes say about themselves in the OpenAPI document."""
+"""Responses in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ _MEANING: dict[int | str, tuple[str, str, str]] = {
     403: ("The token lacks the scope.", "insufficient_scope", "this token lacks the scope `write`"),
     404: ("There is no such thing.", "not_found", "there is no artifact saes/67d5273bd9611bd1"),
     409: (
-        "It conflicts with how things stand; `code` says how.",
+        "A conflict; `code` says which.",
         "name_taken",
         "the name 'demo' in project 'default' ...",
     ),
-    416: ("The file ends before the part that Range asks for.", "range_not_satisfiable", "the file has 1234 bytes"),
+    416: ("The file ends before the part that Range names.", "range_not_satisfiable", "the file has 1234 bytes"),
     422: (
-        "The request cannot be used; `detail` and `errors` say why.",
+        "The request is not valid; `detail` and `errors` say why.",
         "invalid_request",
         "body.saes.0.k: Input should be ...",
     ),
-    503: ("Not now: try again after `Retry-After` seconds.", "catalog_unavailable", "the catalog does not answer: ..."),
+    503: (
+        "Not available now: try again after `Retry-After` seconds.",
+        "catalog_unavailable",
+        "the catalog does not answer: ...",
+    ),
     507: ("The store is full.", "store_full", "cannot store ...: no space is left"),
     "4XX": (
-        "Anything else that is wrong with a request: malformed (400), too large (413, 414), another host (421) or origin (403).",
+        "Other faults of a request: malformed (400), too large (413, 414), another host (421) or origin (403).",
         "malformed_json",
         "the body is not JSON: Expecting value",
     ),
@@ -34,7 +38,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def problems(*statuses: int | str, **described: str) -> Responses:
-    """The problems that a route answers with, beside those of every route. `s409="..."` describes one for this route."""
+    """The problems of a route beside those of every route. `s409="..."` describes one for this route."""
     found: Responses = {status: _problem(status) for status in statuses}
     for name, description in described.items():
         status = int(name.removeprefix("s"))
@@ -58,27 +62,30 @@ def _problem(status: int | str, description: str | None = None) -> dict[str, Any
         "content": {MEDIA_TYPE: {"schema": schema, "example": example}},
     }
     if status == 503:
-        after = {"description": "Seconds after which trying again may help.", "schema": {"type": "integer"}}
+        after = {"description": "Seconds to wait before a retry.", "schema": {"type": "integer"}}
         found["headers"] = {"Retry-After": after}
     return found
 
 
 COMMON_PROBLEMS: Responses = problems(401, 403, 422, 503, "4XX")
 LOCATION = {
-    "Location": {"description": "Where the job is.", "schema": {"type": "string"}},
+    "Location": {"description": "Path of the job.", "schema": {"type": "string"}},
     "Idempotent-Replayed": {
-        "description": "`true` if an earlier request with the same Idempotency-Key had made the job.",
+        "description": "`true` if an earlier request with this Idempotency-Key has submitted the job.",
         "schema": {"type": "string"},
     },
 }
 FOLLOW = {"description": "The job. Follow it at `Location`.", "headers": {"Location": LOCATION["Location"]}}
 ACCEPTED: Responses = {
-    202: {"description": "The job, new or an equal one that was there. Follow it at `Location`.", "headers": LOCATION},
+    202: {
+        "description": "The job: a new one, or the one of an equal request. Follow it at `Location`.",
+        "headers": LOCATION,
+    },
     **problems(
         507,
         s409="It can never run on this cluster (`cannot_fit`: see `requirement`, `capacity`, `largest_workers`), the name "
         "is taken, or the Idempotency-Key came with another request.",
-        s422="The config, its source or an input cannot be used; `code` and `detail` say why.",
-        s503="The catalog, the store or the hub cannot be reached now.",
+        s422="The config, its source or an input is not valid; `code` and `detail` say why.",
+        s503="The catalog, the store or the hub does not answer now.",
     ),
 }

@@ -25,16 +25,16 @@ class Sample(BaseModel):
 
     doc: int = Field(description="Its number in the dataset, from 0.")
     split: str = Field(description="train, validation or test.", examples=["train"])
-    text: str = Field(description="Its text, cut after `characters`.")
+    text: str = Field(description="Its text, up to `characters` characters.")
     text_bytes: int = Field(description="Bytes of the whole text in UTF-8.")
-    columns: dict[str, Any] = Field(description="What else the source says about it.")
+    columns: dict[str, Any] = Field(description="Other columns of the source.")
 
 
 class SampleQuery(Paged):
     """Query parameters of the documents of a dataset."""
 
-    limit: Annotated[int, Field(ge=1, le=100, description="Documents on a page, at most.")] = 20
-    characters: int = Field(2000, ge=1, le=100_000, description="Characters of each text to show, at most.")
+    limit: Annotated[int, Field(ge=1, le=100, description="Largest number of documents.")] = 20
+    characters: int = Field(2000, ge=1, le=100_000, description="Largest number of characters of each text.")
 
 
 @router.get("/{id}/samples", summary="Read documents of a dataset", responses=problems(404))

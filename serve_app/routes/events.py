@@ -1,4 +1,4 @@
-"""The events of all jobs, in one serialised sequence."""
+"""The events of all jobs, in one sequence."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class SeqQuery(StrictQuery):
     """Query parameters of a page of events."""
 
     after: int = Field(0, ge=0, le=INT64, description="Only events with a higher `seq`.")
-    limit: int = Field(200, ge=1, le=1000, description="Events on a page, at most.")
+    limit: int = Field(200, ge=1, le=1000, description="Largest number of events.")
 
 
 @router.get("", summary="Read the events of all jobs")
 def list_all_events(api: ApiDep, query: Annotated[SeqQuery, Query()]) -> list[Event]:
-    """Events with a `seq` above `after`, in order. None ever appears below one that was seen."""
+    """Events with a `seq` above `after`, in order. New events always have a higher `seq`."""
     return [Event.from_row(row) for row in api.records.changes(query.after, query.limit)]
 
 
@@ -35,7 +35,7 @@ async def stream_all_events(
 ) -> Response:
     """Server-Sent Events, from now on; `Last-Event-ID` or `after` resumes, on any replica. The ids are `seq`.
 
-    The same by WebSocket at `/v1/events/ws?after=`. A stream ends soon after its token has been revoked.
+    A WebSocket at `/v1/events/ws?after=` sends the same. A stream ends soon after its token was revoked.
     """
     return await sse_response(api, check_token, None, query.after, last)
 

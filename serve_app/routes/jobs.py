@@ -1,4 +1,4 @@
-"""Jobs: every stage can be asked for here; what was asked for anywhere is listed, followed, cancelled and resumed."""
+"""Jobs: submit any stage; list, follow, cancel and resume the jobs that anyone submitted."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class JobQuery(Paged):
     project: Project | None = Field(None, description="Only jobs of this project.")
     name: str | None = Field(None, max_length=100, description="Only the job of this name.")
     tag: Tag | None = Field(None, description="Only jobs with this tag.")
-    created_by: str | None = Field(None, max_length=200, description="Only jobs that this one asked for.")
-    parent: JobId | None = Field(None, description="Only jobs that were made on behalf of this one.")
+    created_by: str | None = Field(None, max_length=200, description="Only jobs that this one submitted.")
+    parent: JobId | None = Field(None, description="Only jobs that were submitted for this one.")
 
 
 class EventQuery(StrictQuery):
     """Query parameters of a page of events."""
 
     after: int = Field(0, ge=0, le=INT64, description="Only events with a higher number.")
-    limit: int = Field(200, ge=1, le=1000, description="Events on a page, at most.")
+    limit: int = Field(200, ge=1, le=1000, description="Largest number of events.")
 
 
 @router.post("", status_code=202, responses=ACCEPTED, summary="Run any stage, or a whole pipeline")
@@ -51,14 +51,14 @@ def create_job(
 ) -> Accepted:
     """`config` is what a stage's YAML file holds: an input is a reference, or the config of the stage that makes it.
 
-    What is missing is made first, as jobs of their own. An equal request gets the job or the artifacts that are there.
+    Missing inputs are made first, by jobs of their own. The same request again gets the same job, or the finished artifacts.
     """
     return submit_job(api, principal, key, body, response)
 
 
 @router.get("", summary="List jobs", response_model=Page[JobSummary])
 def list_jobs(api: ApiDep, query: Annotated[JobQuery, Query()]) -> PlainResponse:
-    """The last submitted first. Ask for the next page with `cursor`."""
+    """The newest first. Get the next page with `cursor`."""
     rows = api.records.jobs(
         stage=query.stage,
         states=query.state or None,
@@ -78,7 +78,7 @@ def list_jobs(api: ApiDep, query: Annotated[JobQuery, Query()]) -> PlainResponse
 
 @router.get("/{id}", summary="Get one job", responses=problems(404))
 def get_job(api: ApiDep, id: JobId) -> Job:
-    """With its config, its attempts and how far it is."""
+    """With its config, attempts and progress."""
     return _job_detail(api, id)
 
 
@@ -90,12 +90,12 @@ def label_job(api: ApiDep, id: JobId, body: LabelUpdate) -> Job:
 
 
 class CancelQuery(StrictQuery):
-    """How to end a job."""
+    """Query parameters of a cancellation."""
 
     how: str = Field(
         "cancel",
         pattern="^(stop|cancel)$",
-        description="`stop`: finish the block, write a checkpoint, end. `cancel`: end now; the last checkpoint stays.",
+        description="`stop`: finish the block, write a checkpoint and end. `cancel`: end now; the last checkpoint is kept.",
     )
 
 
@@ -106,7 +106,7 @@ class CancelQuery(StrictQuery):
     responses={202: FOLLOW, **problems(404, s409="It has ended already.")},
 )
 def cancel_job(api: ApiDep, id: JobId, response: Response, query: Annotated[CancelQuery, Query()]) -> JobSummary:
-    """It is CANCELLING at once and CANCELLED when its work is gone. It can be resumed."""
+    """The job is CANCELLING at once, and CANCELLED when its processes have ended. It can be resumed."""
     response.headers["Location"] = f"/v1/jobs/{id}"
     return JobSummary.from_row(ask(api.records, id, "stop" if query.how == "stop" else "cancel"))
 
@@ -118,14 +118,14 @@ def cancel_job(api: ApiDep, id: JobId, response: Response, query: Annotated[Canc
     responses={202: FOLLOW, **problems(404, s409="It has not ended, or it has succeeded.")},
 )
 def resume_job(api: ApiDep, principal: PrincipalDep, id: JobId, response: Response) -> JobSummary:
-    """The next attempt goes on from what is safe on disk. For a job that failed, was stopped, cancelled or lost."""
+    """The next attempt continues from the last checkpoint. For a job that failed, was stopped, cancelled or lost."""
     response.headers["Location"] = f"/v1/jobs/{id}"
     return JobSummary.from_row(resume(api.records, id, f"api:{principal.name}"))
 
 
 @router.get("/{id}/events", summary="Read the events of one job", responses=problems(404))
 def list_events(api: ApiDep, id: JobId, query: Annotated[EventQuery, Query()]) -> list[Event]:
-    """Events with numbers above `after`, in order. For clients that ask again; see also the stream."""
+    """Events with numbers above `after`, in order."""
     api.records.job(id)
     return [Event.from_row(row) for row in api.records.events(id, query.after, query.limit)]
 
@@ -141,9 +141,9 @@ async def stream_job_events(
 ) -> PlainResponse:
     """Server-Sent Events, from the first one on, until the job has ended. `Last-Event-ID` or `after` resumes.
 
-    The same by WebSocket at `/v1/jobs/{id}/events/ws?after=`: messages `{"type": "state" | "log", "event": {...}}` and
-    `{"type": "progress", "job": {...}}`, and `{"type": "alive"}` while nothing happens. A stream ends soon after its token
-    has been revoked.
+    A WebSocket sends the same at `/v1/jobs/{id}/events/ws?after=`: messages `{"type": "state" | "log", "event": {...}}` and
+    `{"type": "progress", "job": {...}}`, and `{"type": "alive"}` as a sign of life. A stream ends soon after its token
+    was revoked.
     """
     return await sse_response(api, check_token, id, query.after, last)
 

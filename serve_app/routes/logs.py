@@ -1,4 +1,4 @@
-"""The log of a job: what its driver and workers said, for people."""
+"""The log of a job: the output of its driver process and workers."""
 
 from __future__ import annotations
 
@@ -28,16 +28,14 @@ TEXT = "text/plain; charset=utf-8"
 class LogQuery(StrictQuery):
     """Query parameters of a log."""
 
-    offset: int | None = Field(
-        None, ge=0, le=INT64, description="Where to begin, in bytes; if not given, the last `bytes` of it."
-    )
-    bytes: int = Field(65_536, ge=1, le=1 << 20, description="Bytes to read, at most, but for the rest of a line.")
+    offset: int | None = Field(None, ge=0, le=INT64, description="First byte; without it, the last `bytes` of the log.")
+    bytes: int = Field(65_536, ge=1, le=1 << 20, description="Largest number of bytes, except for the rest of a line.")
 
 
 class LogFrom(StrictQuery):
-    """Where the stream of a log begins."""
+    """Query parameters of the stream of a log."""
 
-    offset: int = Field(0, ge=0, le=INT64, description="Where to begin, in bytes.")
+    offset: int = Field(0, ge=0, le=INT64, description="First byte.")
 
 
 @router.get(
@@ -46,15 +44,15 @@ class LogFrom(StrictQuery):
     response_class=PlainResponse,
     responses={
         200: {
-            "description": "Text. `X-Next-Offset` says where the next part begins.",
+            "description": "Text. `X-Next-Offset` is the `offset` of the next part.",
             "content": {"text/plain": {"schema": {"type": "string"}}},
-            "headers": {"X-Next-Offset": {"description": "Bytes read so far.", "schema": {"type": "integer"}}},
+            "headers": {"X-Next-Offset": {"description": "Offset of the next part.", "schema": {"type": "integer"}}},
         },
         **problems(404),
     },
 )
 def get_log(api: ApiDep, id: JobId, query: Annotated[LogQuery, Query()]) -> PlainResponse:
-    """Its last lines, or a part of it, in whole lines. Paths and stack frames are left out."""
+    """Its last lines, or a part of it, in whole lines. Paths are shortened, and stack frames removed."""
     ended = not api.records.job(id).live
     text, offset = read_log(api.settings.home, id, query.offset, query.bytes, ended)
     return PlainResponse(text, media_type=TEXT, headers={"X-Next-Offset": str(offset)})
@@ -72,19 +70,19 @@ def get_log(api: ApiDep, id: JobId, query: Annotated[LogQuery, Query()]) -> Plai
 async def stream_job_log(
     api: ApiDep, check_token: TokenCheckDep, id: JobId, query: Annotated[LogFrom, Query()]
 ) -> PlainResponse:
-    """What stands in it and what is added, until the job has ended. To go on after a break, read parts: `.../log?offset=`."""
+    """The log and all that is added to it until the job has ended. After a break, continue with `.../log?offset=`."""
     await asyncio.to_thread(api.records.job, id)
     api.event_poller.check_stream_limit()
     return StreamingResponse(_followed(api, check_token, id, query.offset), media_type=TEXT)
 
 
 async def _followed(api: Api, check_token: TokenCheck, id: str, offset: int) -> AsyncIterator[str]:
-    looked = time.monotonic()
+    checked = time.monotonic()
 
-    async def goes_on() -> bool:
-        nonlocal looked
-        if time.monotonic() - looked >= KEEPALIVE_S:
-            looked = time.monotonic()
+    async def may_continue() -> bool:
+        nonlocal checked
+        if time.monotonic() - checked >= KEEPALIVE_S:
+            checked = time.monotonic()
             try:
                 await check_token()
             except ApiError:
@@ -92,5 +90,5 @@ async def _followed(api: Api, check_token: TokenCheck, id: str, offset: int) -> 
         return True
 
     with suppress(ApiError), api.event_poller.counted():
-        async for text in tail_log(api.settings.home, id, offset, lambda: not api.records.job(id).live, goes_on):
+        async for text in tail_log(api.settings.home, id, offset, lambda: not api.records.job(id).live, may_continue):
             yield text

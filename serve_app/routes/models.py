@@ -1,4 +1,4 @@
-"""Language models: registered from the hub, a package or a folder; shown with architecture and hook points."""
+"""Language models, with architecture and hook points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SAEs: trained one or several at a time, shown with metrics and curves, downloaded as SAELens folders."""
+"""SAEs, with metrics and training curves. An archive of one is a SAELens folder."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ METRICS, CURVES = "metrics.json", "curves.parquet"
 
 
 class Curves(BaseModel):
-    """How training went: equally long columns, `step` among them."""
+    """Training curves: columns of equal length, one of them `step`."""
 
     steps: int = Field(description="Steps of the training.")
     columns: dict[str, list[float | None]] = Field(
-        description="One value for each step that is shown.", examples=[{"step": [0, 1], "loss": [1.9, 1.4]}]
+        description="One value for each step.", examples=[{"step": [0, 1], "loss": [1.9, 1.4]}]
     )
 
 
 class CurveQuery(StrictQuery):
     """Query parameters of curves."""
 
-    points: int = Field(500, ge=2, le=10_000, description="Steps to show, at most: spread evenly, the last among them.")
+    points: int = Field(500, ge=2, le=10_000, description="Largest number of steps, evenly spaced, including the last.")
 
 
 @router.get("/{id}/metrics", summary="Get the metrics of an SAE", responses=problems(404))
 def get_metrics(api: ApiDep, id: HexId) -> dict[str, Any]:
-    """Figures of the end of its training. For held-out figures, evaluate it."""
+    """Metrics at the end of its training. Evaluate it for metrics on held-out documents."""
     files = artifacts.files_of(api, "saes", id)
     if METRICS not in files.names:
         raise not_found(f"metrics of saes/{id}")
@@ -48,7 +48,7 @@ def get_metrics(api: ApiDep, id: HexId) -> dict[str, Any]:
 
 @router.get("/{id}/curves", summary="Get the training curves of an SAE", responses=problems(404))
 def get_curves(api: ApiDep, id: HexId, query: Annotated[CurveQuery, Query()]) -> Curves:
-    """Loss, sparsity and more, step by step."""
+    """Loss, sparsity and other values of training steps."""
     files = artifacts.files_of(api, "saes", id)
     if CURVES not in files.names:
         raise not_found(f"curves of saes/{id}")

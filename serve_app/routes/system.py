@@ -1,4 +1,4 @@
-"""Is it alive, and can it work? The only answers without a token, beside the documentation."""
+"""Health and readiness. Only these and the documentation need no token."""
 
 from __future__ import annotations
 
@@ -23,23 +23,27 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """What the server stands on. It is ready with a catalog and a store; jobs wait without a dispatcher."""
+    """The parts that the server needs: a catalog and a store. Without a dispatcher, jobs wait."""
 
     ready: bool = Field(description="Whether requests can be served.")
     catalog: bool = Field(description="Whether the catalog answers.")
     store: bool = Field(description="Whether the store answers.")
-    dispatcher: bool = Field(description="Whether jobs are granted.")
+    dispatcher: bool = Field(description="Whether a dispatcher admits jobs.")
 
 
-@router.get("/health", summary="Is it alive?")
+@router.get("/health", summary="Check whether the server is alive")
 async def health() -> Health:
-    """Answers as long as the process does. It looks at nothing."""
+    """Checks nothing but that the process answers."""
     return Health(status="ok", version=_version())
 
 
-@router.get("/ready", summary="Can it work?", responses={503: {"model": Ready, "description": "Not now."}})
+@router.get(
+    "/ready",
+    summary="Check whether the server is ready",
+    responses={503: {"model": Ready, "description": "It is not ready."}},
+)
 def ready(api: ApiDep, response: Response) -> Ready:
-    """Looks at the catalog and the store."""
+    """Checks the catalog and the store."""
     catalog = store = dispatcher = False
     try:
         lease = api.records.lease_row(DISPATCHER)

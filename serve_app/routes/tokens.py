@@ -1,4 +1,4 @@
-"""Tokens: packed rows of tokens, and their statistics."""
+"""Tokens: packed rows, and their statistics."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ class Model(Artifact):
     )
     n_layers: int | None = Field(description="Blocks.", examples=[30])
     d_model: int | None = Field(description="Width of the residual stream.", examples=[576])
-    vocab_size: int | None = Field(description="Token ids that it has embeddings for.", examples=[49152])
-    context_length: int | None = Field(description="Longest row of tokens that it takes.", examples=[8192])
-    parameters: int | None = Field(description="Numbers in its weights.", examples=[134515008])
+    vocab_size: int | None = Field(description="Number of token embeddings.", examples=[49152])
+    context_length: int | None = Field(description="Largest number of tokens in a row.", examples=[8192])
+    parameters: int | None = Field(description="Number of parameters.", examples=[134515008])
     hooks: list[str] = Field(
-        description="Hook points, by the names that SAEs are trained at (TransformerLens' names).",
+        description="Names of the hook points (TransformerLens' names).",
         examples=[["blocks.0.hook_resid_pre", "blocks.0.hook_resid_post"]],
     )
     hooks_unknown: str | None = Field(description="Why `hooks` is empty, if the names can only be told by running it.")

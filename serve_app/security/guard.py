@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.errors import ApiError
 from serve_app.security.tokens import Principal, Tokens, TokensError
-from serve_app.settings import Settings, is_loopback
+from serve_app.settings import ApiSettings, is_loopback
 
 PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/v1/health", "/v1/ready"})
 PUBLIC_ASSETS = "/docs/assets/"
@@ -40,10 +40,11 @@ class Guard:
     `scope["state"]["check"]`, which a stream calls again later to learn whether its token is still valid.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, tokens: Tokens) -> None:
+    def __init__(self, app: ASGIApp, settings: ApiSettings, tokens: Tokens) -> None:
         self._app, self._tokens = app, tokens
         self._hosts, self._origins = settings.allowed_hosts(), frozenset(settings.origins)
-        self._body_bytes = settings.body_bytes
+        self._body_bytes, self._most = settings.body_bytes, settings.requests
+        self._requests = 0  # in progress
         self._threads = ThreadPoolExecutor(2, "raylens-auth")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,12 +58,25 @@ class Guard:
             self._check_host(headers)
             self._check_origin(scope, headers)
             self._check_size(headers)
+            self._check_load(scope)
             check = partial(self._authenticate, scope, headers)
             scope.setdefault("state", {}).update(principal=None if _public(scope) else await check(), check=check)
         except ApiError as error:
             await refuse(error, scope, receive, send)
             return
-        await self._app(scope, self._limited(receive), _with_headers(scope, send))
+        self._requests += 1
+        try:
+            await self._app(scope, self._limited(receive), _with_headers(scope, send))
+        finally:
+            self._requests -= 1
+
+    def _check_load(self, scope: Scope) -> None:
+        """Refuses before Serve's own queue is full, whose answer is no problem detail."""
+        if self._requests >= self._most and not _public(scope):
+            detail = (
+                f"this replica works on {self._most} requests and streams already: try again after Retry-After seconds"
+            )
+            raise ApiError(503, "too_many_requests", detail, {"Retry-After": "2"})
 
     def _check_target(self, scope: Scope) -> None:
         raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")

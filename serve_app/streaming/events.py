@@ -1,6 +1,6 @@
-"""Follows the events of one job or of all. What is sent comes from the catalog, so any replica serves any stream.
+"""Follows the events of one job or of all jobs. They come from the catalog, so that any replica serves any stream.
 
-One task of a replica looks at the catalog for all of its streams; a stream that it wakes reads on from its own place.
+One task of a replica polls the catalog for all of its streams; a stream that it wakes reads on from its own position.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from cluster.records import ENDED, EventRow, JobRow, Records
 from serve_app.errors import ApiError
 
 log = logging.getLogger(__name__)
-POLL_S = 0.25  # between looks for events
-PROGRESS_EVERY = 4  # looks between two of progress: once a second
-KEEPALIVE_S = 15.0  # after so long a client is told that the stream lives
+POLL_S = 0.25  # between polls for events
+PROGRESS_EVERY = 4  # polls for events to one for progress: once a second
+KEEPALIVE_S = 15.0  # a stream without events sends a sign of life after this time
 _PAGE = 500
 
 
 class Item(NamedTuple):
-    """Something to send: an event, or how far a job is (which has no number and cannot be asked for again)."""
+    """An event, or the progress of a job, which has no number and is not sent again."""
 
     event: EventRow | None = None
     progress: JobRow | None = None
 
 
 class EventPoller:
-    """Notices what is new in the catalog while anybody listens."""
+    """Polls the catalog while any stream is open."""
 
     def __init__(self, records: Records, streams: int) -> None:
-        self._records, self._most = records, streams
-        self._open = self._listen = 0  # streams, and those of them that listen for events
+        self._records, self._limit = records, streams
+        self._open = self._listeners = 0  # streams, and those of them that wait for events
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
         self._cursor = 0
         self.version = 0
-        self.jobs: dict[str, int] = {}  # by job: the version at which its last event was noticed
+        self.jobs: dict[str, int] = {}  # by job: the version of its last event
         self.progress: dict[str, JobRow] = {}
 
     @property
     def open(self) -> int:
-        """Streams that are open."""
+        """Number of open streams."""
         return self._open
 
     async def head(self) -> int:
@@ -51,13 +51,18 @@ class EventPoller:
         return await asyncio.to_thread(self._records.last_change)
 
     def check_stream_limit(self) -> None:
-        """Raises ApiError (503) if there are too many streams."""
-        if self._open >= self._most:
-            raise ApiError(503, "too_many_streams", f"{self._most} streams are open here", {"Retry-After": "10"})
+        """Raises ApiError (503) if the limit of open streams is reached."""
+        if self._open >= self._limit:
+            raise ApiError(
+                503,
+                "too_many_streams",
+                f"{self._limit} streams are open here: try again later",
+                {"Retry-After": "10"},
+            )
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Counts a stream while the block runs. Raises ApiError (503) if there are too many."""
+        """Counts a stream while the block runs. Raises ApiError (503) if the limit is reached."""
         self.check_stream_limit()
         self._open += 1
         try:
@@ -67,22 +72,22 @@ class EventPoller:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Looks at the catalog while the block runs, which is a stream that counts."""
+        """Polls the catalog while the block runs, which counts as a stream."""
         with self.counted():
-            self._listen += 1
+            self._listeners += 1
             try:
                 if self._task is None:
                     head = await self.head()
-                    if self._task is None:  # else another stream was first, and may have read on from an earlier place
-                        self._cursor, self._task = head, asyncio.create_task(self._look())
+                    if self._task is None:  # else another stream has started it meanwhile
+                        self._cursor, self._task = head, asyncio.create_task(self._poll())
                 yield
             finally:
-                self._listen -= 1
-                self._rest()
+                self._listeners -= 1
+                self._stop_if_unused()
 
-    def _rest(self) -> None:
-        """Looks no more once nobody listens."""
-        if not self._listen:
+    def _stop_if_unused(self) -> None:
+        """Stops the poll after the last stream."""
+        if not self._listeners:
             if self._task is not None:
                 self._task.cancel()
                 self._task = None
@@ -98,18 +103,18 @@ class EventPoller:
         except TimeoutError:
             return False
 
-    async def _look(self) -> None:
-        looks = 0
+    async def _poll(self) -> None:
+        polls = 0
         while True:
             try:
                 changed = await self._events()
-                if looks % PROGRESS_EVERY == 0:
+                if polls % PROGRESS_EVERY == 0:
                     changed = await self._live() or changed
             except Exception:
-                log.warning("cannot look for events", exc_info=True)
+                log.warning("cannot poll the catalog for events", exc_info=True)
                 await asyncio.sleep(KEEPALIVE_S / 3)
                 continue
-            looks += 1
+            polls += 1
             if changed:
                 async with self._changed:
                     self._changed.notify_all()
@@ -135,23 +140,23 @@ class EventPoller:
 async def follow(
     event_poller: EventPoller, records: Records, job: str | None, after: int
 ) -> AsyncGenerator[Item | None, None]:
-    """Events above `after`, then what comes, with progress in between; None when it has been quiet for a while.
+    """Events above `after`, then new ones, with progress in between; None as a sign of life after KEEPALIVE_S.
 
     `after` is a number of the job's own events, or of those of all jobs. The stream of a job ends once the job has.
     """
     sent: dict[str, tuple[object, ...] | None] = {}
-    looked = -1
+    read_version = -1
     async with event_poller.listening():
         while True:
             version = event_poller.version
-            if looked < 0 or job is None or event_poller.jobs.get(job, 0) > looked:
+            if read_version < 0 or job is None or event_poller.jobs.get(job, 0) > read_version:
                 while rows := await asyncio.to_thread(_read, records, job, after):
                     for row in rows:
                         after = row.number if job else row.seq
                         yield Item(event=row)
-            looked = version
-            for moved in _moved(event_poller, job, sent):
-                yield Item(progress=moved)
+            read_version = version
+            for progress in _new_progress(event_poller, job, sent):
+                yield Item(progress=progress)
             if (
                 job is not None
                 and job not in event_poller.progress
@@ -172,12 +177,14 @@ def _read(records: Records, job: str | None, after: int) -> list[EventRow]:
     return records.changes(after, _PAGE) if job is None else records.events(job, after, _PAGE)
 
 
-def _moved(event_poller: EventPoller, job: str | None, sent: dict[str, tuple[object, ...] | None]) -> list[JobRow]:
+def _new_progress(
+    event_poller: EventPoller, job: str | None, sent: dict[str, tuple[object, ...] | None]
+) -> list[JobRow]:
     rows = [row for row in event_poller.progress.values() if job in (None, row.id) and row.total is not None]
-    moved = [row for row in rows if _figures(row) != sent.get(row.id)]
-    for row in moved:
+    changed = [row for row in rows if _figures(row) != sent.get(row.id)]
+    for row in changed:
         sent[row.id] = _figures(row)
-    return moved
+    return changed
 
 
 def _figures(row: JobRow | None) -> tuple[object, ...] | None:

@@ -1,4 +1,4 @@
-"""Reads the log of a job as clients may see it, in parts that begin and end with lines."""
+"""Reads the log of a job, redacted for clients, in parts of whole lines."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import BinaryIO
 from serve_app.security.redaction import redact_log
 
 POLL_S = 0.5
-LONGEST = 1 << 16  # bytes of a line; what comes after is left out
+LONGEST = 1 << 16  # bytes of a line; the rest of a longer one is dropped
 _PART = 1 << 18
-_BEFORE = 1 << 14  # looked at to see whether a part begins inside a traceback
+_BEFORE = 1 << 14  # bytes before a part, to detect that it begins inside a traceback
 
 
 def read_log(home: Path, job_id: str, offset: int | None, most: int, ended: bool) -> tuple[str, int]:
     """The text from `offset` on (the last `most` bytes if not given), and where the next part begins.
 
-    Lines are shown whole or not at all: a piece of one would hide what is to be taken out of it. So a part may be longer
-    than `most` by the rest of a line, and one that begins within a line leaves that out. `ended`: nothing will be added,
-    so that a last line without an end is one.
+    Only whole lines are returned: in a piece of one, redaction would miss a path. So a part can be longer than `most` by
+    the rest of a line, and a part that begins within a line begins after it. `ended`: nothing will be added, so that a
+    last line without an end is whole.
     """
     try:
         with (home / "logs" / f"{job_id}.log").open("rb") as file:
@@ -49,13 +49,13 @@ def _lines_from(file: BinaryIO, most: int, ended: bool) -> bytes:
 
 
 async def tail_log(
-    home: Path, job_id: str, offset: int, over: Callable[[], bool], goes_on: Callable[[], Awaitable[bool]]
+    home: Path, job_id: str, offset: int, over: Callable[[], bool], may_continue: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[str]:
-    """What stands in the log from `offset` on, and what is added, until `over()` and no more is there.
+    """The log from `offset` on, and what is added, until `over()` is true and all is read.
 
-    It ends too once `goes_on()` says no.
+    It also ends when `may_continue()` is false.
     """
-    while await goes_on():
+    while await may_continue():
         last = await asyncio.to_thread(over)
         while True:
             text, after = await asyncio.to_thread(read_log, home, job_id, offset, _PART, last)

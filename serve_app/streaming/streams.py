@@ -1,4 +1,4 @@
-"""Event streams on the wire: Server-Sent Events, and the same as messages of a WebSocket."""
+"""Event streams as Server-Sent Events and as WebSocket messages."""
 
 from __future__ import annotations
 
@@ -26,21 +26,20 @@ log = logging.getLogger(__name__)
 RETRY_MS = 1000
 SSE_DOCS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A stream of events. Each has the fields of `Event` as JSON in `data`, its number as `id`, and "
-        "`state` or `log` as its name. In between, at most once a second, `progress` with the fields of a job; it has no "
-        "`id`, and is not sent again.",
+        "description": "A stream of events: `data` has the fields of `Event` as JSON, `id` its number, `event` is `state` or "
+        "`log`. At most once a second, an event `progress` has the fields of a job; it has no `id` and is not sent again.",
         "content": {"text/event-stream": {"schema": {"type": "string"}, "examples": {
             "job": {"value": 'event: state\ndata: {"seq":17,"number":3,"job":"train-0f3c9a7b21","state":"RUNNING"}\n'
                              "id: 3\n\n"}}}},
     },
-    204: {"description": "The job has ended and the client has all its events: a browser's EventSource stops here."},
+    204: {"description": "The job has ended and the client has all its events: a browser's EventSource stops."},
 }  # fmt: skip
 LastEventId = Annotated[
     str | None,
     Header(
         alias="Last-Event-ID",
         pattern=r"^[0-9]{1,18}$",
-        description="Number of the last event that the client has: the stream goes on after it. Wins over `after`.",
+        description="Number of the last event that the client has: the stream continues after it. Overrides `after`.",
     ),
 ]
 
@@ -62,7 +61,7 @@ class AfterSeq(StrictQuery):
 async def sse_response(
     api: Api, check_token: TokenCheck, job: str | None, after: int | None, last: str | None
 ) -> Response:
-    """The answer to a request for a stream. Raises NotFound if there is no such job, ApiError if there is no room."""
+    """The answer to a request for a stream. Raises NotFound if there is no such job, ApiError if too many are open."""
     begin = int(last) if last is not None else after
     if job is not None and await asyncio.to_thread(is_over, api.records, job, begin or 0) and last is not None:
         return Response(status_code=204)
@@ -77,23 +76,25 @@ async def sse_response(
 async def _frames(api: Api, check_token: TokenCheck, job: str | None, after: int) -> AsyncIterator[bytes]:
     yield format_sse_event(comment="RayLens events", retry=RETRY_MS)
     try:
-        async with aclosing(_watched(api, check_token, job, after)) as items:
+        async with aclosing(_with_token_checks(api, check_token, job, after)) as items:
             async for item in items:
-                yield format_sse_event(comment="still here") if item is None else _frame(item, job)
-    except (ApiError, RecordsError) as error:  # too late for a status: a client that asks again is told
+                yield format_sse_event(comment="alive") if item is None else _frame(item, job)
+    except (ApiError, RecordsError) as error:  # too late for a status: the next request of the client gets it
         known = to_api_error(error)
         assert known is not None
         yield format_sse_event(comment=known.code)
 
 
-async def _watched(api: Api, check_token: TokenCheck, job: str | None, after: int) -> AsyncGenerator[Item | None, None]:
-    """What `follow` gives, for as long as the token is valid. Raises ApiError once it is not."""
-    looked = time.monotonic()
+async def _with_token_checks(
+    api: Api, check_token: TokenCheck, job: str | None, after: int
+) -> AsyncGenerator[Item | None, None]:
+    """The items of `follow` while the token is valid. Raises ApiError when it is not."""
+    checked = time.monotonic()
     async with aclosing(follow(api.event_poller, api.records, job, after)) as items:
         async for item in items:
-            if time.monotonic() - looked >= KEEPALIVE_S:
+            if time.monotonic() - checked >= KEEPALIVE_S:
                 await check_token()
-                looked = time.monotonic()
+                checked = time.monotonic()
             yield item
 
 
@@ -109,9 +110,9 @@ def _frame(item: Item, job: str | None) -> bytes:
 async def stream_to_websocket(
     api: Api, check_token: TokenCheck, socket: WebSocket, job: str | None, after: int | None
 ) -> None:
-    """Sends the same to a WebSocket, as `{"type": ..., "event" | "job": ...}`; `{"type": "alive"}` while it is quiet.
+    """Sends events to a WebSocket as `{"type": ..., "event" | "job": ...}`, and `{"type": "alive"}` as a sign of life.
 
-    Closes with 1000 once the job has ended, 1008 when the token is no longer valid, 1013 where trying again may help.
+    Closes with 1000 when the job has ended, 1008 when the token is no longer valid, 1013 if a retry can help.
     """
     try:
         api.event_poller.check_stream_limit()
@@ -126,20 +127,20 @@ async def stream_to_websocket(
     await socket.accept(subprotocol=protocol)
     begin = await api.event_poller.head() if after is None else after
     sending = asyncio.create_task(_send(api, check_token, socket, job, begin))
-    leaving = asyncio.create_task(_gone(socket))
+    disconnect = asyncio.create_task(_disconnected(socket))
     try:
-        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if sending.done() and not leaving.done():
-            await socket.close(*_why(sending.exception()))
+        await asyncio.wait({sending, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done() and not disconnect.done():
+            await socket.close(*_close_reason(sending.exception()))
     finally:
-        for task in (sending, leaving):
+        for task in (sending, disconnect):
             task.cancel()
             with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                 await task
 
 
-def _why(error: BaseException | None) -> tuple[int, str]:
-    """Close code and reason for what ended a stream."""
+def _close_reason(error: BaseException | None) -> tuple[int, str]:
+    """Close code and reason of a stream that ended."""
     if error is None:
         return 1000, "the job has ended"
     known = to_api_error(error) if isinstance(error, Exception) else None
@@ -150,7 +151,7 @@ def _why(error: BaseException | None) -> tuple[int, str]:
 
 
 async def _send(api: Api, check_token: TokenCheck, socket: WebSocket, job: str | None, after: int) -> None:
-    async with aclosing(_watched(api, check_token, job, after)) as items:
+    async with aclosing(_with_token_checks(api, check_token, job, after)) as items:
         async for item in items:
             if item is None:
                 await socket.send_json({"type": "alive"})
@@ -163,7 +164,7 @@ async def _send(api: Api, check_token: TokenCheck, socket: WebSocket, job: str |
                 )
 
 
-async def _gone(socket: WebSocket) -> None:
-    """Ends when the client does. What it sends is not looked at."""
+async def _disconnected(socket: WebSocket) -> None:
+    """Returns when the client disconnects. Its messages are ignored."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass

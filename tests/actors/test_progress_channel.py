@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import ray
+from ray.exceptions import RpcError
 from ray.experimental.internal_kv import _internal_kv_list
 
+from actors import progress_channel
 from actors.progress_channel import ProgressChannel
 
 
@@ -35,3 +38,16 @@ def test_a_worker_and_its_driver_see_the_same(ray_cluster: str) -> None:
     assert other.latest() == {"rows": 1}
     other.clear()
     assert not _internal_kv_list("channel/", namespace="raylens")
+
+
+def test_a_head_that_does_not_answer_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RpcError("no answer")
+
+    for name in ("_internal_kv_list", "_internal_kv_get", "_internal_kv_put"):
+        monkeypatch.setattr(progress_channel, name, fail)
+    channel = ProgressChannel("run")
+    channel.report("rows", 1)
+    channel.request_stop()
+    assert channel.latest() == {}
+    assert not channel.stop_requested()

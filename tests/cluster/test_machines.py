@@ -86,7 +86,7 @@ def test_a_token_file_is_made_once_and_private(tmp_path: Path) -> None:
 def test_what_the_user_set_stays() -> None:
     environment = {"RAY_AUTH_MODE": "disabled", "RAY_enable_autoscaler_v2": "0", "RAY_event_stats": "1"}
     ray_environment.apply(environment)
-    ray_environment.apply_own(environment)
+    ray_environment.apply_temporary(environment)
     ray_environment.apply_own_token(environment)
     assert environment["RAY_AUTH_MODE"] == "disabled"
     assert "RAY_AUTH_TOKEN" not in environment

@@ -1,8 +1,7 @@
-"""The train stage on Ray: workers and sources change no byte, stops leave a checkpoint, faults are one clear message."""
+"""The train stage on Ray: stops leave a checkpoint, faults are one clear message. Bytes: tests/actors/test_trainer.py."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cluster.store import CorruptFile, Store
+from actors.trainer import LAST_FILE, SAE_FILES
+from cluster.store import Store
 from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Stopped
-from jobs.stages import harvest, train
+from jobs.stages import train
 from sae.calibration import NonFiniteActivations
-from sae.language_model import HookNotFound
-from tests.artifacts import LENGTH, MODEL, TOKENS, hashes, make_job, put_folder, tiny_store
+from tests.artifacts import MODEL, TOKENS, make_job, put_folder, tiny_store
 from tests.kills import INPUTS, TRAIN
 
 
@@ -33,74 +32,41 @@ def _job(store: Store, fp: str = "d" * 16, inputs: dict[str, list[ArtifactRef]] 
     return make_job(train, TrainConfig.model_validate(settings), store, inputs, fp, **more)
 
 
-def _files(store: Store, job: JobContext) -> list[dict[str, str]]:
-    return [hashes(store, output.ref) for output in job.outputs]
-
-
-def _drop(store: Store, job: JobContext) -> None:
-    for output in job.outputs:
-        store.delete(output.ref)
-
-
-def test_two_workers_and_a_cache_give_the_bytes_of_one_worker_that_streams(store: Store) -> None:
-    one = _job(store)
-    train.run(one)
-    expected = _files(store, one)
-    assert not store.list("checkpoints")
-    for output in one.outputs:
-        positions = json.loads(store.files(output.ref).path("training.json").read_text())["positions"]
-        assert positions["slots"] == positions["data"] + sum(positions["excluded"].values()) == 48 * 2 * LENGTH
-        assert positions["excluded"]["bos"] == 48 * 2
-        assert positions["excluded"]["sink"] >= 0
-    _drop(store, one)
-
-    two = _job(store, requirement=Requirement(workers=2, threads=1))
-    train.run(two)
-    assert _files(store, two) == expected
-    _drop(store, two)
-
-    cached = _job(store, settings={"cache": {"dtype": "fp32", "rows_per_chunk": 16}})
-    stored = make_job(harvest, cached.config.harvest(), store, INPUTS, "e" * 16)
-    harvest.run(stored)
-    cached.inputs = {**INPUTS, "activations": [stored.outputs[0].ref]}
-    assert [o.ref for o in cached.outputs] == [o.ref for o in one.outputs]
-    train.run(cached)
-    assert _files(store, cached) == expected
-    _drop(store, cached)
-
-
-def test_a_stop_leaves_a_checkpoint_and_a_damaged_one_is_named(store: Store) -> None:
-    whole = _job(store)
-    train.run(whole)
-    expected = _files(store, whole)
-    _drop(store, whole)
-
-    # Asked for while the worker still starts: it holds after the first block, however fast the rest would be.
+def test_a_stop_leaves_a_checkpoint_and_what_is_finished_is_published(store: Store, tmp_path: Path) -> None:
+    # Requested while the workers still start: they stop after the first block, however fast the rest would be.
+    stopped = _job(store, stop=lambda: True, requirement=Requirement(workers=2, threads=1))
     with pytest.raises(Stopped, match="with a checkpoint before block 1"):
-        train.run(_job(store, stop=lambda: True))
-    (checkpoint,) = store.list("checkpoints")[-1:]
-    path = next(p for p in (Path(store.url) / str(checkpoint)).rglob("*.safetensors"))
-    good = path.read_bytes()
-    path.chmod(0o644)
-    path.write_bytes(bytes([*good[:-100], good[-100] ^ 1, *good[-99:]]))
-    with pytest.raises(CorruptFile, match=rf"{checkpoint}.*sha256"):
-        train.run(_job(store, attempt=2))
-    path.write_bytes(good)
+        train.run(stopped)
+    assert store.list("checkpoints")
 
-    resumed = _job(store, attempt=2)
-    train.run(resumed)
-    assert _files(store, resumed) == expected
+    for number, output in enumerate(stopped.outputs):
+        for name in SAE_FILES:
+            path = tmp_path / name
+            path.write_text(f"{number}")
+            store.put(output.ref, 2, name, path, extra={"mse": 0.1} if name == LAST_FILE else {}, part=True)
+    train.run(_job(store, attempt=2))  # nothing is left to train
+    assert [store.manifest(output.ref).summary["mse"] for output in stopped.outputs] == [0.1] * 2
     assert not store.list("checkpoints")
-    _drop(store, resumed)
+
+
+def test_requirements_that_cannot_be_used_are_refused(store: Store) -> None:
+    config = _job(store).config
+    with pytest.raises(ValueError, match=r"3 workers cannot share 2 lanes: set resources\.workers to at most 2"):
+        train.check(config, Requirement(workers=3))
+    with pytest.raises(ValueError, match=r"2 workers with resources\.gpus=0\.5 would share a GPU"):
+        train.check(config, Requirement(workers=2, gpus=0.5, device="cuda"))
+    train.check(config, Requirement(gpus=0.5, device="cuda"))
+    train.check(config, Requirement(workers=2, gpus=1, device="cuda"))
+
+
+def test_the_bytes_that_a_run_stores_are_known_before_it_starts(store: Store) -> None:
+    """Two SAEs of d 48: 256 and 128 latents. Weights fp32; a checkpoint also holds Adam's moments and the counters."""
+    weights = 4 * sum(2 * width * 48 + 2 * width + 48 for width in (256, 128))
+    config = _job(store).config
+    assert train.store_bytes(config, INPUTS, store) == weights + 3 * (3 * weights + 8 * (256 + 128))
 
 
 def test_faults_end_in_their_own_message_and_leave_nothing(store: Store, tiny_gpt2: Path, tmp_path: Path) -> None:
-    absent = _job(store, settings={"saes": [{"hook": "blocks.99.hook_resid_post", "d_sae": 8, "k": 2}]})
-    with pytest.raises(HookNotFound, match=r"no hook 'blocks\.99\.hook_resid_post'"):
-        train.run(absent)
-
-    with pytest.raises(ValueError, match=r"3 workers cannot share 2 lanes: set resources\.workers to at most 2"):
-        train.run(_job(store, requirement=Requirement(workers=3)))
     with pytest.raises(ValueError, match="wants 1,000 rows of split 'train', which has 64"):
         train.run(_job(store, settings={"rows": 1000}))
 
@@ -116,5 +82,5 @@ def test_faults_end_in_their_own_message_and_leave_nothing(store: Store, tiny_gp
     job = _job(store, fp="9" * 16, inputs=inputs, settings={"model": str(broken)})
     with pytest.raises(NonFiniteActivations, match=r"at blocks\.1\.hook_resid_post, row 0, position 0"):
         train.run(job)
-    assert all(store.manifest(output.ref) is None for output in (*absent.outputs, *job.outputs))
+    assert all(store.manifest(output.ref) is None for output in job.outputs)
     assert broken != MODEL

@@ -93,6 +93,19 @@ def test_a_restored_owner_goes_on_bit_for_bit(architecture: str) -> None:
         assert torch.equal(a, b), name
 
 
+def test_autocast_rounds_the_encoder_alone() -> None:
+    exact, rounded = (
+        SaeTrainer(TopKConfig(hook="h", d_sae=64, k=4, lr=5e-3), _calibration(), 100, autocast=on)
+        for on in (False, True)
+    )
+    for seed in range(100):
+        exact.step(_batch(seed))
+        rounded.step(_batch(seed))
+    assert rounded.curve() != exact.curve()
+    assert rounded.curve()[-1].mse == pytest.approx(exact.curve()[-1].mse, rel=0.1)
+    assert all(p.dtype == torch.float32 for p in rounded.architecture.parameters.values())
+
+
 def test_an_empty_batch_moves_only_the_schedule() -> None:
     trainer = _trainer()
     before = {k: v.detach().clone() for k, v in trainer.architecture.parameters.items()}

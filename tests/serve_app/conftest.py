@@ -19,7 +19,7 @@ from cluster.store import Store
 from configs.requirements import to_json
 from serve_app.app import create_app
 from serve_app.security.tokens import Tokens
-from serve_app.settings import Settings
+from serve_app.settings import ApiSettings
 from tests.serve_app.served import CAPACITY
 from tests.serve_app.world import World, make_world
 
@@ -74,7 +74,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, world: World) -> Iterator[Sit
         patch.setenv("RAYLENS_CACHE", str(home / "cache"))
         world.record(records)
         records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
-        app = create_app(Settings(home=home, data_roots=(home / "data",)), records, world.store, Answers(world.store))
+        app = create_app(
+            ApiSettings(home=home, data_roots=(home / "data",)), records, world.store, Answers(world.store)
+        )
         tokens = Tokens(home)
         with serving(app) as url, _client(url, None) as nobody:
             _, read = tokens.create("reader", ["read"])

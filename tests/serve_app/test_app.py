@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from typing import Any
 
 import pytest
 
+from cluster.machines.paths import code_root
 from serve_app.app import create_app
+from serve_app.openapi import description
 from tests.actors.extract_world import WIDTH, K
 from tests.serve_app.conftest import Site
 from tests.serve_app.world import DATASET, DOCUMENTS, EVALUATION, MODEL, TOKENS, World
@@ -266,6 +269,23 @@ def test_the_document_describes_everything(site: Site) -> None:
                 or any("$ref" in one for one in body.get("allOf", []))
             )
             assert described, f"{name}.{field} is not described"
+
+
+def test_the_tables_of_the_documentation_are_those_of_the_registries() -> None:
+    text = (code_root() / "docs" / "api.md").read_text(encoding="utf-8")
+    assert description.kinds_table() in text
+    assert description.filters_table() in text
+
+
+def test_the_routes_of_the_documentation_exist(site: Site) -> None:
+    paths = {re.sub(r"{\w+}", "X", path) for path in site.app.openapi()["paths"]}
+    text = (code_root() / "docs" / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"/v1/[\w/$%*#{}.-]*[\w}]", text)
+    kind = r"/(KIND|\$MODEL|\$SAE)(?=/|$)"
+    for one in named:
+        path = re.sub(kind, lambda m: "/saes" if m[1] == "KIND" else "/saes/X", one)
+        path = re.sub(r"/(ID|LATENT|NAME|42|\$id|download-0f3c9a7b21)(?=/|$)", "/X", path)
+        assert path in paths or path.endswith("/ws"), one
 
 
 def test_generators_of_clients_find_no_name_twice(site: Site) -> None:

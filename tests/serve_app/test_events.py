@@ -169,7 +169,7 @@ def test_a_stream_ends_with_its_token(site: Site) -> None:
 
 def test_more_streams_than_there_is_room_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     job, attempt = running_job(site, 211)
-    monkeypatch.setattr(site.app.state.api.event_poller, "_most", 1)
+    monkeypatch.setattr(site.app.state.api.event_poller, "_limit", 1)
     url = site.url.replace("http://", "ws://")
     headers = {"Authorization": site.reader.headers["Authorization"]}
     with site.reader.stream("GET", "/v1/events/stream") as one:

@@ -13,7 +13,7 @@ from serve_app.__main__ import main
 from serve_app.deployment import Arguments
 from serve_app.security.redaction import redact, redact_log
 from serve_app.security.tokens import Tokens, TokensError, check_exposure
-from serve_app.settings import Settings, is_loopback
+from serve_app.settings import ApiSettings, is_loopback
 
 
 @pytest.fixture(autouse=True)
@@ -101,12 +101,12 @@ def test_the_config_file_is_one_for_serve(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings.from_environment()
+    settings = ApiSettings.from_environment()
     assert settings.data_roots == (home / "data",)
     assert settings.allowed_hosts() == {"127.0.0.1", "localhost", "[::1]"}
     monkeypatch.setenv("RAYLENS_DATA_ROOTS", "/a:/b")
     monkeypatch.setenv("RAYLENS_API_HOSTS", "raylens.example, other")
-    settings = Settings.from_environment("192.0.2.7", 80)
+    settings = ApiSettings.from_environment("192.0.2.7", 80)
     assert settings.data_roots == (Path("/a"), Path("/b"))
     assert settings.allowed_hosts() >= {"raylens.example", "other", "192.0.2.7"}
     assert not settings.loopback

@@ -13,7 +13,7 @@ from cluster.store import Store
 from configs.requirements import to_json
 from serve_app.app import create_app
 from serve_app.security.tokens import Tokens
-from serve_app.settings import Settings
+from serve_app.settings import ApiSettings
 from tests.serve_app.conftest import Answers, serving
 from tests.serve_app.schema_cases import ids_of, run, warm
 from tests.serve_app.served import CAPACITY
@@ -30,7 +30,7 @@ def own_site(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> I
     with open_records(f"sqlite:///{tmp_path}/catalog.db") as records:
         copy.record(records)
         records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
-        app = create_app(Settings(home=tmp_path, data_roots=(tmp_path,)), records, copy.store, Answers(copy.store))
+        app = create_app(ApiSettings(home=tmp_path, data_roots=(tmp_path,)), records, copy.store, Answers(copy.store))
         _, token = Tokens(tmp_path).create("cases", ["write"])
         with serving(app) as url:
             yield url, token, copy
