@@ -177,10 +177,10 @@ def file_response(request: Request, files: ArtifactFiles, name: str) -> Response
 
 
 def _is_part(request: Request, size: int, etag: str) -> bool:
-    asked = _RANGE.fullmatch(request.headers.get("range", ""))
-    if asked is None or request.headers.get("if-range", etag) != etag:
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if match is None or request.headers.get("if-range", etag) != etag:
         return False
-    first, last, suffix = asked.groups()
+    first, last, suffix = match.groups()
     if suffix is not None and int(suffix) and size:
         return True
     if suffix is not None or int(first) >= size:

@@ -57,8 +57,7 @@ def _settle(host: str, port: int) -> int:
         if port and answers(f"{_reachable(host)}:{port}", 0.5):
             raise ClusterError(f"something listens on {host}:{port} already: give another --port")
         return port or asked_port(0, DEFAULT_PORT, "--port")
-    # Whoever started Serve first has settled where it listens. Replicas must know: who can reach them decides what they
-    # accept.
+    # The first start of Serve decides its address, and replicas must know it: they accept other tokens on loopback.
     options = serve.context._get_global_client().http_config
     if options.host != host or port not in (0, options.port):
         raise ClusterError(

@@ -20,6 +20,7 @@ from serve_app.security.redaction import redact
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 DETAIL_CHARACTERS = 500
+REFERRERS = 100
 _CODES = {400: "bad_request", 401: "not_authenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
           409: "conflict", 413: "body_too_large", 415: "unsupported_media_type", 422: "invalid_request"}  # fmt: skip
 
@@ -64,7 +65,7 @@ def to_api_error(error: Exception) -> ApiError | None:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, InUse):
-        return ApiError(409, "in_use", str(error), referrers=error.referrers)
+        return ApiError(409, "in_use", str(error), referrers=error.referrers[:REFERRERS])
     if isinstance(error, NameTaken):
         return ApiError(409, "name_taken", str(error), name_owner=error.holder)
     if isinstance(error, IllegalMove):

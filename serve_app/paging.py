@@ -15,10 +15,7 @@ MAX_LIMIT = 200
 INT64 = 2**63 - 1
 Cursor = Annotated[
     str | None,
-    Field(
-        pattern=r"^[A-Za-z0-9_-]{1,300}$",
-        description="`next` of the page before. Leave it out for the first page.",
-    ),
+    Field(pattern=r"^[A-Za-z0-9_-]{1,300}$", description="`next` of the page before. Leave it out for the first page."),
 ]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="Largest number of items on a page.")]
 
@@ -49,9 +46,7 @@ def decode(cursor: str, *kinds: type | tuple[type, ...]) -> list[Any]:
         values = None
     if not isinstance(values, list) or len(values) != len(kinds) or not all(map(_is, values, kinds)):
         raise ApiError(
-            422,
-            "invalid_cursor",
-            "this cursor is not one of this list: send `next` of its last page, or none",
+            422, "invalid_cursor", "this cursor is not one of this list: send `next` of its last page, or none"
         )
     return values
 

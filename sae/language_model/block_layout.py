@@ -146,7 +146,7 @@ class _Search:
         self.block, self.call, self.calls = block, call, calls
         self.x, self.y = call.given, call.made
         self.mixers = self._mixers() if like is None else [c for c in calls if c.name in like.mixers]
-        self.attention = like.attention if like else tuple(c.name for c in self.mixers if _uses_softmax(c))
+        self.attention = like.attention if like else tuple(c.name for c in self.mixers if _attends(c, self.x))
 
     def layout(self) -> Layout:
         mixed = [self._candidates(mixer) for mixer in self.mixers]
@@ -221,8 +221,10 @@ class _Search:
     def _named(self, middle: _Call | None, added: Sequence[_Call], mlp: _Call) -> Layout:
         layout = self._with_outputs(Layout(), added, mlp)
         paths, why = dict(layout.paths), dict(layout.why)
+        flat: set[Inner] = set(layout.flat)
         if middle is not None:
             paths["resid_mid"] = middle.name
+            flat |= {"resid_mid"} if middle.given.shape != self.x.shape else set()
             norms = self._norms_of(middle.given, [])
         else:
             why["resid_mid"] = "attention and MLP read the same residual stream (parallel residual): there is no middle"
@@ -234,10 +236,17 @@ class _Search:
                 if len(norms) == 1
                 else f"{f'{len(norms)} norms are' if norms else 'no norm is'} in front of the MLP alone"
             )
-            return replace(layout, paths=paths, why=why)
+            return replace(layout, paths=paths, why=why, flat=frozenset(flat))
         paths["ln2_normalized"] = norms[0].name
+        flat |= {"ln2_normalized"} if norms[0].given.shape != self.x.shape else set()
         return replace(
-            layout, paths=paths, why=why, ln2_centered=known.centered, ln2_offset=known.offset, ln2_eps=known.eps
+            layout,
+            paths=paths,
+            why=why,
+            flat=frozenset(flat),
+            ln2_centered=known.centered,
+            ln2_offset=known.offset,
+            ln2_eps=known.eps,
         )
 
     def _norms_of(self, stream: Tensor, others: Sequence[Tensor]) -> list[_Call]:
@@ -277,7 +286,8 @@ class _Search:
         found: list[_Call] = []
         for call in sorted(self.calls, key=lambda c: (c.depth, c.order)):
             inner = any(_inside(call.name, mixer.name) for mixer in found)
-            if not inner and any(True for _ in call.module.parameters()) and _mixes(call, self.x):
+            has_parameters = any(True for _ in call.module.parameters())
+            if not inner and has_parameters and (_mixes(call, self.x) or _attends(call, self.x)):
                 found.append(call)
         return found
 
@@ -332,20 +342,25 @@ def _mixes(call: _Call, x: Tensor) -> bool:
     return made is not None and not torch.allclose(made[:, 1:].float(), call.made[:, 1:].float(), rtol=1e-2, atol=1e-6)
 
 
-class _Softmax(TorchFunctionMode):
-    """Notes whether a softmax over positions, or a fused attention, is computed while it is entered."""
+class _AttentionMode(TorchFunctionMode):
+    """Sees whether attention weights are computed while it is entered: a fused attention, or a softmax over [B, H, L, L]."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen |= getattr(func, "__name__", "") in ("softmax", "scaled_dot_product_attention", "flex_attention")
+        name = getattr(func, "__name__", "")
+        over_positions = name == "softmax" and isinstance(args[0] if args else None, Tensor) and args[0].dim() >= 4
+        self.seen |= over_positions or name in ("scaled_dot_product_attention", "flex_attention")
         return func(*args, **(kwargs or {}))
 
 
-def _uses_softmax(call: _Call) -> bool:
-    with _Softmax() as mode:
+def _attends(call: _Call, x: Tensor) -> bool:
+    """Whether a module is softmax attention. One that takes keys and values from an earlier block mixes them too."""
+    if call.given.shape != x.shape or call.made.shape != x.shape:
+        return False
+    with _AttentionMode() as mode:
         args, kwargs = map_tensors(call.args, Tensor.clone), map_tensors(call.kwargs, Tensor.clone)
         call.module(*args, **kwargs)
     return bool(mode.seen)

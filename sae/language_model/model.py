@@ -45,10 +45,10 @@ class LanguageModel:
         self._lock = threading.RLock()
         self._documents_checked = False
         self._config = text_config(self._model.config)
-        _forget_padding(self._model.config, self._config)
+        _silence_padding_check(self._model)
         self._embeddings: Tensor = _embeddings(self._model)
         self.vocab_size: int = int(self._embeddings.shape[0])
-        self.context_length: int = _context_length(self._base, self._config)
+        self.context_length: int = _context_length(self._base, self._config, self._embeddings)
         found = probe(self._base, self.vocab_size, self.device)
         check_causal(found, type(self._model).__name__)
         self._blocks = found.blocks
@@ -260,11 +260,14 @@ class LanguageModel:
         return counter.per_token(self._probe_ids().numel(), length)
 
 
-def _forget_padding(*configs: Any) -> None:
-    """Without a padding id transformers does not warn on every batch; a causal model never looks right to padding."""
-    for config in configs:
-        with suppress(Exception):  # some configs accept integers only
-            config.pad_token_id = None
+def _silence_padding_check(model: nn.Module) -> None:
+    """Keeps transformers from looking for padding in every batch, which a causal model never looks right to.
+
+    It would wait for the device each time, and warn of it.
+    """
+    for module in model.modules():
+        if hasattr(module, "warn_if_padding_and_no_attention_mask"):
+            module.__dict__["warn_if_padding_and_no_attention_mask"] = lambda *_: None
 
 
 def _embeddings(model: Any) -> Tensor:
@@ -277,12 +280,15 @@ def _embeddings(model: Any) -> Tensor:
     return weight
 
 
-def _context_length(base: nn.Module, config: Any) -> int:
+def _context_length(base: nn.Module, config: Any, embeddings: Tensor) -> int:
     """The config's limit, less the positions that a learned position embedding keeps for padding (as RoBERTa's does)."""
     stated = max_positions(config)
     reserved = [
         module.padding_idx + 1
         for module in base.modules()
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None and module.num_embeddings == stated
+        if isinstance(module, nn.Embedding)
+        and module.padding_idx is not None
+        and module.num_embeddings == stated
+        and module.weight is not embeddings
     ]
     return stated - max(reserved, default=0)

@@ -21,14 +21,14 @@ from cachetools import LRUCache, cachedmethod
 from cluster.machines.paths import code_root
 from cluster.store import ArtifactFiles, Store
 from configs.identity import ArtifactRef
-from sae.report.pieces import Pieces
+from sae.report.token_text import TokenText
 from sae.text.preview import StoredTokenizer
 from serve_app.errors import ApiError, not_found
 
 _WEIGHTS = (".safetensors", ".gguf")
 _KEPT = 8  # in memory
 _TIMEOUT_S = 120
-_VERSION = 1  # raised when what a summary holds changes
+_VERSION = 1  # raise it when the content of a summary changes
 
 
 class ModelSummary(NamedTuple):
@@ -47,7 +47,7 @@ class ModelSummaries:
         self._store = store
         self._condition = threading.Condition()
         self._summaries: LRUCache[Any, ModelSummary] = LRUCache(_KEPT)
-        self._pieces: LRUCache[Any, Pieces] = LRUCache(_KEPT)
+        self._pieces: LRUCache[Any, TokenText] = LRUCache(_KEPT)
 
     @cachedmethod(lambda self: self._summaries, condition=lambda self: self._condition)
     def get(self, id: str) -> ModelSummary:
@@ -56,9 +56,9 @@ class ModelSummaries:
         return ModelSummary(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
 
     @cachedmethod(lambda self: self._pieces, condition=lambda self: self._condition)
-    def pieces(self, id: str) -> Pieces:
+    def pieces(self, id: str) -> TokenText:
         """Strings of the token ids of `models/ID`. Raises StoreError if there is no such model."""
-        return Pieces(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
+        return TokenText(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
 
     def _raw(self, id: str) -> dict[str, Any]:
         ref = ArtifactRef("models", id)
@@ -99,7 +99,7 @@ def _made(folder: Path, what: str) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise ApiError(503, "model_not_read", f"reading {what} took too long", {"Retry-After": "30"}) from None
     if ended.returncode != 0:
-        said = ended.stderr.strip().splitlines()
-        raise ApiError(422, "model_not_readable", f"{what} cannot be used: {said[-1] if said else 'no reason given'}")
+        lines = ended.stderr.strip().splitlines()
+        raise ApiError(422, "model_not_readable", f"{what} cannot be used: {lines[-1] if lines else 'no reason given'}")
     made: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return made

@@ -1,1 +1,1 @@
-"""What the OpenAPI document says beside the schemas."""
+"""The OpenAPI document beside the schemas."""

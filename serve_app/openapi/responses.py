@@ -11,11 +11,7 @@ _MEANING: dict[int | str, tuple[str, str, str]] = {
     401: ("No valid token.", "not_authenticated", "a token is needed: `Authorization: Bearer TOKEN`"),
     403: ("The token lacks the scope.", "insufficient_scope", "this token lacks the scope `write`"),
     404: ("There is no such thing.", "not_found", "there is no artifact saes/67d5273bd9611bd1"),
-    409: (
-        "A conflict; `code` says which.",
-        "name_taken",
-        "the name 'demo' in project 'default' ...",
-    ),
+    409: ("A conflict; `code` says which.", "name_taken", "the name 'demo' in project 'default' ..."),
     416: ("The file ends before the part that Range names.", "range_not_satisfiable", "the file has 1234 bytes"),
     422: (
         "The request is not valid; `detail` and `errors` say why.",

@@ -27,10 +27,7 @@ _NOUNS = {"saes": "SAE", "tokens": "tokens", "activations": "activations", "feat
 
 
 def artifact_routes(
-    kind: str,
-    request: type[SubmitRequest] | None = None,
-    model: type[Artifact] = Artifact,
-    read: Reader | None = None,
+    kind: str, request: type[SubmitRequest] | None = None, model: type[Artifact] = Artifact, read: Reader | None = None
 ) -> APIRouter:
     """A router for a kind. `request` creates one (default: the request of its stage), `model` and `read` give its details."""
     routes = APIRouter(prefix=f"/v1/{kind}", tags=[kind])

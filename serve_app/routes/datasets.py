@@ -27,7 +27,7 @@ class Sample(BaseModel):
     split: str = Field(description="train, validation or test.", examples=["train"])
     text: str = Field(description="Its text, up to `characters` characters.")
     text_bytes: int = Field(description="Bytes of the whole text in UTF-8.")
-    columns: dict[str, Any] = Field(description="Other columns of the source.")
+    columns: dict[str, Any] = Field(description="Other columns of the source; texts up to `characters` characters.")
 
 
 class SampleQuery(Paged):
@@ -55,11 +55,8 @@ def list_samples(api: ApiDep, id: HexId, query: Annotated[SampleQuery, Query()])
 
 
 def _sample(row: dict[str, Any], characters: int) -> Sample:
-    columns = {key: value for key, value in row.items() if key not in _OWN}
+    own = {key: value for key, value in row.items() if key not in _OWN}
+    columns = {key: value[:characters] if isinstance(value, str) else value for key, value in own.items()}
     return Sample(
-        doc=row["doc"],
-        split=row["split"],
-        text=row["text"][:characters],
-        text_bytes=row["text_bytes"],
-        columns=columns,
+        doc=row["doc"], split=row["split"], text=row["text"][:characters], text_bytes=row["text_bytes"], columns=columns
     )

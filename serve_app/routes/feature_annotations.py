@@ -34,7 +34,7 @@ def list_annotations(api: ApiDep, id: HexId, query: Annotated[AnnotationQuery, Q
     after = decode(query.cursor, int)[0] if query.cursor else -1
     rows = api.records.feature_annotations(ArtifactRef("saes", id), query.starred, after, query.limit + 1)
     shown = rows[: query.limit]
-    items = [Annotation.from_row(row) for row in shown]
+    items = [Annotation.model_validate(row) for row in shown]
     return Page[Annotation](items=items, next=encode(shown[-1].latent) if len(rows) > query.limit else None)
 
 
@@ -44,7 +44,7 @@ def get_annotation(api: ApiDep, id: HexId, latent: Latent) -> Annotation:
     row_of(api, "saes", id)
     for row in api.records.feature_annotations(ArtifactRef("saes", id), None, latent - 1, 1):
         if row.latent == latent:
-            return Annotation.from_row(row)
+            return Annotation.model_validate(row)
     raise not_found(f"annotation of latent {latent} of saes/{id}")
 
 
@@ -75,4 +75,4 @@ def _annotate(
     row = api.records.annotate_feature(
         ArtifactRef("saes", id), latent, f"api:{principal.name}", starred=starred, label=label, notes=notes
     )
-    return Annotation.from_row(row)
+    return Annotation.model_validate(row)

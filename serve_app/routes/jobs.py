@@ -49,7 +49,7 @@ class EventQuery(StrictQuery):
 def create_job(
     api: ApiDep, principal: PrincipalDep, body: JobRequest, response: Response, key: IdempotencyKey = None
 ) -> Accepted:
-    """`config` is what a stage's YAML file holds: an input is a reference, or the config of the stage that makes it.
+    """`config` is the content of a stage's YAML file: an input is a reference, or the config of the stage that makes it.
 
     Missing inputs are made first, by jobs of their own. The same request again gets the same job, or the finished artifacts.
     """
@@ -127,7 +127,7 @@ def resume_job(api: ApiDep, principal: PrincipalDep, id: JobId, response: Respon
 def list_events(api: ApiDep, id: JobId, query: Annotated[EventQuery, Query()]) -> list[Event]:
     """Events with numbers above `after`, in order."""
     api.records.job(id)
-    return [Event.from_row(row) for row in api.records.events(id, query.after, query.limit)]
+    return [Event.model_validate(row) for row in api.records.events(id, query.after, query.limit)]
 
 
 @router.get(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from cluster.records import FeatureAnnotation
 from cluster.records.feature_annotations import LABEL_CHARACTERS, NOTES_CHARACTERS
-from serve_app.schemas.common import RequestBody, utc_datetime
+from serve_app.schemas.common import FromRow, RequestBody
 
 
-class Annotation(BaseModel):
+class Annotation(FromRow):
     """What people wrote about one latent of an SAE. It is independent of any extraction of features."""
 
     sae: str = Field(description="The SAE.", examples=["saes/67d5273bd9611bd1"])
@@ -22,12 +21,6 @@ class Annotation(BaseModel):
     notes: str = Field(description="Notes.")
     updated_by: str = Field(description="Who changed it last.", examples=["api:ada"])
     updated_at: datetime = Field(description="When it was changed last.")
-
-    @classmethod
-    def from_row(cls, row: FeatureAnnotation) -> Self:
-        """From a row."""
-        own = {name: getattr(row, name) for name in ("sae", "latent", "starred", "label", "notes", "updated_by")}
-        return cls(**own, updated_at=utc_datetime(row.updated_at))
 
 
 class AnnotationUpdate(RequestBody):

@@ -9,8 +9,7 @@ from pydantic import BaseModel, Field
 
 from cluster.records import ArtifactRow
 from cluster.store import Manifest
-from serve_app.schemas.common import utc_datetime
-from serve_app.security.redaction import redact
+from serve_app.schemas.common import Redacted
 
 
 class ArtifactItem(BaseModel):
@@ -19,7 +18,7 @@ class ArtifactItem(BaseModel):
     id: str = Field(description="Its id: a hash of its inputs and config.", examples=["67d5273bd9611bd1"])
     ref: str = Field(description="Kind and id, as requests name an input.", examples=["saes/67d5273bd9611bd1"])
     url: str = Field(description="Its path in this API.", examples=["/v1/saes/67d5273bd9611bd1"])
-    label: str = Field(description="A short description.", examples=["topk 4608 k=32 at blocks.7.hook_resid_post"])
+    label: Redacted = Field(description="A short description.", examples=["topk 4608 k=32 at blocks.7.hook_resid_post"])
     project: str = Field(description="Its project.")
     name: str | None = Field(description="Its name, if it has one.")
     tags: list[str] = Field(description="Its tags.")
@@ -39,16 +38,8 @@ class ArtifactItem(BaseModel):
     @classmethod
     def from_row(cls, row: ArtifactRow, **more: Any) -> Self:
         """From a row."""
-        own = ("id", "project", "name", "tags", "notes", "created_by", "bytes", "stage", "inputs", "summary", "fields")
-        return cls(
-            **{name: getattr(row, name) for name in own},
-            ref=row.ref,
-            url=f"/v1/{row.ref}",
-            label=redact(row.label),
-            job=row.job_id,
-            created_at=utc_datetime(row.created_at),
-            **more,
-        )
+        own = {name: getattr(row, name) for name in ArtifactItem.model_fields if hasattr(row, name)}
+        return cls(**own, **more, url=f"/v1/{row.ref}", job=row.job_id)
 
 
 class File(BaseModel):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from configs.base import StageConfig
 from configs.profiles import PROFILES
 from jobs.life.session import ROW_WAIT
 from serve_app.paging import INT64
+from serve_app.security.redaction import redact
 
 T = TypeVar("T")
 
@@ -68,6 +68,15 @@ Project = Annotated[
 ]
 Tags = Annotated[list[Tag], Field(max_length=32, description="Tags.", examples=[["demo", "layer 7"]])]
 Notes = Annotated[str, Field(max_length=10_000, description="Notes, for people.")]
+
+
+class FromRow(BaseModel):
+    """A schema whose values are the attributes of a row, by name or `validation_alias`. Seconds become times in UTC."""
+
+    model_config = ConfigDict(from_attributes=True, validate_by_name=True, validate_by_alias=True)
+
+
+Redacted = Annotated[str, AfterValidator(redact)]
 
 
 class RequestBody(BaseModel):
@@ -162,14 +171,9 @@ class Problem(BaseModel):
     )
     blocked_by: list[str] | None = Field(None, description="`no_capacity`: the jobs that use the memory or GPU.")
     referrers: list[str] | None = Field(
-        None, description="`in_use`: artifacts made from it, and live jobs that use it."
+        None, description="`in_use`: up to 100 artifacts made from it and live jobs that use it."
     )
     name_owner: str | None = Field(None, description="`name_taken`: the job or artifact that has the name.")
-
-
-def utc_datetime(seconds: float) -> datetime:
-    """A time as an aware value; JSON has it as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def check_storable(value: Any) -> None:

@@ -8,12 +8,11 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.records import AttemptRow, EventRow, JobRow, State
-from serve_app.schemas.common import utc_datetime
-from serve_app.security.redaction import redact
+from cluster.records import AttemptRow, JobRow, State
+from serve_app.schemas.common import FromRow, Redacted
 
 
-class Progress(BaseModel):
+class Progress(FromRow):
     """Progress of the phase that runs now."""
 
     phase: str | None = Field(description="Phase of the stage that runs now.", examples=["train"])
@@ -25,7 +24,7 @@ class Progress(BaseModel):
     durable: int | None = Field(description="Units in the last checkpoint: the next attempt continues after them.")
 
 
-class Blocked(BaseModel):
+class Blocked(FromRow):
     """Why a job does not run yet."""
 
     kind: str = Field(
@@ -34,23 +33,13 @@ class Blocked(BaseModel):
         "next attempt).",
         examples=["resources"],
     )
-    reason: str = Field(description="The reason in words.")
-    requirement: str | None = Field(description="What the job requires.")
-    capacity: str | None = Field(description="What the cluster has.")
-    blocked_by: list[str] = Field(description="Ids of the jobs that it waits for.")
-    largest_workers: int | None = Field(description="The number of such workers that the cluster can run at once.")
-
-    @classmethod
-    def from_row(cls, blocked: dict[str, Any]) -> Self:
-        """From the mapping that the dispatcher wrote on the job's row."""
-        return cls(
-            kind=blocked["kind"],
-            reason=redact(str(blocked.get("reason") or "")),
-            requirement=blocked.get("requirement"),
-            capacity=blocked.get("capacity"),
-            blocked_by=list(blocked.get("blocked_by") or ()),
-            largest_workers=blocked.get("largest_workers"),
-        )
+    reason: Redacted = Field("", description="The reason in words.")
+    requirement: str | None = Field(None, description="What the job requires.")
+    capacity: str | None = Field(None, description="What the cluster has.")
+    blocked_by: list[str] = Field([], description="Ids of the jobs that it waits for.")
+    largest_workers: int | None = Field(
+        None, description="The number of such workers that the cluster can run at once."
+    )
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -64,7 +53,7 @@ _EXAMPLE: dict[str, Any] = {
 }  # fmt: skip
 
 
-class JobSummary(BaseModel):
+class JobSummary(FromRow):
     """One job, as lists have it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -80,7 +69,7 @@ class JobSummary(BaseModel):
     created_by: str = Field(description="Who submitted it.")
     created_at: datetime = Field(description="When it was submitted.")
     updated_at: datetime = Field(description="When its row last changed.")
-    message: str | None = Field(description="Its last message.")
+    message: Redacted | None = Field(description="Its last message.")
     code: str | None = Field(description="Stable name of the reason, if it failed.", examples=["cannot_fit"])
     retryable: bool = Field(description="Whether the same request may succeed later.")
     resumable: bool = Field(description="Whether it can continue from a checkpoint.")
@@ -97,26 +86,11 @@ class JobSummary(BaseModel):
     @classmethod
     def from_row(cls, row: JobRow, **more: Any) -> Self:
         """From a row."""
-        progress = {name: getattr(row, name) for name in Progress.model_fields}
-        own = {
-            name: getattr(row, name)
-            for name in JobSummary.model_fields
-            if name not in ("progress", "blocked", "artifacts", "message", "created_at", "updated_at", "deadline")
-        }
-        return cls(
-            **own,
-            **more,
-            progress=Progress(**progress),
-            blocked=Blocked.from_row(row.blocked) if row.blocked else None,
-            artifacts=list(row.outputs),
-            message=None if row.message is None else redact(row.message),
-            created_at=utc_datetime(row.created_at),
-            updated_at=utc_datetime(row.updated_at),
-            deadline=None if row.deadline is None else utc_datetime(row.deadline),
-        )
+        own = {name: getattr(row, name) for name in JobSummary.model_fields if hasattr(row, name)}
+        return cls(**own, **more, progress=Progress.model_validate(row), artifacts=row.outputs)
 
 
-class Attempt(BaseModel):
+class Attempt(FromRow):
     """One execution of a job."""
 
     number: int = Field(description="Its number, from 1.")
@@ -126,21 +100,7 @@ class Attempt(BaseModel):
     granted_at: datetime | None = Field(description="When it was admitted.")
     ray_job: str | None = Field(description="The Ray job of its driver process, as the Ray dashboard shows it.")
     code: str | None = Field(description="Stable name of the reason for its end.")
-    message: str | None = Field(description="The reason in words.")
-
-    @classmethod
-    def from_row(cls, row: AttemptRow) -> Self:
-        """From a row."""
-        return cls(
-            number=row.number,
-            state=row.state,
-            started_at=utc_datetime(row.started_at),
-            ended_at=None if row.ended_at is None else utc_datetime(row.ended_at),
-            granted_at=None if row.granted_at is None else utc_datetime(row.granted_at),
-            ray_job=row.ray_job,
-            code=row.code,
-            message=None if row.message is None else redact(row.message),
-        )
+    message: Redacted | None = Field(description="The reason in words.")
 
 
 class Job(JobSummary):
@@ -157,7 +117,9 @@ class Job(JobSummary):
     def detail(cls, row: JobRow, attempts: Sequence[AttemptRow], config: dict[str, Any]) -> Self:
         """From its rows; `config` is the row's, as clients may see it."""
         own = {name: getattr(row, name) for name in ("requirement", "inputs", "profile", "wait_s")}
-        return cls.from_row(row, config=config, attempts=[Attempt.from_row(attempt) for attempt in attempts], **own)
+        return cls.from_row(
+            row, config=config, attempts=[Attempt.model_validate(attempt) for attempt in attempts], **own
+        )
 
 
 class Accepted(BaseModel):
@@ -183,31 +145,15 @@ class Accepted(BaseModel):
     )
 
 
-class Event(BaseModel):
+class Event(FromRow):
     """A change of state, or a message."""
 
     seq: int = Field(description="Number among the events of all jobs: the id in the stream of all jobs.")
     number: int = Field(description="Number among the events of its job: the id in the stream of one job.")
-    job: str = Field(description="The job.")
+    job: str = Field(validation_alias="job_id", description="The job.")
     attempt: int = Field(description="The attempt.")
     at: datetime = Field(description="Time.")
     kind: str = Field(description="`state` or `log`.")
     state: State = Field(description="The job's state after the event.")
-    message: str | None = Field(description="The message.")
+    message: Redacted | None = Field(description="The message.")
     data: dict[str, Any] | None = Field(description="Details for programs.")
-
-    @classmethod
-    def from_row(cls, row: EventRow) -> Self:
-        """From a row."""
-        data = getattr(row, "data", None)
-        return cls(
-            seq=row.seq,
-            number=row.number,
-            job=row.job_id,
-            attempt=row.attempt,
-            at=utc_datetime(row.at),
-            kind=row.kind,
-            state=row.state,
-            message=None if row.message is None else redact(row.message),
-            data=data,
-        )

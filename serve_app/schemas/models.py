@@ -22,4 +22,4 @@ class Model(Artifact):
         description="Names of the hook points (TransformerLens' names).",
         examples=[["blocks.0.hook_resid_pre", "blocks.0.hook_resid_post"]],
     )
-    hooks_unknown: str | None = Field(description="Why `hooks` is empty, if the names can only be told by running it.")
+    hooks_unknown: str | None = Field(description="Why `hooks` is empty; null if it is not.")

@@ -183,8 +183,8 @@ class JobRequest(SubmitRequest):
     )
 
     config: AnyConfig = Field(
-        description="What a YAML file of `python -m jobs STAGE --config` holds. The `path` of a local source is below "
-        "one of the server's data folders here."
+        description="Content of a YAML file of `python -m jobs STAGE --config`. The `path` of a local source is below one "
+        "of the server's data folders."
     )
 
     def stage_config(self) -> StageConfig:

@@ -1,1 +1,1 @@
-"""Who may ask: tokens, scopes, and what is taken out of answers."""
+"""Tokens, scopes, the guard of all routes, and redaction."""

@@ -110,11 +110,7 @@ class Guard:
         except ValueError:
             own = False
         if not own:
-            raise ApiError(
-                403,
-                "origin_not_allowed",
-                "RAYLENS_API_ORIGINS does not name the origin of this web page",
-            )
+            raise ApiError(403, "origin_not_allowed", "RAYLENS_API_ORIGINS does not name the origin of this web page")
 
     def _check_size(self, headers: Headers) -> None:
         length = headers.get("content-length", "0")
@@ -161,10 +157,7 @@ class Guard:
         if needed not in principal.scopes:
             challenge = f'Bearer realm="raylens", error="insufficient_scope", scope="{needed}"'
             raise ApiError(
-                403,
-                "insufficient_scope",
-                f"this token lacks the scope `{needed}`",
-                {"WWW-Authenticate": challenge},
+                403, "insufficient_scope", f"this token lacks the scope `{needed}`", {"WWW-Authenticate": challenge}
             )
         return principal
 

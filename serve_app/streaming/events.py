@@ -54,10 +54,7 @@ class EventPoller:
         """Raises ApiError (503) if the limit of open streams is reached."""
         if self._open >= self._limit:
             raise ApiError(
-                503,
-                "too_many_streams",
-                f"{self._limit} streams are open here: try again later",
-                {"Retry-After": "10"},
+                503, "too_many_streams", f"{self._limit} streams are open here: try again later", {"Retry-After": "10"}
             )
 
     @contextmanager

@@ -100,7 +100,7 @@ async def _with_token_checks(
 
 def _frame(item: Item, job: str | None) -> bytes:
     if item.event is not None:
-        event = Event.from_row(item.event)
+        event = Event.model_validate(item.event)
         number = event.seq if job is None else event.number
         return format_sse_event(event=event.kind, data_str=event.model_dump_json(), id=str(number))
     assert item.progress is not None
@@ -156,7 +156,7 @@ async def _send(api: Api, check_token: TokenCheck, socket: WebSocket, job: str |
             if item is None:
                 await socket.send_json({"type": "alive"})
             elif item.event is not None:
-                event = Event.from_row(item.event).model_dump(mode="json")
+                event = Event.model_validate(item.event).model_dump(mode="json")
                 await socket.send_json({"type": event["kind"], "event": event})
             elif item.progress is not None:
                 await socket.send_json(

@@ -66,10 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, world: World) -> Iterator[Sit
     """The server."""
     home = tmp_path_factory.mktemp("home")
     (home / "data").mkdir()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        open_records(f"sqlite:///{home}/catalog.db") as records,
-    ):
+    with pytest.MonkeyPatch.context() as patch, open_records(f"sqlite:///{home}/catalog.db") as records:
         patch.setenv("RAYLENS_HOME", str(home))
         patch.setenv("RAYLENS_CACHE", str(home / "cache"))
         world.record(records)

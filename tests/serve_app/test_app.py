@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import re
 import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.machines.paths import code_root
+from configs.identity import ArtifactRef
 from serve_app.app import create_app
 from serve_app.openapi import description
 from tests.actors.extract_world import WIDTH, K
+from tests.artifacts import put_folder
 from tests.serve_app.conftest import Site
 from tests.serve_app.world import DATASET, DOCUMENTS, EVALUATION, MODEL, TOKENS, World
 
@@ -40,7 +43,23 @@ def test_a_model_shows_its_architecture_and_hooks(site: Site) -> None:
     assert body["config"]["source"]["path"] == "tiny", "the path of the server is not shown"
 
 
-def test_a_tokenization_shows_its_options(site: Site) -> None:
+def test_a_model_that_cannot_be_read_has_a_page(site: Site, tmp_path: Path) -> None:
+    ref = ArtifactRef("models", "9" * 16)
+    (tmp_path / "config.json").write_text('{"model_type": "nosuch", "num_hidden_layers": 2}')
+    put_folder(site.store, ref, tmp_path, "download")
+    manifest = site.store.manifest(ref)
+    assert manifest is not None
+    site.records.record_artifact(manifest.model_dump(mode="json"))
+    try:
+        body = site.reader.get(f"/v1/{ref}").raise_for_status().json()
+        assert (body["hooks"], body["files"][0]["name"]) == ([], "config.json")
+        assert 10 < len(body["hooks_unknown"]) <= 500
+        assert "Traceback" not in body["hooks_unknown"]
+    finally:
+        site.writer.delete(f"/v1/{ref}").raise_for_status()
+
+
+def test_tokens_show_their_options(site: Site) -> None:
     body = site.reader.get(f"/v1/tokens/{TOKENS.id}").json()
     assert (body["add_special_tokens"], body["return_attention_mask"]) == (True, False)
     assert body["statistics"]["tokens"] == 1248
@@ -59,6 +78,10 @@ def test_samples_are_paged_over_files(site: Site) -> None:
     assert [row["doc"] for row in seen] == list(range(DOCUMENTS))
     assert {row["split"] for row in seen} == {"train", "test"}
     assert seen[0]["columns"] == {"topic": "x"}
+    short = site.reader.get(f"/v1/datasets/{DATASET.id}/samples", params={"characters": 1, "limit": 1}).json()["items"][
+        0
+    ]
+    assert (len(short["text"]), short["text_bytes"]) == (1, seen[0]["text_bytes"])
 
 
 def test_features_are_filtered_sorted_and_paged(site: Site, world: World) -> None:

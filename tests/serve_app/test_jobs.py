@@ -99,9 +99,7 @@ def test_a_hundred_requests_with_one_key_make_one_job(site: Site) -> None:
     assert again.headers["idempotent-replayed"] == "true"
     _, text = site.tokens.create("another", ["write"])
     theirs = site.nobody.post(
-        "/v1/tokens",
-        json=tokenization(seed=102),
-        headers={"Idempotency-Key": key, "Authorization": f"Bearer {text}"},
+        "/v1/tokens", json=tokenization(seed=102), headers={"Idempotency-Key": key, "Authorization": f"Bearer {text}"}
     )
     assert theirs.status_code == 202, "keys of different tokens are apart"
 
