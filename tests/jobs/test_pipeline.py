@@ -68,7 +68,7 @@ def _run(pipeline: Path, home: Path, more: dict[str, str]) -> tuple[dict[str, An
     environment = {k: v for k, v in os.environ.items() if k not in ("RAYLENS_STORE", "RAY_ADDRESS")}
     environment |= {"RAYLENS_HOME": str(home), "PYTHONPATH": str(code_root()), "RAYLENS_CPUS": "2", **more}
     command = [sys.executable, "-m", "jobs", "pipeline", "--config", str(pipeline)]
-    ran = subprocess.run(command, env=environment, cwd=pipeline.parent, capture_output=True, text=True, timeout=280)
+    ran = subprocess.run(command, env=environment, cwd=pipeline.parent, capture_output=True, text=True, timeout=590)
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert ran.stdout.count("\n") == 1
     summary = subprocess.run(
