@@ -36,7 +36,7 @@ def outputs(config: ExtractConfig, inputs: dict[str, list[ArtifactRef]], fp: str
 
 
 def store_bytes(config: ExtractConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
-    """Bytes of the sketches and of the artifacts, for SAEs whose activations are distributed as usual."""
+    """Bytes of the sketches and of the artifacts, as far as activations are distributed as sae.features.sketch_size assumes."""
     from sae.features.sketch_size import chunks_per_sketch, expected_bytes
 
     examples = config.top_examples + config.quantiles * config.quantile_examples + config.uniform_examples

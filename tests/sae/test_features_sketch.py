@@ -17,7 +17,7 @@ from sae.features.moments import as_floats
 from sae.features.sampling import Quota, hash64, keep_first
 from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, Sketch, Space, merge, sketch, stable_order
 from sae.features.sketch_file import ChunkRange, SketchFile, covered, save_sketch
-from sae.features.sketch_size import chunks_per_sketch, expected_bytes
+from sae.features.sketch_size import ACTIVATION_DEVIATION, DENSITY_DEVIATION, chunks_per_sketch, expected_bytes
 from sae.features.write_features import merged_blocks
 
 SPACE = Space(features=7, rows=12, context_length=60)
@@ -168,13 +168,15 @@ def test_sketches_that_overlap_are_never_counted_twice() -> None:
 
 @pytest.mark.parametrize("rows", [40, 400])
 def test_the_size_of_a_sketch_is_known_before(rows: int, tmp_path: Path) -> None:
-    """For densities and activations that are distributed as in trained SAEs."""
+    """For densities and activations that are distributed as the prediction takes them to be."""
     space, quota, rng = Space(96, rows, 128), Quota(20, 4, 10, 0), np.random.default_rng(0)
-    density = rng.lognormal(0, 1.2, space.features)
+    density = rng.lognormal(0, DENSITY_DEVIATION, space.features)
     density = np.minimum(density / density.mean() * 4 / space.features, 1)
     active = rng.random((space.rows, space.context_length, space.features)) < density
     row, position, feature = np.nonzero(active)
-    value = (rng.lognormal(0, 1, space.features)[feature] * rng.lognormal(0, 0.5, len(row))).astype(np.float32)
+    value = (rng.lognormal(0, 1, space.features)[feature] * rng.lognormal(0, ACTIVATION_DEVIATION, len(row))).astype(
+        np.float32
+    )
     positions = space.rows * space.context_length
     part = merge([sketch(feature, row, position, value, positions, {}, space)], space, quota)
     save_sketch(part, space, tmp_path / "sketch")
