@@ -107,4 +107,4 @@ class serving:
 
 def _client(url: str, token: str | None) -> httpx2.Client:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx2.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
+    return httpx2.Client(base_url=url, headers=headers, timeout=150, trust_env=False)

@@ -33,7 +33,7 @@ def api(running_cluster: RunningCluster, tiny_gpt2: Path) -> Any:
     (data / "texts.txt").write_text("\n".join(f"line {i} of the text\n" for i in range(40)))
     (data / "empty.txt").write_text("")
     headers = {"Authorization": f"Bearer {running_cluster.token}"}
-    with httpx2.Client(base_url=running_cluster.url, headers=headers, timeout=60, trust_env=False) as client:
+    with httpx2.Client(base_url=running_cluster.url, headers=headers, timeout=150, trust_env=False) as client:
         yield client
 
 
