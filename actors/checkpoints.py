@@ -16,7 +16,7 @@ _KEEP = 2
 
 
 class Checkpoint(NamedTuple):
-    """A finished checkpoint: the next block, and where it lies."""
+    """A finished checkpoint: the next block, and the artifact."""
 
     block: int
     ref: ArtifactRef
@@ -29,7 +29,7 @@ class Checkpoints:
         self._store, self._run, self._attempt, self._scratch = store, run, attempt, scratch
 
     def latest(self, sae_ids: list[str]) -> Checkpoint | None:
-        """The newest one that holds all of `sae_ids`."""
+        """The newest one that has all of `sae_ids`."""
         found = [c for c in self._all() if set(sae_ids) <= set(self._manifest(c.ref).summary["saes"])]
         return max(found, default=None)
 
@@ -46,9 +46,9 @@ class Checkpoints:
 
     def commit(self, block: int, files: list[StoredFile]) -> None:
         """Makes the checkpoint appear, then drops all but the newest two."""
-        place = self._scratch / "place.json"
-        place.write_text(json.dumps({"block": block, "run": self._run}, sort_keys=True) + "\n")
-        files = [*files, self._store.put(self._ref(block), self._attempt, "place.json", place)]
+        info = self._scratch / "checkpoint.json"
+        info.write_text(json.dumps({"block": block, "run": self._run}, sort_keys=True) + "\n")
+        files = [*files, self._store.put(self._ref(block), self._attempt, "checkpoint.json", info)]
         ref = self._ref(block)
         self._store.commit(
             Manifest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -12,11 +12,12 @@ import ray
 
 from actors.worker_setup import temporary_folder
 from cluster.store import Store, StoredFile
-from configs.download import DatasetOptions, DownloadConfig
+from configs.download import DatasetOptions, DownloadConfig, HubSource
 from configs.identity import ArtifactRef
 from sae.sources import ResolvedSource, SourceError, resolve_source
 
 REPORT_S = 1.0
+_WEIGHTS = (".safetensors", ".gguf")
 
 
 class Step(NamedTuple):
@@ -48,7 +49,12 @@ def download(
             f"{source.label} has changed since this job was made, or is another one on node "
             f"{ray.util.get_node_ip_address()}: submit the job again"
         )
-    root = yield from _fetch(source)
+    first = (
+        [name for name in source.names if not name.endswith(_WEIGHTS)] if isinstance(config.source, HubSource) else []
+    )
+    if config.what == "model" and "config.json" in first:
+        _check_model((yield from _fetch(source, first)), source.label)
+    root = yield from _fetch(source, source.names)
     with temporary_folder() as scratch:
         folder = Path(scratch, "artifact")
         folder.mkdir()
@@ -61,13 +67,13 @@ def download(
     yield Result(stored, {**summary, "source": source.identity})
 
 
-def _fetch(source: ResolvedSource) -> Generator[Step, None, Path]:
+def _fetch(source: ResolvedSource, names: Sequence[str]) -> Generator[Step, None, Path]:
+    """Makes files of a source local, those that are already for nothing; gives the folder that holds them."""
     done = [0]
-    total = len(source.names)
     with ThreadPoolExecutor(1) as thread:
-        fetching = thread.submit(source.fetch, lambda count: done.__setitem__(0, count))
+        fetching = thread.submit(source.fetch, names, lambda count: done.__setitem__(0, count))
         while not fetching.done():
-            yield Step("fetch", done[0], total)
+            yield Step("fetch", done[0], len(source.names))
             wait([fetching], REPORT_S)
     return fetching.result()
 
@@ -92,6 +98,18 @@ def _documents(
             yield Step("documents", files_done, len(files))
 
 
+def _check_model(folder: Path, label: str) -> None:
+    """Raises ModelError if no model with this config can be used: before its weights are fetched, which may take hours."""
+    from sae.language_model import ModelError
+    from sae.language_model.loading import read_config
+    from sae.language_model.model_summary import check_usable
+
+    try:
+        check_usable(read_config(folder))
+    except ModelError as error:
+        raise ModelError(f"{label}: {error}") from None
+
+
 def _model(source: ResolvedSource, root: Path, links: Path, folder: Path, threads: int) -> dict[str, Any]:
     import torch
 
@@ -99,11 +117,13 @@ def _model(source: ResolvedSource, root: Path, links: Path, folder: Path, thread
 
     torch.set_num_threads(threads)
     if len(source.names) == 1 and source.names[0].endswith(".gguf"):
-        return convert_model(root / source.names[0], folder)
-    links.mkdir()  # only the files that were chosen: they are what the identity speaks of
-    for name in source.names:
-        (links / PurePosixPath(name).name).symlink_to((root / name).resolve())
+        files = root / source.names[0]
+    else:
+        files = links
+        files.mkdir()  # only the files that were chosen: they are what the identity speaks of
+        for name in source.names:
+            (files / PurePosixPath(name).name).symlink_to((root / name).resolve())
     try:
-        return convert_model(links, folder)
-    except ModelError as error:  # name what the user knows, not the folder of links
-        raise ModelError(str(error).replace(str(links), source.label)) from None
+        return convert_model(files, folder)
+    except ModelError as error:
+        raise ModelError(f"{source.label}: {error}") from None

@@ -28,18 +28,18 @@ from sae.language_model.malloc import ENVIRONMENT as KEEP_FREED_MEMORY
 # Ray Train retries for ever by default, and cannot tell a worker that died from one that raised. So it retries nothing
 # here: a death starts the run again from the last checkpoint, an error ends it.
 MAX_DEATHS = 5
-MAX_CONTROLLER_FAILURES = 0  # a start that takes too long is told, and tried again as the next attempt
+MAX_CONTROLLER_FAILURES = 0  # a start that takes too long is an error; the job's next attempt tries again
 POLL_S = 1.0
 
 # Read by Ray Train when a run starts. What the user set stays.
 _ENVIRONMENT = {
-    # A worker group that has no place says so: the default tries again without an end. The place was granted before, so
-    # it is there at once, or something outside the catalog has it; how long workers take to start does not count.
+    # A worker group without resources is an error: the default retries for ever. The job was admitted before, so the
+    # resources are free at once, or something outside the catalog uses them. Start-up time of workers does not count.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
     # How often workers are polled: the default of 2 s makes short runs wait at both ends, and a shorter interval takes
     # CPU from the workers of a small machine.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
-    # One actor less: we read nothing of what it tells, and a preempted worker is a death like any other.
+    # One actor less: we do not read what it reports, and a preempted worker is a death like any other.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
@@ -52,9 +52,9 @@ def fit(
     should_stop: Callable[[], bool],
     saved: Callable[[int], None],
 ) -> None:
-    """Runs the task to its end, or to a checkpoint once `should_stop` says so.
+    """Runs the task to its end, or to a checkpoint once `should_stop()` is true.
 
-    `update(rows)` tells how far it is, `saved(block)` that a checkpoint before that block is in the store. Raises what a
+    `update(rows)` reports the rows read, `saved(block)` that a checkpoint before that block is in the store. Raises what a
     worker raised, or WorkersDidNotStart.
     """
     for name, value in _ENVIRONMENT.items():
@@ -79,7 +79,7 @@ def fit(
                     raise WorkersDidNotStart(
                         f"Ray Train could not start {task.requirement.workers} training worker(s) of "
                         f"{task.requirement} in {1 + MAX_CONTROLLER_FAILURES} tries: {_first_line(error)}. Something "
-                        "that this catalog does not know of may hold the place: see `ray status`"
+                        "that this catalog does not know of may use the resources: see `ray status`"
                     ) from error
                 if death == MAX_DEATHS:
                     raise
@@ -139,7 +139,7 @@ def _trainer(task: TrainTask, scratch: Path, death: int) -> _Trainer:
             name=f"train-{task.run}-{task.attempt}-{death}",
             storage_path=str(scratch / "ray"),
             worker_runtime_env={"env_vars": KEEP_FREED_MEMORY},
-            # What goes wrong is raised here, once; the controller's own account of it stays in Ray's log files.
+            # What goes wrong is raised here, once; the controller's own report of it is in Ray's log files.
             logging_config=ray.train.LoggingConfig(log_level="CRITICAL"),
             failure_config=ray.train.FailureConfig(
                 max_failures=0, controller_failure_limit=MAX_CONTROLLER_FAILURES, max_preemption_failures=0
@@ -164,7 +164,7 @@ def _watch(
     saved: Callable[[int], None],
 ) -> None:
     checkpoint = rows = 0
-    while True:  # looks first and waits then: a stop asked for during start-up holds after the first block
+    while True:  # reads before it waits: a stop requested during start-up takes effect after the first block
         latest = channel.latest()
         if latest.get("rows", 0) > rows:  # after a death it is behind for a while
             rows = latest["rows"]
@@ -185,7 +185,7 @@ def _own_error(error: TrainingFailedError) -> BaseException | None:
     causes: list[BaseException] = [failure for _, failure in sorted(failures.items())]
     if not causes or any(isinstance(cause, RayError | RayTrainError) for cause in causes):
         return None
-    # A worker that lost its peer in a collective raises a bare RuntimeError; the peer's own error says why.
+    # A worker that lost its peer in a collective raises a bare RuntimeError; the peer's own error names the cause.
     return next((cause for cause in causes if type(cause) is not RuntimeError), causes[0])
 
 

@@ -77,7 +77,7 @@ def run_task(task: TrainTask, collective: Collective, device: str, scratch: Path
     )
     checkpoints = Checkpoints(store, task.run, task.attempt, scratch)
     sae_ids = [ref.id for ref in task.saes.values()]
-    # One worker looks, so that all load the same one.
+    # One worker chooses it, so that all load the same one.
     checkpoint = collective.broadcast(checkpoints.latest(sae_ids) if collective.rank == 0 else None)
     if checkpoint is not None:
         for number, trainer in run.trainers.items():

@@ -14,7 +14,7 @@ from sae.language_model.malloc import keep_freed_memory
 
 
 def temporary_folder() -> TemporaryDirectory[str]:
-    """A folder that says whose it is: what a worker that was killed left behind is found by its process id."""
+    """A folder whose name has this process' id, by which the folder of a killed worker is found."""
     return TemporaryDirectory(prefix=f"raylens-{os.getpid()}-")
 
 

@@ -107,22 +107,22 @@ def machine() -> dict[str, Any]:
 
 
 def write_results(
-    name: str, title: str, figures: Sequence[Figure], settings: dict[str, Any], raw: dict[str, Any], place: Any
+    name: str, title: str, figures: Sequence[Figure], settings: dict[str, Any], raw: dict[str, Any], environment: Any
 ) -> None:
-    """Writes results/NAME.json and NAME.md and prints the table. `place` is machine() before the runs."""
+    """Writes results/NAME.json and NAME.md and prints the table. `environment` is machine() before the runs."""
     RESULTS.mkdir(exist_ok=True)
     body = {
         "name": name,
         "figures": [figure._asdict() for figure in figures],
         "settings": settings,
-        "machine": place,
+        "machine": environment,
         "raw": raw,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(body, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     words = {True: "yes", False: "no", None: ""}
     lines = [f"# {title}", "", "| what | measured | target | met |", "|---|---|---|---|"]
     lines += [f"| {f.what} | {f.value} | {f.target} | {words[f.met]} |" for f in figures]
-    lines += ["", f"`python -m benchmarks.{name}`; settings: {_words(settings)}.", "", f"On {_words(place)}.", ""]
+    lines += ["", f"`python -m benchmarks.{name}`; settings: {_words(settings)}.", "", f"On {_words(environment)}.", ""]
     (RESULTS / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
 

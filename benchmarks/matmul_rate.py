@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=threads_argument())
     given = parser.parse_args()
-    place = machine()
+    environment = machine()
     folder = given.model or demo_inputs().model_folder()
     set_up(Requirement(threads=given.threads))  # as every worker does
     lm = LanguageModel.load(folder)
@@ -59,7 +59,7 @@ def main() -> None:
         raw[str(rows)] = {**seconds, "share": share, "tokens_per_second": speed}
     settings = {"hook": given.hook, "length": given.length, "rounds": given.rounds, "threads": given.threads}
     title = "Language model up to the hook, of the fp32 matrix-multiply rate"
-    write_results("matmul_rate", title, figures, {**settings, "flops_per_token": flops}, raw, place)
+    write_results("matmul_rate", title, figures, {**settings, "flops_per_token": flops}, raw, environment)
 
 
 if __name__ == "__main__":

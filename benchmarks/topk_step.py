@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=threads_argument())
     given = parser.parse_args()
-    place = machine()
+    environment = machine()
     set_up(Requirement(threads=given.threads))  # as every worker does
     config = TopKConfig(hook="bench", d_sae=given.d_sae, k=given.k, dead_after_tokens=2**62)
     calibration = Calibration("bench", 1.0, 3.0, 1.0, torch.zeros(given.d), 1, 1, 0)
@@ -61,7 +61,7 @@ def main() -> None:
         Figure("dense encoder product", f"{middle['product'] * 1e3:.0f} ms"),
     ]
     settings = {k: v for k, v in vars(given).items()} | {"dead_latents": dead}
-    write_results("topk_step", "A TopK training step", figures, settings, {**seconds, "ratio": ratio}, place)
+    write_results("topk_step", "A TopK training step", figures, settings, {**seconds, "ratio": ratio}, environment)
 
 
 if __name__ == "__main__":

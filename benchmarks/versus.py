@@ -74,7 +74,7 @@ def versus(name: str, title: str, given: argparse.Namespace, target: float, goal
     """Runs both sides `rounds` times in turns, measures the SAEs of the last round, and writes the table."""
     if not PEERS.exists():
         sys.exit(f"error: there is no {PEERS}: run `make .venv-peers/.installed`, or set RAYLENS_PEERS_PYTHON")
-    place = machine()
+    environment = machine()
     setting = Setting(
         given.hooks,
         given.d_sae,
@@ -98,7 +98,7 @@ def versus(name: str, title: str, given: argparse.Namespace, target: float, goal
                 runs[side].append(run(inputs, setting, folder))
                 print(f"round {n + 1} {side}: {runs[side][-1]['tokens_per_second']:,.0f} tokens/s", file=sys.stderr)
         quality = {side: _quality(inputs, runs, side, setting, given.eval_rows) for side in runs}
-    _write(name, title, setting, given, runs, quality, target, goal, place)
+    _write(name, title, setting, given, runs, quality, target, goal, environment)
 
 
 def train_config(inputs: Inputs, setting: Setting) -> TrainConfig:
@@ -232,7 +232,7 @@ def _write(
     quality: dict[str, list[dict[str, Any]]],
     target: float,
     goal: str,
-    place: dict[str, Any],
+    environment: dict[str, Any],
 ) -> None:
     speeds = {side: [run["tokens_per_second"] for run in side_runs] for side, side_runs in runs.items()}
     ratio = median_ratio(speeds["ours"], speeds["saelens"])
@@ -251,4 +251,4 @@ def _write(
     for side_runs in runs.values():
         for run in side_runs:
             run.pop("saes")
-    write_results(name, title, figures, settings, {"runs": runs, "quality": quality, "ratio": ratio}, place)
+    write_results(name, title, figures, settings, {"runs": runs, "quality": quality, "ratio": ratio}, environment)

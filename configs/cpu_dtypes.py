@@ -2,8 +2,8 @@
 
     python -m configs.cpu_dtypes     prints the --set options with which a pipeline computes in bf16, if this CPU does
 
-Nothing that names an artifact looks here: a half precision on a CPU is an explicit choice, made where a job is submitted, and
-recorded in its config. Workers look, to refuse what they could only emulate: on a CPU with AVX2 alone, a product of matrices
+No artifact's id depends on this: a half precision on a CPU is an explicit choice, made where a job is submitted, and
+recorded in its config. Workers check it, to refuse what they could only emulate: on a CPU with AVX2 alone, a product of matrices
 in bf16 takes 50 times as long as in fp32.
 """
 
@@ -19,7 +19,7 @@ _STAGES = ("harvest", "train", "evaluate", "extract")
 
 
 def cpu_dtypes(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The dtypes (`fp32`, `bf16`, `fp16`) that the CPU has instructions for; only `fp32` where the kernel does not say."""
+    """The dtypes (`fp32`, `bf16`, `fp16`) that the CPU has instructions for; only `fp32` where the kernel does not list them."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -10,12 +10,21 @@ _NAMED = re.compile(r"^blocks\.\d+\.")
 _MODEL_WIDTHS = ("hidden_size", "n_embd", "d_model")
 _INNER_WIDTHS = ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "ffn_hidden_size", "moe_intermediate_size")
 _RESID_PRE = re.compile(r"^blocks\.(\d+)\.hook_resid_pre$")
+# Module paths of whole decoder blocks in transformers' language models; a block's output is its hook_resid_post.
+_BLOCK = re.compile(
+    r"^(?:model|model\.decoder|model\.language_model|transformer|gpt_neox|backbone)\.(?:layers|h|blocks)\.(\d+)$"
+)
 
 
 def stored_hook(name: str) -> str:
-    """The name under which a hook is stored: the input of block L > 0 is the output of block L - 1."""
-    match = _RESID_PRE.match(name)
-    return f"blocks.{int(match[1]) - 1}.hook_resid_post" if match and int(match[1]) else name
+    """The one name under which a hook is stored, where it has several.
+
+    The input of block L > 0 is the output of block L - 1, and so is the module path of that block.
+    """
+    if match := _RESID_PRE.match(name):
+        return f"blocks.{int(match[1]) - 1}.hook_resid_post" if int(match[1]) else name
+    match = _BLOCK.match(name)
+    return f"blocks.{int(match[1])}.hook_resid_post" if match else name
 
 
 def hook_width(summary: Mapping[str, Any], config: Mapping[str, Any], hook: str) -> int:

@@ -39,7 +39,7 @@ def main(stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout) -> int:
             store = Store.open()
             for ref in reports:
                 body = complete(store, records, ref)
-                page = place(store, ref, body)
+                page = copy_report(store, ref, body)
                 stdout.write(table(body) + f"report: {page}\n")
     except (NoReport, StoreError, RecordsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -75,7 +75,7 @@ def seconds(records: Records, refs: list[ArtifactRef]) -> dict[str, float]:
     return total
 
 
-def place(store: Store, ref: ArtifactRef, body: dict[str, Any]) -> Path:
+def copy_report(store: Store, ref: ArtifactRef, body: dict[str, Any]) -> Path:
     """Writes both files into $RAYLENS_HOME/reports/ID/ and gives the page's absolute path."""
     folder = settings().home / "reports" / ref.id
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,10 +111,10 @@ def _reports(line: str) -> list[ArtifactRef]:
         result = json.loads(line)
         job, state, artifacts = result["job"], result["state"], result["artifacts"]
     except (ValueError, TypeError, KeyError):
-        said = line.strip()[:200] or "nothing"
-        raise NoReport(f"expected the line that `python -m jobs pipeline` writes to its output, got {said}") from None
+        found = line.strip()[:200] or "nothing"
+        raise NoReport(f"expected the line that `python -m jobs pipeline` writes to its output, got {found}") from None
     if state != State.SUCCEEDED:
-        raise NoReport(f"there is no report: job {job or 'of the pipeline'} ended {state}; its message stands above")
+        raise NoReport(f"there is no report: job {job or 'of the pipeline'} ended {state}; its message is above")
     reports = [ref for ref in map(parse_ref, artifacts) if ref.kind == "reports"]
     if not reports:
         raise NoReport(f"there is no report among what job {job} made: {', '.join(artifacts) or 'nothing'}")

@@ -24,7 +24,7 @@ class NonFiniteActivations(ValueError):
 
 
 class Calibration(NamedTuple):
-    """Facts of one hook. `scale` brings mean-centred data positions to unit mean square in each dimension."""
+    """What is normal at one hook. `scale` brings mean-centred data positions to unit mean square in each dimension."""
 
     hook: str
     median_norm: float
@@ -49,7 +49,7 @@ def data_mask(roles: Tensor, norms: Tensor, calibration: Calibration, policy: Da
 
 
 def count_excluded(roles: Tensor, norms: Tensor, calibration: Calibration, policy: DataPolicy) -> dict[str, int]:
-    """How many positions are left out, by reason. The counts and the data positions add up to all positions."""
+    """How many positions are excluded, by reason. The counts and the data positions add up to all positions."""
     candidates = candidate_mask(roles, policy)
     counts = {
         role.name.lower(): int(((roles == int(role)) & ~candidates).sum()) for role in Role if role is not Role.DATA

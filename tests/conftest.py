@@ -32,6 +32,7 @@ os.environ["RAY_enable_infeasible_task_early_exit"] = "1"  # noqa: SIM112
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # each run waits for one at both ends
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # in tiny models threads wait for one another far longer than they work
 apply_temporary(os.environ)  # as a command's own cluster: Ray's processes take a third less of the cores
 
 

@@ -97,7 +97,7 @@ def harvest_case() -> Case:
         model=str(MODEL), tokens=str(TOKENS), hooks=("blocks.0.hook_mlp_out", "blocks.1.hook_resid_post"), rows=256,
         batch_rows=2, rows_per_chunk=4, lm_dtype="fp32", policy={"calibration_rows": 8},
     )  # fmt: skip
-    return Case(harvest, config, INPUTS, "a" * 16, "ray::Harvester", _parts, 120)
+    return Case(harvest, config, INPUTS, "a" * 16, "ray::Harvester", parts, 120)
 
 
 def train_case() -> Case:
@@ -108,10 +108,10 @@ def train_case() -> Case:
 def extract_case(sae: ArtifactRef) -> Case:
     """64 chunks of 4 rows in 4 sketches through the model; an extractor dies."""
     config = ExtractConfig(sae=str(sae), rows=256, rows_per_chunk=4, lm_dtype="fp32")
-    return Case(extract, config, {"sae": [sae]}, "c" * 16, "ray::Extractor", _parts, 3)
+    return Case(extract, config, {"sae": [sae]}, "c" * 16, "ray::Extractor", parts, 3)
 
 
-def _parts(store: Store, job: JobContext) -> int:
+def parts(store: Store, job: JobContext) -> int:
     return sum(len(store.parts(output.ref)) for output in job.outputs)
 
 

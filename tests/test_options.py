@@ -1,44 +1,164 @@
-"""Law 8: every option that a config accepts is read by the code that it is for."""
+"""Law 8: each option changes what it says. Here, for every option of every stage:
+
+- another value makes another job and another artifact, unless the option is one that may not: then it makes neither;
+- the stage reads it while it works (tests/jobs/test_pipeline.py, where all stages run);
+- a resource changes the requirement, or is refused because it has no effect.
+
+What each option does to the result is tested where it is used.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
+from pydantic import ValidationError
 
-from configs.base import Config
+from configs.architectures import NAMES
+from configs.base import Config, Resources, StageConfig
+from configs.load import parse_config
+from configs.profiles import load_profile, requirement_for
 from configs.stages import STAGES
+from jobs.life.planner import Planner
 
-ROOT = Path(__file__).resolve().parent.parent
+DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION = (
+    f"{kind}/{'0' * 16}" for kind in ("datasets", "models", "tokens", "saes", "features", "evaluations")
+)
+HOOK = "blocks.1.hook_resid_post"
+LINES = '{"text": "one two", "other": "three", "split": "train", "half": "test"}\n{"text": "<b>four</b>", "other": "five"}\n'
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "download": {"what": "dataset", "source": {"type": "local", "path": "lines.jsonl"}, "dataset": {}},
+    "tokenize": {"dataset": DATASET, "model": MODEL},
+    "harvest": {"model": MODEL, "tokens": TOKENS, "hooks": [HOOK]},
+    "train": {
+        "model": MODEL, "tokens": TOKENS, "cache": {}, "lm_dtype": "fp32", "autocast": "off",
+        "saes": [{"hook": HOOK, "architecture": name, "d_sae": 128} for name in NAMES],
+    },
+    "evaluate": {"sae": SAE},
+    "extract": {"sae": SAE},
+    "report": {"features": FEATURES, "evaluation": EVALUATION},
+    "maintain": {},
+    "pipeline": {"stages": [{"stage": "report", "features": FEATURES, "evaluation": EVALUATION}]},
+}  # fmt: skip
+# Tried in turn, after the choices that the option itself names, until one is another valid value.
+OTHERS = (
+    False, True, 1, 2, 3, 17, 64, 256, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
+    ["blocks.0.hook_mlp_out"],
+    *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)),
+)  # fmt: skip
+# A source counts by what it holds, not by where it is or how it was named.
+BY_CONTENT = {"download.source.path", "download.source.files", "download.source.type"}
+# It decides whether there are options of a dataset at all.
+NO_LEAF = {"download.what"}
 
 
-def _models(kind: type[Config]) -> list[type[Config]]:
-    return [kind, *(model for child in kind.__subclasses__() for model in _models(child))]
+def _leaves(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, Config):
+        for name in type(value).model_fields:
+            if name not in ("stage", "architecture"):  # these choose the class of the config
+                yield from _leaves(getattr(value, name), f"{path}.{name}")
+    elif isinstance(value, tuple) and value and isinstance(value[0], Config):
+        for i, item in enumerate(value):
+            yield from _leaves(item, f"{path}.{i}")
+    else:
+        yield path
 
 
-def _options() -> list[tuple[str, str]]:
-    assert STAGES
-    return sorted(
-        {
-            (model.__name__, name)
-            for model in _models(Config)
-            if model.__module__.startswith("configs.")
-            for name in model.model_fields
-        }
-    )
+def _options() -> list[str]:
+    found = [f"{stage}{path}" for stage, body in EXAMPLES.items() for path in _leaves(parse_config(stage, body))]
+    return [path for path in found if path not in BY_CONTENT | NO_LEAF and ".resources." not in path]
 
 
-CODE = {
-    path: path.read_text(encoding="utf-8")
-    for room in ("configs", "sae", "cluster", "actors", "jobs")
-    for path in (ROOT / room).rglob("*.py")
-}
+@pytest.fixture(autouse=True)
+def _source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lines.jsonl").write_text(LINES)
+    monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize(("model", "name"), _options(), ids=lambda value: str(value))
-def test_an_option_is_read_outside_its_definition(model: str, name: str) -> None:
-    # As an attribute (`config.rows`), or by name where a mapping of the whole value is read (`"rows"`).
-    read = re.compile(rf"(\.|\"){name}\b(?!\s*:)")
-    places = [path for path, text in CODE.items() if read.search(text)]
-    assert places, f"{model}.{name} is accepted and nothing reads it"
+def _changed(config: StageConfig, path: list[str]) -> StageConfig:
+    """The config with another value at a path."""
+    owner: Any = config
+    for part in path[:-1]:
+        owner = owner[int(part)] if isinstance(owner, tuple) else getattr(owner, part)
+    for other in (*_choices(type(owner).model_fields[path[-1]].annotation), *OTHERS):
+        body = config.model_dump(mode="json")
+        node: Any = body
+        for part in path[:-1]:
+            node = node[int(part)] if isinstance(node, list) else node[part]
+        if node[path[-1]] == other:
+            continue
+        node[path[-1]] = other
+        try:
+            found = type(config).model_validate(body)
+        except ValidationError:
+            continue
+        if found != config:
+            return found
+    raise AssertionError(f"no other value is known for {'.'.join(path)}: add one to OTHERS")
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    for inner in get_args(annotation):
+        yield from _choices(inner)
+
+
+def _named(config: StageConfig) -> tuple[str, list[str]]:
+    step = Planner().step(config)
+    return step.fingerprint, [str(output.ref) for output in step.outputs]
+
+
+def test_there_is_an_example_of_each_stage() -> None:
+    assert set(EXAMPLES) == set(STAGES)
+
+
+@pytest.mark.parametrize("option", _options())
+def test_another_value_is_another_job(option: str) -> None:
+    stage, *path = option.split(".")
+    config = parse_config(stage, EXAMPLES[stage])
+    changed = _changed(config, path)
+    (job, artifacts), (other, others) = _named(config), _named(changed)
+    if "runtime" in path:
+        assert (job, artifacts) == (other, others)
+        return
+    assert job != other
+    if path[0] == "cache" and path[1] in ("rows_per_chunk", "hooks"):
+        assert artifacts == others, "how a cache is stored is no part of the SAEs that were trained from it"
+        assert _named(config.harvest()) != _named(changed.harvest())  # type: ignore[attr-defined]
+    elif path[0] == "saes":
+        moved = [one != another for one, another in zip(artifacts, others, strict=True)]
+        assert moved == [i == int(path[1]) for i in range(len(artifacts))], "an SAE is named by its own settings alone"
+    elif artifacts:
+        assert not set(artifacts) & set(others)
+
+
+def test_a_source_counts_by_what_it_holds(tmp_path: Path) -> None:
+    config = parse_config("download", EXAMPLES["download"])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "lines.jsonl").write_text(LINES)
+    moved = parse_config("download", {**EXAMPLES["download"], "source": {"type": "local", "path": "elsewhere"}})
+    assert _named(config) == _named(moved)
+    (tmp_path / "elsewhere" / "more.jsonl").write_text(LINES.replace("one", "two"))
+    more = _named(moved)
+    assert more != _named(config)
+    some = {"type": "local", "path": "elsewhere", "files": ["more.*"]}
+    assert _named(parse_config("download", {**EXAMPLES["download"], "source": some})) not in (more, _named(config))
+
+
+@pytest.mark.parametrize("name", sorted(Resources.model_fields))
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_a_resource_changes_the_requirement_or_is_refused(stage: str, name: str) -> None:
+    values = {"workers": 3, "cpus": 0.75, "gpus": 0.5, "memory": 3 << 30, "threads": 7, "labels": {"zone": "a"}}
+    profile = load_profile("gpu", True)
+    plain = parse_config(stage, EXAMPLES[stage])
+    given = parse_config(stage, {**EXAMPLES[stage], "resources": {name: values[name]}})
+    assert _named(plain) == _named(given)
+    if name in STAGES[stage].no_effect:
+        with pytest.raises(ValueError, match=f"resources.{name} has no effect on stage {stage}"):
+            requirement_for(given, profile)
+        return
+    before, after = requirement_for(plain, profile).model_dump(), requirement_for(given, profile).model_dump()
+    assert {key for key in before if before[key] != after[key]} == {name}

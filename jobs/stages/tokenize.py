@@ -84,8 +84,8 @@ def _checked_spec(job: JobContext) -> TokenizerSpec:
     check_context(config.context_length, max_positions(read_config(folder)), str(model.ref))
     try:
         tokenizer = load_tokenizer(folder)
-    except ModelError as error:  # name what the user knows, not the folder of copies
-        raise ModelError(str(error).replace(str(folder), str(model.ref))) from None
+    except ModelError as error:
+        raise ModelError(f"{model.ref}: {error}") from None
     return read_tokenizer_spec(tokenizer, config, _embeddings(folder))
 
 

@@ -1,8 +1,8 @@
 """BatchTopK: the n k largest pre-activations of a batch of n positions are active (Bussmann et al. 2024).
 
-After training a threshold takes the batch's place, so that a position's latents do not depend on its neighbours. It is the
+After training a threshold replaces the batch, so that a position's latents do not depend on its neighbours. It is the
 one that makes k latents of a position active, on average over the last block, with the final weights. The running average
-of all steps' smallest values, which is often used, still holds those of early steps, and leaves L0 10 to 25% below k.
+of all steps' smallest values, which is often used, still includes those of early steps, and leaves L0 10 to 25% below k.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class ShallowSae:
         return Export(fold(self.tensors(), self.calibration.scale), {"apply_b_dec_to_input": True, **self.saelens()})
 
     def pre_activations(self, centred: Tensor) -> Tensor:
-        """Pre-activations [n, d_sae] of x - b_dec; they stay until the next call."""
+        """Pre-activations [n, d_sae] of x - b_dec; valid until the next call."""
         p = self.parameters
         if len(self._buffer) < len(centred):
             # One buffer for the whole run: fresh pages for [n, d_sae] at each step cost a fifth of the product.

@@ -1,7 +1,7 @@
 """Sums of the powers of activations that come out bit-equal in any partition and any order.
 
 Float sums depend on the order of their terms; sums of integers do not. Each power (a float64) is cut into digits of base
-2^28 at fixed places, and each digit is summed as an integer. Of each feature the three highest digits are kept, counted
+2^28 at fixed powers, and each digit is summed as an integer. Of each feature the three highest digits are kept, counted
 from the largest power seen so far. A larger one moves them down, and what falls out is what would never have been
 counted with the larger one there. What is left out of one power is less than 2^-56 of the largest.
 """
@@ -59,7 +59,7 @@ def as_floats(sums: Int64, maximum: Float32) -> Float64:
 
 
 def _top_digit(maximum: Float32) -> npt.NDArray[np.int32]:
-    """The place of the highest digit of each power of the maximum: int32 [POWERS, F]."""
+    """The index of the highest digit of each power of the maximum: int32 [POWERS, F]."""
     wide = maximum.astype(np.float64)
     power, out = np.ones_like(wide), []
     for _ in range(POWERS):
@@ -69,7 +69,7 @@ def _top_digit(maximum: Float32) -> npt.NDArray[np.int32]:
 
 
 def _moved(digits: Int64, by: npt.NDArray[np.int32]) -> Int64:
-    """Digit sums [DIGITS, F] moved down by `by` places [F]; a feature that never fired has none to move."""
+    """Digit sums [DIGITS, F] moved down by `by` digits [F]; a feature that never fired has none to move."""
     if not by.any():
         return digits
     source = np.arange(DIGITS)[:, None] - np.maximum(by, 0)

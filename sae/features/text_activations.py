@@ -15,7 +15,7 @@ from sae.formats.tokens import Role
 from sae.language_model import LanguageModel
 
 
-class Firing(NamedTuple):
+class TokenActivations(NamedTuple):
     """Per token: why it is no data (None: it is), how many features are active, and the largest, the largest first."""
 
     left_out: str | None
@@ -23,16 +23,16 @@ class Firing(NamedTuple):
     top: list[tuple[int, float]]
 
 
-class OnText(NamedTuple):
+class TextActivations(NamedTuple):
     """`tokens` in order; `top`: (feature, max, its position, active tokens) over data positions; `wanted` by feature."""
 
-    tokens: list[Firing]
+    tokens: list[TokenActivations]
     top: list[tuple[int, float, int, int]]
     wanted: dict[int, list[float]]
 
 
 @torch.inference_mode()
-def features_on_text(
+def activations_on_text(
     lm: LanguageModel,
     sae: Sae,
     ids: Sequence[int],
@@ -41,7 +41,7 @@ def features_on_text(
     dtype: str,
     top: int,
     wanted: Sequence[int] = (),
-) -> OnText:
+) -> TextActivations:
     """Runs one row. `dtype` is that of the activations that the SAE was trained on: they are rounded to it.
 
     Raises ValueError for a feature that the SAE has not, ModelError for a row that the model cannot take.
@@ -64,14 +64,14 @@ def features_on_text(
         _firing(row, None if data else ("sink" if candidate else Role(role).name.lower()), top)
         for row, data, candidate, role in zip(latents.cpu(), mask.tolist(), candidates, roles, strict=True)
     ]
-    return OnText(tokens, _over_text(latents.cpu(), top), {f: latents[:, f].tolist() for f in wanted})
+    return TextActivations(tokens, _over_text(latents.cpu(), top), {f: latents[:, f].tolist() for f in wanted})
 
 
-def _firing(latents: torch.Tensor, left_out: str | None, top: int) -> Firing:
+def _firing(latents: torch.Tensor, left_out: str | None, top: int) -> TokenActivations:
     active = int((latents > 0).sum())
     value, feature = latents.topk(min(top, len(latents)))
     pairs = [(f, v) for f, v in zip(feature.tolist(), value.tolist(), strict=True) if v > 0]
-    return Firing(left_out, active, pairs)
+    return TokenActivations(left_out, active, pairs)
 
 
 def _over_text(latents: torch.Tensor, top: int) -> list[tuple[int, float, int, int]]:

@@ -1,7 +1,7 @@
 """The activation cache: safetensors chunks {acts [n, d], row [n], position [n]} of data positions only.
 
 One file for each hook and chunk of rows, `HOOK/chunk-00000.safetensors`, beside `HOOK/calibration.{json,safetensors}`
-and `activations.json` {rows, rows_per_chunk, context_length, dtype, positions} and `hooks.json` {names: asked-for name ->
+and `activations.json` {rows, rows_per_chunk, context_length, dtype, positions} and `hooks.json` {names: requested name ->
 stored name, module_paths: stored name -> module of the language model}.
 """
 
@@ -77,7 +77,7 @@ class ActivationsReader:
         return self.read_ranges([range(row_start, row_stop)])[0]
 
     def read_ranges(self, ranges: Sequence[range]) -> list[CachedRows]:
-        """Data positions of each range of rows. Every chunk is opened once, and only the rows asked for are read."""
+        """Data positions of each range of rows. Every chunk is opened once, and only the rows of the ranges are read."""
         pieces: list[list[CachedRows]] = [[] for _ in ranges]
         for index in sorted({chunk for rows in ranges for chunk in self._chunks(rows)}):
             wanted = [number for number, rows in enumerate(ranges) if index in self._chunks(rows)]

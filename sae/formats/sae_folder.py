@@ -94,7 +94,7 @@ def write_sae(
     calibration: Calibration,
     training: dict[str, Any],
 ) -> None:
-    """Writes an SAE of `architecture`, our name for it, which stands in the metadata beside SAELens' own keys."""
+    """Writes an SAE of `architecture`, our name for it, which is kept in the metadata beside SAELens' own keys."""
     folder.mkdir(parents=True, exist_ok=True)
     d_sae, d_out = export.tensors["W_dec"].shape
     config = {

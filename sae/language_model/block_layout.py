@@ -8,7 +8,7 @@ offered only where the sums hold: x + mixer = middle and middle + MLP = y (seque
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -74,23 +74,37 @@ class _Call:
         return self.name.count(".")
 
 
-@torch.no_grad()
-def discover(blocks: Iterable[nn.Module], calls: Sequence[BlockCall | None]) -> list[Layout | None]:
-    """The layout of every block, from replays of one call of each; None for a block without a call.
+class Layouts:
+    """The layout of each block, found from replays of one call of it when it is first read; None without a call.
 
     Which modules mix positions is found once for blocks made of the same modules; the sums are checked in each.
     """
-    found: list[Layout | None] = []
-    known: dict[Any, Layout] = {}
-    for block, call in zip(blocks, calls, strict=True):
-        if call is None:
-            found.append(None)
-            continue
-        made_of = tuple((name, type(module)) for name, module in block.named_modules())
-        layout = _layout(block, call, known.get(made_of))
-        known.setdefault(made_of, layout)
-        found.append(layout)
-    return found
+
+    def __init__(self, blocks: Iterable[nn.Module], calls: Iterable[BlockCall | None]) -> None:
+        self._blocks, self._calls = list(blocks), list(calls)
+        self._found: dict[int, Layout | None] = {}
+        self._alike: dict[Any, Layout] = {}
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def runs(self, layer: int) -> bool:
+        """Whether the block runs on text."""
+        return self._calls[layer] is not None
+
+    def __iter__(self) -> Iterator[Layout | None]:
+        return (self[layer] for layer in range(len(self)))
+
+    @torch.no_grad()
+    def __getitem__(self, layer: int) -> Layout | None:
+        if layer not in self._found:
+            block, call = self._blocks[layer], self._calls[layer]
+            made_of = tuple((name, type(module)) for name, module in block.named_modules())
+            layout = None if call is None else _layout(block, call, self._alike.get(made_of))
+            if layout is not None:
+                self._alike.setdefault(made_of, layout)
+            self._found[layer] = layout
+        return self._found[layer]
 
 
 def _layout(block: nn.Module, call: BlockCall, like: Layout | None) -> Layout:
@@ -143,10 +157,10 @@ class _Search:
     """The search for the sums of one block."""
 
     def __init__(self, block: nn.Module, call: BlockCall, calls: list[_Call], like: Layout | None) -> None:
-        self.block, self.call, self.calls = block, call, calls
+        self.block, self.call, self.calls, self.like = block, call, calls, like
         self.x, self.y = call.given, call.made
         self.mixers = self._mixers() if like is None else [c for c in calls if c.name in like.mixers]
-        self.attention = like.attention if like else tuple(c.name for c in self.mixers if _uses_softmax(c))
+        self.attention = like.attention if like else tuple(c.name for c in self.mixers if _attends(c, self.x))
 
     def layout(self) -> Layout:
         mixed = [self._candidates(mixer) for mixer in self.mixers]
@@ -221,8 +235,10 @@ class _Search:
     def _named(self, middle: _Call | None, added: Sequence[_Call], mlp: _Call) -> Layout:
         layout = self._with_outputs(Layout(), added, mlp)
         paths, why = dict(layout.paths), dict(layout.why)
+        flat: set[Inner] = set(layout.flat)
         if middle is not None:
             paths["resid_mid"] = middle.name
+            flat |= {"resid_mid"} if middle.given.shape != self.x.shape else set()
             norms = self._norms_of(middle.given, [])
         else:
             why["resid_mid"] = "attention and MLP read the same residual stream (parallel residual): there is no middle"
@@ -234,10 +250,17 @@ class _Search:
                 if len(norms) == 1
                 else f"{f'{len(norms)} norms are' if norms else 'no norm is'} in front of the MLP alone"
             )
-            return replace(layout, paths=paths, why=why)
+            return replace(layout, paths=paths, why=why, flat=frozenset(flat))
         paths["ln2_normalized"] = norms[0].name
+        flat |= {"ln2_normalized"} if norms[0].given.shape != self.x.shape else set()
         return replace(
-            layout, paths=paths, why=why, ln2_centered=known.centered, ln2_offset=known.offset, ln2_eps=known.eps
+            layout,
+            paths=paths,
+            why=why,
+            flat=frozenset(flat),
+            ln2_centered=known.centered,
+            ln2_offset=known.offset,
+            ln2_eps=known.eps,
         )
 
     def _norms_of(self, stream: Tensor, others: Sequence[Tensor]) -> list[_Call]:
@@ -248,6 +271,8 @@ class _Search:
 
     def _checked(self, layout: Layout, middle: _Call, mlp: _Call) -> Layout:
         """`layout` without resid_mid if a value put there would reach the MLP but not the residual stream."""
+        if self.like is not None and self.like.paths == layout.paths:
+            return layout
         changed: list[Tensor] = []
 
         def change(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -277,7 +302,8 @@ class _Search:
         found: list[_Call] = []
         for call in sorted(self.calls, key=lambda c: (c.depth, c.order)):
             inner = any(_inside(call.name, mixer.name) for mixer in found)
-            if not inner and any(True for _ in call.module.parameters()) and _mixes(call, self.x):
+            has_parameters = any(True for _ in call.module.parameters())
+            if not inner and has_parameters and (_mixes(call, self.x) or _attends(call, self.x)):
                 found.append(call)
         return found
 
@@ -332,20 +358,25 @@ def _mixes(call: _Call, x: Tensor) -> bool:
     return made is not None and not torch.allclose(made[:, 1:].float(), call.made[:, 1:].float(), rtol=1e-2, atol=1e-6)
 
 
-class _Softmax(TorchFunctionMode):
-    """Notes whether a softmax over positions, or a fused attention, is computed while it is entered."""
+class _AttentionMode(TorchFunctionMode):
+    """Sees whether attention weights are computed while it is entered: a fused attention, or a softmax over [B, H, L, L]."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen |= getattr(func, "__name__", "") in ("softmax", "scaled_dot_product_attention", "flex_attention")
+        name = getattr(func, "__name__", "")
+        over_positions = name == "softmax" and isinstance(args[0] if args else None, Tensor) and args[0].dim() >= 4
+        self.seen |= over_positions or name in ("scaled_dot_product_attention", "flex_attention")
         return func(*args, **(kwargs or {}))
 
 
-def _uses_softmax(call: _Call) -> bool:
-    with _Softmax() as mode:
+def _attends(call: _Call, x: Tensor) -> bool:
+    """Whether a module is softmax attention. One that takes keys and values from an earlier block mixes them too."""
+    if call.given.shape != x.shape or call.made.shape != x.shape:
+        return False
+    with _AttentionMode() as mode:
         args, kwargs = map_tensors(call.args, Tensor.clone), map_tensors(call.kwargs, Tensor.clone)
         call.module(*args, **kwargs)
     return bool(mode.seen)

@@ -14,17 +14,17 @@ from torch import Tensor
 
 from sae.language_model.errors import ModelError
 from sae.language_model.loading import (
-    causal_lm_class,
     check_weights,
-    first_line,
     load_tokenizer,
     max_positions,
     quiet,
     read_config,
+    refusing,
+    text_config,
 )
+from sae.language_model.model_summary import check_usable
+from sae.language_model.weights import INDEX, SINGLE, stored_tensors, weight_files
 
-_FLOATS = ("F64", "F32", "F16", "BF16")
-_QUANTISED_NAMES = ("weight", "weight_packed", "_blocks")  # what quantisation stores; a mask may hold integers
 _COPIED = ("generation_config.json",)
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -45,11 +45,13 @@ def convert_model(source: Path, destination: Path) -> dict[str, Any]:
     the float32 model). Equal sources give equal bytes. No code of the model's own is run and no pickle is read.
 
     Returns {"source", "architecture", "model_type", "n_layers", "d_model", "vocab_size", "context_length",
-    "parameters", "dtype", "tied_embeddings"}. Raises ModelError.
+    "parameters", "dtype", "tied_embeddings", "unused_tensors"}; `unused_tensors` lists stored tensors that the model has
+    no use for (such as heads for multi-token prediction). Raises ModelError for what cannot be used: quantised weights,
+    weights that do not belong to the config, a model that is not causal, a LoRA adapter.
     """
     source, destination = Path(source), Path(destination)
     if not source.exists():
-        raise ModelError(f"there is no model at {source}")
+        raise ModelError(f"there is no file or folder {source}")
     destination.mkdir(parents=True, exist_ok=True)
     gguf = _gguf_file(source)
     if gguf is not None:
@@ -68,18 +70,26 @@ def _gguf_file(source: Path) -> Path | None:
     if not files or (source / "config.json").is_file():
         return None
     if len(files) > 1:
-        raise ModelError(f"{source} holds {len(files)} GGUF files: name one, for example {files[0].name}")
+        raise ModelError(f"there are {len(files)} GGUF files: name one, for example {files[0].name}")
     return files[0]
 
 
 def _copy_folder(source: Path, destination: Path) -> None:
-    causal_lm_class(read_config(source), source)
-    weights = check_weights(source)
-    _check_floats(source, weights)
+    if adapter := next(
+        (p.name for p in sorted(source.glob("adapter_*")) if p.suffix in (".json", ".safetensors")), None
+    ):
+        raise ModelError(
+            f"the folder has a LoRA adapter ({adapter}), which RayLens does not apply: merge it into the model "
+            "(merge_and_unload in peft), or take the folder of the base model alone"
+        )
+    check_usable(read_config(source))
+    weights = weight_files(source)
     for path in weights:
         _copy(path, destination)
-    if weights[0].name != "model.safetensors":
-        _copy(source / "model.safetensors.index.json", destination)
+    if (source / INDEX).is_file() and weights[0].name != SINGLE:
+        index = json.loads((source / INDEX).read_text(encoding="utf-8"))
+        # transformers needs the key "metadata", which not every writer gives.
+        (destination / INDEX).write_text(json.dumps({"metadata": {}, **index}), encoding="utf-8")
     for name in ("config.json", *_COPIED):
         if (source / name).is_file():
             _copy(source / name, destination)
@@ -93,19 +103,6 @@ def _copy_folder(source: Path, destination: Path) -> None:
             load_tokenizer(source).save_pretrained(destination)
 
 
-def _check_floats(source: Path, weights: list[Path]) -> None:
-    """Raises ModelError if a weight is stored as integers or 8-bit floats: its values mean nothing without more."""
-    for path in weights:
-        for name, (dtype, _) in _tensors(path).items():
-            if dtype not in _FLOATS and name.endswith(_QUANTISED_NAMES):
-                config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-                method = (config.get("quantization_config") or {}).get("quant_method")
-                raise ModelError(
-                    f"{source} is quantised{f' with {method}' if method else ''}: {name} is stored as {dtype}. Convert "
-                    "the model to float first"
-                )
-
-
 def _copy(path: Path, folder: Path) -> None:
     # Contents only: the source's permissions and times are no part of the artifact.
     shutil.copyfile(path, folder / path.name)
@@ -117,14 +114,11 @@ def _convert_gguf(path: Path, destination: Path) -> None:
 
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise ModelError(f"{path} is not a GGUF file")
+            raise ModelError(f"{path.name} is not a GGUF file")
     arguments: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
-    try:
-        with quiet(), _no_gguf_bar():
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, **arguments)
-            model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **arguments)
-    except (ValueError, OSError, ImportError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{path} cannot be converted: {first_line(error)}") from error
+    with refusing(f"{path.name} cannot be converted"), _no_gguf_bar():
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **arguments)
+        model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **arguments)
     config = model.config
     # Without this transformers takes the float32 weights for quantized ones; save_pretrained refuses for that reason.
     if hasattr(config, "quantization_config"):
@@ -162,32 +156,26 @@ def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return kept
 
 
-def _tensors(path: Path) -> dict[str, tuple[str, int]]:
-    """Element type and number of elements of each tensor of a safetensors file. Raises ModelError."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as weights:
-            pieces = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118 (not a dict)
-            return {name: (str(one.get_dtype()), torch.Size(one.get_shape()).numel()) for name, one in pieces.items()}
-    except SafetensorError as error:
-        raise ModelError(f"the weights in {path.name} cannot be read: {first_line(error)}") from error
-
-
 def _describe(directory: Path, source: str) -> dict[str, Any]:
     config = read_config(directory)
-    text = config.get_text_config()
-    tensors = [one for path in check_weights(directory) for one in _tensors(path).values()]
+    text = text_config(config)
+    tensors = stored_tensors(weight_files(directory))
     architectures = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("architectures") or ["?"]
     return {
         "source": source,
         "architecture": str(architectures[0]),
         "model_type": str(config.model_type),
-        "n_layers": getattr(text, "num_hidden_layers", None),
-        "d_model": getattr(text, "hidden_size", None),
-        "vocab_size": getattr(text, "vocab_size", None),
+        "n_layers": _number(text, "decoder_layers", "num_decoder_layers", "num_hidden_layers"),
+        "d_model": _number(text, "hidden_size", "d_model", "n_embd"),
+        "vocab_size": _number(text, "vocab_size"),
         "context_length": max_positions(text),
-        "parameters": sum(elements for _, elements in tensors),
-        "dtype": "+".join(sorted({dtype for dtype, _ in tensors})),
+        "parameters": sum(torch.Size(tensor.shape).numel() for tensor in tensors.values()),
+        "dtype": "+".join(sorted({tensor.dtype for tensor in tensors.values()})),
         "tied_embeddings": bool(getattr(text, "tie_word_embeddings", False)),
+        "unused_tensors": check_weights(directory),
     }
+
+
+def _number(config: Any, *names: str) -> int | None:
+    """The first of some fields of a config that is a number."""
+    return next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)

@@ -9,3 +9,7 @@ class ModelError(ValueError):
 
 class HookNotFound(ModelError):
     """The model has no such hook point; the message names those that exist."""
+
+
+class CannotRun(ModelError):
+    """A model's forward pass fails on rows of token ids alone."""

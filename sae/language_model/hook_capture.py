@@ -74,7 +74,7 @@ class Tap(NamedTuple):
         if self.kind in ("resid_pre", "resid_mid"):
 
             def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                take(_tensor(hidden_input(args, kwargs), module))
+                take(self._rows(_tensor(hidden_input(args, kwargs), module)))
 
             return self.module.register_forward_pre_hook(before, with_kwargs=True)
 
@@ -97,7 +97,8 @@ class Tap(NamedTuple):
             def middle(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
                 value = _tensor(hidden_input(args, kwargs), module)
                 # In place: the same tensor is the MLP branch's input and the residual stream that the MLP adds to.
-                value.copy_(_fitting(change(value.clone()), value))
+                rows = self._rows(value)
+                value.copy_(_fitting(change(rows.clone()), rows).reshape(value.shape))
 
             return self.module.register_forward_pre_hook(middle, with_kwargs=True)
 
@@ -106,7 +107,7 @@ class Tap(NamedTuple):
             value = self._value(module, args, kwargs, output)
             new = _fitting(change(value), value)
             if self.norm is not None:
-                new = self.norm.shift(made, new.float() - value.float())
+                new = self.norm.shift(made, (new.float() - value.float()).reshape(made.shape))
             return with_first(output, new.reshape(made.shape))
 
         return self.module.register_forward_hook(after, with_kwargs=True)
@@ -115,8 +116,11 @@ class Tap(NamedTuple):
         made = _tensor(first_tensor(output), module)
         if self.norm is not None:
             given = _tensor(hidden_input(args, kwargs), module)
-            return self.norm.standardise(given).to(given.dtype)
-        return made if self.batch is None else made.reshape(*self.batch, -1)
+            return self._rows(self.norm.standardise(given).to(given.dtype))
+        return self._rows(made)
+
+    def _rows(self, value: Tensor) -> Tensor:
+        return value if self.batch is None else value.reshape(*self.batch, -1)
 
 
 def _tensor(value: Tensor | None, module: nn.Module) -> Tensor:
@@ -128,4 +132,4 @@ def _tensor(value: Tensor | None, module: nn.Module) -> Tensor:
 def _fitting(new: Tensor, old: Tensor) -> Tensor:
     if new.shape != old.shape:
         raise ValueError(f"the replacement has shape {tuple(new.shape)} where the model has {tuple(old.shape)}")
-    return new.to(dtype=old.dtype, device=old.device)
+    return new.to(dtype=old.dtype, device=old.device, copy=True)  # the model may change it in place

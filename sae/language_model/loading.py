@@ -13,20 +13,17 @@ from torch import nn
 
 from sae.language_model.errors import ModelError
 from sae.language_model.special_tokens import name_special_tokens
+from sae.language_model.weights import check_float, check_unexpected, stored_tensors, weight_files
 
-NO_LIMIT = 2**31 - 1
 _TOKENIZERS = (
-    "tokenizer.json",
-    "vocab.json",
-    "vocab.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
+    "tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+)  # fmt: skip
+NO_LIMIT = 2**31 - 1
 _LIMIT_NAMES = (
     "max_position_embeddings", "n_positions", "max_target_positions", "max_seq_len", "seq_length", "model_max_length",
     "n_ctx",
 )  # fmt: skip
+_MAX_REASON = 250  # characters of somebody else's message
 
 
 def max_positions(config: Any) -> int:
@@ -62,87 +59,99 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Whatever transformers or a file's reader raises becomes a ModelError that begins with `what`, with the reason."""
+    try:
+        with quiet():
+            yield
+    except (ModelError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(f"{what}: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line of at most 250 characters, with its type where that says more."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines[0] if lines else "")
+    if not isinstance(error, (ValueError, OSError, RuntimeError, ImportError)) or not text:
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text[:_MAX_REASON]
+
+
 def read_config(directory: Path) -> Any:
     """The transformers config of a folder. Raises ModelError if there is none or it needs code of its own."""
     from transformers import AutoConfig
 
     path = directory / "config.json"
     if not path.is_file():
-        raise ModelError(f"{directory} holds no language model: there is no config.json")
+        raise ModelError("this is no language model: there is no config.json")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"config.json is not valid JSON: {reason(error)}") from error
+    if not isinstance(content, dict):
+        raise ModelError("config.json must hold one JSON object")
     if "auto_map" in content and "model_type" not in content:
-        raise ModelError(f"the model in {directory} needs its own code (trust_remote_code), which RayLens never runs")
-    try:
-        with quiet():
-            return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError) as error:
-        raise ModelError(f"the config in {directory} cannot be used: {first_line(error)}") from error
+        raise ModelError("the model needs its own code (trust_remote_code), which RayLens never runs")
+    with refusing("config.json cannot be used"):
+        return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
 
 
-def check_weights(directory: Path) -> list[Path]:
-    """The safetensors files of a folder. Raises ModelError if the weights are missing or pickled."""
-    index = directory / "model.safetensors.index.json"
-    single = directory / "model.safetensors"
-    if single.is_file():
-        return [single]
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        missing = [name for name in names if not (directory / name).is_file()]
-        if missing:
-            raise ModelError(f"the weights in {directory} are incomplete: {', '.join(missing)} is missing")
-        return [directory / name for name in names]
-    pickled = sorted(p.name for p in directory.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".ckpt"))
-    if pickled:
-        raise ModelError(
-            f"the weights in {directory} are pickled ({pickled[0]}), and reading a pickle can run any code: "
-            "convert them to model.safetensors first, for example with safetensors' own conversion tool"
-        )
-    raise ModelError(f"{directory} holds no weights: there is neither model.safetensors nor an index of its parts")
-
-
-def causal_lm_class(config: Any, directory: Path) -> Any:
+def causal_lm_class(config: Any) -> Any:
     """transformers' class for a config. Raises ModelError if the model is no causal language model."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(
-            f"{directory} holds a model of type {config.model_type!r}, which is not a causal language model that "
-            "transformers knows"
+            f"the model is of type {config.model_type!r}, which is not a causal language model that transformers knows"
         )
     return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
 def load_causal_lm(directory: Path, dtype: torch.dtype) -> nn.Module:
-    """The causal language model of a folder, on the CPU. Raises ModelError if a weight is missing or does not fit."""
-    from safetensors import SafetensorError
+    """The causal language model of a folder, on the CPU. Raises ModelError if weights and config do not fit."""
+    return _load(directory, dtype, None)[0]
+
+
+def check_weights(directory: Path) -> list[str]:
+    """Compares a folder's weights with its config, without reading their values.
+
+    Returns the names of tensors that the model has no use for. Raises ModelError as `load_causal_lm` does.
+    """
+    return _load(directory, torch.float32, "meta")[1]
+
+
+def _load(directory: Path, dtype: torch.dtype, device: str | None) -> tuple[nn.Module, list[str]]:
     from transformers import AutoModelForCausalLM
 
-    model_class = causal_lm_class(read_config(directory), directory)
-    check_weights(directory)
-    try:
-        with quiet():
-            model, info = AutoModelForCausalLM.from_pretrained(
-                directory,
-                dtype=dtype,
-                # Models with capped attention scores (Gemma 2) have no sdpa form.
-                attn_implementation="sdpa" if model_class._supports_sdpa else "eager",
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"the model in {directory} cannot be loaded: {first_line(error)}") from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"the weights in {directory} are incomplete: {len(missing)} tensors are missing, the first is {missing[0]}"
+    config = read_config(directory)
+    model_class = causal_lm_class(config)
+    tensors = stored_tensors(weight_files(directory))
+    check_float(tensors, config)
+    with refusing("the model cannot be loaded"):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=dtype,
+            device_map=device,
+            # Models with capped attention scores (Gemma 2) have no sdpa form.
+            attn_implementation="sdpa" if model_class._supports_sdpa else "eager",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
+    for name, stored, wanted in sorted(info["mismatched_keys"], key=str):
+        raise ModelError(
+            f"config.json and the weights do not belong together: {name} is {list(stored)} in the weights and "
+            f"{list(wanted)} by the config"
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(f"the weights are incomplete: {len(missing)} tensors are missing, the first is {missing[0]}")
     loaded: nn.Module = model
-    return loaded
+    return loaded, check_unexpected(loaded, info["unexpected_keys"], tensors, text_config(config))
 
 
 def load_tokenizer(directory: Path) -> Any:
@@ -150,27 +159,15 @@ def load_tokenizer(directory: Path) -> Any:
     from transformers import AutoTokenizer
 
     directory = Path(directory)
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                directory, use_fast=True, local_files_only=True, trust_remote_code=False
-            )
-    except (ValueError, OSError, ImportError, KeyError, TypeError) as error:
-        if any((directory / name).is_file() for name in _TOKENIZERS):
-            raise ModelError(f"{directory} holds no tokenizer that can be read: {first_line(error)}") from error
-        raise _no_tokenizer(directory) from error
+    if not any((directory / name).is_file() for name in _TOKENIZERS):
+        raise ModelError(f"there is no tokenizer: none of {', '.join(_TOKENIZERS)}")
+    with refusing("the tokenizer cannot be read"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            directory, use_fast=True, local_files_only=True, trust_remote_code=False
+        )
     if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
-        raise _no_tokenizer(directory)
+        raise ModelError(f"there is no tokenizer with a vocabulary: none of {', '.join(_TOKENIZERS)} has one")
     if not tokenizer.is_fast:
-        raise ModelError(f"the tokenizer in {directory} has no fast (tokenizer.json) form, which RayLens needs")
+        raise ModelError("the tokenizer has no fast (tokenizer.json) form, which RayLens needs")
     name_special_tokens(tokenizer, directory)
     return tokenizer
-
-
-def _no_tokenizer(directory: Path) -> ModelError:
-    return ModelError(f"{directory} holds no tokenizer: there is none of {', '.join(_TOKENIZERS)}")
-
-
-def first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -1,35 +1,29 @@
-"""What can be said of a model without its weights: its tokenizer, for processes without transformers, and its hooks.
+"""What is known of a model without its weights: its tokenizer, for processes without transformers, and its hooks.
 
 python -m sae.language_model.model_summary FOLDER     prints it as one JSON object
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from sae.language_model.errors import ModelError
-from sae.language_model.hook_capture import parse, tl_name
-from sae.language_model.loading import causal_lm_class, load_tokenizer, quiet, read_config
+from sae.language_model.errors import CannotRun, ModelError
+from sae.language_model.loading import causal_lm_class, load_tokenizer, read_config, reason, text_config
 from sae.language_model.model import LanguageModel
+from sae.language_model.tiny import tiny_config, tiny_model
 
 
 def summarise(directory: Path) -> dict[str, Any]:
     """{"tokenizer": as sae.text.preview.StoredTokenizer takes it, "embeddings": int | None, "hooks": [...], "why": str}.
 
-    `directory` needs config and tokenizer only. `hooks` is empty if they cannot be told without the weights; `why`
-    says why then. Raises ModelError if the tokenizer or the config cannot be read.
+    `directory` needs config and tokenizer only. `hooks` is empty if there are none, or if they are not known without the
+    weights; `why` says which. Raises ModelError if the tokenizer or the config cannot be read.
     """
     config = read_config(directory)
-    try:
-        hooks, why = hook_names(config, directory), ""
-    except (ModelError, ValueError, RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
-        hooks, why = [], f"{type(error).__name__}: {error}".splitlines()[0]
+    hooks, why = hook_names(config)
     tokenizer = load_tokenizer(directory)
     return {
         "tokenizer": {
@@ -40,32 +34,42 @@ def summarise(directory: Path) -> dict[str, Any]:
             "all_special_ids": sorted(set(tokenizer.all_special_ids)),
             "length": len(tokenizer),
         },
-        "embeddings": getattr(config.get_text_config(), "vocab_size", None),
+        "embeddings": getattr(text_config(config), "vocab_size", None),
         "hooks": hooks,
         "why": why,
     }
 
 
-def hook_names(config: Any, directory: Path) -> list[str]:
-    """Stored names of all hook points, from a model of one block with random weights. Raises ModelError.
+def hook_names(config: Any) -> tuple[list[str], str]:
+    """Stored names of all hook points of a model with this config, or none and why. Raises nothing."""
+    try:
+        lm = _tiny(config)
+    except ModelError as error:
+        return [], str(error)
+    names = lm.hook_names()
+    return names, "" if names else lm.why_no_hooks()
 
-    A model's blocks have one layout, so the first one shows those of all. The vocabulary is cut: it has no hooks.
+
+def check_usable(config: Any) -> None:
+    """Raises ModelError if no model with this config can be used, whatever its weights are.
+
+    Tried with a tiny model of random weights. Where that cannot be made or run, nothing is known and nothing raised.
     """
-    layers = int(config.get_text_config().num_hidden_layers)
-    small = copy.deepcopy(config)
-    text = small.get_text_config()
-    text.num_hidden_layers, text.vocab_size = 1, 8
-    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-        setattr(text, name, None)
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:1]
-    model_class = causal_lm_class(config, directory)
-    with quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        names = LanguageModel(model_class(small).float()).hook_names()
-    first = [found for name in names if (found := parse(name)) is not None]
-    kinds = [kind for _, kind in first]
-    return [tl_name(n, kind) for n in range(layers) for kind in kinds if kind != "resid_pre" or n == 0]
+    causal_lm_class(config)
+    try:
+        _tiny(config)
+    except CannotRun:
+        return
+
+
+def _tiny(config: Any) -> LanguageModel:
+    """A tiny model of this config. Raises ModelError, and CannotRun where the small widths may be the cause."""
+    causal_lm_class(config)
+    try:
+        model = tiny_model(tiny_config(config))
+    except Exception as error:
+        raise CannotRun(f"not known before the weights are loaded ({reason(error)})") from error
+    return LanguageModel(model)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae.language_model.errors import ModelError
+from sae.language_model.errors import CannotRun, ModelError
+from sae.language_model.loading import refusing
 from sae.language_model.module_io import first_tensor, hidden_input, map_tensors, same, with_first, with_hidden
 
 ROWS, LENGTH = 3, 8  # of the probe
@@ -99,14 +100,12 @@ def probe(base: nn.Module, vocab_size: int, device: torch.device) -> Probe:
 
 
 def run(base: nn.Module, **inputs: Any) -> Any:
-    """One pass. Raises ModelError with the model's own reason if it cannot read plain rows of tokens."""
+    """One pass. Raises CannotRun with the model's own reason if it cannot read plain rows of tokens."""
     try:
-        return base(**inputs, use_cache=False)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise ModelError(f"{type(base).__name__} cannot be run on rows of token ids alone: {reason}") from error
+        with refusing(f"{type(base).__name__} cannot be run on rows of token ids alone"):
+            return base(**inputs, use_cache=False)
+    except ModelError as error:
+        raise CannotRun(str(error)) from error
 
 
 def _record(module: nn.Module, index: int, calls: list[tuple[int, BlockCall]], stack: ExitStack) -> None:

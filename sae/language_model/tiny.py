@@ -1,8 +1,15 @@
-"""A model's config with small widths: the same code and the same wiring of blocks, in a model of a few kilobytes."""
+"""A model's config with small widths: the same code and the same wiring of blocks, in a model of a few kilobytes.
+
+It shows what a model of this config does (hook points, causality) without its weights.
+"""
 
 from __future__ import annotations
 
 from typing import Any
+
+import torch
+
+from sae.language_model.loading import quiet
 
 HIDDEN, HEADS, HEAD_DIM, VOCAB, EXPERTS, CHOSEN = 32, 4, 8, 64, 4, 2
 
@@ -77,8 +84,28 @@ def tiny_config(config: Any, layers: int | None = None) -> Any:
     the class's own error is raised) or that no model can be built from.
     """
     values = config.to_dict()
+    values.pop("quantization_config", None)
     _shrink(values, layers)
     return type(config)(**values)
+
+
+def tiny_model(config: Any) -> Any:
+    """The causal language model of a config with random weights, the same each time, fp32 on the CPU.
+
+    Matrices are large enough and norms uneven enough that each part of a block shows in its output. Raises whatever
+    transformers raises.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config).float().eval()
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+            elif parameter.std() < 0.1:
+                parameter.mul_(6)
+    return model
 
 
 def _shrink(values: dict[str, Any], layers: int | None) -> None:
@@ -99,6 +126,8 @@ def _shrink(values: dict[str, Any], layers: int | None) -> None:
             values[name] = value[:layers]
     if values.get("kv_lora_rank"):  # low-rank attention has keys and values for every head
         values["num_key_value_heads"] = values.get("num_attention_heads")
+    if values.get("attention_hidden_size") and "attention_head_dim" in values:  # attention over stream and embeddings
+        values["attention_hidden_size"], values["attention_head_dim"] = 2 * HIDDEN, 2 * HIDDEN // HEADS
     if "expand" in values and "num_heads" in values:
         values["num_heads"] = values["expand"] * HIDDEN // HEAD_DIM
 

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae.language_model.loading import causal_lm_class, check_weights, quiet, read_config
+from sae.language_model.loading import causal_lm_class, quiet, read_config
 from sae.language_model.model import LanguageModel
 from sae.language_model.norms import is_norm, recognise
 from sae.language_model.unembedding import Unembedding, fold
+from sae.language_model.weights import weight_files
 
 # Hooks with these names were proved to be the residual stream, or to be added to it, when they were found.
 _ADDS_TO_RESIDUAL = re.compile(r"^blocks\.\d+\.hook_(resid_pre|resid_mid|resid_post|attn_out|mlp_out)$")
@@ -34,7 +35,7 @@ def unembedding_of_folder(directory: Path, hook: str) -> Unembedding | str:
 def _from_tensors(directory: Path) -> Unembedding | None:
     config = read_config(directory)
     with torch.device("meta"), quiet():
-        model: Any = causal_lm_class(config, directory)(config)
+        model: Any = causal_lm_class(config)(config)
     head = model.get_output_embeddings()
     norm = _only_norm(model, head)
     if norm is None or type(head) is not nn.Linear:
@@ -75,7 +76,7 @@ def _read_tensors(directory: Path, model: Any, wanted: dict[str, Tensor]) -> dic
         names.setdefault(id(parameter), []).append(name)
     known = {name for group in names.values() for name in group}
     opened: Any = safe_open
-    files = {key: file for path in check_weights(directory) for file in [opened(path, "pt")] for key in file.keys()}  # noqa: SIM118
+    files = {key: file for path in weight_files(directory) for file in [opened(path, "pt")] for key in file.keys()}  # noqa: SIM118
     values = {}
     for role, parameter in wanted.items():
         keys = [name for name in names[id(parameter)] if name in files]

@@ -10,7 +10,7 @@ import numpy as np
 
 from configs.architectures import architecture_name, expected_l0
 from configs.report import ReportConfig
-from sae.report.choose import choose_features, rule
+from sae.report.feature_selection import select_features, selection_rule
 from sae.report.figures import excluded, figures, model_name, tiles
 from sae.report.overview import curves, density_bars, feature_columns
 from sae.report.pages import feature_pages
@@ -32,20 +32,20 @@ def build_report(artifacts: Artifacts, config: ReportConfig, folder: Path) -> di
     strings = Strings()
     table = sources.features.features(_TABLE)
     density = table["density"].to_numpy().astype(np.float64)
-    chosen = choose_features(density, config.pages, config.seed)
-    words = rule(int((density > 0).sum()), len(chosen), config.seed)
+    chosen = select_features(density, config.pages, config.seed)
+    rule = selection_rule(int((density > 0).sum()), len(chosen), config.seed)
     pages = feature_pages(sources, chosen, config.context_tokens, strings)
-    columns = feature_columns(table, strings, sources.pieces)
+    columns = feature_columns(table, strings, sources.token_text)
     texts, final = strings.finish()
     overview = {
-        "rule": words,
+        "rule": rule,
         "pages": chosen,
         "curves": curves(sources.curves),
         "density": density_bars(density),
         "features": renumber(columns, final),
         "strings": texts,
     }
-    html = render(_facts(sources, words), overview, renumber(pages, final))
+    html = render(_facts(sources, rule), overview, renumber(pages, final))
     if len(html) > MAX_BYTES:
         raise ReportError(
             f"the page would have {len(html) / 1e6:.1f} MB, over the {MAX_BYTES / 1e6:.0f} MB that a report may have: "
@@ -57,7 +57,7 @@ def build_report(artifacts: Artifacts, config: ReportConfig, folder: Path) -> di
     return body
 
 
-def _facts(sources: Sources, words: str) -> dict[str, Any]:
+def _facts(sources: Sources, rule: str) -> dict[str, Any]:
     info, sae = sources.features.info, sources.sae
     metadata = sae.get("metadata", {})
     about = {
@@ -75,7 +75,7 @@ def _facts(sources: Sources, words: str) -> dict[str, Any]:
         "tiles": tiles(sources),
         "excluded": excluded(sources),
         "rows": info.rows,
-        "rule": words,
+        "rule": rule,
         "no_logit_lens": info.no_logit_lens,
         "ids": {"SAE": info.inputs["sae"], "tokens": info.inputs["tokens"], "model": info.inputs["model"]},
     }

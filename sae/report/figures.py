@@ -10,7 +10,7 @@ from sae.report.sources import Sources
 _REASONS = {
     "sink": "attention sinks: positions whose activation norm is far above the median",
     "bos": "beginning-of-sequence tokens",
-    "separator": "tokens that stand between documents",
+    "separator": "tokens between documents",
     "special": "other special tokens",
     "pad": "padding",
     "boundary": "BOS, EOS and padding tokens inside texts",
@@ -111,7 +111,7 @@ def model_name(sources: Sources) -> str:
 
 def _trained_for(sources: Sources) -> str:
     k = expected_l0(sources.sae)
-    return "" if k is None else f" Trained for {k:g}."
+    return "" if k is None else f" Trained for an L0 of {k:g}."
 
 
 def _losses(metrics: dict[str, Any], ablation: str) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sae.report.pieces import Pieces
 from sae.report.strings import Strings
+from sae.report.token_text import TokenText
 
 POINTS = 800  # of a curve; more would not show
 TABLE_TOKENS = 6  # promoted tokens in a row of the table
@@ -55,12 +55,12 @@ def density_bars(density: Float) -> dict[str, Any]:
     dead = len(density) - len(alive)
     if not len(alive):
         return {"bars": [], "ticks": [], "note": f"None of the {dead:,} features ever fired."}
-    place = np.floor(np.log10(alive) * _PER_DECADE).astype(np.int64)
-    first, last = int(place.min()), int(place.max())
-    bars = [_bar(i, alive[place == i]) for i in range(first, last + 1)]
+    bar = np.floor(np.log10(alive) * _PER_DECADE).astype(np.int64)
+    first, last = int(bar.min()), int(bar.max())
+    bars = [_bar(i, alive[bar == i]) for i in range(first, last + 1)]
     decades = range(math.ceil(first / _PER_DECADE), (last + 1) // _PER_DECADE + 1)
     ticks: list[list[Any]] = [[power, _power(power)] for power in decades]
-    if dead:  # it stands apart from the others
+    if dead:  # apart from the others
         never = {"from": (first - 2) / _PER_DECADE, "to": (first - 1) / _PER_DECADE, "count": dead, "dead": True}
         bars = [never, _bar(first - 1, alive[:0]), *bars]
         ticks.insert(0, [(first - 1.5) / _PER_DECADE, "never"])
@@ -69,7 +69,7 @@ def density_bars(density: Float) -> dict[str, Any]:
     return {"bars": bars, "ticks": ticks, "note": note}
 
 
-def feature_columns(table: pa.Table, strings: Strings, pieces: Pieces) -> dict[str, Any]:
+def feature_columns(table: pa.Table, strings: Strings, token_text: TokenText) -> dict[str, Any]:
     """Columns of the table. `promoted` is flat, TABLE_TOKENS a feature, -1 where there are fewer."""
     count, total = _column(table, "count"), _column(table, "sum")
     mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
@@ -77,7 +77,7 @@ def feature_columns(table: pa.Table, strings: Strings, pieces: Pieces) -> dict[s
     rows = [row or [] for row in table["promoted"].to_pylist()]  # null without a logit lens
     width = min(TABLE_TOKENS, max(map(len, rows), default=0))
     for row in rows:
-        own: list[int] = [strings.add(pieces.string(token)) for token in row[:width]]
+        own: list[int] = [strings.add(token_text.string(token)) for token in row[:width]]
         promoted += own + [-1] * (width - len(own))
     nearest = [(row[0], cosines[0]) if row else (-1, None) for row, cosines in zip(
         table["neighbours"].to_pylist(), table["neighbour_cosines"].to_pylist(), strict=True)]  # fmt: skip

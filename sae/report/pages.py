@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from sae.formats.tokens import Role, TokenRows
 from sae.report.overview import digits
-from sae.report.pieces import Pieces
 from sae.report.sources import Sources
 from sae.report.strings import Strings
+from sae.report.token_text import TokenText
 
 Drawn = tuple[str, int | None, Any]  # kind, quantile part, the example as the page reads it
 _BARS = 36
@@ -41,7 +41,7 @@ def _page(row: dict[str, Any], examples: list[Drawn], sources: Sources, strings:
     def tokens(side: str) -> list[list[Any]]:
         if row[side] is None:  # there is no logit lens
             return []
-        texts = strings.add_all(sources.pieces.string(token) for token in row[side])
+        texts = strings.add_all(sources.token_text.string(token) for token in row[side])
         return [[text, digits(logit)] for text, logit in zip(texts, row[f"{side}_logits"], strict=True)]
 
     info = sources.features.info
@@ -98,10 +98,10 @@ def _sections(examples: list[Drawn], edges: list[float]) -> list[dict[str, Any]]
     found = [{"name": "Top", "note": top, "examples": _of(examples, "top", None)}]
     for part in reversed(range(parts)):
         share = f"{100 * part // parts}–{100 * (part + 1) // parts}%"
-        place = " (strongest)" if part == parts - 1 else " (weakest)" if part == 0 else ""
+        extreme = " (strongest)" if part == parts - 1 else " (weakest)" if part == 0 else ""
         note = (
             f"Drawn from the activations between {_three(edges[part])} and {_three(edges[part + 1])}: "
-            f"part {part + 1} of {parts} equal parts of the non-zero ones{place}."
+            f"part {part + 1} of {parts} equal parts of the non-zero ones{extreme}."
         )
         found.append({"name": share, "note": note, "examples": _of(examples, "quantile", part)})
     note = "Drawn uniformly from all positions at which the feature is active: what a typical activation looks like."
@@ -118,18 +118,18 @@ def _shown(sources: Sources, examples: pa.Table, context_tokens: int, strings: S
     row, position, start = (examples[c].to_numpy() for c in ("row", "position", "start"))
     activation, acts = examples["activation"].to_numpy(), examples["acts"]
     found: list[Any] = [None] * len(row)
-    held: tuple[int, TokenRows] | None = None
+    current: tuple[int, TokenRows] | None = None
     for i in np.argsort(row, kind="stable").tolist():
-        if held is None or held[0] != row[i]:
-            held = int(row[i]), sources.tokens.read(int(row[i]), int(row[i]) + 1)
+        if current is None or current[0] != row[i]:
+            current = int(row[i]), sources.tokens.read(int(row[i]), int(row[i]) + 1)
         here, values = int(position[i]), acts[i].as_py()
         known = range(int(start[i]), int(start[i]) + len(values))
-        first, stop = _window(sources.tokens.attention, held[1], here, context_tokens, known)
+        first, stop = _window(sources.tokens.attention, current[1], here, context_tokens, known)
         sparse = [x for at in range(first, stop) if (v := values[at - int(start[i])]) for x in (at - first, digits(v))]
-        outside = np.flatnonzero(held[1].roles[0, first:stop] != Role.DATA)
+        outside = np.flatnonzero(current[1].roles[0, first:stop] != Role.DATA)
         out = [at for at in outside.tolist() if not values[first + at - int(start[i])]]
-        texts = strings.add_all(_texts(sources.pieces, held[1].input_ids[0], first, stop))
-        found[i] = [held[0], here, digits(float(activation[i])), first, texts, sparse, out]
+        texts = strings.add_all(_texts(sources.token_text, current[1].input_ids[0], first, stop))
+        found[i] = [current[0], here, digits(float(activation[i])), first, texts, sparse, out]
     return found
 
 
@@ -147,6 +147,6 @@ def _window(attention: str, rows: TokenRows, position: int, around: int, known: 
     return first, stop
 
 
-def _texts(pieces: Pieces, ids: np.ndarray[Any, np.dtype[np.int32]], first: int, stop: int) -> list[str]:
+def _texts(token_text: TokenText, ids: np.ndarray[Any, np.dtype[np.int32]], first: int, stop: int) -> list[str]:
     begin = max(0, first - _MARGIN)
-    return pieces.strings(ids[begin : stop + _MARGIN].tolist())[first - begin :][: stop - first]
+    return token_text.strings(ids[begin : stop + _MARGIN].tolist())[first - begin :][: stop - first]

@@ -12,7 +12,7 @@ from sae.formats.evaluation import read_metrics
 from sae.formats.features import FeaturesReader
 from sae.formats.files import ArtifactFilesLike
 from sae.formats.tokens import TokensReader
-from sae.report.pieces import Pieces
+from sae.report.token_text import TokenText
 
 CURVES, SAE_CONFIG, TOKENIZER, MODEL_CONFIG = "curves.parquet", "cfg.json", "tokenizer.json", "config.json"
 
@@ -40,7 +40,7 @@ class Sources(NamedTuple):
     model: dict[str, Any]
     curves: pa.Table
     tokens: TokensReader
-    pieces: Pieces
+    token_text: TokenText
 
 
 def open_sources(artifacts: Artifacts) -> Sources:
@@ -63,7 +63,7 @@ def open_sources(artifacts: Artifacts) -> Sources:
         _json(artifacts.model, MODEL_CONFIG, "a language model"),
         pq.read_table(_path(artifacts.sae, CURVES, "an SAE")),
         TokensReader(artifacts.tokens, features.info.split),
-        Pieces(_path(artifacts.model, TOKENIZER, "a language model")),
+        TokenText(_path(artifacts.model, TOKENIZER, "a language model")),
     )
 
 

@@ -10,9 +10,9 @@ from sae.sources.resolved_source import ResolvedSource
 # zstd, which datasets are written with, against what a source is compressed with; plain text takes less than half.
 _DATASET = {"gz": 2.0, "bz2": 2.5, "xz": 3.0, "zst": 2.0}
 _PACKED = ("parquet", "arrow")
-_PLAIN = 0.75
+_PLAIN = 0.6
 _FLOAT = re.compile(r"(?:^|[^a-z0-9])(bf16|f16|f32)(?:[^a-z0-9]|$)", re.IGNORECASE)
-_QUANTISED = re.compile(r"(?:^|[^a-z0-9])i?q(\d)", re.IGNORECASE)
+_QUANTISED = re.compile(r"(?:^|[^a-z0-9])(i?)q(\d)", re.IGNORECASE)
 
 
 def artifact_bytes(source: ResolvedSource, what: str) -> int:
@@ -30,4 +30,6 @@ def _bits(gguf: str) -> float:
     if (found := _FLOAT.search(gguf)) is not None:
         return 32 if found[1].lower() == "f32" else 16
     found = _QUANTISED.search(gguf)
-    return float(found[1]) if found is not None and 1 < int(found[1]) <= 8 else 4
+    if found is None or not 1 < int(found[2]) <= 8:
+        return 4
+    return float(found[2]) + (0 if found[1] else 0.5)  # blocks of plain kinds have a scale of 16 bits for 32 weights

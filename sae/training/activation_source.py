@@ -81,7 +81,7 @@ class CacheSource:
         return found
 
     def _lane(self, batches: list[range], cached: list[CachedRows], inverse: Tensor, length: int) -> Lane:
-        """A lane from the cached rows of its batches. `inverse`: slot -> its place in the permuted lane."""
+        """A lane from the cached rows of its batches. `inverse`: slot -> index in the permuted lane."""
         slots, offset = [], 0
         for rows, one in zip(batches, cached, strict=True):
             slots.append(inverse[offset + (one.row - rows.start) * length + one.position])

@@ -33,8 +33,8 @@ def train(
 ) -> bool:
     """Runs blocks from `first_block` on. `trainers` are this worker's, by their SAE's number in the run.
 
-    After each block `after_block(next_block)` decides on the first worker, and `save(next_block)` is called on all if it
-    says so or the run stops. After the last one every SAE sees that block's batches once more, to measure what depends on
+    After each block `after_block(next_block)` decides on the first worker; `save(next_block)` is called on all for a
+    checkpoint and before a stop. After the last one every SAE sees that block's batches once more, to measure what depends on
     its final weights. Returns False if it was stopped before the end. Raises TrainingDiverged.
     """
     mine = lanes_of(collective.rank, collective.workers, plan.lanes)

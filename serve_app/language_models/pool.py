@@ -54,12 +54,12 @@ class LanguageModelPool:
 
     def answer(self, lm: LanguageModel, query: ActivationsQuery) -> dict[str, Any]:
         """The answer as plain values. Raises ValueError for a latent that the SAE does not have."""
-        from sae.features.text_activations import features_on_text
+        from sae.features.text_activations import activations_on_text
 
         sae, train = self._sae(query.sae)
         harvest = train.harvest()
         dtype = "fp32" if harvest is None else harvest.dtype
-        found = features_on_text(lm, sae, query.ids, query.roles, train.policy, dtype, query.top, query.latents)
+        found = activations_on_text(lm, sae, query.ids, query.roles, train.policy, dtype, query.top, query.latents)
         return {
             "hook": sae.calibration.hook,
             "tokens": [

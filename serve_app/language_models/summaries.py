@@ -21,7 +21,7 @@ from cachetools import LRUCache, cachedmethod
 from cluster.machines.paths import code_root
 from cluster.store import ArtifactFiles, Store
 from configs.identity import ArtifactRef
-from sae.report.pieces import Pieces
+from sae.report.token_text import TokenText
 from sae.text.preview import StoredTokenizer
 from serve_app.errors import ApiError, not_found
 
@@ -47,7 +47,7 @@ class ModelSummaries:
         self._store = store
         self._condition = threading.Condition()
         self._summaries: LRUCache[Any, ModelSummary] = LRUCache(_KEPT)
-        self._pieces: LRUCache[Any, Pieces] = LRUCache(_KEPT)
+        self._pieces: LRUCache[Any, TokenText] = LRUCache(_KEPT)
 
     @cachedmethod(lambda self: self._summaries, condition=lambda self: self._condition)
     def get(self, id: str) -> ModelSummary:
@@ -56,9 +56,9 @@ class ModelSummaries:
         return ModelSummary(StoredTokenizer(raw["tokenizer"]), raw["embeddings"], raw["hooks"], raw["why"])
 
     @cachedmethod(lambda self: self._pieces, condition=lambda self: self._condition)
-    def pieces(self, id: str) -> Pieces:
+    def pieces(self, id: str) -> TokenText:
         """Strings of the token ids of `models/ID`. Raises StoreError if there is no such model."""
-        return Pieces(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
+        return TokenText(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
 
     def _raw(self, id: str) -> dict[str, Any]:
         ref = ArtifactRef("models", id)

@@ -10,7 +10,7 @@ from pydantic import Field
 from configs.identity import parse_ref
 from sae.formats.features import FeaturesReader
 from sae.formats.tokens import TokensReader
-from sae.report.pieces import Pieces
+from sae.report.token_text import TokenText
 from serve_app import artifacts
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import not_found
@@ -127,7 +127,7 @@ def _logits(row: dict[str, Any], side: str) -> list[Logit] | None:
     return [Logit(token=token, logit=logit) for token, logit in pairs]
 
 
-def _example(row: dict[str, Any], tokens: TokensReader, pieces: Pieces) -> Example:
+def _example(row: dict[str, Any], tokens: TokensReader, pieces: TokenText) -> Example:
     start, stop = row["start"], row["start"] + len(row["acts"])
     ids = tokens.read(row["row"], row["row"] + 1).input_ids[0, start:stop].tolist()
     own = ("kind", "part", "rank", "row", "position", "activation")

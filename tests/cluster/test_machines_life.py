@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -188,65 +187,3 @@ def cluster_up_says(environment: dict[str, str]) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
-
-
-def test_what_cannot_be_is_said_before_anything_starts(head_env: dict[str, str], tmp_path: Path) -> None:
-    home = tmp_path / "head"
-    home.mkdir()
-
-    def said(*arguments: str, **more: str) -> str:
-        done = cluster(list(arguments), {**head_env, **more})
-        assert done.returncode == 1, done.stdout
-        assert "Traceback" not in done.stderr
-        assert not (home / "cluster.json").exists()
-        return done.stderr
-
-    assert "no such host" in said("up", "--host", "no.such.host.invalid")
-    assert "is not an address of this machine" in said("up", "--host", "198.51.100.7")
-    assert "give the one address" in said("up", "--host", "0.0.0.0")
-    assert "a port is a number from 1024" in said("up", "--port", "80")
-    address = next(
-        (a.address for nic in psutil.net_if_addrs().values() for a in nic if a.family == 2 and a.address[:4] != "127."),
-        None,
-    )
-    if address is not None:
-        assert "without a token: unset RAY_AUTH_MODE" in said("up", "--host", address, RAY_AUTH_MODE="disabled")
-    assert "no head answers at 127.0.0.1:9: start one there" in said("join", "127.0.0.1:9")
-    assert "give HOST:PORT" in said("join", "somewhere")
-    assert "expected KEY=VALUE" in said("join", "127.0.0.1:9", "--labels", "zone")
-    assert "a value has at most 63" in said("join", "127.0.0.1:9", "--labels", "zone=a b")
-    assert "a node cannot have -1 CPUs" in said("join", "127.0.0.1:9", "--num-cpus", "-1")
-    # A home on a shared disk: the cluster of another machine is neither ended nor replaced from here.
-    record = {
-        "address": "127.0.0.1:9",
-        "dashboard": "http://127.0.0.1:9",
-        "pid": os.getpid(),
-        "temp_dir": "/tmp/raylens-up-elsewhere",
-        "token": None,
-        "machine": "elsewhere",
-    }
-    (home / "cluster.json").write_text(json.dumps(record))
-    for command in ("up", "down"):
-        done = cluster([command], head_env)
-        assert "started on elsewhere" in done.stderr and done.returncode == 1
-    (home / "cluster.json").unlink()
-
-
-def test_a_stale_record_is_no_obstacle_and_its_folder_is_not_trusted(head_env: dict[str, str], tmp_path: Path) -> None:
-    """A reused pid, a head of before a restart of the machine, and a record that names a folder of somebody else."""
-    home, precious = tmp_path / "head", tmp_path / "precious"
-    home.mkdir()
-    precious.mkdir()
-    record = {
-        "address": "127.0.0.1:9",
-        "dashboard": "http://127.0.0.1:9",
-        "pid": os.getpid(),
-        "created": 1.0,
-        "temp_dir": str(precious),
-        "token": None,
-    }
-    (home / "cluster.json").write_text(json.dumps(record))
-    done = cluster(["down"], head_env)
-    assert (done.returncode, done.stdout) == (0, "no cluster was up\n")
-    assert precious.is_dir()
-    assert not (home / "cluster.json").exists()

@@ -14,6 +14,13 @@ def test_the_input_of_a_block_is_the_output_of_the_one_before() -> None:
     assert stored_hook("blocks.0.hook_resid_pre") == "blocks.0.hook_resid_pre"
 
 
+@pytest.mark.parametrize("path", ["model.layers", "transformer.h", "gpt_neox.layers", "model.language_model.layers"])
+def test_the_path_of_a_block_is_its_output(path: str) -> None:
+    assert stored_hook(f"{path}.1") == RESID
+    for other in (f"{path}.1.mlp", f"model.vision_tower.{path}.1", "model.layers", "model.encoder.layers.1"):
+        assert stored_hook(other) == other
+
+
 @pytest.mark.parametrize(
     ("summary", "config", "hook", "width"),
     [

@@ -10,6 +10,9 @@ import pytest
 from jobs import stages
 from tests.jobs.toys import download, tokenize
 from tests.jobs.world import World
+from tests.s3 import s3_server
+
+__all__ = ["s3_server"]
 
 
 @pytest.fixture

@@ -185,11 +185,11 @@ def test_the_bytes_of_a_model_are_told_before_the_start(store: Store, tiny_gpt2:
 
 @pytest.mark.parametrize(
     ("name", "bytes_a_weight"),
-    [("m-q4_1.gguf", 0.5), ("M-Q8_0.gguf", 1), ("m.F16.gguf", 2), ("m-f32.gguf", 4), ("m.gguf", 0.5)],
+    [("m-q4_0.gguf", 4.5 / 8), ("M-Q8_0.gguf", 8.5 / 8), ("m.F16.gguf", 2), ("m-f32.gguf", 4), ("m.gguf", 0.5)],
 )
 def test_a_gguf_file_grows_to_fp32(name: str, bytes_a_weight: float) -> None:
-    source = ResolvedSource("m", {}, [name], int(1000 * bytes_a_weight), lambda progress: Path())
-    assert artifact_bytes(source, "model") == 4000
+    source = ResolvedSource("m", {}, [name], int(10000 * bytes_a_weight), lambda names, progress: Path())
+    assert artifact_bytes(source, "model") == 40000
 
 
 def test_a_model_from_a_hub(store: Store, hub: Hub, tiny_gpt2: Path) -> None:
@@ -202,6 +202,19 @@ def test_a_model_from_a_hub(store: Store, hub: Hub, tiny_gpt2: Path) -> None:
     manifest = store.manifest(job.outputs[0].ref)
     assert manifest is not None
     assert manifest.summary["d_model"] == 48
+
+
+def test_a_model_that_cannot_be_used_is_refused_before_its_weights_are_fetched(
+    store: Store, hub: Hub, tiny_gpt2: Path
+) -> None:
+    repo = hub.repo("model", "me/tiny")
+    shutil.copytree(tiny_gpt2, repo, dirs_exist_ok=True)
+    (repo / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    job = job_of(store, model({"type": "hub", "repo": "me/tiny"}))
+    with pytest.raises(Exception, match=r"me/tiny@aaaaaaa: .*not a causal language model") as caught:
+        download.run(job)
+    assert type(root_cause(caught.value)).__name__ == "ModelError"
+    assert not any("safetensors" in request for request in hub.requests)
 
 
 def test_a_missing_repository_is_said_at_submission(store: Store, hub: Hub) -> None:

@@ -91,7 +91,7 @@ def test_local_files_are_named_by_their_content(tmp_path: Path) -> None:
     one, two = (resolve_source(LocalSource(path=str(tmp_path / name)), "dataset") for name in ("one", "two"))
     assert one.identity == two.identity
     assert (one.label, one.names, one.size) == ("one", ["a.txt"], 4)
-    assert one.fetch(quiet) == tmp_path / "one"
+    assert one.fetch(one.names, quiet) == tmp_path / "one"
     (tmp_path / "two/a.txt").write_text("else")
     assert resolve_source(LocalSource(path=str(tmp_path / "two")), "dataset").identity != one.identity
     assert resolve_source(LocalSource(path=str(tmp_path / "one/a.txt")), "dataset").identity == one.identity
@@ -117,7 +117,7 @@ def test_names_that_are_not_utf8_can_be_stored(tmp_path: Path) -> None:
     (folder / os.fsdecode(b"\xff.txt")).write_text("x")
     found = resolve_source(LocalSource(path=str(tmp_path)), "dataset")
     assert found.identity["files"][0][0] == "caf\\xe9/\\xff.txt"
-    assert (found.fetch(quiet) / found.names[0]).read_text() == "x"
+    assert (found.fetch(found.names, quiet) / found.names[0]).read_text() == "x"
     (folder / os.fsdecode(b"\xff.txt")).rename(folder / os.fsdecode(b"\xff.xml"))
     with pytest.raises(SourceError, match=r"has no data files .*; there are caf\\xe9/\\xff\.xml"):
         resolve_source(LocalSource(path=str(tmp_path)), "dataset")
@@ -174,7 +174,7 @@ def test_hub_files_come_by_commit(hub: Hub) -> None:
     assert found.identity == {"repo": "me/texts", "commit": COMMIT, "patterns": [], "config": None}
     assert (found.label, found.names, found.size) == ("me/texts@aaaaaaa", ["data/a[1].jsonl"], 14)
     done: list[int] = []
-    root = found.fetch(done.append)
+    root = found.fetch(found.names, done.append)
     assert done == [1]
     assert (root / "data/a[1].jsonl").read_text() == '{"text": "x"}\n'
     assert not (root / "notes.md").exists()
@@ -184,7 +184,7 @@ def test_a_busy_hub_and_a_cut_connection_are_got_over(hub: Hub) -> None:
     content = '{"text": "x"}\n' * 1000
     (hub.repo("dataset", "me/texts") / "a.jsonl").write_text(content)
     hub.faults = {"/api/": [429, 503], "/resolve/": ["cut", 503]}
-    root = resolve_source(HubSource(repo="me/texts"), "dataset").fetch(quiet)
+    root = resolve_source(HubSource(repo="me/texts"), "dataset").fetch(["a.jsonl"], quiet)
     assert (root / "a.jsonl").read_text() == content
     assert not any(hub.faults.values())
 
@@ -217,7 +217,7 @@ def test_a_gated_repository_takes_the_token_of_the_environment_only(hub: Hub, mo
         resolve_source(HubSource(repo="me/secret"), "dataset")
     monkeypatch.setenv("HF_TOKEN", "sesame")
     found = resolve_source(HubSource(repo="me/secret"), "dataset")
-    assert (found.fetch(quiet) / "a.txt").read_text() == "x"
+    assert (found.fetch(found.names, quiet) / "a.txt").read_text() == "x"
     assert "sesame" not in repr(found)
 
 
@@ -318,3 +318,22 @@ def test_a_quantised_model_is_refused_before_its_weights_are_fetched(hub: Hub, t
 def test_a_path_that_is_not_utf8_is_refused_by_its_key() -> None:
     with pytest.raises(ValueError, match=r"path\n.*the path is not UTF-8: give a folder above it"):
         LocalSource(path=os.fsdecode(b"/data/caf\xe9.txt"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        LocalSource(path="/" + "x/" * 2000),
+        PackageSource(package="x" * 5000, files=("*",)),
+        PackageSource(package="x " * 5000, files=("*",)),
+        HubSource(repo="x" * 5000),
+        HubSource(repo="me/texts", revision="x" * 5000),
+        HubSource(repo="me/texts", files=("x" * 300,) * 64),
+        HubSource(repo="me/texts", config="x" * 200),
+    ],
+)
+def test_messages_are_bounded(hub: Hub, source: HubSource | LocalSource | PackageSource) -> None:
+    put(hub.repo("dataset", "me/texts"), *(f"{'y' * 200}{i}.jsonl" for i in range(20)))
+    with pytest.raises(SourceError) as caught:
+        resolve_source(source, "dataset")
+    assert len(str(caught.value)) < 500

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-CONTINUES = "\u22ef"  # stands for a token that holds only further bytes of the character before it
+CONTINUES = "\u22ef"  # shown for a token that holds only further bytes of the character before it
 _BYTE_TOKEN_LENGTH = len("<0x0A>")
 
 
-class Pieces:
+class TokenText:
     """Strings of token ids, for byte-level (GPT-2, Llama 3) and SentencePiece-like (Llama 2, Gemma) tokenizers.
 
     Reads `tokenizer.json` alone: neither torch nor transformers is needed to show text.
@@ -32,7 +32,7 @@ class Pieces:
         return self.strings([token])[0]
 
     def strings(self, tokens: Sequence[int]) -> list[str]:
-        """Text of consecutive tokens. A character split over tokens stands at the first, `CONTINUES` at the others.
+        """Text of consecutive tokens. A character split over tokens is shown at the first, `CONTINUES` at the others.
 
         An id that the tokenizer does not have is named, as `<id 50000>`: a model's embedding can have spare rows.
         """

@@ -9,48 +9,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sae.report.pieces import CONTINUES, Pieces
+from sae.report.token_text import CONTINUES, TokenText
 from tests.sae.report_artifacts import END, TEXTS, tokenizer
 
 
 @pytest.fixture(scope="module")
-def pieces(tmp_path_factory: pytest.TempPathFactory) -> Pieces:
+def token_text(tmp_path_factory: pytest.TempPathFactory) -> TokenText:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     tokenizer().save(str(path))
-    return Pieces(path)
+    return TokenText(path)
 
 
 TOKENIZER = tokenizer()
 
 
 @given(st.text(max_size=40).filter(lambda text: CONTINUES not in text))
-def test_strings_of_tokens_join_to_the_text(pieces: Pieces, text: str) -> None:
+def test_strings_of_tokens_join_to_the_text(token_text: TokenText, text: str) -> None:
     tokens = TOKENIZER.encode(text).ids
-    strings = pieces.strings(tokens)
+    strings = token_text.strings(tokens)
     assert len(strings) == len(tokens)
     assert "".join(strings).replace(CONTINUES, "") == text
 
 
-def test_a_character_split_over_tokens_stands_at_the_first(pieces: Pieces) -> None:
+def test_a_character_split_over_tokens_is_shown_at_the_first(token_text: TokenText) -> None:
     tokens = TOKENIZER.encode("😀").ids
     assert len(tokens) > 1
-    assert pieces.strings(tokens) == ["😀", *[CONTINUES] * (len(tokens) - 1)]
+    assert token_text.strings(tokens) == ["😀", *[CONTINUES] * (len(tokens) - 1)]
 
 
-def test_bytes_that_are_no_character_are_shown_as_hexadecimal(pieces: Pieces) -> None:
+def test_bytes_that_are_no_character_are_shown_as_hexadecimal(token_text: TokenText) -> None:
     first, *_ = TOKENIZER.encode("😀").ids
-    assert pieces.string(first) == "⟨F0⟩"
-    assert pieces.strings([first, *TOKENIZER.encode("a").ids]) == ["⟨F0⟩", "a"]
+    assert token_text.string(first) == "⟨F0⟩"
+    assert token_text.strings([first, *TOKENIZER.encode("a").ids]) == ["⟨F0⟩", "a"]
 
 
-def test_special_and_unknown_tokens_are_named(pieces: Pieces) -> None:
-    assert pieces.string(TOKENIZER.token_to_id(END)) == END
-    assert pieces.string(49_999) == "<id 49999>"
+def test_special_and_unknown_tokens_are_named(token_text: TokenText) -> None:
+    assert token_text.string(TOKENIZER.token_to_id(END)) == END
+    assert token_text.string(49_999) == "<id 49999>"
 
 
-def test_line_ends_and_markup_stay_as_they_are(pieces: Pieces) -> None:
+def test_line_ends_and_markup_stay_as_they_are(token_text: TokenText) -> None:
     for text in TEXTS:
-        assert "".join(pieces.strings(TOKENIZER.encode(text).ids)).replace(CONTINUES, "") == text
+        assert "".join(token_text.strings(TOKENIZER.encode(text).ids)).replace(CONTINUES, "") == text
 
 
 def test_sentencepiece_bytes_are_joined(tmp_path: Path) -> None:
@@ -59,4 +59,4 @@ def test_sentencepiece_bytes_are_joined(tmp_path: Path) -> None:
     decoder = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]}
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model, "decoder": decoder}))
-    assert Pieces(path).strings([1, 2, 3, 4, 5]) == [" the", "é", CONTINUES, " ", "x"]
+    assert TokenText(path).strings([1, 2, 3, 4, 5]) == [" the", "é", CONTINUES, " ", "x"]
