@@ -16,7 +16,7 @@ else:
 
 
 class PipelineConfig(StageConfig):
-    """A list of stages. It has no stage logic of its own: each runs exactly as its own command would."""
+    """Runs a list of stages. It has no stage logic of its own: each runs exactly as its own command would."""
 
     stage: Literal["pipeline"] = "pipeline"
     stages: tuple[AnyStep, ...] = Field(min_length=1, description="Stage configs, or paths of their files.")

@@ -5,11 +5,16 @@ python -m jobs report --config configs/presets/report.yaml
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from configs.base import StageConfig
 from configs.identity import ArtifactRef, fingerprint
 from configs.report import ReportConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
+
+if TYPE_CHECKING:
+    from cluster.store import Store
 
 VERSION = 1
 
@@ -29,6 +34,13 @@ def outputs(config: ReportConfig, inputs: dict[str, list[ArtifactRef]], fp: str)
         )
         for f, e in _pairs(inputs)
     ]
+
+
+def store_bytes(config: ReportConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
+    """Bytes of the reports at most: a larger page is refused."""
+    from sae.report.build import MAX_BYTES
+
+    return len(_pairs(inputs)) * MAX_BYTES
 
 
 def run(job: JobContext) -> None:
@@ -67,4 +79,4 @@ def _pairs(inputs: dict[str, list[ArtifactRef]]) -> list[tuple[ArtifactRef, Arti
     return list(zip(features, evaluations, strict=True))
 
 
-STAGE = Stage(VERSION, inputs, outputs, run)
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

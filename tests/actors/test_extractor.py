@@ -207,4 +207,5 @@ def test_bytes_are_predicted_before_the_start(
     written = bytes_written(monkeypatch)
     extract.run(job)
     store.delete(job.outputs[0].ref)
-    print(extract.store_bytes(config, {"sae": streamed}, store) / sum(written), written)
+    # The toy's 96 random directions are not distributed as a trained SAE's features: only the order of size is right.
+    assert sum(written) < extract.store_bytes(config, {"sae": streamed}, store) < 3 * sum(written)

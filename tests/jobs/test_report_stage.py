@@ -50,5 +50,6 @@ def test_a_run_publishes_both_files(ray_cluster: str, tmp_path: Path) -> None:
     report.run(job)
     files = store.files(outputs[0].ref)
     assert sorted(files.names) == ["report.html", "report.json"]
+    assert files.manifest.bytes < report.STAGE.store_bytes(CONFIG, GIVEN, store) < 20e6
     assert files.manifest.summary == json.loads(files.path("report.json").read_text())
     report.run(job)  # nothing is missing: nothing is made

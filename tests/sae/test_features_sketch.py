@@ -17,6 +17,7 @@ from sae.features.moments import as_floats
 from sae.features.sampling import Quota, hash64, keep_first
 from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, Sketch, Space, merge, sketch, stable_order
 from sae.features.sketch_file import ChunkRange, SketchFile, covered, save_sketch
+from sae.features.sketch_size import chunks_per_sketch, expected_bytes
 from sae.features.write_features import merged_blocks
 
 SPACE = Space(features=7, rows=12, context_length=60)
@@ -163,6 +164,30 @@ def test_sketches_that_overlap_are_never_counted_twice() -> None:
     # A worker that had been given up stored (2, 5) after others had begun anew at 2.
     assert ranges((0, 2), (2, 5), (2, 4), (4, 6)) == [(0, 2), (2, 4), (4, 6)]
     assert ranges((3, 5), (4, 6)) == [(3, 5)]
+
+
+@pytest.mark.parametrize("rows", [40, 400])
+def test_the_size_of_a_sketch_is_known_before(rows: int, tmp_path: Path) -> None:
+    """For densities and activations that are distributed as in trained SAEs."""
+    space, quota, rng = Space(96, rows, 128), Quota(20, 4, 10, 0), np.random.default_rng(0)
+    density = rng.lognormal(0, 1.2, space.features)
+    density = np.minimum(density / density.mean() * 4 / space.features, 1)
+    active = rng.random((space.rows, space.context_length, space.features)) < density
+    row, position, feature = np.nonzero(active)
+    value = (rng.lognormal(0, 1, space.features)[feature] * rng.lognormal(0, 0.5, len(row))).astype(np.float32)
+    positions = space.rows * space.context_length
+    part = merge([sketch(feature, row, position, value, positions, {}, space)], space, quota)
+    save_sketch(part, space, tmp_path / "sketch")
+    expected = expected_bytes(space.features, positions, space.context_length, len(row) / positions, quota)
+    assert expected == pytest.approx((tmp_path / "sketch").stat().st_size, rel=0.2)
+
+
+def test_a_sketch_covers_a_million_positions_and_every_worker_gets_two() -> None:
+    assert chunks_per_sketch(156_250, 128, 128, workers=1) == 64  # 20M tokens
+    assert chunks_per_sketch(1_562_500, 128, 128, workers=1) == 382  # 200M: 32 sketches
+    assert chunks_per_sketch(1600, 128, 128, workers=1) == 4
+    assert chunks_per_sketch(1600, 128, 128, workers=4) == 2
+    assert chunks_per_sketch(3, 128, 128, workers=8) == 1
 
 
 def test_nothing_active() -> None:

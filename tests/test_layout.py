@@ -1,4 +1,4 @@
-"""The house keeps its shape: arrows run one way, Ray stays in its rooms, pickle stays out, uploads stay small."""
+"""The layout: imports run one way, Ray is imported in its folders only, no pickle, small uploads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = {
+ALLOWED_IMPORTS = {
     "configs": set(),
     "sae": {"configs"},
     "cluster.store": {"configs"},
@@ -22,8 +22,8 @@ ROOMS = {
 MAY_USE_RAY = ("cluster.machines", "actors", "jobs", "serve_app")
 
 
-def _room(module: str) -> str | None:
-    return next((room for room in ROOMS if module == room or module.startswith(room + ".")), None)
+def _folder(module: str) -> str | None:
+    return next((folder for folder in ALLOWED_IMPORTS if module == folder or module.startswith(folder + ".")), None)
 
 
 def _imports(path: Path) -> set[str]:
@@ -39,23 +39,25 @@ def _imports(path: Path) -> set[str]:
 
 FILES = [
     path
-    for room in ("configs", "sae", "cluster", "actors", "jobs", "serve_app")
-    for path in (ROOT / room).rglob("*.py")
+    for folder in ("configs", "sae", "cluster", "actors", "jobs", "serve_app")
+    for path in (ROOT / folder).rglob("*.py")
 ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_arrows_run_one_way(path: Path) -> None:
-    room = _room(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    if room is None:
-        return  # cluster/__main__.py is the door of its three rooms
+def test_imports_run_one_way(path: Path) -> None:
+    folder = _folder(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if folder is None:
+        return  # cluster/__main__.py joins its three folders
     imported = _imports(path)
     for name in imported:
-        target = _room(name)
-        if target is not None and target != room:
-            assert target in ROOMS[room], f"{path.relative_to(ROOT)} imports {name}: {room} may not know {target}"
+        target = _folder(name)
+        if target is not None and target != folder:
+            assert target in ALLOWED_IMPORTS[folder], (
+                f"{path.relative_to(ROOT)} imports {name}: {folder} may not know {target}"
+            )
         if name.split(".")[0] == "ray":
-            assert room in MAY_USE_RAY, f"{path.relative_to(ROOT)} imports {name}: {room} knows no Ray"
+            assert folder in MAY_USE_RAY, f"{path.relative_to(ROOT)} imports {name}: {folder} knows no Ray"
     assert not imported & {"pickle", "dill", "cloudpickle"}, f"{path}: no pickle in or out of the program"
 
 
