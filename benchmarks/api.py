@@ -17,12 +17,12 @@ import threading
 import time
 from typing import Any
 
-from benchmarks.api_world import FEATURES, ROWS, SET, fill
+from benchmarks.api_data import FEATURES, ROWS, SET, fill
 from benchmarks.common import REPOSITORY, Figure, machine, write_results
 from tests.serve_app.following import Follower, client, driven_job, killed, report
+from tests.serve_app.sample_artifacts import MODEL
 from tests.serve_app.schema_cases import warm
-from tests.serve_app.served import Served, made_world, served
-from tests.serve_app.world import MODEL
+from tests.serve_app.served import Served, served, temporary_samples
 
 LISTS = (
     "/v1/jobs?limit=50",
@@ -42,10 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30, help="of each measurement")
     given = parser.parse_args()
-    place = machine()
-    with made_world() as world, served(world, REPLICAS) as site:
-        fill(site.records, world.store, world)
-        warm(site.url, site.token, world)
+    host = machine()
+    with temporary_samples() as samples, served(samples, REPLICAS) as site:
+        fill(site.records, samples.store, samples)
+        warm(site.url, site.token, samples)
         load(site, 5, 0, 4, LISTS)
         paced = load(site, given.seconds, 2, 20, LISTS)
         full = load(site, given.seconds, 0, 20, LISTS)
@@ -57,12 +57,12 @@ def main() -> None:
         Figure("errors there", str(len(paced["wrong"])), "0", not paced["wrong"]),
         _row("lists, saturated by 20 clients, p95", p95(full["took"]), 0.3, f"{len(full['took']) / given.seconds:.0f} a second"),
         Figure("errors there", str(len(full["wrong"])), "0", not full["wrong"]),
-        _row("tokenization preview of 1,000 characters, warm, p95", p95(previews), 0.2, f"{len(previews)} answers"),
+        _row("tokenizing a text of 1,000 characters, warm, p95", p95(previews), 0.2, f"{len(previews)} answers"),
         _row("event from a driver to 20 connected clients, p95", p95(late), 1.0, f"{len(late)} events"),
         Figure("events lost or doubled over 3 kills and reconnects, 4 clients", str(kills.lost), "0", not kills.lost),
         Figure("requests without an answer, 4 clients under 3 kills", f"{len(kills.failures)} of {kills.answers}",
                "those in flight: at most 12", len(kills.failures) <= 12),
-        _row("a replica in place of a killed one, longest", max(kills.back_s), 10.0, ""),
+        _row("time until a killed replica is replaced, longest", max(kills.back_s), 10.0, ""),
     ]  # fmt: skip
     settings = {"seconds": given.seconds, "replicas": REPLICAS, "jobs": ROWS, "artifacts": ROWS, "features": FEATURES}
     took = {"paced": paced["took"], "saturated": full["took"], "preview": previews, "events": late}
@@ -74,7 +74,7 @@ def main() -> None:
         figures,
         settings,
         {**raw, "wrong": wrong, "kills": kills._asdict()},
-        place,
+        host,
     )
 
 

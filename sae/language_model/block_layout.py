@@ -8,7 +8,7 @@ offered only where the sums hold: x + mixer = middle and middle + MLP = y (seque
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -74,23 +74,37 @@ class _Call:
         return self.name.count(".")
 
 
-@torch.no_grad()
-def discover(blocks: Iterable[nn.Module], calls: Sequence[BlockCall | None]) -> list[Layout | None]:
-    """The layout of every block, from replays of one call of each; None for a block without a call.
+class Layouts:
+    """The layout of each block, found from replays of one call of it when it is first read; None without a call.
 
     Which modules mix positions is found once for blocks made of the same modules; the sums are checked in each.
     """
-    found: list[Layout | None] = []
-    known: dict[Any, Layout] = {}
-    for block, call in zip(blocks, calls, strict=True):
-        if call is None:
-            found.append(None)
-            continue
-        made_of = tuple((name, type(module)) for name, module in block.named_modules())
-        layout = _layout(block, call, known.get(made_of))
-        known.setdefault(made_of, layout)
-        found.append(layout)
-    return found
+
+    def __init__(self, blocks: Iterable[nn.Module], calls: Iterable[BlockCall | None]) -> None:
+        self._blocks, self._calls = list(blocks), list(calls)
+        self._found: dict[int, Layout | None] = {}
+        self._alike: dict[Any, Layout] = {}
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def runs(self, layer: int) -> bool:
+        """Whether the block runs on text."""
+        return self._calls[layer] is not None
+
+    def __iter__(self) -> Iterator[Layout | None]:
+        return (self[layer] for layer in range(len(self)))
+
+    @torch.no_grad()
+    def __getitem__(self, layer: int) -> Layout | None:
+        if layer not in self._found:
+            block, call = self._blocks[layer], self._calls[layer]
+            made_of = tuple((name, type(module)) for name, module in block.named_modules())
+            layout = None if call is None else _layout(block, call, self._alike.get(made_of))
+            if layout is not None:
+                self._alike.setdefault(made_of, layout)
+            self._found[layer] = layout
+        return self._found[layer]
 
 
 def _layout(block: nn.Module, call: BlockCall, like: Layout | None) -> Layout:
@@ -143,7 +157,7 @@ class _Search:
     """The search for the sums of one block."""
 
     def __init__(self, block: nn.Module, call: BlockCall, calls: list[_Call], like: Layout | None) -> None:
-        self.block, self.call, self.calls = block, call, calls
+        self.block, self.call, self.calls, self.like = block, call, calls, like
         self.x, self.y = call.given, call.made
         self.mixers = self._mixers() if like is None else [c for c in calls if c.name in like.mixers]
         self.attention = like.attention if like else tuple(c.name for c in self.mixers if _attends(c, self.x))
@@ -257,6 +271,8 @@ class _Search:
 
     def _checked(self, layout: Layout, middle: _Call, mlp: _Call) -> Layout:
         """`layout` without resid_mid if a value put there would reach the MLP but not the residual stream."""
+        if self.like is not None and self.like.paths == layout.paths:
+            return layout
         changed: list[Tensor] = []
 
         def change(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -6,21 +6,21 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from sae.language_model.block_layout import INNER, Layout
+from sae.language_model.block_layout import INNER, Layouts
 from sae.language_model.errors import HookNotFound
 from sae.language_model.hook_capture import SUFFIXES, HookPoint, Kind, parse, tl_name
 
+_KINDS: tuple[Kind, ...] = ("resid_pre", *INNER, "resid_post")
+
 
 class HookPoints:
-    """Hook points of a model whose block list is at `blocks` (a module path), one layout a block.
+    """Hook points of a model whose block list is at `blocks` (a module path).
 
     `residual` is empty where the residual stream between the blocks can be hooked; else it says why not, and there are
-    no named points at all. A layout of None: the block does not run on text.
+    no named points at all. The layouts of blocks are found when a point inside a block is wanted.
     """
 
-    def __init__(
-        self, model: nn.Module, blocks: str, layouts: Sequence[Layout | None], d_model: int, residual: str = ""
-    ) -> None:
+    def __init__(self, model: nn.Module, blocks: str, layouts: Layouts, d_model: int, residual: str) -> None:
         self._model = model
         self.blocks, self.layouts, self.residual = blocks, layouts, residual
         self._d = d_model
@@ -30,9 +30,9 @@ class HookPoints:
         # resid_pre of a later block is stored as the block before's resid_post.
         return [
             tl_name(layer, kind)
-            for layer, layout in enumerate(self.layouts)
-            for kind in self._kinds(layout)
-            if kind != "resid_pre" or layer == 0
+            for layer in range(len(self.layouts))
+            for kind in _KINDS
+            if self._has(layer, kind) and (kind != "resid_pre" or layer == 0)
         ]
 
     def find(self, name: str, shapes_of: Callable[[str], list[tuple[int, ...]]]) -> HookPoint:
@@ -48,43 +48,36 @@ class HookPoints:
             raise HookNotFound(f"no hook {name!r}: the model has blocks 0 to {len(self.layouts) - 1}")
         if kind == "resid_pre" and layer > 0:
             layer, kind = layer - 1, "resid_post"
-        layout = self.layouts[layer]
-        if kind not in self._kinds(layout):
-            raise HookNotFound(f"no hook {name!r}: {self._why(layout, kind)}. {self._what_exists(kind)}")
+        if not self._has(layer, kind):
+            raise HookNotFound(f"no hook {name!r}: {self.why(layer, kind)}. {self._what_exists(kind)}")
         return HookPoint(tl_name(layer, kind), self._path(layer, kind), kind, layer, self._d)
 
     def is_flat(self, hook: HookPoint) -> bool:
         """Whether the module gives the point's value as [rows * tokens, d]."""
-        layout = None if hook.layer is None else self.layouts[hook.layer]
+        layout = self.layouts[hook.layer] if hook.layer is not None and hook.kind in INNER else None
         return layout is not None and hook.kind in layout.flat
 
     def adds_to_residual(self, hook: HookPoint) -> bool:
         """Whether the point's value is the residual stream or is added to it, so that it has the stream's directions."""
         if self.residual or hook.layer is None or hook.kind == "ln2_normalized":
             return False
+        if hook.kind != "module":
+            return True
         layout = self.layouts[hook.layer]
-        inside = hook.module_path.removeprefix(f"{self.blocks}.{hook.layer}.")
-        return hook.kind != "module" or (layout is not None and inside in layout.added)
+        return layout is not None and hook.module_path.removeprefix(f"{self.blocks}.{hook.layer}.") in layout.added
 
     def why(self, layer: int, kind: Kind) -> str:
         """Why block `layer` has no point of this kind; empty if it has one."""
-        layout = self.layouts[layer]
-        return "" if kind in self._kinds(layout) else self._why(layout, kind)
+        if self.residual or not self.layouts.runs(layer):
+            return self.residual or "the block does not run on text"
+        layout = self.layouts[layer] if kind in INNER else None
+        return next((text for inner, text in layout.why.items() if inner == kind), "") if layout else ""
 
-    def _kinds(self, layout: Layout | None) -> list[Kind]:
-        if layout is None or self.residual:
-            return []
-        return ["resid_pre", *(kind for kind in INNER if kind in layout.paths), "resid_post"]
-
-    def _why(self, layout: Layout | None, kind: Kind) -> str:
-        if self.residual:
-            return self.residual
-        if layout is None:
-            return "the block does not run on text"
-        return next((text for inner, text in layout.why.items() if inner == kind), "this model has no such point")
+    def _has(self, layer: int, kind: Kind) -> bool:
+        return kind != "module" and not self.why(layer, kind)
 
     def _path(self, layer: int, kind: Kind) -> str:
-        layout = self.layouts[layer]
+        layout = self.layouts[layer] if kind in INNER else None
         inside = next((path for inner, path in layout.paths.items() if inner == kind), "") if layout else ""
         return f"{self.blocks}.{layer}" + (f".{inside}" if inside else "")
 
@@ -96,7 +89,7 @@ class HookPoints:
         outputs: tuple[Kind, ...] = ("resid_post", "attn_out", "mlp_out")
         if layer is not None:
             for kind in outputs:
-                if kind in self._kinds(self.layouts[layer]) and self._path(layer, kind) == path:
+                if self._has(layer, kind) and self._path(layer, kind) == path:
                     return HookPoint(tl_name(layer, kind), path, kind, layer, self._d)
         return HookPoint(path, path, "module", layer, self._width(path, shapes_of(path)))
 
@@ -110,11 +103,13 @@ class HookPoints:
         )
 
     def _what_exists(self, wanted: Kind | None = None) -> str:
-        having = [layer for layer, layout in enumerate(self.layouts) if wanted in self._kinds(layout)]
+        layers = range(len(self.layouts))
+        having = [layer for layer in layers if wanted is not None and self._has(layer, wanted)]
         if having:
             return f"Blocks with this hook: {_ranges(having)}"
-        kinds = {kind for layout in self.layouts for kind in self._kinds(layout)}
-        named = ", ".join(suffix for suffix, kind in SUFFIXES.items() if kind in kinds)
+        named = ", ".join(
+            suffix for suffix, kind in SUFFIXES.items() if any(self._has(layer, kind) for layer in layers)
+        )
         paths = f"the path of a module such as {self.blocks + '.0'!r}"
         last = len(self.layouts) - 1
         return f"Hooks are blocks.L.{{{named}}} for L = 0 to {last}, or {paths}" if named else f"Hooks are {paths}"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae.language_model.block_layout import discover
+from sae.language_model.block_layout import Layouts
 from sae.language_model.errors import ModelError
 from sae.language_model.flops import Counter
 from sae.language_model.hook_capture import HookPoint, Kind, Tap
@@ -58,7 +58,7 @@ class LanguageModel:
         residual = residual_problem(self._base, found)
         path = next(name for name, module in self._model.named_modules() if module is found.blocks)
         calls = [calls[0] if calls and not residual else None for calls in found.calls]
-        self._points = HookPoints(self._model, path, discover(self._blocks, calls), self.d_model, residual)
+        self._points = HookPoints(self._model, path, Layouts(self._blocks, calls), self.d_model, residual)
         self._probe_rows = found.ids
 
     @classmethod
@@ -85,7 +85,8 @@ class LanguageModel:
 
     def hook_names(self) -> list[str]:
         """Every hook point by its stored name, in the order in which the model computes them, block by block."""
-        return self._points.names()
+        with self._lock:
+            return self._points.names()
 
     def hook(self, name: str) -> HookPoint:
         """The hook point of a TransformerLens name or a Hugging Face module path.
@@ -93,7 +94,8 @@ class LanguageModel:
         `blocks.L.hook_resid_pre` with L > 0 is the stored name `blocks.(L-1).hook_resid_post`, and a module path whose
         output is one of the named points gets that name. Raises HookNotFound, which says what exists.
         """
-        return self._points.find(name, self._output_shapes)
+        with self._lock:
+            return self._points.find(name, self._output_shapes)
 
     def why_no_hooks(self) -> str:
         """Why the residual stream between the blocks cannot be hooked; empty if it can."""
@@ -101,13 +103,16 @@ class LanguageModel:
 
     def why_no_hook(self, layer: int, kind: Kind) -> str:
         """Why block `layer` has no hook point of this kind; empty if it has one."""
-        return self._points.why(layer, kind)
+        with self._lock:
+            return self._points.why(layer, kind)
 
     def _tap(self, hook: HookPoint, batch: torch.Size) -> Tap:
         """Where `hook` is read in a pass over input_ids of shape `batch`."""
         module = self._model.get_submodule(hook.module_path)
-        layout = None if hook.layer is None else self._points.layouts[hook.layer]
-        norm = layout.norm(self._blocks[hook.layer or 0]) if layout and hook.kind == "ln2_normalized" else None
+        norm = None
+        if hook.kind == "ln2_normalized" and hook.layer is not None:
+            layout = self._points.layouts[hook.layer]
+            norm = layout.norm(self._blocks[hook.layer]) if layout else None
         return Tap(module, hook.kind, norm, (batch[0], batch[1]) if self._points.is_flat(hook) else None)
 
     # -- running -------------------------------------------------------------------------------------------------
@@ -242,9 +247,9 @@ class LanguageModel:
         It has one where the hook's value is the residual stream or is added to it, and the stream is read by the
         output matrix through one norm.
         """
-        if not self._points.adds_to_residual(hook):
-            return f"{hook.name} is neither the residual stream nor added to it, so its directions promote no tokens"
         with self._lock:
+            if not self._points.adds_to_residual(hook):
+                return f"{hook.name} is neither the residual stream nor added to it: its directions promote no tokens"
             return read_unembedding(self._model, self._base, self._blocks[-1], self._probe_rows)
 
     @torch.no_grad()
@@ -253,10 +258,11 @@ class LanguageModel:
 
         A product of [n, a] and [a, b] counts 2nab; attention counts its causal half.
         """
-        layouts = zip(self._blocks, self._points.layouts, strict=True)
-        attention = [block.get_submodule(name) for block, layout in layouts if layout for name in layout.attention]
-        with self._lock, Counter(self._base, attention, self._config, self.d_model) as counter:
-            self.run_to(self._probe_ids(), hooks)
+        with self._lock:
+            layouts = zip(self._blocks, self._points.layouts, strict=True)
+            attention = [block.get_submodule(name) for block, layout in layouts if layout for name in layout.attention]
+            with Counter(self._base, attention, self._config, self.d_model) as counter:
+                self.run_to(self._probe_ids(), hooks)
         return counter.per_token(self._probe_ids().numel(), length)
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -35,13 +34,6 @@ with open_records(url) as records:
     print(json.dumps({**answer._asdict(), "driver": driver}), flush=True)
     sys.stdin.readline()  # lives until it is told to end, or is killed
 """
-COUNT = """
-import sys
-from cluster.records import open_records
-with open_records(sys.argv[1]) as records:
-    for n in range(40):
-        assert records.progress(sys.argv[2], 1, done=n, message=f"{sys.argv[3]} {n}")
-"""
 
 
 def start(program: str, *arguments: str) -> subprocess.Popen[str]:
@@ -58,19 +50,6 @@ def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     told: dict[str, Any] = json.loads(process.stdout.readline())
     return told
-
-
-def test_of_submissions_at_once_one_makes_the_job(empty_url: str) -> None:
-    """The catalog does not exist yet: they make its tables at once, too."""
-    moment = str(time.time() + 1.5)
-    processes = [start(SUBMIT, empty_url, moment, json.dumps(REQUEST)) for _ in range(4)]
-    answers = [answer(process) for process in processes]
-    for process in processes:
-        process.communicate("end\n")
-    assert [a["created"] for a in answers].count(True) == 1
-    assert len({(a["job_id"], a["attempt"], a["driver"]) for a in answers}) == 1
-    maker = next(i for i, a in enumerate(answers) if a["created"])
-    assert answers[0]["driver"] == processes[maker].pid
 
 
 @pytest.mark.parametrize("reaped", [True, False])
@@ -125,17 +104,3 @@ def test_a_process_id_that_is_used_again_is_another_process() -> None:
     assert not here.has_ended()
     assert here._replace(process="another boot:1").has_ended()
     assert process_identity(2**22 + 1) is None
-
-
-def test_writers_wait_for_one_another(records: Records, catalog_url: str) -> None:
-    job = records.submit(**REQUEST)
-    records.progress(job.job_id, 1, state="RUNNING")
-    processes = [start(COUNT, catalog_url, job.job_id, name) for name in "abc"]
-    while any(process.poll() is None for process in processes):
-        records.job(job.job_id)  # readers go on meanwhile
-        time.sleep(0.01)
-    assert [process.wait() for process in processes] == [0, 0, 0]
-    for process in processes:
-        process.communicate()
-    events = records.events(job.job_id)
-    assert [event.number for event in events] == list(range(1, 2 + 120 + 1))

@@ -6,6 +6,7 @@ import errno
 import os
 import pickle
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -133,54 +134,63 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 
 CHILD = """
-import random, sys
+import os, random, sys
 from pathlib import Path
 from cluster.store import Manifest, Store
 from configs.identity import ArtifactRef
 
-store, scratch, seed = Store.open(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-ref = ArtifactRef("tokens", "0123456789abcdef")
-choose = random.Random(seed)
-standing = store.manifest(ref)
-attempt = standing.attempt if standing else 1
-print("go", flush=True)
-while True:
-    attempt += choose.random() < 0.5
-    files = []
-    for name in ("x", "y"):
-        local = scratch / f"{seed}-{name}"
-        local.write_bytes(choose.randbytes(choose.choice((1, 5000, 300000))))
-        files.append(store.put(ref, attempt, name, local, extra={"n": 1}, part=True, keep=choose.random() < 0.5))
-    store.commit(Manifest(kind=ref.kind, id=ref.id, stage="tokenize", stage_version=1, attempt=attempt, files=files))
-    if choose.random() < 0.5:
-        store.sweep(ref)
-    if choose.random() < 0.1:
-        store.delete(ref)
+store, scratch = Store.open(sys.argv[1]), Path(sys.argv[2])
+def work(seed):
+    ref = ArtifactRef("tokens", "0123456789abcdef")
+    choose = random.Random(seed)
+    standing = store.manifest(ref)
+    attempt = standing.attempt if standing else 1
+    print(os.getpid(), flush=True)
+    while True:
+        attempt += choose.random() < 0.5
+        files = []
+        for name in ("x", "y"):
+            local = scratch / f"{seed}-{name}"
+            local.write_bytes(choose.randbytes(choose.choice((1, 5000, 300000))))
+            files.append(store.put(ref, attempt, name, local, extra={"n": 1}, part=True, keep=choose.random() < 0.5))
+        store.commit(Manifest(kind=ref.kind, id=ref.id, stage="tokenize", stage_version=1, attempt=attempt, files=files))
+        if choose.random() < 0.5:
+            store.sweep(ref)
+        if choose.random() < 0.1:
+            store.delete(ref)
+for line in sys.stdin:
+    if (child := os.fork()) == 0:
+        work(int(line))
+    os.waitpid(child, 0)
 """
 
 
 def test_a_kill_at_any_point_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "store"), cache=str(tmp_path / "cache"))
     seen = 0
-    for seed in range(12):
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, tmp_path / "store", tmp_path, str(seed)],
-            stdout=subprocess.PIPE,
-            cwd=REPOSITORY,
-        )
-        with child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"go\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, tmp_path / "store", tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    ) as parent:
+        assert parent.stdin is not None and parent.stdout is not None
+        for seed in range(12):
+            parent.stdin.write(f"{seed}\n")
+            parent.stdin.flush()
+            child = int(parent.stdout.readline())
             time.sleep(random.Random(seed).uniform(0, 0.5))
-            assert child.poll() is None, "it worked until it was killed"
-            child.kill()
-        for file, extra in store.parts(REF).values():
-            assert sha256_of(tmp_path / "store/tokens" / REF.id / file.path) == file.sha256
-            assert extra == {"n": 1}
-        if store.manifest(REF):
-            seen += 1
-            assert store.files(REF).names == ["x", "y"]
-            store.files(REF).directory()
+            os.kill(child, signal.SIGKILL)
+            while Path(f"/proc/{child}").exists():
+                time.sleep(0.001)
+            for file, extra in store.parts(REF).values():
+                assert sha256_of(tmp_path / "store/tokens" / REF.id / file.path) == file.sha256
+                assert extra == {"n": 1}
+            if store.manifest(REF):
+                seen += 1
+                assert store.files(REF).names == ["x", "y"]
+                store.files(REF).directory()
     assert seen > 0, "some child had committed before it was killed"
 
 

@@ -20,8 +20,8 @@ from configs.requirements import to_json
 from serve_app.app import create_app
 from serve_app.security.tokens import Tokens
 from serve_app.settings import ApiSettings
+from tests.serve_app.sample_artifacts import SampleArtifacts, make_samples
 from tests.serve_app.served import CAPACITY
-from tests.serve_app.world import World, make_world
 
 
 class Site(NamedTuple):
@@ -35,7 +35,7 @@ class Site(NamedTuple):
     tokens: Tokens
     reader: httpx2.Client
     writer: httpx2.Client
-    nobody: httpx2.Client
+    anonymous: httpx2.Client
 
 
 class Answers:
@@ -55,31 +55,31 @@ class Answers:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path) -> World:
+def samples(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2: Path) -> SampleArtifacts:
     """One artifact of each kind. Tests that delete make their own."""
     with pytest.MonkeyPatch.context() as patch:
-        return make_world(tmp_path_factory.mktemp("world"), tiny_gpt2, patch)
+        return make_samples(tmp_path_factory.mktemp("samples"), tiny_gpt2, patch)
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, world: World) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, samples: SampleArtifacts) -> Iterator[Site]:
     """The server."""
     home = tmp_path_factory.mktemp("home")
     (home / "data").mkdir()
     with pytest.MonkeyPatch.context() as patch, open_records(f"sqlite:///{home}/catalog.db") as records:
         patch.setenv("RAYLENS_HOME", str(home))
         patch.setenv("RAYLENS_CACHE", str(home / "cache"))
-        world.record(records)
+        samples.record(records)
         records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
         app = create_app(
-            ApiSettings(home=home, data_roots=(home / "data",)), records, world.store, Answers(world.store)
+            ApiSettings(home=home, data_roots=(home / "data",)), records, samples.store, Answers(samples.store)
         )
         tokens = Tokens(home)
-        with serving(app) as url, _client(url, None) as nobody:
+        with serving(app) as url, _client(url, None) as anonymous:
             _, read = tokens.create("reader", ["read"])
             _, write = tokens.create("writer", ["write"])
             with _client(url, read) as reader, _client(url, write) as writer:
-                yield Site(url, home, records, world.store, app, tokens, reader, writer, nobody)
+                yield Site(url, home, records, samples.store, app, tokens, reader, writer, anonymous)
 
 
 class serving:
@@ -107,4 +107,4 @@ class serving:
 
 def _client(url: str, token: str | None) -> httpx2.Client:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx2.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
+    return httpx2.Client(base_url=url, headers=headers, timeout=150, trust_env=False)

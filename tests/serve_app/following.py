@@ -19,7 +19,7 @@ CLIENTS, MORE = 4, 10
 
 def client(site: Served) -> httpx2.Client:
     return httpx2.Client(
-        base_url=site.url, headers={"Authorization": f"Bearer {site.token}"}, timeout=60, trust_env=False
+        base_url=site.url, headers={"Authorization": f"Bearer {site.token}"}, timeout=150, trust_env=False
     )
 
 

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import httpx2
 
-from tests.serve_app.served import made_world, served
-from tests.serve_app.world import World
+from tests.serve_app.sample_artifacts import SampleArtifacts
+from tests.serve_app.served import served, temporary_samples
 
 STREAMS = r".*/stream$"
 # What a valid request may come to beside success: 422 for what only the server can know (a source, an input, a pattern of
@@ -96,9 +96,9 @@ def _count(report: Path, output: str) -> int:
     return sum(1 for line in lines if "ScenarioFinished" in json.loads(line))
 
 
-def ids_of(world: World) -> dict[str, str]:
-    """What a world has, by the paths of the API."""
-    return {ref.kind: ref.id for ref in world.refs()}
+def ids_of(samples: SampleArtifacts) -> dict[str, str]:
+    """What a samples has, by the paths of the API."""
+    return {ref.kind: ref.id for ref in samples.refs()}
 
 
 def main() -> int:
@@ -108,11 +108,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--phases", default="", help="examples, coverage, fuzzing, stateful (default: all)")
     given = parser.parse_args()
-    with made_world() as world, served(world) as site:
-        warm(site.url, site.token, world)
+    with temporary_samples() as samples, served(samples) as site:
+        warm(site.url, site.token, samples)
         passes = [
             run(site.url, site.token, given.examples, ids=ids, seed=given.seed, phases=given.phases)
-            for ids in (None, ids_of(world))
+            for ids in (None, ids_of(samples))
         ]
     for found in passes:
         print(found.output)
@@ -120,12 +120,12 @@ def main() -> int:
     return max(found.status for found in passes)
 
 
-def warm(url: str, token: str, world: World) -> None:
+def warm(url: str, token: str, samples: SampleArtifacts) -> None:
     """Asks the two things whose first answer takes seconds."""
     with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=120) as client:
         for _ in range(4):  # on either replica
-            client.get(f"/v1/models/{world.refs()[1].id}").raise_for_status()
-        client.post("/v1/text/features", json={"sae": str(world.sae), "text": "warm"}).raise_for_status()
+            client.get(f"/v1/models/{samples.refs()[1].id}").raise_for_status()
+        client.post("/v1/text/features", json={"sae": str(samples.sae), "text": "warm"}).raise_for_status()
 
 
 if __name__ == "__main__":

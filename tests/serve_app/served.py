@@ -25,7 +25,7 @@ from cluster.machines.ray_environment import SERVE
 from cluster.records import Records, open_records
 from configs.requirements import Capacity, Node, to_json
 from serve_app.security.tokens import Tokens
-from tests.serve_app.world import World, make_world
+from tests.serve_app.sample_artifacts import SampleArtifacts, make_samples
 from tests.tiny_model import cached
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ class Served(NamedTuple):
     url: str
     home: Path
     records: Records
-    world: World
+    samples: SampleArtifacts
     token: str
     process: psutil.Process
 
@@ -65,38 +65,38 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def served(world: World, replicas: int = 2) -> Iterator[Served]:
+def served(samples: SampleArtifacts, replicas: int = 2) -> Iterator[Served]:
     """Starts Ray, Serve and both applications; ends them. Nobody grants jobs there: they stay QUEUED."""
     home = Path(tempfile.mkdtemp(prefix="rlserve", dir="/tmp"))
     (home / "data").mkdir()
     (home / "data" / "a.txt").write_text("one document\n")
     with open_records(f"sqlite:///{home}/catalog.db") as records:
-        world.record(records)
+        samples.record(records)
         records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
         _, token = Tokens(home).create("tester", ["write"])
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.serve_app.served", str(home), world.store.url, str(replicas)],
-            cwd=REPOSITORY, env=_environment(home, world.store.url), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "tests.serve_app.served", str(home), samples.store.url, str(replicas)],
+            cwd=REPOSITORY, env=_environment(home, samples.store.url), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line, "the API did not start under Serve"
-            yield Served(json.loads(line)["url"], home, records, world, token, psutil.Process(process.pid))
+            yield Served(json.loads(line)["url"], home, records, samples, token, psutil.Process(process.pid))
         finally:
             process.communicate(timeout=90)
             shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager
-def made_world() -> Iterator[World]:
-    """A world in a folder of its own, outside pytest."""
+def temporary_samples() -> Iterator[SampleArtifacts]:
+    """A samples in a folder of its own, outside pytest."""
     import pytest
 
-    root = Path(tempfile.mkdtemp(prefix="raylens-world-"))
+    root = Path(tempfile.mkdtemp(prefix="raylens-samples-"))
     try:
         with pytest.MonkeyPatch.context() as patch:
-            yield make_world(root, cached(Path(tempfile.gettempdir()) / "raylens-tests"), patch)
+            yield make_samples(root, cached(Path(tempfile.gettempdir()) / "raylens-tests"), patch)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

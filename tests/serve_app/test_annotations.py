@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from tests.actors.extract_world import WIDTH
 from tests.serve_app.conftest import Site
-from tests.serve_app.world import World
+from tests.serve_app.sample_artifacts import SampleArtifacts
 
 
-def test_stars_are_set_listed_and_removed(site: Site, world: World) -> None:
-    path = f"/v1/{world.sae}/latents"
+def test_stars_are_set_listed_and_removed(site: Site, samples: SampleArtifacts) -> None:
+    path = f"/v1/{samples.sae}/latents"
     for latent in (5, 2, 9, 5):
         starred = site.writer.put(f"{path}/{latent}/star").raise_for_status().json()
-        assert (starred["sae"], starred["latent"], starred["starred"]) == (str(world.sae), latent, True)
+        assert (starred["sae"], starred["latent"], starred["starred"]) == (str(samples.sae), latent, True)
         assert starred["updated_by"] == "api:writer"
     assert _latents(site, path, starred="true") == [2, 5, 9]
     first = site.reader.get(path, params={"starred": "true", "limit": 2}).json()
@@ -25,8 +25,8 @@ def test_stars_are_set_listed_and_removed(site: Site, world: World) -> None:
         site.writer.delete(f"{path}/{latent}/star")
 
 
-def test_labels_and_notes_are_kept_apart_from_the_star(site: Site, world: World) -> None:
-    path = f"/v1/{world.sae}/latents"
+def test_labels_and_notes_are_kept_apart_from_the_star(site: Site, samples: SampleArtifacts) -> None:
+    path = f"/v1/{samples.sae}/latents"
     assert site.reader.get(f"{path}/11").status_code == 404, "nobody has annotated it"
     assert site.writer.patch(f"{path}/11", json={"label": "boats", "notes": "and ships"}).json()["starred"] is False
     site.writer.put(f"{path}/11/star")
@@ -37,8 +37,8 @@ def test_labels_and_notes_are_kept_apart_from_the_star(site: Site, world: World)
     assert 11 in _latents(site, path, starred="false")
 
 
-def test_what_cannot_be_annotated_is_refused(site: Site, world: World) -> None:
-    path = f"/v1/{world.sae}/latents"
+def test_what_cannot_be_annotated_is_refused(site: Site, samples: SampleArtifacts) -> None:
+    path = f"/v1/{samples.sae}/latents"
     before = site.reader.get(path).json()
     for response, status in (
         (site.writer.put(f"{path}/{WIDTH}/star"), 422),

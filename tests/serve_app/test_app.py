@@ -17,13 +17,13 @@ from serve_app.openapi import description
 from tests.actors.extract_world import WIDTH, K
 from tests.artifacts import put_folder
 from tests.serve_app.conftest import Site
-from tests.serve_app.world import DATASET, DOCUMENTS, EVALUATION, MODEL, TOKENS, World
+from tests.serve_app.sample_artifacts import DATASET, DOCUMENTS, EVALUATION, MODEL, TOKENS, SampleArtifacts
 
 TEXT = "Anna wrote about the harbour. The captain steers the grey boat."
 
 
-def test_every_kind_is_listed_and_shown(site: Site, world: World) -> None:
-    for ref in world.refs():
+def test_every_kind_is_listed_and_shown(site: Site, samples: SampleArtifacts) -> None:
+    for ref in samples.refs():
         path = f"/v1/{ref.kind}"
         listed = site.reader.get(path).raise_for_status().json()
         assert str(ref) in [item["ref"] for item in listed["items"]]
@@ -84,8 +84,8 @@ def test_samples_are_paged_over_files(site: Site) -> None:
     assert (len(short["text"]), short["text_bytes"]) == (1, seen[0]["text_bytes"])
 
 
-def test_features_are_filtered_sorted_and_paged(site: Site, world: World) -> None:
-    path = f"/v1/features/{world.features.id}/latents"
+def test_features_are_filtered_sorted_and_paged(site: Site, samples: SampleArtifacts) -> None:
+    path = f"/v1/features/{samples.features.id}/latents"
     query = {"sort": "density", "order": "desc", "alive": "true", "limit": 10}
     seen: list[dict[str, Any]] = []
     page = site.reader.get(path, params=query).raise_for_status().json()
@@ -105,8 +105,8 @@ def test_features_are_filtered_sorted_and_paged(site: Site, world: World) -> Non
     assert all(any(token.lower() in t.lower() for t in one["promoted_tokens"]) for one in found)
 
 
-def test_one_feature_and_its_examples(site: Site, world: World) -> None:
-    path = f"/v1/features/{world.features.id}/latents"
+def test_one_feature_and_its_examples(site: Site, samples: SampleArtifacts) -> None:
+    path = f"/v1/features/{samples.features.id}/latents"
     best = site.reader.get(path, params={"sort": "max", "order": "desc", "limit": 1}).json()["items"][0]
     one = site.reader.get(f"{path}/{best['latent']}").raise_for_status().json()
     assert sum(part["count"] for part in one["histogram"]) == one["count"] == best["count"]
@@ -117,8 +117,8 @@ def test_one_feature_and_its_examples(site: Site, world: World) -> None:
     assert site.reader.get(f"{path}/96").status_code == 404
 
 
-def test_lists_are_filtered_by_the_fields_of_their_kind(site: Site, world: World) -> None:
-    sae = str(world.sae)
+def test_lists_are_filtered_by_the_fields_of_their_kind(site: Site, samples: SampleArtifacts) -> None:
+    sae = str(samples.sae)
     own = site.reader.get(f"/v1/{sae}").json()["fields"]
     assert own == {"hook": "blocks.1.hook_resid_post", "architecture": "topk", "d_sae": WIDTH, "k": K, "ev": 0.8, "l0": 6.0,
                    "evaluation": str(EVALUATION), "model": str(MODEL), "tokens": str(TOKENS)}  # fmt: skip
@@ -152,8 +152,8 @@ def test_lists_are_filtered_by_the_fields_of_their_kind(site: Site, world: World
     assert site.reader.get("/v1/reports", params={"min_ev": 0}).status_code == 422, "reports have no fields"
 
 
-def test_labels_and_conflicts(site: Site, world: World) -> None:
-    path = f"/v1/saes/{world.sae.id}"
+def test_labels_and_conflicts(site: Site, samples: SampleArtifacts) -> None:
+    path = f"/v1/saes/{samples.sae.id}"
     body = (
         site.writer.patch(path, json={"name": "tiny sae", "tags": ["b", "a"], "notes": "try"}).raise_for_status().json()
     )
@@ -161,13 +161,13 @@ def test_labels_and_conflicts(site: Site, world: World) -> None:
     assert [i["name"] for i in site.reader.get("/v1/saes", params={"tag": "a"}).json()["items"]] == ["tiny sae"]
     refused = site.writer.delete(path)
     assert (refused.status_code, refused.json()["code"]) == (409, "in_use")
-    assert str(world.features) in refused.json()["referrers"]
+    assert str(samples.features) in refused.json()["referrers"]
     assert site.writer.patch(path, json={"name": ""}).json()["name"] is None
 
 
-def test_a_range_is_a_part_or_a_problem(site: Site, world: World) -> None:
-    name = site.reader.get(f"/v1/saes/{world.sae.id}").json()["files"][0]["name"]
-    path = f"/v1/saes/{world.sae.id}/files/{name}"
+def test_a_range_is_a_part_or_a_problem(site: Site, samples: SampleArtifacts) -> None:
+    name = site.reader.get(f"/v1/saes/{samples.sae.id}").json()["files"][0]["name"]
+    path = f"/v1/saes/{samples.sae.id}/files/{name}"
     whole = site.reader.get(path)
 
     def asked(value: str, **more: str) -> Any:
@@ -189,19 +189,19 @@ def test_a_range_is_a_part_or_a_problem(site: Site, world: World) -> None:
         assert beyond.headers["content-range"] == f"bytes */{len(whole.content)}"
 
 
-def test_files_and_archives(site: Site, world: World) -> None:
-    path = f"/v1/saes/{world.sae.id}"
+def test_files_and_archives(site: Site, samples: SampleArtifacts) -> None:
+    path = f"/v1/saes/{samples.sae.id}"
     whole = site.reader.get(f"{path}/files/sae_weights.safetensors").raise_for_status()
-    assert whole.content == site.store.files(world.sae).path("sae_weights.safetensors").read_bytes()
+    assert whole.content == site.store.files(samples.sae).path("sae_weights.safetensors").read_bytes()
     part = site.reader.get(f"{path}/files/sae_weights.safetensors", headers={"Range": "bytes=8-15"})
     assert (part.status_code, part.content) == (206, whole.content[8:16])
     archive = site.reader.get(f"{path}/archive").raise_for_status()
     with tarfile.open(fileobj=io.BytesIO(archive.content)) as tar:
         names = tar.getnames()
-        weights = tar.extractfile(f"{world.sae.id}/sae_weights.safetensors")
+        weights = tar.extractfile(f"{samples.sae.id}/sae_weights.safetensors")
         assert weights is not None
         assert weights.read() == whole.content
-    assert f"{world.sae.id}/cfg.json" in names
+    assert f"{samples.sae.id}/cfg.json" in names
     curves = site.reader.get(f"{path}/curves", params={"points": 5}).raise_for_status().json()
     assert curves["steps"] == 40
     assert curves["columns"]["step"] == [0, 10, 20, 29, 39]
@@ -225,14 +225,14 @@ def test_a_preview_is_what_the_stage_would_make(site: Site, special: bool) -> No
     assert long.status_code == 422
 
 
-def test_which_features_fire_on_a_text(site: Site, world: World) -> None:
+def test_which_features_fire_on_a_text(site: Site, samples: SampleArtifacts) -> None:
     """On the text of an example, the API finds the activations that the extraction stored."""
-    path = f"/v1/features/{world.features.id}/latents"
+    path = f"/v1/features/{samples.features.id}/latents"
     best = site.reader.get(path, params={"sort": "max", "order": "desc", "limit": 1}).json()["items"][0]["latent"]
     example = site.reader.get(f"{path}/{best}/examples", params={"kind": "top"}).json()[0]
     before = example["tokens"][1 : example["at"] + 1]  # the first is the row's BOS, which the API puts in itself
     assert example["position"] == example["at"], "the window begins with the row"
-    request = {"sae": str(world.sae), "text": "".join(before), "top": 6, "latents": [best]}
+    request = {"sae": str(samples.sae), "text": "".join(before), "top": 6, "latents": [best]}
     found = site.reader.post("/v1/text/features", json=request).raise_for_status().json()
     assert found["tokens"][0]["excluded"] == "bos"
     assert found["latents"][str(best)][-1] == pytest.approx(example["activation"], rel=1e-3)
@@ -242,12 +242,12 @@ def test_which_features_fire_on_a_text(site: Site, world: World) -> None:
     assert (absent.status_code, absent.json()["code"]) == (422, "invalid_request")
 
 
-def test_jobs_that_use_the_memory_of_a_language_model_are_named(site: Site, world: World) -> None:
+def test_jobs_that_use_the_memory_of_a_language_model_are_named(site: Site, samples: SampleArtifacts) -> None:
     body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": 900,
             "resources": {"memory": (4 << 30) - (256 << 20)}}  # fmt: skip
     job = site.writer.post("/v1/tokens", json=body).raise_for_status().json()["job"]["id"]
     site.records.grant(job, 1, f"{job}-a1", "here")
-    refused = site.reader.post("/v1/text/features", json={"sae": str(world.sae), "text": "x"})
+    refused = site.reader.post("/v1/text/features", json={"sae": str(samples.sae), "text": "x"})
     site.records.lose(job, 1, "test", "over")
     assert (refused.status_code, refused.json()["code"]) == (503, "no_capacity")
     assert refused.json()["blocked_by"] == [job]
@@ -276,7 +276,7 @@ def test_problems_are_problem_details(site: Site) -> None:
 
 
 def test_the_document_describes_everything(site: Site) -> None:
-    document = site.nobody.get("/openapi.json").raise_for_status().json()
+    document = site.anonymous.get("/openapi.json").raise_for_status().json()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert operation["summary"], (method, path)

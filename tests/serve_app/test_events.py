@@ -156,7 +156,7 @@ def test_a_stream_ends_with_its_token(site: Site) -> None:
     timer.start()
     with connect(ws, additional_headers=headers, proxy=None) as socket:
         for path in (f"/v1/jobs/{job}/events/stream", "/v1/events/stream", f"/v1/jobs/{job}/log/stream"):
-            with site.nobody.stream("GET", path, headers=headers, timeout=10) as response:
+            with site.anonymous.stream("GET", path, headers=headers, timeout=10) as response:
                 if timer.is_alive():
                     assert response.status_code == 200
                 response.read()  # ends, though the job lives

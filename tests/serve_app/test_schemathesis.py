@@ -15,18 +15,20 @@ from serve_app.app import create_app
 from serve_app.security.tokens import Tokens
 from serve_app.settings import ApiSettings
 from tests.serve_app.conftest import Answers, serving
+from tests.serve_app.sample_artifacts import SampleArtifacts
 from tests.serve_app.schema_cases import ids_of, run, warm
 from tests.serve_app.served import CAPACITY
-from tests.serve_app.world import World
 
 
 @pytest.fixture
-def own_site(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str, World]]:
+def own_site(
+    tmp_path: Path, samples: SampleArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, str, SampleArtifacts]]:
     """A server on copies of everything: cases delete what they find."""
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path))
     monkeypatch.setenv("RAYLENS_CACHE", str(tmp_path / "cache"))
-    shutil.copytree(world.store.url, tmp_path / "store")
-    copy = World(Store.open(str(tmp_path / "store")), world.sae, world.features)
+    shutil.copytree(samples.store.url, tmp_path / "store")
+    copy = SampleArtifacts(Store.open(str(tmp_path / "store")), samples.sae, samples.features)
     with open_records(f"sqlite:///{tmp_path}/catalog.db") as records:
         copy.record(records)
         records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
@@ -36,9 +38,9 @@ def own_site(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> I
             yield url, token, copy
 
 
-def test_generated_cases(own_site: tuple[str, str, World]) -> None:
-    url, token, world = own_site
-    warm(url, token, world)
-    found = run(url, token, 1, ids=ids_of(world), phases="examples,fuzzing")
+def test_generated_cases(own_site: tuple[str, str, SampleArtifacts]) -> None:
+    url, token, samples = own_site
+    warm(url, token, samples)
+    found = run(url, token, 1, ids=ids_of(samples), phases="examples,fuzzing")
     assert found.status == 0, found.output[-20_000:]
     assert found.cases >= 60

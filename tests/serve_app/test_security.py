@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from serve_app.security.guard import PUBLIC, READ_POSTS
 from tests.serve_app.conftest import Site
-from tests.serve_app.world import MODEL, World
+from tests.serve_app.sample_artifacts import MODEL, SampleArtifacts
 
 SECRET = "outside-the-root-4711"
 _VALUES = {"id": "0" * 16, "file_name": "x", "latent": "0", "name": "start.js"}
@@ -62,16 +62,16 @@ def test_every_route_with_every_token(site: Site, kind: str) -> None:
 
 def test_a_path_that_does_not_exist_wants_a_token_too(site: Site) -> None:
     for path in ("/v2/jobs", "/v1", "/metrics", "/docs/x", "/v1/health/x", "//v1/health"):
-        assert site.nobody.get(path).status_code == 401, path
-    assert site.nobody.post("/v1/health").status_code == 401
+        assert site.anonymous.get(path).status_code == 401, path
+    assert site.anonymous.post("/v1/health").status_code == 401
 
 
 def test_a_token_is_void_as_soon_as_it_is_revoked(site: Site) -> None:
     token, text = site.tokens.create("short", ["read"])
     headers = {"Authorization": f"Bearer {text}"}
-    assert site.nobody.get("/v1/jobs", headers=headers).status_code == 200
+    assert site.anonymous.get("/v1/jobs", headers=headers).status_code == 200
     site.tokens.revoke(token.id)
-    assert site.nobody.get("/v1/jobs", headers=headers).status_code == 401
+    assert site.anonymous.get("/v1/jobs", headers=headers).status_code == 401
     stored = (site.home / "api_tokens.json").read_text()
     assert text not in stored
     assert text.removeprefix("rl_") not in stored
@@ -133,16 +133,16 @@ def traversals() -> list[str]:
             "%252e%252e%252fsecret.txt", "%uff0e%uff0e/secret.txt", "．．/secret.txt"]  # fmt: skip
 
 
-def test_traversal_in_paths(site: Site, world: World) -> None:
+def test_traversal_in_paths(site: Site, samples: SampleArtifacts) -> None:
     (site.home / "secret.txt").write_text(SECRET)
     for how in traversals():
         for prefix in (
-            f"/v1/saes/{world.sae.id}/files/",
-            f"/v1/saes/{world.sae.id}/files/../",
+            f"/v1/saes/{samples.sae.id}/files/",
+            f"/v1/saes/{samples.sae.id}/files/../",
             "/v1/saes/",
             "/v1/datasets/",
             "/v1/jobs/",
-            f"/v1/features/{world.features.id}/latents/",
+            f"/v1/features/{samples.features.id}/latents/",
             "/docs/assets/",
             "/",
         ):
@@ -246,7 +246,7 @@ def _header(site: Site, kind: str) -> dict[str, str]:
 def _status(site: Site, method: str, path: str, headers: dict[str, str]) -> int:
     if method == "WEBSOCKET":
         return _websocket(site, path, headers)
-    with site.nobody.stream(method, path, headers=headers) as response:  # an event stream does not end
+    with site.anonymous.stream(method, path, headers=headers) as response:  # an event stream does not end
         return response.status_code
 
 

@@ -13,33 +13,33 @@ from websockets.sync.client import connect
 
 from tests.running_cluster import RunningCluster
 from tests.serve_app.following import client, killed
+from tests.serve_app.sample_artifacts import DATASET, MODEL, SampleArtifacts
 from tests.serve_app.served import Served
-from tests.serve_app.world import DATASET, MODEL, World
 
 
 @pytest.fixture(scope="module")
-def site(running_cluster: RunningCluster, world: World) -> Served:
+def site(running_cluster: RunningCluster, samples: SampleArtifacts) -> Served:
     """The running cluster, with one artifact of each kind in its store."""
-    shutil.copytree(world.store.url, running_cluster.store.url, dirs_exist_ok=True)
-    world.record(running_cluster.records)
+    shutil.copytree(samples.store.url, running_cluster.store.url, dirs_exist_ok=True)
+    samples.record(running_cluster.records)
     head = psutil.Process(running_cluster.head_pid())
     return Served(
-        running_cluster.url, running_cluster.home, running_cluster.records, world, running_cluster.token, head
+        running_cluster.url, running_cluster.home, running_cluster.records, samples, running_cluster.token, head
     )
 
 
 def test_the_same_answers_as_without_serve(site: Served) -> None:
-    with client(site) as http, httpx2.Client(base_url=site.url, trust_env=False) as nobody:
-        assert nobody.get("/v1/jobs").status_code == 401
-        assert nobody.get("/v1/ready").json() == {"ready": True, "catalog": True, "store": True, "dispatcher": True}
+    with client(site) as http, httpx2.Client(base_url=site.url, trust_env=False) as anonymous:
+        assert anonymous.get("/v1/jobs").status_code == 401
+        assert anonymous.get("/v1/ready").json() == {"ready": True, "catalog": True, "store": True, "dispatcher": True}
         assert http.get("/v1/jobs", headers={"Host": "evil.example"}).status_code == 421
         assert http.get("/v1/jobs", headers={"Origin": "null"}).status_code == 403
         assert http.put("/v1/jobs").headers["allow"] == "GET, POST"
         assert http.get("/v1/nothing").json()["code"] == "not_found"
         assert http.post("/v1/jobs", content=b"x" * (2 << 20)).status_code == 413
-        archive = http.get(f"/v1/saes/{site.world.sae.id}/archive")
+        archive = http.get(f"/v1/saes/{site.samples.sae.id}/archive")
         assert len(archive.content) == int(archive.headers["content-length"])
-        assert nobody.get("/-/routes").json() == {"/": "api"}, "all that Serve's own paths say"
+        assert anonymous.get("/-/routes").json() == {"/": "api"}, "all that Serve's own paths say"
     for headers, status in (({}, 401), ({"Authorization": f"Bearer {site.token}", "Origin": "null"}, 403)):
         with pytest.raises(InvalidStatus) as refused:
             connect(site.url.replace("http", "ws") + "/v1/events/ws", additional_headers=headers, proxy=None)
@@ -48,11 +48,11 @@ def test_the_same_answers_as_without_serve(site: Served) -> None:
 
 def test_features_on_a_text_through_the_application_of_their_own(site: Served) -> None:
     with client(site) as http:
-        request = {"sae": str(site.world.sae), "text": "The captain steers the grey boat.", "top": 3}
+        request = {"sae": str(site.samples.sae), "text": "The captain steers the grey boat.", "top": 3}
         found = http.post("/v1/text/features", json=request, timeout=150).raise_for_status().json()
         assert len(found["top"]) == 3
         assert found["tokens"][0]["role"] == "bos"
-        absent = {"sae": str(site.world.sae), "text": "x", "latents": [4096]}
+        absent = {"sae": str(site.samples.sae), "text": "x", "latents": [4096]}
         assert http.post("/v1/text/features", json=absent).json()["code"] == "invalid_request"
 
 

@@ -12,13 +12,13 @@ from cluster.records import Records
 from cluster.store import Manifest, Store
 from configs.identity import ArtifactRef
 from sae.formats.features import EXAMPLES_SCHEMA, FEATURES_SCHEMA, FeaturesInfo, TableWriter, write_info
-from tests.serve_app.world import World
+from tests.serve_app.sample_artifacts import SampleArtifacts
 
 ROWS, FEATURES = 10_000, 16_384
 SET = ArtifactRef("features", "1234567890abcdef")
 
 
-def fill(records: Records, store: Store, world: World) -> None:
+def fill(records: Records, store: Store, samples: SampleArtifacts) -> None:
     """Adds the rows and the feature set."""
     stages = ("download", "tokenize", "train", "extract")
     for i in range(ROWS):
@@ -31,7 +31,7 @@ def fill(records: Records, store: Store, world: World) -> None:
             records.request_cancel(job.job_id)
     for i in range(ROWS):
         records.record_artifact(_manifest(i).model_dump(mode="json"))
-    _feature_set(store, world)
+    _feature_set(store, samples)
     manifest = store.manifest(SET)
     assert manifest is not None
     records.record_artifact(manifest.model_dump(mode="json"))
@@ -45,7 +45,7 @@ def _manifest(i: int) -> Manifest:
     )  # fmt: skip
 
 
-def _feature_set(store: Store, world: World) -> None:
+def _feature_set(store: Store, samples: SampleArtifacts) -> None:
     draw = np.random.default_rng(0)
     density = draw.lognormal(-6, 1.5, FEATURES).clip(0, 1)
     count = (density * 1e6).astype(np.int64)
@@ -78,7 +78,7 @@ def _feature_set(store: Store, world: World) -> None:
             excluded={}, n_features=FEATURES, alive=FEATURES, l0=32.0, quantile_probabilities=(0.1, 0.5, 0.9),
             histogram={"per_octave": 18, "lowest": -300, "bins": 600}, window={"before": 32, "after": 16}, settings={},
             no_logit_lens=None,
-            inputs={"sae": str(world.sae), "tokens": "tokens/" + "1" * 16, "model": "models/" + "0" * 16},
+            inputs={"sae": str(samples.sae), "tokens": "tokens/" + "1" * 16, "model": "models/" + "0" * 16},
         )  # fmt: skip
         write_info(folder / "features.json", info)
         files = tuple(store.put(SET, 1, path.name, path) for path in sorted(folder.iterdir()))

@@ -31,7 +31,7 @@ EVALUATION, REPORT = ArtifactRef("evaluations", "e" * 16), ArtifactRef("reports"
 DOCUMENTS = 30
 
 
-class World:
+class SampleArtifacts:
     """What is there, by reference."""
 
     def __init__(self, store: Store, sae: ArtifactRef, features: ArtifactRef) -> None:
@@ -49,7 +49,7 @@ class World:
             records.record_artifact(manifest.model_dump(mode="json"))
 
 
-def make_world(root: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def make_samples(root: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> SampleArtifacts:
     """Makes everything in a store below `root`. Real formats; the SAE is random, its features really extracted."""
     store = Store.open(str(root / "store"), str(root / "cache"))
     _dataset(store, root)
@@ -72,7 +72,7 @@ def make_world(root: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> World
     _json(store, root, EVALUATION, "metrics.json", metrics, {"sae": str(sae)})
     inputs = {"features": str(job.outputs[0].ref), "evaluation": str(EVALUATION)}
     _json(store, root, REPORT, "report.json", {"title": "tiny"}, inputs)
-    return World(store, sae, job.outputs[0].ref)
+    return SampleArtifacts(store, sae, job.outputs[0].ref)
 
 
 def _dataset(store: Store, root: Path) -> None:
