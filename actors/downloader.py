@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import ray
 
+from actors.worker_errors import stream_errors_as_text
 from actors.worker_setup import temporary_folder
 from cluster.store import Store, StoredFile
 from configs.download import DatasetOptions, DownloadConfig, HubSource
@@ -36,9 +37,10 @@ class Result(NamedTuple):
 
 
 @ray.remote
+@stream_errors_as_text
 def download(
     config: DownloadConfig, identity: dict[str, Any], store: Store, ref: ArtifactRef, attempt: int, threads: int
-) -> Iterator[Step | Result]:
+) -> Generator[Step | Result, None, None]:
     """Gives Steps, then one Result. Raises SourceError, DatasetError, ModelError.
 
     `identity` is what the source was when the job was made; a source that has changed since is refused.

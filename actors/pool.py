@@ -10,18 +10,19 @@ from typing import Any, Generic, TypeVar
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
+from actors.worker_errors import call_method, result_of
 from configs.requirements import Requirement
 
 Chunk = TypeVar("Chunk")
 
 
-# From an actor's making to its first answer. Its place was granted before, so this is for a slow disk to load a process
-# that imports torch; the place itself is there, or something outside the catalog has it, which Ray would wait for.
+# From an actor's making to its first answer. Its resources were granted before, so this is for a slow disk to load a process
+# that imports torch; the resources are free, or something outside the catalog uses them, and Ray would wait.
 START_S = 180.0
 
 
 class WorkersDidNotStart(RuntimeError):
-    """The place was granted, but the workers did not come up in time."""
+    """The resources were granted, but the workers did not start in time."""
 
 
 class WorkersKeepDying(RuntimeError):
@@ -49,10 +50,10 @@ def run_chunks(
 ) -> bool:
     """Calls `method(chunk)` of some actor for every chunk; `on_done(chunk, result)` runs here, in order of completion.
 
-    An error that the method raises ends the run and is raised. Actors load what they need in their first call, not in
-    `__init__`: Ray hands on the errors of methods as they are, those of `__init__` as text only. `max_deaths` bounds
-    deaths in a row without a finished chunk. Only actors that have started get chunks, so those that find no place
-    hold none back; WorkersDidNotStart if no actor works and none starts. Returns False if `should_stop` ended it early;
+    An error that the method raises ends the run and is raised, in its own class where that can be (worker_errors.py).
+    Actors load what they need in their first call, not in `__init__`, whose errors Ray gives no class. `max_deaths` bounds
+    deaths in a row without a finished chunk. Only actors that have started get chunks, so those that find no resources
+    delay none; WorkersDidNotStart if no actor works and none starts. Returns False if `should_stop` ended it early;
     chunks in flight are finished first.
     """
     waiting = deque(chunks)
@@ -96,7 +97,7 @@ class _Pool(Generic[Chunk]):
     def give(self, method: str, chunk: Chunk) -> None:
         """Has an idle actor work at a chunk."""
         actor = self.idle.pop()
-        self.running[getattr(actor, method).remote(chunk)] = (actor, chunk)
+        self.running[actor.__ray_call__.remote(call_method, method, chunk)] = (actor, chunk)
 
     def check_starts(self) -> None:
         """Raises WorkersDidNotStart if no actor has worked, or could have, for START_S."""
@@ -104,8 +105,8 @@ class _Pool(Generic[Chunk]):
             self._worked = time.monotonic()
         elif time.monotonic() - self._worked > START_S:
             raise WorkersDidNotStart(
-                f"none of {len(self._starting)} worker(s) started in {START_S:.0f} s, though a place was granted. "
-                "Something that this catalog does not know of may hold it: see `ray status`"
+                f"none of {len(self._starting)} worker(s) started in {START_S:.0f} s, though their resources were granted. "
+                "Something that this catalog does not know of may use them: see `ray status`"
             )
 
     def answers(self) -> Iterator[tuple[Chunk, bool, Any]]:
@@ -114,7 +115,7 @@ class _Pool(Generic[Chunk]):
         for reference in ready:
             actor, *chunks = self.running.pop(reference, None) or (self._starting.pop(reference),)
             try:
-                result = ray.get(reference)
+                result = result_of(reference)
             except (RayActorError, OutOfMemoryError) as error:  # the second: killed by Ray's memory monitor
                 self._replace(actor, error)
                 yield from ((chunk, False, None) for chunk in chunks)

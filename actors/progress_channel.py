@@ -1,7 +1,7 @@
-"""How a training run's workers and its driver talk: a few keys in the cluster's own key-value store.
+"""How a training run's workers report to its driver: a few keys in the cluster's own key-value store.
 
 Not an actor: each process of Ray wakes a hundred times a second, which a training step on all cores of a small machine
-pays for. What stands here is for people to look at; losing it loses no work. Workers never open the catalog.
+pays for. These figures are for people to read; losing them loses no work. Workers never open the catalog.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _STOP = "stop"
 
 
 class ProgressChannel(NamedTuple):
-    """The latest figure of each name, and whether the run was asked to stop. A small value: it travels to workers."""
+    """The latest figure of each name, and whether a stop was requested. A small value that is sent to workers."""
 
     name: str
 
@@ -27,7 +27,7 @@ class ProgressChannel(NamedTuple):
         return cls(f"{run}-{secrets.token_hex(4)}")
 
     def report(self, figure: str, value: int) -> None:
-        """How far `figure` (rows, a checkpoint) is. While the head does not answer, nothing is said."""
+        """How far `figure` (rows, a checkpoint) is. While the head does not answer, nothing is reported."""
         try:
             _internal_kv_put(self._key("figures/" + figure), str(value), namespace=_NAMESPACE)
         except RpcError:
@@ -44,22 +44,25 @@ class ProgressChannel(NamedTuple):
         return {figure: int(value) for figure, value in values.items() if value is not None}
 
     def request_stop(self) -> None:
-        """Asks workers to finish their block, write a checkpoint and end. Repeat it: the head may not answer."""
+        """Requests workers to finish their block, write a checkpoint and end. Call it again: the head may not answer."""
         try:
             _internal_kv_put(self._key(_STOP), "1", namespace=_NAMESPACE)
         except RpcError:
             return
 
     def stop_requested(self) -> bool:
-        """Whether request_stop was called. Workers ask between blocks."""
+        """Whether request_stop was called. Workers call it between blocks."""
         try:
             return _internal_kv_get(self._key(_STOP), namespace=_NAMESPACE) is not None
         except RpcError:
             return False
 
     def clear(self) -> None:
-        """Removes all that was written."""
-        _internal_kv_del(self._key(""), del_by_prefix=True, namespace=_NAMESPACE)
+        """Removes all that was written. While the head does not answer it stays, a few bytes until the cluster ends."""
+        try:
+            _internal_kv_del(self._key(""), del_by_prefix=True, namespace=_NAMESPACE)
+        except RpcError:
+            return
 
     def _key(self, rest: str) -> str:
-        return f"channel/{self.name}/{rest}"
+        return f"progress/{self.name}/{rest}"

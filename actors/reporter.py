@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from actors.worker_errors import errors_as_text
 from actors.worker_setup import temporary_folder
 from cluster.store import Store, StoredFile
 from configs.identity import ArtifactRef, parse_ref
@@ -14,6 +15,7 @@ from configs.report import ReportConfig
 
 
 @ray.remote
+@errors_as_text
 def make_report(
     store: Store,
     features: ArtifactRef,

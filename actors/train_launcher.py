@@ -22,6 +22,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 from actors.pool import WorkersDidNotStart
 from actors.progress_channel import ProgressChannel
 from actors.trainer import TrainTask, train_worker
+from actors.worker_errors import WorkerError
 from configs.requirements import Requirement
 from sae.language_model.malloc import ENVIRONMENT as KEEP_FREED_MEMORY
 
@@ -72,7 +73,7 @@ def fit(
             except TrainingFailedError as error:
                 cause = _own_error(error)
                 if cause is not None:
-                    raise cause from error
+                    raise cause  # noqa: B904 - its cause is the text that the worker sent
                 if should_stop():
                     return
                 if isinstance(error, ControllerError):
@@ -93,7 +94,7 @@ def fit(
 class _Trainer(DataParallelTrainer):
     """Ray Train without what does nothing for us: two callbacks and the requests to the autoscaler.
 
-    The cleaner of placement groups is for detached ones; ours end with their job. It looks for Ray by itself, finds the
+    The cleaner of placement groups is for detached ones; ours end with their job. It searches for Ray itself, finds the
     wrong cluster or none where several share a machine, and fills the log with tracebacks. The one for datasets starts
     an actor, also where there are none.
     """
@@ -164,6 +165,7 @@ def _watch(
     saved: Callable[[int], None],
 ) -> None:
     checkpoint = rows = 0
+    ended = False
     while True:  # reads before it waits: a stop requested during start-up takes effect after the first block
         latest = channel.latest()
         if latest.get("rows", 0) > rows:  # after a death it is behind for a while
@@ -175,8 +177,9 @@ def _watch(
             saved(checkpoint)
         if should_stop():
             channel.request_stop()
-        if finished.wait(POLL_S):
+        if ended:  # it has read the last figures
             return
+        ended = finished.wait(POLL_S)
 
 
 def _own_error(error: TrainingFailedError) -> BaseException | None:
@@ -185,8 +188,9 @@ def _own_error(error: TrainingFailedError) -> BaseException | None:
     causes: list[BaseException] = [failure for _, failure in sorted(failures.items())]
     if not causes or any(isinstance(cause, RayError | RayTrainError) for cause in causes):
         return None
-    # A worker that lost its peer in a collective raises a bare RuntimeError; the peer's own error names the cause.
-    return next((cause for cause in causes if type(cause) is not RuntimeError), causes[0])
+    errors = [WorkerError.of(cause) for cause in causes]
+    # A worker that lost its peer in a collective raises a bare RuntimeError; the peer's own error says why.
+    return next((error for error in errors if error.name != "RuntimeError"), errors[0]).original()
 
 
 def _first_line(error: ControllerError) -> str:

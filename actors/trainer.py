@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from actors.checkpoints import Checkpoints
 from actors.progress_channel import ProgressChannel
+from actors.worker_errors import errors_as_text
 from actors.worker_setup import refuse_emulated, set_up, temporary_folder
 from cluster.store import Store
 from configs.identity import ArtifactRef
@@ -52,6 +53,7 @@ class TrainTask(NamedTuple):
     channel: ProgressChannel
 
 
+@errors_as_text
 def train_worker(settings: dict[str, TrainTask]) -> None:
     """Entry point for Ray Train. SAEs that it finishes are put into the store as parts; the driver publishes them."""
     task = settings["task"]

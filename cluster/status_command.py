@@ -81,13 +81,9 @@ def _recovery(target: ClusterTarget, records: Records | None, session: str) -> F
 def _admitted(records: Records, session: str) -> dict[str, Requirement]:
     """Requirements of the admitted jobs of this cluster, by their names in messages."""
     return {
-        f"{row.stage} job {row.id}": Requirement.model_validate(
-            {key: value for key, value in row.requirement.items() if key in Requirement.model_fields}
-        )
+        f"{row.stage} job {row.id}": Requirement.model_validate(row.requirement)
         for row, attempt in records.live()
-        if session in (row.requirement.get("cluster"), attempt.cluster)
-        and (row.state in ("RUNNING", "CANCELLING") or attempt.granted_at is not None)
-        and records.dead_driver(attempt) is None
+        if attempt.cluster == session and attempt.admitted and records.dead_driver(attempt) is None
     }
 
 

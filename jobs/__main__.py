@@ -1,12 +1,14 @@
-"""Runs one stage, and first what it stands on.
+"""Runs one stage, and first the stages that make its missing inputs.
 
     python -m jobs STAGE --config FILE.yaml [--profile local|gpu|auto] [--set key.path=value ...]
     python -m jobs list [--stage S] [--state S] ...   the newest jobs
-    python -m jobs show JOB        one job: what it needs, where it stands and why, its attempts
+    python -m jobs show JOB        one job: its requirement, its state and why, its attempts
     python -m jobs logs JOB [--follow]
     python -m jobs events [JOB] [--after N] [--follow]
     python -m jobs stop JOB        finish the block, write a checkpoint, end; resumable
     python -m jobs cancel JOB      end now; the last checkpoint stays
+    python -m jobs rm KIND/ID      remove an artifact; says what refers to it, if anything does
+    python -m jobs gc --dry-run    which intermediate artifacts nothing refers to; without --dry-run they are removed
     python -m jobs resume JOB      a stopped, cancelled or failed job goes on from its last checkpoint
 
 The same under `ray job submit --working-dir . -- python -m jobs ...`. Standard output carries one line, a JSON object
@@ -23,7 +25,7 @@ import sys
 import traceback
 from typing import Any
 
-from configs.load import ConfigError, load_config, parse_config
+from configs.load import load_config
 from configs.profiles import PROFILES
 from configs.stages import STAGES
 from jobs.job_commands import COMMANDS, add_commands, run_command
@@ -65,14 +67,12 @@ def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
     stop = StopFlag()
     install(stop)
     try:
-        if given.config_json is not None:
-            config = parse_config(given.command, json.loads(given.config_json), "--config-json")
-        else:
-            config = load_config(given.command, given.config, given.set)
+        config = load_config(given.command, given.config, given.set)
+        from jobs.life.follow import request
         from jobs.life.session import Session
 
         with Session(given.profile, given.wait, stop) as session:
-            ended = _ask(session, config, given.detach)
+            ended = request(session, config, given.detach)
     except Exception as error:  # noqa: BLE001 - rows say what they must; what is left is to say it in one message
         failure = failure_of(error)
         message = (
@@ -83,21 +83,6 @@ def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
     return result, ended.message or None
 
 
-def _ask(session: Any, config: Any, detach: bool) -> Any:
-    """Hands the job to the dispatcher of a running cluster, or runs it in this process where there is none."""
-    if session.dispatched:
-        from jobs.life.follow import request
-
-        return request(session, config, detach)
-    if detach:
-        raise ConfigError(
-            "--detach needs a cluster that `python -m cluster up` started: without one, this process runs the job"
-        )
-    from jobs.life.local_runner import execute
-
-    return execute(session, config)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jobs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -105,13 +90,14 @@ def _parser() -> argparse.ArgumentParser:
     stages = parser.add_subparsers(dest="command", required=True, metavar="STAGE", title="stages")
     for name, entry in STAGES.items():
         stage = stages.add_parser(name, help=entry.title)
-        source = stage.add_mutually_exclusive_group(required=True)
-        source.add_argument(
-            "--config", metavar="FILE.yaml", help="the stage's config, or - for standard input; see configs/presets/"
-        )
-        source.add_argument("--config-json", metavar="JSON", help=argparse.SUPPRESS)
         stage.add_argument(
-            "--profile", choices=PROFILES, default="auto", help="what machines to ask for (default: auto)"
+            "--config",
+            required=True,
+            metavar="FILE.yaml",
+            help="the stage's config, or - for standard input; see configs/presets/",
+        )
+        stage.add_argument(
+            "--profile", choices=PROFILES, default="auto", help="which resources to require (default: auto)"
         )
         stage.add_argument(
             "--set", metavar="key.path=value", action="append", default=[], help="override one value; may be repeated"
@@ -123,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="SECONDS",
             help="how long it may wait for machines (default: 600; a day on a cluster that `up` started, where it is a row)",
         )
-        stage.add_argument("--detach", action="store_true", help="on such a cluster: ask for the job, do not follow it")
+        stage.add_argument("--detach", action="store_true", help="on such a cluster: submit the job, do not follow it")
     add_commands(stages)
     return parser
 

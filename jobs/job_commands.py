@@ -1,15 +1,17 @@
-"""What `python -m jobs` does beside running stages: looking at jobs, stopping them, taking them up again."""
+"""The commands of `python -m jobs` beside the stages: reading jobs, stopping them, resuming them, removing artifacts."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from cluster.records import DISPATCHER, JobRow, Records, RecordsError, State, open_records
+from jobs.artifact_commands import gc, gc_arguments, rm, rm_arguments
 
 POLL_S = 0.5
 
@@ -47,7 +49,7 @@ def _list(given: argparse.Namespace) -> None:
 def _show(given: argparse.Namespace) -> None:
     with open_records() as records:
         row = records.job(given.job)
-        told = _brief(row) | {
+        shown = _brief(row) | {
             "gone": _gone(records, row),
             "profile": row.profile,
             "needs": row.requirement,
@@ -59,8 +61,8 @@ def _show(given: argparse.Namespace) -> None:
                 for a in records.attempts(row.id)
             ],
         }
-        print(json.dumps(told, indent=2), file=sys.stderr)
-        _answer(told)
+        print(json.dumps(shown, indent=2), file=sys.stderr)
+        _answer(shown)
 
 
 def _logs(given: argparse.Namespace) -> None:
@@ -72,7 +74,7 @@ def _logs(given: argparse.Namespace) -> None:
         records.job(given.job)
         tail = LogTail(log_file(raylens_home(), given.job), from_start=True)
         while True:
-            live = records.job(given.job).live  # asked before the log is read: what is written last is shown
+            live = records.job(given.job).live  # read before the log: what is written last is shown
             for line in tail.lines():
                 print(line.decode(errors="replace"), flush=True)
             if not (given.follow and live):
@@ -109,9 +111,9 @@ def _all_events(records: Records, job: str | None, after: int, follow: bool) -> 
 
 
 def _stop(given: argparse.Namespace) -> dict[str, Any]:
-    from jobs.life.control import ask
+    from jobs.life.control import request_end
 
-    return _state(ask(open_records(), given.job, given.command))
+    return _state(request_end(open_records(), given.job, given.command))
 
 
 def _resume(given: argparse.Namespace) -> dict[str, Any]:
@@ -156,12 +158,14 @@ def _dispatcher_arguments(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS: dict[str, Command] = {
     "list": Command("the newest jobs", _list_arguments, _list),
-    "show": Command("one job: what it needs, where it stands and why", _job, _show),
-    "logs": Command("what a job and its workers said", _logs_arguments, _logs),
-    "events": Command("changes of state and marks, numbered; a JSON line each", _events_arguments, _events),
-    "stop": Command("ask a job to leave a checkpoint and end", _job, _stop),
-    "cancel": Command("ask a job to end now", _job, _stop),
+    "show": Command("one job: its requirement, its state and why", _job, _show),
+    "logs": Command("the log of a job and its workers", _logs_arguments, _logs),
+    "events": Command("changes of state and messages, numbered; a JSON line each", _events_arguments, _events),
+    "stop": Command("let a job write a checkpoint and end", _job, _stop),
+    "cancel": Command("end a job now", _job, _stop),
     "resume": Command("let a stopped, cancelled or failed job go on from its last checkpoint", _job, _resume),
+    "rm": Command("remove artifacts that nothing refers to any more", rm_arguments, rm),
+    "gc": Command("remove all intermediate artifacts that nothing refers to", gc_arguments, gc),
     # For the dispatcher and for `python -m cluster up`.
     "drive": Command(argparse.SUPPRESS, _drive_arguments, _drive),
     "dispatcher": Command(argparse.SUPPRESS, _dispatcher_arguments, _dispatcher),
@@ -179,7 +183,12 @@ def run_command(given: argparse.Namespace) -> tuple[int, dict[str, Any] | None, 
     """Runs one; gives the exit status, the line for standard output (None: it wrote itself) and an error."""
     try:
         answer = COMMANDS[given.command].run(given)
-    except (RecordsError, RuntimeError) as error:
+    except KeyboardInterrupt:  # of one that follows
+        return 130, None, None
+    except BrokenPipeError:  # whoever read its output, `head` perhaps, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0, None, None
+    except (RecordsError, RuntimeError, ValueError, OSError) as error:
         return 1, {"job": getattr(given, "job", None), "state": "FAILED", "artifacts": []}, str(error)
     return 0, answer, None
 
@@ -217,7 +226,7 @@ def _brief(row: JobRow) -> dict[str, Any]:
 
 
 def _gone(records: Records, row: JobRow) -> str | None:
-    """That the process of a job that is said to live is gone, and what goes on with it. The row stays: others end it."""
+    """That the process of a live job is gone, and what goes on with the job. Its row is for others to end."""
     if not row.live or (why := records.dead_driver(records.attempts(row.id)[-1])) is None:
         return None
     lease = records.lease_row(DISPATCHER)
@@ -230,10 +239,10 @@ def _gone(records: Records, row: JobRow) -> str | None:
 
 def _line(row: JobRow, gone: str | None) -> str:
     if gone is not None:
-        told = gone
+        shown = gone
     elif row.live and row.total:
-        told = f"[{row.phase or ''}] {row.done or 0:,}/{row.total:,} {row.unit or ''}"
+        shown = f"[{row.phase or ''}] {row.done or 0:,}/{row.total:,} {row.unit or ''}"
     else:
-        told = (row.message or ", ".join(row.outputs)).partition("\n")[0][:90]
+        shown = (row.message or ", ".join(row.outputs)).partition("\n")[0][:90]
     at = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created_at))
-    return f"{at}  {row.id:<22} {row.state:<10} a{row.attempt:<3} {told}"
+    return f"{at}  {row.id:<22} {row.state:<10} a{row.attempt:<3} {shown}"

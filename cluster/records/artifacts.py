@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import and_, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from cluster.records.artifact_index import index_evaluation, matching
 from cluster.records.artifact_tables import ArtifactInput, ArtifactRow, ArtifactTag
@@ -78,17 +79,16 @@ class Artifacts(Transactions):
             row = session.get(ArtifactRow, tuple(ref))
             if row is None:
                 return
-            made_from_it = select(ArtifactInput.kind, ArtifactInput.id).where(
-                ArtifactInput.input_kind == ref.kind, ArtifactInput.input_id == ref.id
-            )
-            referrers = sorted({f"{kind}/{id}" for kind, id in session.execute(made_from_it)})
-            live = session.scalars(select(JobRow).where(IS_LIVE).order_by(JobRow.seq))
-            needs = [f"{job.stage} job {job.id}" for job in live if str(ref) in {*job.inputs.values(), *job.outputs}]
-            if referrers or needs:
-                raise in_use(ref, [*referrers, *needs])
+            if referrers := referrers_of(session, ref):
+                raise in_use(ref, referrers)
             session.delete(row)
             session.flush()
             index_evaluation(session, row)
+
+    def referrers(self, ref: ArtifactRef) -> list[str]:
+        """The artifacts that were made from an artifact (`kind/id`), and the live jobs that need it or make it."""
+        with self._read() as session:
+            return referrers_of(session, ref)
 
     def set_labels(
         self,
@@ -116,6 +116,17 @@ class Artifacts(Transactions):
                 return row
         except IntegrityError as error:  # another took the name between our look and our write
             raise NameTaken(f"the name {name!r} has just been taken: take another", "") from error
+
+
+def referrers_of(session: Session, ref: ArtifactRef) -> list[str]:
+    """What refers to an artifact: artifacts first, then live jobs."""
+    made_from_it = select(ArtifactInput.kind, ArtifactInput.id).where(
+        ArtifactInput.input_kind == ref.kind, ArtifactInput.input_id == ref.id
+    )
+    artifacts = sorted({f"{kind}/{id}" for kind, id in session.execute(made_from_it)})
+    live = session.scalars(select(JobRow).where(IS_LIVE).order_by(JobRow.seq))
+    jobs = [f"{job.stage} job {job.id}" for job in live if str(ref) in {*job.inputs.values(), *job.outputs}]
+    return [*artifacts, *jobs]
 
 
 def in_use(ref: ArtifactRef, referrers: list[str]) -> InUse:

@@ -20,6 +20,7 @@ from cluster.records.job_transitions import (
     move,
     try_again,
     unblock,
+    waits_here,
 )
 from cluster.records.states import ENDED, State
 from cluster.records.transactions import Transactions
@@ -62,6 +63,9 @@ class DispatcherApi(Transactions):
                 anchor(job)
                 job.deadline = deadline
             job.updated_at = time.time()
+            row = attempt_of(session, job)
+            if row.host is not None:  # a command waits with its own job
+                row.heartbeat = job.updated_at
             before, job.blocked = job.message, blocked
             if job.state == State.QUEUED and blocked.get("kind") != "inputs":
                 move(session, job, State.WAITING, message=message)
@@ -69,21 +73,25 @@ class DispatcherApi(Transactions):
                 job.message = message
                 event(session, job, "log", message, {"blocked": blocked})
 
-    def grant(self, job_id: str, attempt: int, ray_job: str, cluster: str) -> None:
+    def grant(self, job_id: str, attempt: int, ray_job: str | None, cluster: str) -> None:
         """Lets one process in to drive an attempt: the Ray job `ray_job` of `cluster`.
 
+        `ray_job` None: this process, which submitted the job to drive it itself; the job is RUNNING then.
         Raises StaleAttempt if the attempt was given up or has ended, IllegalMove if it does not wait to be granted.
         """
         with self._write() as session:
             job = live_job(session, job_id, attempt)
             row = attempt_of(session, job)
-            if not row.pending:
+            if not (row.pending if ray_job is not None else waits_here(row)):
                 held_by = f"is {job.state}" if row.host is None else f"has a driver, process {row.pid} on {row.host}"
                 raise IllegalMove(f"attempt {attempt} of job {job_id} cannot be granted: it {held_by}")
             row.granted_at = job.updated_at = time.time()
             row.ray_job, row.cluster = ray_job, cluster
             unblock(job)
-            event(session, job, "log", f"granted: it starts as {ray_job}", {"ray_job": ray_job, "cluster": cluster})
+            if ray_job is None:
+                move(session, job, State.RUNNING)
+            else:
+                event(session, job, "log", f"granted: it starts as {ray_job}", {"ray_job": ray_job, "cluster": cluster})
 
     def lose(self, job_id: str, attempt: int, code: str, message: str, retry_at: float | None = None) -> None:
         """Moves a live job to LOST: what drove it is gone. With `retry_at`, its next attempt is begun in the same step.

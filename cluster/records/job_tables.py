@@ -148,6 +148,11 @@ class AttemptRow(Base):
         return self.host is not None
 
     @property
+    def admitted(self) -> bool:
+        """True once it may use the resources that its job requires."""
+        return self.granted_at is not None or self.state in (State.RUNNING, State.CANCELLING)
+
+    @property
     def pending(self) -> bool:
         """True while it waits for somebody to grant or to adopt it."""
         return self.state in (State.QUEUED, State.WAITING) and self.host is None and self.granted_at is None

@@ -64,6 +64,14 @@ def dead_driver(attempt: AttemptRow, changes: ChangeTimer) -> str | None:
     return f"its host {driver.host} has been silent for {quiet:.0f} s" if quiet > SILENCE_S else None
 
 
+def waits_here(attempt: AttemptRow) -> bool:
+    """True while an attempt waits to be granted to this process, which submitted its job to drive it itself."""
+    if attempt.host is None or attempt.pid is None or attempt.granted_at is not None:
+        return False
+    driver = ProcessId(attempt.host, attempt.pid, attempt.process or "")
+    return attempt.state in (State.QUEUED, State.WAITING) and driver == ProcessId.current()
+
+
 def new_job(session: Session, stage: str, fingerprint: str, values: dict[str, Any]) -> JobRow:
     """A job's first row, QUEUED."""
     now = time.time()

@@ -1,105 +1,133 @@
-"""One attempt of one job, in its driver process: from its start to the record of how it ended."""
+"""One attempt of one job in the process that drives it: from its claimed row to the record of how it ended."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from cluster.machines.unschedulable import explain
 from cluster.records import CancelPending, CatalogUnreachable, IllegalMove, JobRow, Records, StaleAttempt
-from configs.base import StageConfig
-from configs.requirements import Fit, Requirement, fit
-from configs.stages import STAGES
-from jobs.life.outcome import Failure, JobFailed, Outcome, delay, failure_of, root_cause, tries_for
+from configs.load import parse_config
+from configs.requirements import Fit, fit
+from jobs.life.outcome import Failure, Outcome, delay, failure_of, root_cause, tries_for
 from jobs.life.planner import Step, is_done
 from jobs.life.process import log_file, log_traceback, scratch_folder
 from jobs.life.progress import Figures, Heartbeat, Progress
-from jobs.life.resource_demand import requirement_of_row
+from jobs.life.resource_demand import requirement_of_row, with_bytes
 from jobs.life.session import Session
-from jobs.life.stage_context import JobContext, Stopped
+from jobs.life.stage_context import JobContext, Stopped, grouped_inputs
 from jobs.stages import load_stage
 
-# How long a catalog that does not answer is asked again to take down a success. Each try of its own waits half a minute.
+# For how long recording a success is repeated while the catalog does not answer. Each call waits half a minute itself.
 SUCCESS_PATIENCE_S = 600.0
 PAUSE_S = 1.0
 
 
-def perform(
-    session: Session,
-    step: Step,
-    requirement: Requirement,
-    job_id: str,
-    attempt: int,
-    admitted: Callable[[], bool],
-    run_stage: Callable[[StageConfig], None],
-    dispatched: bool = False,
-) -> Outcome:
-    """Runs an attempt that is this process' own, and records its end whatever happens.
+class SourceChanged(ValueError):
+    """The source that a job reads is no longer what it was when the job was recorded."""
 
-    `admitted()` waits for its place and makes it RUNNING; False if it was asked to stop while it waited. `run_stage`
-    runs another stage, for one that runs others. `dispatched`: what this process says goes to the job's log anyway, and
-    that it was cancelled is recorded by the dispatcher, once this process is gone too.
+
+class AttemptThread:
+    """Runs a claimed attempt beside the main thread, which stays free for signals: Ray Train would take SIGINT for itself.
+
+    `to_log`: its lines go to the job's log file; else to standard error, which is the log of a driver process.
     """
-    records = session.records
+
+    def __init__(self, session: Session, job: JobRow, to_log: bool) -> None:
+        self.job, self.outcome = job, Outcome(job.id, "FAILED", [], f"{job.stage}: its thread was left")
+        self.abandoned = threading.Event()
+        self._session, self._to_log = session, to_log
+        self._thread = threading.Thread(target=self._run, name="raylens-attempt", daemon=True)
+
+    def start(self) -> None:
+        """Connects to the cluster, here, as signal handlers belong to the main thread; then runs the attempt."""
+        try:
+            self._session.connect()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the row must say how it ended
+            self.outcome = _failed(self._session, self.job, error)
+            return
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits at most so long; True once the attempt has ended."""
+        if self._thread.ident is None:
+            return True
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """Leaves it behind: its workers end, and what its thread still does changes nothing once its row has ended."""
+        self.abandoned.set()
+        self._session.leave()
+
+    def _run(self) -> None:
+        self.outcome = run_attempt(self._session, self.job, self._to_log, self.abandoned)
+
+
+def run_attempt(
+    session: Session, job: JobRow, to_log: bool = False, abandoned: threading.Event | None = None
+) -> Outcome:
+    """Runs an attempt that this process has claimed, and records its end whatever happens."""
     try:
-        log = None if dispatched else log_file(session.home, job_id)
-        if is_done(session.store, step):  # made under another catalog, or by a driver that died before it could say so
-            records.progress(job_id, attempt, state="RUNNING")
-        elif not admitted():
+        if session.stop():
             raise Stopped
-        else:
-            work(session, step, requirement, job_id, attempt, log, run_stage)
-        _succeed(records, job_id, attempt)
-        return Outcome(job_id, "SUCCEEDED", [str(output.ref) for output in step.outputs])
-    except (Stopped, CancelPending, IllegalMove, KeyboardInterrupt) as error:
+        step = _planned(session, job)
+        if not is_done(
+            session.store, step
+        ):  # else made under another catalog, or by a driver that died before it recorded that
+            _run_stage(session, step, job, log_file(session.home, job.id) if to_log else None, abandoned)
+        _succeed(session.records, job)
+        return Outcome(job.id, "SUCCEEDED", [str(output.ref) for output in step.outputs])
+    except (Stopped, CancelPending, IllegalMove) as error:
         # IllegalMove: a cancel came between the last artifact and this end, so it cannot be called a success any more.
-        if dispatched and isinstance(error, KeyboardInterrupt):
-            session.leave()
-            return Outcome(job_id, "CANCELLED", [], f"{step.stage}: cancelled")
-        return cancelled(session, step.stage, job_id, attempt, error)
-    except BaseException as error:
-        ended = failed(session, step.stage, job_id, attempt, error)
-        if not isinstance(error, Exception):
-            raise
-        return ended
+        return end_cancelled(session, job, "stopped", str(error))
+    except BaseException as error:  # noqa: BLE001 - the row must say how it ended
+        return _failed(session, job, error)
 
 
-def cancelled(session: Session, stage: str, job_id: str, attempt: int, error: BaseException) -> Outcome:
-    """Records that an attempt was asked to end and has."""
-    code = "cancelled" if isinstance(error, KeyboardInterrupt) else "stopped"
-    message = str(error) or f"{code}: the same command goes on from the last checkpoint"
-    if isinstance(error, KeyboardInterrupt):
-        session.leave()  # CANCELLED is said once the work is gone, not when it was told to go
-    session.records.finish(job_id, attempt, "CANCELLED", code=code, message=message, resumable=True)
-    return Outcome(job_id, "CANCELLED", [], f"{stage}: {message}")
+def _planned(session: Session, job: JobRow) -> Step:
+    step = session.planner.step(parse_config(job.stage, job.config, job.id))
+    if step.fingerprint != job.fingerprint or [str(output.ref) for output in step.outputs] != list(job.outputs):
+        raise SourceChanged(
+            f"what {job.stage} job {job.id} was to make is no longer what its config makes: a source has changed, or the "
+            "code has; submit it again"
+        )
+    return step
 
 
-def failed(session: Session, stage: str, job_id: str, attempt: int, error: BaseException) -> Outcome:
+def end_cancelled(session: Session, job: JobRow, code: str, message: str = "") -> Outcome:
+    """Records that an attempt was requested to end and has."""
+    message = message or f"{code}: the same command goes on from the last checkpoint"
+    with suppress(StaleAttempt):  # it has just ended otherwise
+        session.records.finish(job.id, job.attempt, "CANCELLED", code=code, message=message, resumable=True)
+    return Outcome(job.id, "CANCELLED", [], f"{job.stage}: {message}")
+
+
+def _failed(session: Session, job: JobRow, error: BaseException) -> Outcome:
     """Records why an attempt failed and, if that is worth it, its next attempt in the same transaction."""
     log = None
     with suppress(OSError):  # a full disk must not keep the end from being recorded
-        log = log_file(session.home, job_id)
+        log = log_file(session.home, job.id)
         log_traceback(log, error)
-    failure = _told(session, stage, job_id, error, log)
-    return _fail(session.records, job_id, attempt, error, failure)
+    return _record_failure(session.records, job, error, _explained(session, job, error, log))
 
 
 def not_begun(records: Records, job: JobRow, error: Exception) -> Outcome:
     """Records why the process that claimed an attempt cannot even begin: a store or a home that it cannot use."""
     failure = failure_of(error)
-    failure = failure._replace(message=f"{job.stage}: its driver cannot begin: {failure.message}")
-    return _fail(records, job.id, job.attempt, error, failure)
+    failure = failure._replace(message=f"{job.stage}: its driver process cannot begin: {failure.message}")
+    return _record_failure(records, job, error, failure)
 
 
-def _succeed(records: Records, job_id: str, attempt: int) -> None:
-    """Records a success. The artifacts are there, so a catalog that does not answer for a while makes no failure of it."""
+def _succeed(records: Records, job: JobRow) -> None:
+    """Records a success. The artifacts exist, so a catalog that does not answer for a while makes no failure of it."""
     until = time.monotonic() + SUCCESS_PATIENCE_S
     while True:
         try:
-            records.finish(job_id, attempt, "SUCCEEDED")
+            records.finish(job.id, job.attempt, "SUCCEEDED")
             return
         except CatalogUnreachable:
             if time.monotonic() > until:
@@ -107,13 +135,13 @@ def _succeed(records: Records, job_id: str, attempt: int) -> None:
         time.sleep(PAUSE_S)
 
 
-def _fail(records: Records, job_id: str, attempt: int, error: BaseException, failure: Failure) -> Outcome:
+def _record_failure(records: Records, job: JobRow, error: BaseException, failure: Failure) -> Outcome:
     if not isinstance(error, StaleAttempt):  # then the row is another's
-        tries = records.job(job_id).retries + 1
-        again = isinstance(error, Exception) and not isinstance(error, JobFailed) and tries < tries_for(failure.code)
+        tries = records.job(job.id).retries + 1
+        again = isinstance(error, Exception) and tries < tries_for(failure.code)
         records.finish(
-            job_id,
-            attempt,
+            job.id,
+            job.attempt,
             "FAILED",
             code=failure.code,
             message=failure.message,
@@ -121,42 +149,32 @@ def _fail(records: Records, job_id: str, attempt: int, error: BaseException, fai
             resumable=True,
             retry_at=time.time() + delay(tries) if again else None,
         )
-    return Outcome(job_id, "FAILED", [], failure.message, failure)
+    return Outcome(job.id, "FAILED", [], failure.message, failure)
 
 
-def _told(session: Session, stage: str, job_id: str, error: BaseException, log: Path | None) -> Failure:
+def _explained(session: Session, job: JobRow, error: BaseException, log: Path | None) -> Failure:
     failure = failure_of(error)
-    if failure.code == "unschedulable":  # the gate let it in, and Ray then found no place: Ray names no offer
-        requirement, capacity = requirement_of_row(session.records.job(job_id).requirement), session.capacity()
+    if failure.code == "unschedulable":  # it was admitted, and Ray then had no node for it: Ray names no capacity
+        requirement, capacity = requirement_of_row(job), session.capacity()
         code = "cannot_fit" if fit(requirement, capacity).fit is Fit.NEVER else failure.code
         failure = failure._replace(code=code, message=explain(root_cause(error), requirement, capacity))
     if not failure.expected:
         see = f"; see {log}" if log is not None else ""
-        return failure._replace(message=f"{stage}: {failure.message} (this is a fault of RayLens{see})")
-    if isinstance(error, JobFailed):
-        return failure
-    return failure._replace(message=f"{stage}: {failure.message}")
+        return failure._replace(message=f"{job.stage}: {failure.message} (this is a fault of RayLens{see})")
+    return failure._replace(message=f"{job.stage}: {failure.message}")
 
 
-def work(
-    session: Session,
-    step: Step,
-    requirement: Requirement,
-    job_id: str,
-    attempt: int,
-    log: Path | None,
-    run_stage: Callable[[StageConfig], None],
-) -> None:
-    """Returns once all artifacts of the step have appeared. Raises what the stage raises, Stopped among it."""
-    run = load_stage(step.stage).run
-    progress = Progress(step.stage, log=log, quiet=STAGES[step.stage].runs_inputs)
+def _run_stage(session: Session, step: Step, job: JobRow, log: Path | None, abandoned: threading.Event | None) -> None:
+    """Returns once all artifacts of the step exist. Raises what the stage raises, Stopped among it."""
+    progress = Progress(step.stage, sys.stderr, log)
+    refs = [output.ref for output in step.outputs]
 
     def write(now: Figures) -> None:
-        # The last unit is told only by the end: 100% is said after the artifact has appeared.
+        # The last unit is recorded by the end alone: 100% is shown after the artifact has appeared.
         done = min(now.done, max(0, now.total - 1)) if now.total else None
         session.records.progress(
-            job_id,
-            attempt,
+            job.id,
+            job.attempt,
             done=done,
             total=now.total or None,
             unit=now.unit,
@@ -165,60 +183,38 @@ def work(
             durable=now.durable,
         )
 
-    def asked(how: str) -> None:
+    def obey(how: str) -> None:
+        if abandoned is not None and abandoned.is_set():
+            return
         progress.log(f"{how} requested: " + ("finishing the block" if how == "stop" else "ending now"))
         if how == "stop":
             session.stop.set()
         else:
             session.stop.end_now()
 
-    with scratch_folder(session.home, job_id, attempt) as scratch:
-        job = JobContext(
+    with scratch_folder(session.home, job.id, job.attempt) as scratch:
+        requirement = requirement_of_row(job)
+        context = JobContext(
             config=step.config,
             outputs=step.outputs,
             store=session.store,
             scratch=scratch,
             inputs=step.inputs,
             fingerprint=step.fingerprint,
-            attempt=attempt,
-            requirement=requirement,
+            attempt=job.attempt,
+            requirement=with_bytes(requirement, session.store, step.config, grouped_inputs(job.inputs), refs),
             progress=progress,
             stage_version=step.version,
             stop=session.stop,
-            claim=lambda manifest: session.records.publish(job_id, attempt, manifest.model_dump(mode="json")),
-            job_id=job_id,
-            run_stage=run_stage,
+            claim=lambda manifest: session.records.publish(job.id, job.attempt, manifest.model_dump(mode="json")),
+            job_id=job.id,
         )
         try:
-            with Heartbeat(progress, write, lambda: session.records.cancel_requested(job_id, attempt), asked):
-                if STAGES[step.stage].runs_inputs:
-                    run(job)
-                else:
-                    _run_apart(run, job)
-            if absent := job.missing():
+            with Heartbeat(progress, write, lambda: session.records.cancel_requested(job.id, job.attempt), obey):
+                load_stage(step.stage).run(context)
+            if absent := context.missing():
                 raise AssertionError(f"stage {step.stage} ended without {', '.join(str(o.ref) for o in absent)}")
         except BaseException:
             progress.finish("ended")
             raise
-        progress.finish("  ".join(["100%", *(str(output.ref) for output in step.outputs)]))
-
-
-def _run_apart(run: Callable[[JobContext], None], job: JobContext) -> None:
-    """Runs the stage in a thread, so that the main thread is free for signals: Ray Train would take SIGINT for itself.
-
-    A KeyboardInterrupt leaves the thread behind; the row is another's by then, so it can publish nothing any more.
-    """
-    raised: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            run(job)
-        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
-            raised.append(error)
-
-    thread = threading.Thread(target=call, name="raylens-stage", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.5)
-    if raised:
-        raise raised[0]
+        progress.finish("  ".join(["100%", *map(str, refs)]), complete=True)

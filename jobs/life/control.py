@@ -9,7 +9,7 @@ from typing import Literal
 from cluster.records import DISPATCHER, IllegalMove, JobRow, Records, RecordsError
 
 
-def ask(records: Records, job_id: str, how: Literal["stop", "cancel"]) -> JobRow:
+def request_end(records: Records, job_id: str, how: Literal["stop", "cancel"]) -> JobRow:
     """Asks a live job to end: 'stop' after its block with a checkpoint, 'cancel' now. Gives its row.
 
     Jobs that live for it alone end too; they may live on after it, for one that was waiting for them ends at once.
@@ -38,7 +38,7 @@ def cancel_pending_inputs(records: Records, job_id: str) -> None:
     """Cancels what was recorded on behalf of a job that has failed and waits still, unless another live job needs it."""
     rows = records.live()
     live = {job.id: job for job, _ in rows}
-    waiting = {job.id for job, held in rows if job.parent == job_id and held.granted_at is None and not held.pid}
+    waiting = {job.id for job, attempt in rows if job.parent == job_id and attempt.granted_at is None}
     for one in _unneeded(waiting, live, job_id):
         with suppress(IllegalMove):
             records.request_cancel(one, "cancel")
@@ -61,7 +61,7 @@ class NoDispatcher(RuntimeError):
 
 
 def resume(records: Records, job_id: str, created_by: str | None = None) -> JobRow:
-    """The job's next attempt, QUEUED for the dispatcher; with it those that ended with it and that it stands on.
+    """The job's next attempt, QUEUED for the dispatcher; with it the jobs that ended with it and make its inputs.
 
     Raises RecordsError if there is no such job, IllegalMove if it is live or has succeeded, NoDispatcher.
     """
@@ -78,7 +78,7 @@ def resume(records: Records, job_id: str, created_by: str | None = None) -> JobR
 
 
 def _below(records: Records, job: JobRow) -> list[str]:
-    """Jobs that were made on behalf of one, and those whose artifacts it was waiting for, whoever asked for them."""
+    """Jobs that were made on behalf of one, and those whose artifacts it was waiting for, whoever submitted them."""
     blocked = job.blocked or {}
     waited_for = blocked.get("blocked_by", []) if blocked.get("kind") == "inputs" else []
     made = [row.id for row in records.jobs(parent=job.id, limit=1000)]
@@ -90,6 +90,6 @@ def _check_dispatcher(records: Records, job: JobRow) -> None:
     if (lease is None or not lease.held) and not job.live and job.state != "SUCCEEDED":
         raise NoDispatcher(
             f"no cluster runs that would start job {job.id}. Either start one with `python -m cluster up` and resume the "
-            f"job then, or give the command again that asked for it (`python -m jobs {job.stage} --config FILE ...`), "
+            f"job then, or run the command again that submitted it (`python -m jobs {job.stage} --config FILE ...`), "
             "which runs it itself, from its last checkpoint"
         )

@@ -25,7 +25,7 @@ SWEEP_S = 20.0
 
 
 class DispatcherActor:
-    """Looks once a second, in a thread of its own, for as long as its cluster lives."""
+    """Makes a pass each second, in a thread of its own, for as long as its cluster lives."""
 
     def __init__(self, address: str, dashboard: str) -> None:
         import ray
@@ -42,12 +42,12 @@ class DispatcherActor:
     def _run(self) -> None:
         while True:
             try:
-                self._look_for_ever()
-            except Exception:  # noqa: BLE001 - a database that was away may be back: it must never stop looking
+                self._dispatch_forever()
+            except Exception:  # noqa: BLE001 - a database that was away may be back: it must never end
                 _log(traceback.format_exc())
                 time.sleep(TICK_S)
 
-    def _look_for_ever(self) -> None:
+    def _dispatch_forever(self) -> None:
         from cluster.machines.autoscaler import request_nodes
         from cluster.machines.capacity import cluster_capacity
         from cluster.machines.metrics import JobMetrics
@@ -60,10 +60,10 @@ class DispatcherActor:
 
         address, dashboard = self._endpoints
         store, metrics, swept = Store.open(), JobMetrics(), 0.0
-        drivers = RayJobLauncher(dashboard, self._session)
+        launcher = RayJobLauncher(dashboard, self._session)
         cluster = Cluster(self._session, address, dashboard, cluster_capacity, request_nodes)
         with open_records() as records:
-            dispatcher = Dispatcher(records, cluster, drivers, self._name, store)
+            dispatcher = Dispatcher(records, cluster, launcher, self._name, store)
             outcomes = EndedAttempts(records)
             while True:
                 began = time.monotonic()
@@ -71,7 +71,7 @@ class DispatcherActor:
                     metrics.update(dispatcher.tick())
                     for stage, outcome in outcomes.new():
                         metrics.ended(stage, outcome)
-                except (RecordsError, OSError) as error:  # a full disk, a busy database: the next look may do
+                except (RecordsError, OSError) as error:  # a full disk, a busy database: the next pass may succeed
                     _log(f"{error}\n")
                 if began - swept > SWEEP_S:
                     swept = began

@@ -1,4 +1,4 @@
-"""Whether the inputs of waiting jobs are there, who makes them, and what became of those who should have."""
+"""Whether the inputs of pending jobs exist, which jobs make them, and how those ended that should have made them."""
 
 from __future__ import annotations
 
@@ -11,71 +11,71 @@ from cluster.store import Store
 from configs.identity import parse_ref
 from configs.stages import STAGES
 
-# A request writes one row after another: the job that makes an input may be about to be asked for.
+# A request writes one row after another: the job that makes an input may be about to be recorded.
 GRACE_S = 60.0
-LOOK_S = 10.0  # between looks at the store for an artifact that no live job makes
+LOOK_S = 10.0  # between requests to the store for an artifact that no live job makes
 
 
 class InputStatus(NamedTuple):
-    """How a job stands to what it needs. `ended`: how it must end (state, code, message), as an input will not come."""
+    """The inputs of one job. `ended`: how the job must end (state, code, message), as an input will never exist."""
 
-    done: bool  # all that it makes is there
-    there: int  # inputs
+    done: bool  # all artifacts that the job makes exist
+    present: int  # inputs
     total: int
     waits_for: tuple[str, ...]  # jobs
     reason: str
     ended: tuple[str, str, str] | None
-    asked: bool = False  # for each that is not there: a live job makes it
+    all_requested: bool = False  # each that is absent is made by a live job
 
 
 class InputTracker:
-    """Looks artifacts up in the store and jobs up by what they make."""
+    """Looks up artifacts in the store, and jobs by the artifacts that they make."""
 
     def __init__(self, records: Records, store_of: Callable[[JobRow], Store]) -> None:
         self._records, self._store_of = records, store_of
         self._makers: dict[str, JobRow] = {}
-        self._there: dict[tuple[str, str], float] = {}  # when an artifact was last seen in a store
+        self._present: dict[tuple[str, str], float] = {}  # when an artifact was last seen in a store
         self._absent: dict[tuple[str, str], float] = {}
         self._since: dict[tuple[str, int], float] = {}
         self._began: dict[tuple[str, int], int] = {}
 
-    def look(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
-        """Learns who makes what now."""
+    def update(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
+        """Takes in which live jobs make which artifacts."""
         makers = {ref: job for job, _ in live if not STAGES[job.stage].runs_inputs for ref in job.outputs}
         for ref in self._makers:
             if ref not in makers:  # its maker has ended: the artifact is looked for at once
                 self._absent = {key: at for key, at in self._absent.items() if key[1] != ref}
         self._makers = makers
-        held = {(job.id, job.attempt) for job, _ in live}
-        self._since = {key: at for key, at in self._since.items() if key in held}
-        self._began = {key: seq for key, seq in self._began.items() if key in held}
+        attempts = {(job.id, job.attempt) for job, _ in live}
+        self._since = {key: at for key, at in self._since.items() if key in attempts}
+        self._began = {key: seq for key, seq in self._began.items() if key in attempts}
 
     def of(self, job: JobRow, attempt: AttemptRow) -> InputStatus:
-        """How one job stands."""
+        """The inputs of one job."""
         if job.outputs and all(self._has(job, ref) for ref in job.outputs):
             return InputStatus(True, len(job.inputs), len(job.inputs), (), "", None)
         absent = [ref for ref in dict.fromkeys(job.inputs.values()) if not self._has(job, ref)]
-        there = len(set(job.inputs.values())) - len(absent)
+        present = len(set(job.inputs.values())) - len(absent)
         total = len(set(job.inputs.values()))
         if not absent:
             self._since.pop((job.id, job.attempt), None)
-            return InputStatus(False, there, total, (), "", None)
+            return InputStatus(False, present, total, (), "", None)
         makers = {ref: maker for ref in absent if (maker := self._makers.get(ref)) is not None}
         for ref in absent:
             if ref not in makers and (ended := self._ended(job, attempt, ref)) is not None:
-                return InputStatus(False, there, total, (), "", ended)
+                return InputStatus(False, present, total, (), "", ended)
         named = dict.fromkeys(f"{maker.stage} job {maker.id}" for maker in makers.values())
         reason = (
-            f"waits for its inputs, made by {', '.join(named)}" if named else "waits for its inputs to be asked for"
+            f"waits for its inputs, made by {', '.join(named)}" if named else "waits for its inputs to be requested"
         )
         waits_for = tuple(dict.fromkeys(maker.id for maker in makers.values()))
-        return InputStatus(False, there, total, waits_for, reason, None, len(makers) == len(absent))
+        return InputStatus(False, present, total, waits_for, reason, None, len(makers) == len(absent))
 
     def _ended(self, job: JobRow, attempt: AttemptRow, ref: str) -> tuple[str, str, str] | None:
-        """How a job ends of whose inputs one is not there, and no live job makes it. None while it may yet be asked for."""
+        """How a job ends one of whose inputs does not exist and is made by no live job. None while it may yet be requested."""
         maker, ended = self._last_maker(job, ref)
         if ended < self._begin(attempt):
-            maker = None  # it ended before this was asked for, which asks for it once more
+            maker = None  # it ended before this job was submitted, which requests it once more
         if maker is not None and maker.state in ("FAILED", "LOST"):
             return "FAILED", maker.code or "input_failed", maker.message or f"{maker.stage} job {maker.id} failed"
         if maker is not None and maker.state == "CANCELLED":
@@ -84,7 +84,7 @@ class InputTracker:
         if time.monotonic() - since < GRACE_S:
             return None
         message = (
-            f"{job.stage}: its input {ref} is not there and no job makes it: ask for the job again, which makes it"
+            f"{job.stage}: its input {ref} does not exist and no job makes it: submit the job again, which makes it"
         )
         return "FAILED", "missing_input", message
 
@@ -127,16 +127,16 @@ class InputTracker:
         return self._began[key]
 
     def _has(self, job: JobRow, ref: str) -> bool:
-        """Whether the store has an artifact. While a job makes it there is no need to look each second."""
+        """Whether the store has an artifact; its answers are remembered for a while."""
         store = self._store_of(job)
         key, now = (store.url, ref), time.monotonic()
-        if now - self._there.get(key, -LOOK_S) < LOOK_S:
+        if now - self._present.get(key, -LOOK_S) < LOOK_S:
             return True
         if ref not in self._makers and now - self._absent.get(key, -LOOK_S) < LOOK_S:
             return False
         if store.manifest(parse_ref(ref)) is not None:
-            self._there[key] = now
+            self._present[key] = now
             return True
-        self._there.pop(key, None)
+        self._present.pop(key, None)
         self._absent[key] = now
         return False

@@ -8,12 +8,17 @@ import re
 import sys
 from typing import NamedTuple
 
-_OURS = {"sae", "configs", "cluster", "actors", "jobs"}
+from actors.worker_errors import WorkerError
+
 _GOES_ON = "the next attempt goes on from the last checkpoint"
+_GPU_ADVICE = (
+    "use a smaller batch_rows, or for training fewer SAEs in one run or fewer block_steps; other processes may use the "
+    "same GPU (see nvidia-smi)"
+)
 # Ray's own errors, by class name so that this file does not import Ray: (code, advice).
 _RAY = {
-    "TaskUnschedulableError": ("unschedulable", "ask for less, or add nodes"),
-    "ActorUnschedulableError": ("unschedulable", "ask for less, or add nodes"),
+    "TaskUnschedulableError": ("unschedulable", "require less, or add nodes"),
+    "ActorUnschedulableError": ("unschedulable", "require less, or add nodes"),
     "OutOfMemoryError": ("out_of_memory", "run it with fewer workers or smaller batches, or on a larger machine"),
     "ActorDiedError": ("worker_died", _GOES_ON),
     "ActorUnavailableError": ("worker_died", _GOES_ON),
@@ -41,42 +46,43 @@ class Failure(NamedTuple):
         return tries_for(self.code) > 1
 
 
-class JobFailed(RuntimeError):
-    """A job that another one stands on did not succeed. Carries the failure as it was."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
 def failure_of(error: BaseException) -> Failure:
     """What to record and to say about an error."""
     cause = root_cause(error)
-    if isinstance(cause, JobFailed):
-        return cause.failure
-    name, words = type(cause).__name__, str(cause).strip() or type(cause).__name__
-    if name in _RAY and type(cause).__module__.startswith("ray."):
+    name, is_rays = type(cause).__name__, type(cause).__module__.startswith("ray.")
+    if name in _RAY and is_rays:
         code, advice = _RAY[name]
-        return Failure(code, f"{words.splitlines()[0]} ({advice})", True)
-    if _is_ours(cause):
-        return Failure(code_of(type(cause)), words, True)
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Failure("store_full", f"a disk is full: {words}; free some space and run it again", True)
-    if isinstance(cause, MemoryError):
+        return Failure(code, f"{shortened(_first_line(str(cause) or name))} ({advice})", True)
+    text = WorkerError.of(cause)
+    if text.for_people:
+        return Failure(snake_case(text.name), shortened(text.message), True)
+    if _is_gpu_memory(text):
+        what = _first_line(text.message).split(". GPU")[0]
+        return Failure("out_of_gpu_memory", f"a GPU has too little memory: {shortened(what)}; {_GPU_ADVICE}", True)
+    if text.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" ({cause.filename})" if isinstance(cause, OSError) and cause.filename else ""
+        return Failure("store_full", f"a disk is full: {text.message}{where}; free some space and run it again", True)
+    if text.name == "MemoryError":
         return Failure("out_of_memory", "this process ran out of memory; use smaller batches or a larger machine", True)
-    return Failure("internal_error", f"unexpected {name}: {words.splitlines()[0]}", False)
+    return Failure("internal_error", f"unexpected {text.name}: {shortened(_first_line(text.message))}", False)
 
 
-def _is_ours(error: BaseException) -> bool:
-    """True for errors meant for people: classes of ours, and a plain ValueError or RuntimeError of our code."""
-    if not isinstance(error, ValueError | RuntimeError):
+def shortened(message: str, most: int = 380) -> str:
+    """A message of at most `most` characters: its middle is left out."""
+    return message if len(message) <= most else f"{message[: most * 2 // 3]} ... {message[5 - most // 3 :]}"
+
+
+def _first_line(message: str) -> str:
+    return (message.strip() or "no message").splitlines()[0]
+
+
+def _is_gpu_memory(error: WorkerError) -> bool:
+    if error.module.split(".")[0] != "torch" and error.name != "RuntimeError":
         return False
-    if type(error) not in (ValueError, RuntimeError):
-        return type(error).__module__.split(".")[0] in _OURS
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and str(frame.tb_frame.f_globals.get("__name__", "")).split(".")[0] in _OURS
+    return error.name == "OutOfMemoryError" or any(
+        part in error.message
+        for part in ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    )
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -93,7 +99,12 @@ def root_cause(error: BaseException) -> BaseException:
 
 def code_of(error: type[BaseException]) -> str:
     """`HookNotFound` -> `hook_not_found`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", error.__name__).lower()
+    return snake_case(error.__name__)
+
+
+def snake_case(name: str) -> str:
+    """`HookNotFound` -> `hook_not_found`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def _inside(error: BaseException) -> BaseException | None:
@@ -127,7 +138,7 @@ TRIES = {
     "node_died": 5,
     "preempted": 10,
     "workers_did_not_start": 3,
-    # Ray fails all waiting work of a size when other work of that size asks for labels that no node has.
+    # Ray fails all waiting work of a size when other work of that size requires labels that no node has.
     "unschedulable": 3,
     # The network.
     "source_unreachable": 4,

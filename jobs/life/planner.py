@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from configs.base import Config, StageConfig
 from configs.identity import ArtifactRef, canonical_json, fingerprint, parse_ref
+from configs.profiles import Profile, requirement_for
+from configs.requirements import Requirement
 from configs.stages import STAGES
 from jobs.life.stage_context import Output, named_inputs
 from jobs.stages import load_stage
@@ -18,7 +20,7 @@ if TYPE_CHECKING:  # the store pulls in pyarrow; a command that finds everything
     from cluster.store import Store
 
 C = TypeVar("C", bound=Config)
-# What `auto` stands for, by field and device. Resolved before identity: the same config on a GPU is another artifact.
+# What `auto` means, by field and device. Resolved before identity: the same config on a GPU is another artifact.
 _AUTO = {
     "lm_dtype": {"cpu": "fp32", "cuda": "bf16"},
     "autocast": {"cpu": "off", "cuda": "bf16"},
@@ -53,7 +55,7 @@ class Planner:
         self._steps: dict[str, Step] = {}
 
     def plan(self, config: StageConfig) -> list[Step]:
-        """The stages that `config` stands on, inputs before those that use them, `config` itself last; each once."""
+        """The stages that `config` requires, inputs before those that use them, `config` itself last; each once."""
         steps: dict[str, Step] = {}
         self._visit(config, steps)
         return list(steps.values())
@@ -84,7 +86,7 @@ def _step(config: StageConfig, inputs: dict[str, list[ArtifactRef]], given: tupl
     fp = fingerprint(config.stage, stage.version, science, named_inputs(inputs))
     outputs = stage.outputs(config, inputs, fp)
     if not inputs and outputs:
-        # A source outside the store is named by what it holds, not by where it is: a file that changed is another job,
+        # A source outside the store is identified by its content, not by its path: a file that changed is another job,
         # the same file in another folder is not.
         found = {f"output.{i}": str(output.ref) for i, output in enumerate(outputs)}
         fp = fingerprint(config.stage, stage.version, {}, found)
@@ -128,7 +130,7 @@ def is_done(store: Store, step: Step) -> bool:
 
 
 def missing_steps(steps: Sequence[Step], done: Callable[[Step], bool]) -> list[Step]:
-    """The steps to run for the last one: it, and what those to run, or those that read through it, stand on.
+    """The steps to run for the last one: it, and what those to run, or those that read through it, require.
 
     A deleted cache whose SAEs are there is not made again.
     """
@@ -162,3 +164,9 @@ def check_given(store: Store, steps: Sequence[Step]) -> None:
             f"the store {store.url} has no {', '.join(absent)}: give an id that exists there, "
             "or the config of the stage that makes it"
         )
+
+
+def step_requirement(step: Step, profile: Profile) -> Requirement:
+    """What a step requires before its inputs exist: that of the profile, the config's over it, and the plan's bytes."""
+    known = sum(output.store_bytes for output in step.outputs)
+    return requirement_for(step.config, profile).model_copy(update={"store_bytes": known})

@@ -67,7 +67,7 @@ def install(stop: StopFlag) -> None:
 def captured_output(log: Path) -> Iterator[None]:
     """While the block runs, standard output and error also go to `log`, each line with its time.
 
-    By file descriptor, so that it holds for Ray's lines and for libraries written in C too.
+    By file descriptor, so that Ray's lines and those of libraries written in C are captured too.
     """
     sys.stdout.flush()
     sys.stderr.flush()

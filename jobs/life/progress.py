@@ -1,4 +1,4 @@
-"""How far a job is: on a terminal a bar, else a line now and then; in the log file and in the job's row always."""
+"""How far a job is: a line now and then in its log, and the figures of its row. Whoever follows it shows a bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from cluster.records import RecordsError
-from jobs.life.progress_bar import bar_for, rate_text
+from jobs.life.progress_bar import rate_text
 
 LINE_SECONDS = 5.0
 SAME_SECONDS = 30.0  # between lines that have nothing new to say, in the middle of a long chunk
@@ -36,7 +36,7 @@ class Figures(NamedTuple):
         return clock((self.total - self.done) / self.rate) if self.rate > 0 and self.total else "--:--"
 
     def percent(self) -> int:
-        """Never 100: that is said once the artifact has appeared."""
+        """Never 100: that is shown once the artifact has appeared."""
         return min(99, 100 * self.done // self.total) if self.total else 0
 
     def __str__(self) -> str:
@@ -49,11 +49,10 @@ class Figures(NamedTuple):
 class Progress:
     """What a stage reports to. Calls are cheap: a thread of the job writes rows and lines at its own pace.
 
-    `quiet` leaves out the bar and the lines in between, for a job whose parts speak for themselves.
+    Lines go to the file `log`, each with its time, or without one to `stream` (standard error).
     """
 
-    def __init__(self, stage: str, stream: TextIO | None = None, log: Path | None = None, quiet: bool = False) -> None:
-        self._quiet = quiet
+    def __init__(self, stage: str, stream: TextIO | None = None, log: Path | None = None) -> None:
         self._stage, self._stream, self._log = stage, stream or sys.stderr, log
         self._lock = threading.Lock()
         self._phase, self._done, self._total, self._unit = "", 0, 0, ""
@@ -61,7 +60,6 @@ class Progress:
         self._samples: deque[tuple[float, int]] = deque()
         self._began = self._phase_began = time.monotonic()
         self._line_at, self._line_done = 0.0, -1
-        self._bar = bar_for(self._stream) if not quiet else None
 
     def start(self, phase: str, total: int, unit: str, done: int = 0) -> None:
         """Begins a phase of `total` units, `done` of which an earlier attempt finished."""
@@ -72,9 +70,7 @@ class Progress:
             self._phase_began = time.monotonic()
             self._line_done = done
             self._samples = deque([(self._phase_began, done)])
-        if self._bar is not None:
-            self._bar.start(self._stage, phase, total, unit, done)
-        self._say(f"[{phase}] {done:,}/{total:,} {unit}" + ("  (going on from before)" if done else ""), to_bar=False)
+        self._write_line(f"[{phase}] {done:,}/{total:,} {unit}" + ("  (going on from before)" if done else ""))
 
     def update(self, done: int, durable: bool = True) -> None:
         """Sets how many units of the phase are done. A smaller number than before is ignored.
@@ -89,8 +85,6 @@ class Progress:
             self._samples.append((now, self._done))
             while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_SECONDS:
                 self._samples.popleft()
-        if self._bar is not None:
-            self._bar.update(self._done)
 
     def durable(self, done: int) -> None:
         """Says that so many units are safe in the store."""
@@ -99,7 +93,7 @@ class Progress:
 
     def log(self, message: str) -> None:
         """One line that people should see."""
-        self._say(message)
+        self._write_line(message)
 
     def figures(self) -> Figures:
         """Where the job is now."""
@@ -109,60 +103,55 @@ class Progress:
             return Figures(self._phase, self._done, self._total, self._unit, rate, self._durable)
 
     def tick(self) -> None:
-        """Says a line if the last one is old enough. Called by the job's thread."""
-        if self._bar is not None or not self._phase or self._quiet:
+        """Writes a line if the last one is old enough. Called by the job's thread."""
+        if not self._phase:
             return
         now = self.figures()
         wait = SAME_SECONDS if now.done == self._line_done else LINE_SECONDS
         if time.monotonic() - self._line_at >= wait:
             self._line_done = now.done
-            self._say(str(now))
+            self._write_line(str(now))
 
-    def finish(self, message: str) -> None:
-        """The last line. Only a job whose artifacts have appeared says 100% in it."""
+    def finish(self, message: str, complete: bool = False) -> None:
+        """The last line. `complete`: all artifacts have appeared, so the phase that ends has done all its units."""
+        if complete:
+            self._done = max(self._done, self._total)
         self._end_phase()
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-        self._say(f"{message}  in {clock(time.monotonic() - self._began)}")
+        self._write_line(f"{message}  in {clock(time.monotonic() - self._began)}")
 
     def _end_phase(self) -> None:
         if not self._phase:
             return
         took = time.monotonic() - self._phase_began
-        if self._bar is not None:
-            self._bar.end_phase()
-        self._say(f"[{self._phase}] {self._done:,}/{self._total:,} {self._unit} in {clock(took)}")
+        self._write_line(f"[{self._phase}] {self._done:,}/{self._total:,} {self._unit} in {clock(took)}")
         self._phase = ""
 
-    def _say(self, message: str, to_bar: bool = True) -> None:
+    def _write_line(self, message: str) -> None:
         line = f"{self._stage:<9} {message}"
         self._line_at = time.monotonic()
         if self._log is not None:
             try:
                 with self._log.open("a", encoding="utf-8") as file:
                     file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+                return
             except OSError as error:  # no reason to lose the work
                 print(f"{self._stage:<9} no more log file: {error}", file=self._stream, flush=True)
                 self._log = None
-        if self._bar is None:
-            print(line, file=self._stream, flush=True)
-        elif to_bar:
-            self._bar.print(line)
+        print(line, file=self._stream, flush=True)
 
 
 class Heartbeat:
-    """The thread of a running job: every second it writes the row, says a line if due, and reads cancel requests."""
+    """The thread of a running job: every second it writes the row, a line if one is due, and reads cancel requests."""
 
     def __init__(
         self,
         progress: Progress,
         write: Callable[[Figures], object],
-        asked: Callable[[], str | None],
-        on_ask: Callable[[str], None],
+        requested: Callable[[], str | None],
+        on_request: Callable[[str], None],
         seconds: float = 1.0,
     ) -> None:
-        self._progress, self._write, self._asked, self._on_ask = progress, write, asked, on_ask
+        self._progress, self._write, self._requested, self._on_request = progress, write, requested, on_request
         self._seconds = seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="raylens-beat", daemon=True)
@@ -176,20 +165,20 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        said = failed = None
+        obeyed = failed = None
         while not self._over.wait(self._seconds):
             self._progress.tick()
             try:
                 self._write(self._progress.figures())
-                ask = self._asked()
+                request = self._requested()
             except (RecordsError, OSError) as error:  # a busy or full disk may recover: the work goes on, and so do we
                 if str(error) != failed:
                     failed = str(error)
                     self._progress.log(f"cannot write progress into the catalog, trying again: {failed}")
                 continue
-            if ask is not None and ask != said:
-                said = ask
-                self._on_ask(ask)
+            if request is not None and request != obeyed:
+                obeyed = request
+                self._on_request(request)
 
 
 def clock(seconds: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 
 class Bar:
-    """One phase at a time; lines printed through it stand above it."""
+    """One phase at a time; lines printed through it appear above it."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -23,18 +23,16 @@ class Bar:
         )
         self._bar.start()
         self._task: Any = None
-        self._total = 0
 
     def start(self, stage: str, phase: str, total: int, unit: str, done: int = 0) -> None:
         """Begins a phase of `total` units."""
         self.end_phase()
-        self._total = total
         self._task = self._bar.add_task(phase, total=total, completed=done, unit=unit, stage=stage)
 
     def update(self, done: int) -> None:
-        """Sets how many units are done. It never shows 100%: that is said once the artifact has appeared."""
+        """Sets how many units are done."""
         if self._task is not None:
-            self._bar.update(self._task, completed=min(done, max(0, self._total - 1)))
+            self._bar.update(self._task, completed=done)
 
     def end_phase(self) -> None:
         """Takes the bar away."""

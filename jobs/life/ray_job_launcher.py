@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 STOP = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "60"}
 PASSED_ON = ("RAYLENS_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE")
 _OVER = ("FAILED", "STOPPED", "SUCCEEDED")
-LOOK_S = 10.0  # what the dashboard has to say how a Ray job stands
+CHECK_S = 10.0  # for the dashboard to answer how a Ray job is
 ANSWER_S = 60.0  # and to do anything else; Ray's own client waits for ever
-_LOOKS = 1000  # answers that are remembered
+_REMEMBERED = 1000  # answers that are remembered
 
 
 def environment_here(store_url: str, cluster: str | None) -> dict[str, Any]:
-    """How a job that this process asks for is to be started elsewhere: its code, its store, its hub. No secrets.
+    """How a job that this process submits is to be started elsewhere: its code, its store, its hub. No secrets.
 
     Inside a Ray job the code is that job's upload, which lives as long as `cluster` does.
     """
@@ -42,18 +42,26 @@ def ray_job_of(job: JobRow) -> str:
 
 class RayJobLauncher:
     """Starts and watches Ray jobs in threads of its own: an upload takes seconds, a dashboard that hangs answers never,
-    and the dispatcher must go on looking."""
+    and the dispatcher must not wait for it."""
 
     def __init__(self, dashboard: str, cluster: str) -> None:
         self._client = _client(dashboard)
         self._cluster = cluster
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="raylens-driver")
-        self._lookers = ThreadPoolExecutor(4, thread_name_prefix="raylens-look")
-        self._looks: dict[str, Future[str | None]] = {}
+        self._checkers = ThreadPoolExecutor(4, thread_name_prefix="raylens-check")
+        self._checks: dict[str, Future[str | None]] = {}
         self._starting: dict[str, Future[None]] = {}
 
+    def ready(self) -> bool:
+        """Always: each attempt has a process of its own."""
+        return True
+
+    def ray_job(self, job: JobRow) -> str:
+        """The Ray job's name."""
+        return ray_job_of(job)
+
     def start(self, job: JobRow) -> None:
-        """Starts the driver of a granted attempt. How that came out, `failed` tells."""
+        """Starts the driver of a granted attempt. `failed` says how that went."""
         name = ray_job_of(job)
         self._starting[name] = self._threads.submit(self._submit, name, job)
 
@@ -64,7 +72,7 @@ class RayJobLauncher:
     def failed(self, ray_job: str) -> str | None:
         """Why a driver that has not claimed its attempt never will; None while it still may. Waits for nobody.
 
-        What the dashboard says is asked for now and known at a later call.
+        The dashboard is asked in a thread, and its answer is known at a later call.
         """
         starting = self._starting.get(ray_job)
         if starting is not None:
@@ -73,16 +81,16 @@ class RayJobLauncher:
             del self._starting[ray_job]
             if (error := starting.exception()) is not None:
                 return (str(error).strip() or type(error).__name__).splitlines()[0]
-        look = self._looks.pop(ray_job, None)
-        if look is not None and not look.done():
-            self._looks[ray_job] = look
+        check = self._checks.pop(ray_job, None)
+        if check is not None and not check.done():
+            self._checks[ray_job] = check
             return None
-        self._looks[ray_job] = self._lookers.submit(self._look, ray_job)
-        while len(self._looks) > _LOOKS:  # of drivers that nobody asks about any more
-            del self._looks[next(iter(self._looks))]
-        return None if look is None else look.result()
+        self._checks[ray_job] = self._checkers.submit(self._check, ray_job)
+        while len(self._checks) > _REMEMBERED:  # of drivers that are no longer checked
+            del self._checks[next(iter(self._checks))]
+        return None if check is None else check.result()
 
-    def _look(self, ray_job: str) -> str | None:
+    def _check(self, ray_job: str) -> str | None:
         try:
             info = self._client.get_job_info(ray_job)
         except Exception as error:  # noqa: BLE001 - the dashboard may be slow; the reconciler's own patience has an end
@@ -98,7 +106,7 @@ class RayJobLauncher:
                 metadata=metadata(job),
             )
         except RuntimeError as error:
-            if "already exists" not in str(error):  # asked for before, by a dispatcher that died before it knew
+            if "already exists" not in str(error):  # submitted before, by a dispatcher that died before it knew
                 raise
 
     def _environment(self, job: JobRow) -> dict[str, Any]:
@@ -116,8 +124,8 @@ def _client(dashboard: str) -> JobSubmissionClient:
     class Patient(JobSubmissionClient):  # type: ignore[misc]  # Ray's class has no types
         """Ray's client with an end to its patience. The method is not a public name, but Ray has none that sets this."""
 
-        def _do_request(self, method: str, *place: Any, **more: Any) -> Any:
-            return super()._do_request(method, *place, timeout=LOOK_S if method == "GET" else ANSWER_S, **more)
+        def _do_request(self, method: str, *target: Any, **more: Any) -> Any:
+            return super()._do_request(method, *target, timeout=CHECK_S if method == "GET" else ANSWER_S, **more)
 
     return Patient(dashboard)
 

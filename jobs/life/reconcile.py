@@ -1,7 +1,7 @@
-"""Holds the rows of live jobs against what there is: a job whose process is gone goes on as its next attempt, or ends.
+"""Compares the rows of live jobs with the processes that run: a job whose process is gone gets its next attempt, or ends.
 
-A live one is never declared dead: a process of this machine is looked at (its id and start), not guessed from silence,
-and an attempt that was given up can publish nothing any more.
+No live process is declared dead: one of this machine is looked up by its id and start, not guessed from silence, and
+an attempt that was given up can publish nothing any more.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ START_S = 90.0  # a granted driver that has not claimed its attempt by then neve
 CANCEL_S = 4.0  # what a driver has to obey a cancel; then it is ended
 
 
-class Starter(Protocol):
-    """Knows how the start of a driver came out. jobs.life.ray_job_launcher.Drivers is the real one."""
+class StartWatch(Protocol):
+    """Knows how the start of a driver process came out. jobs.life.ray_job_launcher.RayJobLauncher is the real one."""
 
     def failed(self, ray_job: str) -> str | None: ...
     def stop(self, ray_job: str) -> None: ...
@@ -28,12 +28,12 @@ class Starter(Protocol):
 class Reconciler:
     """Remembers how long it has seen what, by a clock that nobody sets."""
 
-    def __init__(self, records: Records, cluster: str, drivers: Starter) -> None:
-        self._records, self._cluster, self._drivers = records, cluster, drivers
+    def __init__(self, records: Records, cluster: str, launcher: StartWatch) -> None:
+        self._records, self._cluster, self._launcher = records, cluster, launcher
         self._seen: dict[tuple[str, int, str], float] = {}
 
-    def look(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
-        """Looks at every live attempt that is, or should be, driven."""
+    def reconcile(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
+        """Checks every live attempt that has, or should have, a driver process."""
         self._forget(live)
         for job, attempt in live:
             try:
@@ -41,17 +41,17 @@ class Reconciler:
                     self._driven(job, attempt)
                 elif attempt.granted_at is not None:
                     self._granted(job, attempt)
-            except RecordsError:  # it moved meanwhile: the next look sees where to
+            except RecordsError:  # it changed meanwhile: the next pass sees how
                 continue
 
     def _granted(self, job: JobRow, attempt: AttemptRow) -> None:
         if attempt.cluster != self._cluster:
             return self._lose(job, "cluster_gone", "the cluster that was to start its driver is gone")
-        if attempt.ray_job and (why := self._drivers.failed(attempt.ray_job)):
+        if attempt.ray_job and (why := self._launcher.failed(attempt.ray_job)):
             return self._lose(job, "driver_never_started", f"its driver did not start: {why}")
         if job.state == "CANCELLING" and attempt.ray_job and (job.id, job.attempt, "stopped") not in self._seen:
             self._since(job, "stopped")
-            self._drivers.stop(attempt.ray_job)
+            self._launcher.stop(attempt.ray_job)
         if self._since(job, "granted") > START_S:
             self._lose(job, "driver_never_started", f"its driver did not start within {START_S:.0f} s")
         return None
@@ -59,7 +59,7 @@ class Reconciler:
     def _driven(self, job: JobRow, attempt: AttemptRow) -> None:
         if why := self._records.dead_driver(attempt):
             return self._gone(job, attempt, why)
-        if attempt.cluster is not None and attempt.cluster != self._cluster:
+        if attempt.ray_job and attempt.cluster != self._cluster:
             # Of a cluster that is no more: its driver waits for a head that does not come back.
             if _ended_here(attempt):
                 self._gone(job, attempt, "the cluster that it ran on is gone")
@@ -68,8 +68,8 @@ class Reconciler:
         return None
 
     def _gone(self, job: JobRow, attempt: AttemptRow, why: str) -> None:
-        again = attempt.ray_job is not None  # a command that drives its own job is asked for again by whoever ran it
-        self._lose(job, "driver_gone" if attempt.cluster in (None, self._cluster) else "cluster_gone", why, again)
+        again = attempt.ray_job is not None  # a command that drives its own job is run again by whoever ran it
+        self._lose(job, "cluster_gone" if again and attempt.cluster != self._cluster else "driver_gone", why, again)
 
     def _lose(self, job: JobRow, code: str, why: str, again: bool = True) -> None:
         if job.state == "CANCELLING":
@@ -86,14 +86,14 @@ class Reconciler:
         return now - self._seen.setdefault((job.id, job.attempt, what), now)
 
     def _forget(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
-        held = {(job.id, job.attempt) for job, _ in live}
-        self._seen = {key: at for key, at in self._seen.items() if key[:2] in held}
+        attempts = {(job.id, job.attempt) for job, _ in live}
+        self._seen = {key: at for key, at in self._seen.items() if key[:2] in attempts}
 
 
 def _ended_here(attempt: AttemptRow) -> bool:
     """Ends the process that drives an attempt, if it is one of this machine; True if it is gone now.
 
-    A process of another machine is left alone, whatever has its number here: its silence tells when it is gone.
+    A process of another machine is left alone, whichever process has its number here: missing heartbeats show when it is gone.
     """
     driver = ProcessId(attempt.host or "", attempt.pid or 0, attempt.process or "")
     # An identity begins with the boot, where the system names its boots: then the process is known though the host was renamed.

@@ -1,4 +1,4 @@
-"""What one command has: the store, the catalog, its cluster (joined or started when first needed) and a stop flag."""
+"""What one command uses: the store, the catalog, its cluster (joined or started when first needed) and a stop flag."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from configs.requirements import Capacity
 from jobs.life.planner import Planner
 from jobs.life.process import StopFlag, install
 
-HOLDING_WAIT, ROW_WAIT = 600.0, 86_400.0  # seconds, for a process that waits and for a row that does
-RAY_JOB = "RAYLENS_RAY_JOB"  # in the environment of a stage that runs as a Ray job: which one
+LOCAL_WAIT_S, DISPATCHED_WAIT_S = 600.0, 86_400.0  # for a command that waits with its job, and for a row alone
 
 
 class Session:
-    """Opened for one command, closed at its end. Ray starts when `capacity` is first asked for, and not before."""
+    """Opened for one command, closed at its end. Ray starts with the first attempt that runs in this process, and not before."""
 
     def __init__(
         self,
@@ -88,18 +87,22 @@ class Session:
         print(message, file=sys.stderr, flush=True)
 
     def capacity(self) -> Capacity:
-        """What the cluster and the store offer now."""
-        from cluster.machines.capacity import cluster_capacity
+        """What the cluster and the store have now; of a cluster of its own that is not started yet, what it would have."""
+        from cluster.machines.capacity import cluster_capacity, local_capacity
 
+        if self.target.temporary and not self._connected:
+            return local_capacity(self.store.free_bytes())
         self.connect()
         return cluster_capacity(self.store.free_bytes())
 
     @property
     def cluster(self) -> str:
         """Names the cluster in rows, so that grants on another one, or on an earlier one there, do not count."""
-        if not self._connected:
-            return self.target.address or f"own:{os.getpid()}"
+        if self.target.temporary:
+            return f"own:{os.getpid()}"
         import ray
+
+        self.connect()
 
         return str(ray.get_runtime_context().get_session_name())
 
@@ -108,11 +111,11 @@ class Session:
         """Seconds that a job may wait for machines."""
         if self._wait is not None:
             return self._wait
-        return ROW_WAIT if self.dispatched else HOLDING_WAIT
+        return DISPATCHED_WAIT_S if self.dispatched else LOCAL_WAIT_S
 
     @property
     def dispatched(self) -> bool:
-        """True if the cluster has a dispatcher that takes rows: then this process only asks, and follows.
+        """True if the cluster has a dispatcher that admits rows: then this process only submits, and follows.
 
         A cluster that `up` did not start has none, and neither has one of this command's own.
         """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:  # the store pulls in pyarrow; a command that finds everything
 
 
 class Output(NamedTuple):
-    """One artifact that a stage will make: its id, a label that people read, and its bytes if the plan tells them."""
+    """One artifact that a stage will make: its id, a label that people read, and its bytes if the plan knows them."""
 
     ref: ArtifactRef
     label: str = ""
@@ -24,7 +27,7 @@ class Output(NamedTuple):
 
 
 class Stopped(Exception):
-    """A stage ended early because it was asked to, after it left what it needs to go on from there."""
+    """A stage ended early because a stop was requested, after it left what it needs to go on from there."""
 
 
 class ProgressLike(Protocol):
@@ -62,7 +65,6 @@ class JobContext:
     stop: Callable[[], bool] = lambda: False
     claim: Callable[[Manifest], None] = lambda manifest: None  # the catalog's compare-and-set of the attempt
     job_id: str = ""
-    run_stage: Callable[[StageConfig], None] | None = None  # for a stage that runs others, as their own commands would
 
     def one(self, role: str) -> ArtifactRef:
         """The only input of a role. Raises ValueError if there are more."""
@@ -76,7 +78,7 @@ class JobContext:
         return self.store.files(self.one(role))
 
     def stop_requested(self) -> bool:
-        """True once the job should finish its block, leave a checkpoint and raise Stopped. Cheap; ask often."""
+        """True once the job should finish its block, leave a checkpoint and raise Stopped. Cheap; call it often."""
         return self.stop()
 
     def missing(self) -> list[Output]:
@@ -98,7 +100,6 @@ class JobContext:
         holds the job, StoreError if a file is not there.
         """
         from cluster.store import Manifest
-        from jobs.life.provenance import provenance_of
 
         config: StageConfig = self.config
         manifest = Manifest(
@@ -131,7 +132,7 @@ def named_inputs(inputs: dict[str, list[ArtifactRef]]) -> dict[str, str]:
 
 
 def grouped_inputs(named: dict[str, str]) -> dict[str, list[ArtifactRef]]:
-    """named_inputs turned back: what a row or a manifest holds, by role."""
+    """named_inputs turned back: what a row or a manifest records, by role."""
     roles: dict[str, list[tuple[int, ArtifactRef]]] = {}
     for name, ref in named.items():
         role, dot, number = name.rpartition(".")
@@ -140,3 +141,38 @@ def grouped_inputs(named: dict[str, str]) -> dict[str, list[ArtifactRef]]:
         else:
             roles.setdefault(name, []).append((0, parse_ref(ref)))
     return {role: [ref for _, ref in sorted(refs)] for role, refs in roles.items()}
+
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "pyarrow", "numpy", "ray", "safetensors")
+
+
+def provenance_of(requirement: Requirement) -> dict[str, Any]:
+    """CPU capability, library builds, device, workers and threads. No times: equal runs have equal manifests."""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu_capability": cpu_capability(),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "device": requirement.device,
+        "workers": requirement.workers,
+        "threads": requirement.threads,
+    }
+
+
+def cpu_capability() -> str:
+    """The vector instructions that decide how sums are rounded: torch's own word if it is loaded, else the kernel's."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return str(torch.backends.cpu.get_cpu_capability())
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((name for flag, name in (("avx512f", "AVX512"), ("avx2", "AVX2")) if flag in flags), "DEFAULT")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

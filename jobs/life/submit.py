@@ -1,4 +1,4 @@
-"""Asks for jobs without driving them: rows that the dispatcher of a running cluster grants, starts and watches."""
+"""Records the rows of a request: the job and those of its inputs that do not exist."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from cluster.records import DISPATCHER, Records, Submission
 from configs.base import StageConfig
 from configs.profiles import Profile, load_profile
 from configs.requirements import Capacity, Requirement, from_json
-from jobs.life.planner import Planner, Step, check_given, is_done, missing_steps, resolve_auto
+from jobs.life.planner import Planner, Step, check_given, is_done, missing_steps, resolve_auto, step_requirement
 from jobs.life.ray_job_launcher import environment_here
-from jobs.life.resource_demand import step_requirement
 from jobs.life.stage_context import named_inputs
 from jobs.stages import load_stage
 
@@ -22,13 +21,14 @@ if TYPE_CHECKING:
 
 
 class Submitted(NamedTuple):
-    """What a request came to: its job, where that stands, whether this made it, and the artifacts it makes or has made."""
+    """The job of a request, its state, whether this request made its attempt, and the artifacts that it makes or has made."""
 
     job_id: str
     state: str
     created: bool
     artifacts: list[str]
-    jobs: list[str]  # all that the request stands on and that is not done, inputs before those that use them
+    jobs: list[str]  # all that the request requires and that is not done, inputs before those that use them
+    own: Sequence[str] = ()  # of these, those whose attempt this request made
 
 
 class RowDefaults(NamedTuple):
@@ -42,6 +42,7 @@ class RowDefaults(NamedTuple):
     name: str | None
     tags: tuple[str, ...]
     notes: str
+    drive: bool  # by this process
 
 
 def submit(
@@ -49,7 +50,7 @@ def submit(
     store: Store,
     config: StageConfig,
     *,
-    profile: str = "auto",
+    profile: str | Profile = "auto",
     wait_s: float = 600.0,
     created_by: str,
     environment: dict[str, Any] | None = None,
@@ -58,18 +59,20 @@ def submit(
     tags: Sequence[str] = (),
     notes: str = "",
     planner: Planner | None = None,
+    drive: bool = False,
     check_step: Callable[[Step, Requirement], None] | None = None,
 ) -> Submitted:
-    """Records the job and, as jobs of their own, those of its inputs that are not there. Nothing runs in this process.
+    """Records the job and, as jobs of their own, those of its inputs that do not exist. Nothing runs yet.
 
     An equal live job, or a finished one whose artifacts are there, is given instead. Raises ValueError for what is
     wrong before: a config, a source, an input that does not exist, a time to wait. What can never fit gets its row, and
-    the dispatcher says so there. Looks at sources (hashes files, asks a hub): do not call it on an event loop.
+    the dispatcher says so there. Reads sources (hashes files, calls a hub): do not call it on an event loop.
 
+    `drive`: this process will admit and run them itself (local_dispatcher.py); else the dispatcher of a cluster does.
     `check_step` is called with each step that is to run and its requirement before anything is recorded, the requested
     one first; it raises to refuse.
     """
-    chosen = load_profile(profile, has_gpu(records))
+    chosen = profile if isinstance(profile, Profile) else load_profile(profile, has_gpu(records))
     config = resolve_auto(config, chosen.device)
     steps = (planner or Planner()).plan(config)
     target = steps[-1]
@@ -81,20 +84,21 @@ def submit(
             check_step(step, requirement)
     if missing:
         check_given(store, steps)
-    asked = RowDefaults(
-        chosen, checked_wait(wait_s), created_by, environment or {}, project, name, tuple(tags), notes
-    )  # fmt: skip
-    first = _submit(records, target, asked, bool(missing), None)
+    defaults = RowDefaults(
+        chosen, checked_wait(wait_s), created_by, environment or {}, project, name, tuple(tags), notes, drive
+    )
+    first = _submit(records, target, defaults, bool(missing), None)
     if not first.live:
         return Submitted(first.job_id, str(first.state), first.created, list(first.outputs), [])
     # The target's row comes first, so that the others can name it; it waits until its inputs are there.
-    rest = [_submit(records, step, asked, True, first.job_id) for step in missing if step is not target]
-    jobs = [row.job_id for row in rest if row.live] + [first.job_id]
-    return Submitted(first.job_id, str(first.state), first.created, list(first.outputs), jobs)
+    rest = [_submit(records, step, defaults, True, first.job_id) for step in missing if step is not target]
+    rows = [row for row in [*rest, first] if row.live]
+    jobs, own = [row.job_id for row in rows], [row.job_id for row in rows if row.created]
+    return Submitted(first.job_id, str(first.state), first.created, list(first.outputs), jobs, own)
 
 
 def environment_for(records: Records, store: Store) -> dict[str, Any]:
-    """How what this process asks for is to be started elsewhere: by the dispatcher that is there now, or by a later one."""
+    """How jobs of this process are to be started elsewhere: by the present dispatcher, or by a later one."""
     lease = records.lease_row(DISPATCHER)
     return environment_here(store.url, lease.data.get("cluster") if lease is not None and lease.data else None)
 
@@ -120,24 +124,24 @@ def capacity_of(records: Records) -> Capacity | None:
     return from_json(row.data["capacity"]) if row is not None and "capacity" in row.data else None
 
 
-def _submit(records: Records, step: Step, asked: RowDefaults, missing: bool, parent: str | None) -> Submission:
+def _submit(records: Records, step: Step, defaults: RowDefaults, missing: bool, parent: str | None) -> Submission:
     own = parent is None
     return records.submit(
         stage=step.stage,
         fingerprint=step.fingerprint,
         config=step.config.model_dump(mode="json"),
-        requirement=step_requirement(step, asked.profile).model_dump(mode="json"),
+        requirement=step_requirement(step, defaults.profile).model_dump(mode="json"),
         outputs=[str(output.ref) for output in step.outputs],
         inputs=named_inputs(step.inputs),
-        created_by=asked.created_by,
+        created_by=defaults.created_by,
         artifacts_gone=missing,
-        drive=False,
-        profile=asked.profile.name,
-        environment=asked.environment,
-        wait_s=asked.wait_s,
+        drive=defaults.drive,
+        profile=defaults.profile.name,
+        environment=defaults.environment,
+        wait_s=defaults.wait_s,
         parent=parent,
-        project=asked.project,
-        name=asked.name if own else None,
-        tags=asked.tags if own else (),
-        notes=asked.notes if own else "",
+        project=defaults.project,
+        name=defaults.name if own else None,
+        tags=defaults.tags if own else (),
+        notes=defaults.notes if own else "",
     )

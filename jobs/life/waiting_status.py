@@ -1,4 +1,4 @@
-"""What the dispatcher writes on the rows of jobs that it does not start: what they wait for, or why they end."""
+"""What a pass writes into the rows of jobs that it does not start: what they wait for, or why they end."""
 
 from __future__ import annotations
 
@@ -14,48 +14,53 @@ from configs.requirements import Capacity, Requirement
 from jobs.life.admission import Decision
 from jobs.life.control import cancel_pending_inputs
 from jobs.life.input_tracker import InputStatus
-from jobs.life.local_runner import waited_too_long
-from jobs.life.outcome import code_of
+from jobs.life.outcome import code_of, shortened
 
-SAY_S = 10.0
+REPEAT_S = 10.0
 
 
 class Standing(Enum):
-    """Where a job without a driver stands in one look."""
+    """What one pass found of a job that waits."""
 
-    IN_LINE = "in line"
-    ASIDE = "aside"  # it waits for something else than a place, or is done
-    FELL = "fell"  # it has just ended without success
+    READY = "ready"  # it waits for resources alone
+    NOT_READY = "not ready"  # it waits for something else, or is done
+    ENDED = "ended"  # it has just ended without success
 
 
 class WaitingStatus:
-    """Remembers what it wrote: a hundred rows a second would be much."""
+    """Remembers what it wrote: a hundred rows a second would be much.
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
-        self._said: dict[tuple[str, int], tuple[str, float]] = {}
+    `patience_s`: a wait for resources that is over within this time is not written.
+    """
+
+    def __init__(self, records: Records, patience_s: float = 0.0) -> None:
+        self._records, self._patience_s = records, patience_s
+        self._written: dict[tuple[str, int], tuple[str, float]] = {}
+        self._since: dict[tuple[str, int], float] = {}
 
     def ended(self, job: JobRow, code: str, message: str, state: str = "FAILED", resumable: bool = False) -> Standing:
         """Ends a job without success, and with it what waits on its behalf alone."""
         with suppress(RecordsError):  # cancelled meanwhile
-            self._records.finish(job.id, job.attempt, state, code=code, message=message, resumable=resumable)
+            self._records.finish(
+                job.id, job.attempt, state, code=code, message=shortened(message, 499), resumable=resumable
+            )
             cancel_pending_inputs(self._records, job.id)
-            return Standing.FELL
-        return Standing.ASIDE
+            return Standing.ENDED
+        return Standing.NOT_READY
 
     def refused(self, job: JobRow, decision: Decision) -> Standing:
         """Ends a job that no waiting would help."""
         return self.ended(job, "cannot_fit", f"{job.stage}: it can never run here: it {decision.reason}")
 
-    def waits_for_inputs(self, job: JobRow, found: InputStatus, requirement: Requirement | None) -> Standing:
-        """`requirement`: what it asks for, if that was found to fit, which counts later (fitted.py)."""
-        blocked: dict[str, Any] = {"kind": "inputs", "reason": found.reason, "blocked_by": list(found.waits_for)}
+    def waits_for_inputs(self, job: JobRow, inputs: InputStatus, requirement: Requirement | None) -> Standing:
+        """`requirement`: its requirement, if that was found to fit, which counts later (NodeLossGrace)."""
+        blocked: dict[str, Any] = {"kind": "inputs", "reason": inputs.reason, "blocked_by": list(inputs.waits_for)}
         if requirement is not None:
             blocked["requirement"] = str(requirement)
-        return self._wait(job, blocked, found.reason, None)
+        return self._wait(job, blocked, inputs.reason, None)
 
     def waits_for_store(self, job: JobRow, url: str, error: StoreUnreachable) -> Standing:
-        """Its store does not answer: it waits as long as it may wait for a place."""
+        """Its store does not answer: it waits as long as it may wait for resources."""
         if job.overdue:
             message = f"{job.stage}: it waited {job.wait_s:.0f} s for its store: {error}"
             return self.ended(job, code_of(type(error)), message, resumable=True)
@@ -63,10 +68,13 @@ class WaitingStatus:
         message = f"waits at most {job.wait_s:.0f} s: its store {url} does not answer"
         return self._wait(job, blocked, message, _deadline(job))
 
-    def waits_for_place(
+    def waits_for_resources(
         self, job: JobRow, decision: Decision, requirement: Requirement, capacity: Capacity
     ) -> Standing:
-        """What the line decided: for machines, for bytes, for its turn, or for another that makes the same."""
+        """It waits for machines, for bytes, for its turn, or for another job that makes the same artifact."""
+        now = time.monotonic()
+        if now - self._since.setdefault((job.id, job.attempt), now) < min(self._patience_s, job.wait_s):
+            return Standing.NOT_READY
         counts = decision.kind in ("resources", "nodes", "turn")  # what the time to wait is for
         if counts and job.overdue:
             message = f"{job.stage}: {waited_too_long(job.wait_s, decision)}"
@@ -84,19 +92,24 @@ class WaitingStatus:
         message = f"waits at most {job.wait_s:.0f} s: it {_short(decision, requirement)}"
         return self._wait(job, blocked, message, _deadline(job))
 
-    def forget(self, held: Collection[tuple[str, int]]) -> None:
+    def restart_patience(self) -> None:
+        """What waits now waits for something else than resources."""
+        self._since.clear()
+
+    def forget(self, attempts: Collection[tuple[str, int]]) -> None:
         """Forgets all attempts but these."""
-        self._said = {key: said for key, said in self._said.items() if key in held}
+        self._written = {key: written for key, written in self._written.items() if key in attempts}
+        self._since = {key: since for key, since in self._since.items() if key in attempts}
 
     def _wait(self, job: JobRow, blocked: dict[str, Any], message: str, deadline: float | None) -> Standing:
         """Writes what a job waits for when that changes, and now and then."""
         key, now = (job.id, job.attempt), time.monotonic()
-        said, at = self._said.get(key, ("", -SAY_S))
-        if said != message or now - at > SAY_S:
+        written, at = self._written.get(key, ("", -REPEAT_S))
+        if written != message or now - at > REPEAT_S:
             with suppress(RecordsError):  # cancelled meanwhile
                 self._records.wait(job.id, job.attempt, blocked, message, deadline)
-                self._said[key] = message, now
-        return Standing.ASIDE
+                self._written[key] = message, now
+        return Standing.NOT_READY
 
 
 def _deadline(job: JobRow) -> float:
@@ -104,9 +117,17 @@ def _deadline(job: JobRow) -> float:
 
 
 def _short(decision: Decision, requirement: Requirement) -> str:
-    """What a job waits for. The capacity, which changes each second, stands in `blocked`: a message is an event."""
+    """What a job waits for. The capacity, which changes each second, is written to `blocked` alone: a message is an event."""
     if decision.kind != "resources":
         return decision.reason
     if decision.blocked_by:
         return f"needs {requirement}; blocked by {', '.join(decision.blocked_by)}"
     return f"needs {requirement}; {decision.verdict.finding if decision.verdict else ''} now, though it fitted before"
+
+
+def waited_too_long(waited: float, decision: Decision) -> str:
+    """The message of a job whose time to wait is over."""
+    return (
+        f"it waited {waited:.0f} s for its turn: it {decision.reason}. "
+        "Run it again when they have finished, or let it wait longer with --wait SECONDS"
+    )

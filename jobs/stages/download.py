@@ -98,6 +98,7 @@ def _follow(job: JobContext, steps: Any) -> Result:
     import ray
 
     from actors.downloader import Result
+    from actors.worker_errors import result_of
 
     phase = ""
     while True:
@@ -106,7 +107,7 @@ def _follow(job: JobContext, steps: Any) -> Result:
             raise Stopped("stopped; what the hub has sent stays in its cache")
         if not ray.wait([steps], timeout=1.0)[0]:
             continue
-        step = ray.get(next(steps))
+        step = result_of(next(steps))
         if isinstance(step, Result):
             return step
         if step.phase != phase:

@@ -2,7 +2,7 @@
 
     python -m jobs maintain --config configs/presets/maintain.yaml [--set dry_run=false]
 
-What it looks at stands in the store and on this machine's disk; whether something is still wanted, the catalog says.
+It reads the store and this machine's disk; the catalog says whether something is still needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""pipeline: runs the stages of a list, each as its own command would. On a running cluster each is a Ray job."""
+"""pipeline: a row that ends with its stages, each of which is a job of its own. It has no work and no process."""
 
 from __future__ import annotations
 
@@ -22,14 +22,8 @@ def outputs(config: PipelineConfig, inputs: dict[str, list[ArtifactRef]], fp: st
 
 
 def run(job: JobContext) -> None:
-    """Runs stage after stage; the first that fails ends the pipeline."""
-    assert job.run_stage is not None
-    stages = job.config.stages
-    job.progress.start("stages", len(stages), "stages")
-    for number, stage in enumerate(stages, start=1):
-        job.progress.log(f"{number} of {len(stages)}: {stage.stage}")
-        job.run_stage(stage)
-        job.progress.update(number)
+    """Never called: a pipeline has run when its stages have, each as a job of its own."""
+    raise AssertionError("a pipeline's stages run as their own jobs")
 
 
 STAGE = Stage(VERSION, inputs, outputs, run)

@@ -48,6 +48,7 @@ def run(job: JobContext) -> None:
     import ray
 
     from actors.reporter import make_report
+    from actors.worker_errors import result_of
 
     requirement, missing = job.requirement, job.missing()
     todo = [(pair, output) for pair, output in zip(_pairs(job.inputs), job.outputs, strict=True) if output in missing]
@@ -63,7 +64,7 @@ def run(job: JobContext) -> None:
             if job.stop_requested():
                 ray.cancel(task)
                 raise Stopped("stopped before the page was made")
-        files, summary = ray.get(task)
+        files, summary = result_of(task)
         job.publish(output, files, summary, inputs={"features": [features], "evaluation": [evaluation]})
         job.progress.update(done)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from cluster.records import DISPATCHER, AttemptRow
+from cluster.records import DISPATCHER
 from configs.profiles import load_profile
 from configs.requirements import Capacity, Requirement, fit
 from jobs.life.resource_demand import requirement_of_row
@@ -41,8 +41,8 @@ def get_cluster(api: ApiDep) -> Cluster:
         nodes=[ClusterNode.from_node(node) for node in capacity.nodes],
         node_types=[NodeType(**{k: getattr(t, k) for k in NodeType.model_fields}) for t in capacity.node_types],
         store_free=capacity.store_free,
-        running=[job.id for job, attempt in live if _is_admitted(attempt)],
-        waiting=[job.id for job, attempt in live if not _is_admitted(attempt)],
+        running=[job.id for job, attempt in live if attempt.admitted],
+        waiting=[job.id for job, attempt in live if not attempt.admitted],
     )
 
 
@@ -65,11 +65,7 @@ def get_fit(api: ApiDep, query: Annotated[FitQuery, Query()]) -> Fits:
 
 def admitted_requirements(api: Api) -> dict[str, Requirement]:
     """The requirements of the admitted jobs, by id."""
-    return {job.id: requirement_of_row(job.requirement) for job, attempt in api.records.live() if _is_admitted(attempt)}
-
-
-def _is_admitted(attempt: AttemptRow) -> bool:
-    return attempt.pid is not None or attempt.granted_at is not None
+    return {job.id: requirement_of_row(job) for job, attempt in api.records.live() if attempt.admitted}
 
 
 def _stage_fit(stage: str, requirement: Requirement, capacity: Capacity, admitted: dict[str, Requirement]) -> StageFit:

@@ -10,7 +10,7 @@ from starlette.responses import Response as PlainResponse
 
 from cluster.records import State
 from configs.stages import StageName
-from jobs.life.control import ask, resume
+from jobs.life.control import request_end, resume
 from serve_app.artifacts import json_response
 from serve_app.dependencies import Api, ApiDep, PrincipalDep, TokenCheckDep
 from serve_app.idempotency import IdempotencyKey
@@ -108,7 +108,7 @@ class CancelQuery(StrictQuery):
 def cancel_job(api: ApiDep, id: JobId, response: Response, query: Annotated[CancelQuery, Query()]) -> JobSummary:
     """The job is CANCELLING at once, and CANCELLED when its processes have ended. It can be resumed."""
     response.headers["Location"] = f"/v1/jobs/{id}"
-    return JobSummary.from_row(ask(api.records, id, "stop" if query.how == "stop" else "cancel"))
+    return JobSummary.from_row(request_end(api.records, id, "stop" if query.how == "stop" else "cancel"))
 
 
 @router.post(

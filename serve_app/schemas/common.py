@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from configs.base import StageConfig
 from configs.profiles import PROFILES
-from jobs.life.session import ROW_WAIT
+from jobs.life.session import DISPATCHED_WAIT_S
 from serve_app.paging import INT64
 from serve_app.security.redaction import redact
 
@@ -96,7 +96,7 @@ class SubmitRequest(RequestBody):
 
     profile: Profile = Field("auto", description="Resource profile: `auto` takes GPUs if the cluster has any.")
     wait_s: float = Field(
-        ROW_WAIT,
+        DISPATCHED_WAIT_S,
         ge=0,
         le=604_800,
         description="Seconds that the job may wait for resources before it fails.",

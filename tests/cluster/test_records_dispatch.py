@@ -312,3 +312,14 @@ def test_a_grant_that_nobody_watches_is_taken_over_by_a_command_that_drives(reco
     taken = submit(records, drive=True)
     assert (taken.created, taken.job_id, taken.attempt) == (True, job.job_id, 2)
     assert records.attempts(job.job_id)[0].code == "cluster_gone"
+
+
+def test_a_process_that_drives_its_own_job_is_granted_it_and_it_runs(records: Records) -> None:
+    job = submit(records)
+    waiting = submit(records, fingerprint="another", drive=False)
+    records.grant(job.job_id, 1, None, "own:1")
+    ((row, attempt),) = [one for one in records.live() if one[0].id == job.job_id]
+    assert (row.state, attempt.cluster, attempt.ray_job, attempt.admitted) == (State.RUNNING, "own:1", None, True)
+    for other in (job, waiting):  # it runs already; it is nobody's yet, so a dispatcher's to grant
+        with pytest.raises(IllegalMove, match="cannot be granted"):
+            records.grant(other.job_id, 1, None, "own:1")

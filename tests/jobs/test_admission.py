@@ -27,38 +27,38 @@ def _holding(name: str, cpus: float = 1, gpus: float = 0) -> Admitted:
 def test_jobs_start_in_their_order_and_the_first_that_waits_holds_back_all_behind_it() -> None:
     line = [_waiting("a", 2), _waiting("b", 4), _waiting("c", 1)]
     first, second, third = decide(line, [], Capacity([_node(4)]))
-    assert first.do is Action.START
-    assert (second.do, second.kind, second.blocked_by) == (Action.WAIT, "resources", ("a",))
-    assert (third.do, third.kind, third.blocked_by) == (Action.WAIT, "turn", ("b",))  # or b would starve
+    assert first.action is Action.START
+    assert (second.action, second.kind, second.blocked_by) == (Action.WAIT, "resources", ("a",))
+    assert (third.action, third.kind, third.blocked_by) == (Action.WAIT, "turn", ("b",))  # or b would starve
 
 
 def test_only_a_job_without_a_gpu_passes_one_that_waits_for_a_gpu() -> None:
     capacity = Capacity([_node(8, 1)])
     line = [_waiting("gpu", 1, 1), _waiting("cpu"), _waiting("gpu2", 1, 0.5)]
     waits, passes, behind = decide(line, [_holding("other", 1, 1)], capacity)
-    assert (waits.do, waits.blocked_by) == (Action.WAIT, ("other",))
-    assert passes.do is Action.START
-    assert (behind.do, behind.blocked_by) == (Action.WAIT, ("gpu",))
+    assert (waits.action, waits.blocked_by) == (Action.WAIT, ("other",))
+    assert passes.action is Action.START
+    assert (behind.action, behind.blocked_by) == (Action.WAIT, ("gpu",))
 
 
 def test_what_can_never_fit_is_refused_and_holds_nobody_back() -> None:
     never, fits = decide([_waiting("a", 1, 1), _waiting("b")], [], Capacity([_node(4)]))
-    assert never.do is Action.REFUSE
+    assert never.action is Action.REFUSE
     assert "needs 1 worker x {1 CPU, 1 GPU" in never.reason
     assert "4 CPU (4 free), 0 GPU (0 free)" in never.reason
-    assert fits.do is Action.START
+    assert fits.action is Action.START
 
 
 def test_what_ran_before_waits_for_the_node_that_went_away() -> None:
     (decision,) = decide([_waiting("a", 1, 1)._replace(fitted=True)], [], Capacity([_node(4)]))
-    assert (decision.do, decision.kind) == (Action.WAIT, "resources")
+    assert (decision.action, decision.kind) == (Action.WAIT, "resources")
     assert "though it did before" in decision.reason
 
 
 def test_who_waits_for_a_node_that_went_away_holds_nobody_back() -> None:
     gone, fits = decide([_waiting("a", 9)._replace(fitted=True), _waiting("b", 4)], [], Capacity([_node(4)]))
-    assert gone.do is Action.WAIT
-    assert fits.do is Action.START
+    assert gone.action is Action.WAIT
+    assert fits.action is Action.START
 
 
 @given(
@@ -77,7 +77,7 @@ def test_no_byte_is_promised_twice(sizes: list[int], held: list[int], free: int)
         started = [
             w.requirement.store_bytes
             for w, d in zip(line, decisions, strict=True)
-            if w.store == store and d.do is Action.START
+            if w.store == store and d.action is Action.START
         ]
         assert sum(started) <= max(0, free - promised)
         if not started:
@@ -88,14 +88,14 @@ def test_of_two_that_make_one_artifact_the_second_waits_whatever_is_free() -> No
     first, second = decide(
         [_waiting("a", outputs=("saes/x", "saes/y")), _waiting("b", outputs=("saes/y",))], [], Capacity([_node(9)])
     )
-    assert first.do is Action.START
-    assert (second.do, second.kind, second.blocked_by) == (Action.WAIT, "same_artifact", ("a",))
+    assert first.action is Action.START
+    assert (second.action, second.kind, second.blocked_by) == (Action.WAIT, "same_artifact", ("a",))
 
 
 def test_a_job_that_needs_no_machine_waits_for_nobody() -> None:
     waits, fine = decide([_waiting("a", 4), _waiting("b", 0)], [_holding("c", 4)], Capacity([_node(4)]))
-    assert waits.do is Action.WAIT
-    assert fine.do is Action.START
+    assert waits.action is Action.WAIT
+    assert fine.action is Action.START
 
 
 @given(
@@ -112,15 +112,17 @@ def test_no_place_is_promised_twice(
     holding = [_holding(f"h{i}", *size) for i, size in enumerate(held)]
     line = [_waiting(f"w{i}", *size) for i, size in enumerate(sizes)]
     decisions = decide(line, holding, Capacity([_node(cpus, gpus)]))
-    started = [job.requirement for job, decision in zip(line, decisions, strict=True) if decision.do is Action.START]
+    started = [
+        job.requirement for job, decision in zip(line, decisions, strict=True) if decision.action is Action.START
+    ]
     if started:
         assert sum(requirement.cpus for requirement in [*started, *(h.requirement for h in holding)]) <= cpus
         assert sum(requirement.gpus for requirement in [*started, *(h.requirement for h in holding)]) <= gpus
     # And whoever waits, waits for somebody, or for one that does.
-    assert all(decision.blocked_by for decision in decisions if decision.do is Action.WAIT)
+    assert all(decision.blocked_by for decision in decisions if decision.action is Action.WAIT)
 
 
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=8), cpus=st.integers(1, 8))
 def test_something_starts_wherever_anything_ever_can(sizes: list[int], cpus: int) -> None:
     decisions = decide([_waiting(f"w{i}", size) for i, size in enumerate(sizes)], [], Capacity([_node(cpus)]))
-    assert (Action.START in [d.do for d in decisions]) == any(size <= cpus for size in sizes)
+    assert (Action.START in [d.action for d in decisions]) == any(size <= cpus for size in sizes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cluster.machines.paths import code_root
 from cluster.records import DISPATCHER, Records, open_records
 from jobs.__main__ import main
 from jobs.life.process import log_file
@@ -146,3 +149,25 @@ def test_nobody_drives_what_was_not_granted(records: Records, capsys: pytest.Cap
     assert main(["drive", job, "1"]) == 1
     assert "has not been granted" in capsys.readouterr().err
     assert records.job(job).state == "QUEUED"
+
+
+def test_a_command_that_follows_ends_without_a_traceback_on_ctrl_c_or_a_closed_pipe(
+    records: Records, tmp_path: Path
+) -> None:
+    _submit(records, "train", "1")
+    for closed in (False, True):
+        with subprocess.Popen(
+            [sys.executable, "-m", "jobs", "events", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "RAYLENS_HOME": str(tmp_path)}, cwd=code_root(), text=True,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert '"QUEUED"' in process.stdout.readline()
+            if closed:
+                process.stdout.close()
+                _submit(records, "harvest", "2")
+                assert process.wait(60) == 0
+            else:
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == 130
+            assert process.stderr.read() == ""

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster.records import IllegalMove, State
+from cluster.records import DISPATCHER, IllegalMove, State
 from configs.load import parse_config
 from configs.requirements import NodeType
 from jobs.life import input_tracker
-from jobs.life.control import ask, resume
-from jobs.life.follow import Follower
+from jobs.life.control import request_end, resume
+from jobs.life.follow import Follower, RemoteDispatcher
 from jobs.life.planner import MissingInput
 from jobs.life.process import StopFlag
 from jobs.life.session import Session
@@ -125,10 +125,10 @@ def test_what_waited_for_a_failed_job_alone_goes_too(world: World) -> None:
 def test_an_input_that_another_live_job_needs_outlives_a_cancel(world: World) -> None:
     one, two = world.ask(), world.ask("context_length=9")
     assert set(one.jobs[:-1]) == set(two.jobs[:-1])
-    ask(world.records, one.job_id, "cancel")
+    request_end(world.records, one.job_id, "cancel")
     assert world.records.job(one.job_id).state == State.CANCELLED
     assert world.states(two) == ["QUEUED"] * 3
-    ask(world.records, two.job_id, "cancel")
+    request_end(world.records, two.job_id, "cancel")
     # They were recorded on behalf of the first: they stay, and are made once their turn comes.
     assert world.records.job(two.job_id).state == State.CANCELLED
 
@@ -140,7 +140,7 @@ def test_an_input_that_somebody_asked_for_by_name_outlives_a_cancel_of_what_it_w
     part = world.ask(stage="download", config=config)
     assert part.job_id in whole.jobs
     world.dispatcher.tick()
-    ask(world.records, whole.job_id, "cancel")
+    request_end(world.records, whole.job_id, "cancel")
     states = {job: world.records.job(job).state for job in whole.jobs}
     assert states.pop(part.job_id) == State.QUEUED
     assert set(states.values()) == {State.CANCELLED, State.CANCELLING}
@@ -152,15 +152,15 @@ def test_a_cancel_after_a_stop_reaches_what_works_below(world: World) -> None:
     world.dispatcher.tick()
     world.records.claim(first, 1)  # this process drives it
     world.records.request_cancel(second)
-    assert ask(world.records, target, "stop").state == State.CANCELLED
+    assert request_end(world.records, target, "stop").state == State.CANCELLED
     assert world.records.job(first).cancel == "stop"
-    assert ask(world.records, target, "cancel").state == State.CANCELLED
+    assert request_end(world.records, target, "cancel").state == State.CANCELLED
     assert world.records.job(first).cancel == "cancel"
     world.records.finish(first, 1, "CANCELLED")
     world.starts.broken[f"{second}-a1"] = "stopped"
     world.dispatcher.tick()
     with pytest.raises(IllegalMove, match="nothing to cancel"):
-        ask(world.records, target, "cancel")
+        request_end(world.records, target, "cancel")
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_command_that_is_interrupted_twice_ends_after_what_works_for_it(world:
     obeying = threading.Thread(target=interrupt_and_obey)
     with Session("local", stop=stop, store=world.store, records=world.records) as session:
         obeying.start()
-        ended = Follower(session, target, found.jobs).run()
+        ended = Follower(session, target, found.jobs, RemoteDispatcher(session)).run()
     assert world.states(found) == ["CANCELLED"] * 3
     obeying.join()
     assert (ended.state, seen) == ("CANCELLED", [("CANCELLED", "cancel")])
@@ -228,7 +228,7 @@ def test_a_pipeline_that_is_cancelled_ends_after_its_stages(world: World) -> Non
     world.dispatcher.tick()
     first = found.jobs[0]
     world.records.claim(first, 1)  # this process drives it
-    assert ask(world.records, found.job_id, "cancel").state == State.CANCELLING
+    assert request_end(world.records, found.job_id, "cancel").state == State.CANCELLING
     world.dispatcher.tick()
     assert world.records.job(found.job_id).state == State.CANCELLING
     assert world.records.job(first).state == State.CANCELLING
@@ -262,7 +262,7 @@ def test_a_driver_that_never_starts_is_tried_again_and_then_told(world: World) -
 def test_grants_of_a_cluster_that_is_gone_go_on_on_the_next(world: World) -> None:
     found = world.ask()
     world.dispatcher.tick()
-    world.dispatcher.resign()
+    world.records.release(DISPATCHER, "one")
     after = world.another("two", "session-2")
     after.tick()
     for job in found.jobs[:2]:
@@ -278,7 +278,7 @@ def test_one_dispatcher_leads(world: World) -> None:
     other = world.another("two", "session-1")
     assert len(world.dispatcher.tick()) == 3
     assert other.tick() == []
-    world.dispatcher.resign()
+    world.records.release(DISPATCHER, "one")
     assert len(other.tick()) == 3
     assert len(world.starts.started) == 2
 
@@ -370,10 +370,10 @@ def test_of_two_that_make_one_artifact_one_waits_though_the_other_runs_on_anothe
     found = world.ask("resources.cpus=4")
     ref = world.records.job(found.job_id).outputs[0]
     driven = world.records.submit(
-        stage="train", fingerprint="d" * 16, config={}, requirement={"cpus": 4, "cluster": "session-0"}, outputs=[ref],
+        stage="train", fingerprint="d" * 16, config={}, requirement={"cpus": 4}, outputs=[ref],
         inputs={}, created_by="ada",
     )  # fmt: skip
-    world.records.progress(driven.job_id, 1, state="RUNNING")
+    world.records.grant(driven.job_id, 1, None, "session-0")
     for job in found.jobs[:-1]:
         world.dispatcher.tick()
         world.do(job)

@@ -61,11 +61,11 @@ def dashboard() -> Iterator[Dashboard]:
 def test_a_dashboard_that_does_not_answer_keeps_nobody_waiting(
     dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_job_launcher, "LOOK_S", 0.3)
-    found = ray_job_launcher.Drivers(f"http://127.0.0.1:{dashboard.server_port}", "session-1")
+    monkeypatch.setattr(ray_job_launcher, "CHECK_S", 0.3)
+    found = ray_job_launcher.RayJobLauncher(f"http://127.0.0.1:{dashboard.server_port}", "session-1")
     began = time.monotonic()
     assert [found.failed("train-1-a1") for _ in range(100)] == [None] * 100
-    assert time.monotonic() - began < 5  # not a hundred times LOOK_S
+    assert time.monotonic() - began < 5  # not a hundred times CHECK_S
     while dashboard.asked < 2:  # the first question was given up, and is not known to have an answer
         assert time.monotonic() - began < 10
         assert found.failed("train-1-a1") is None

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.store import CorruptFile
 from configs.load import ConfigError
-from jobs.life.outcome import Failure, JobFailed, code_of, failure_of
+from jobs.life.outcome import Failure, code_of, failure_of
 
 
 def _raised(error: BaseException) -> BaseException:
@@ -47,11 +47,6 @@ def test_a_full_disk_is_told_as_such() -> None:
     assert failure.code == "store_full"
     assert not failure.retryable  # somebody must make room first
     assert "/x" in failure.message
-
-
-def test_the_failure_of_a_job_below_is_handed_on_as_it_was() -> None:
-    below = Failure("hook_not_found", "train: there is no hook x", True)
-    assert failure_of(JobFailed(below)) is below
 
 
 def test_rays_wrappings_are_taken_off(ray_cluster: str) -> None:

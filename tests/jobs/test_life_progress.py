@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from cluster.records import RecordsError
 from jobs.life import progress as module
 from jobs.life.progress import Figures, Heartbeat, Progress, clock
+from jobs.life.progress_bar import bar_for
 
 
 class Clock:
@@ -21,9 +23,9 @@ class Clock:
         monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
 
 
-def test_lines_hold_done_total_rate_and_eta(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_lines_hold_done_total_rate_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
     clock_, out = Clock(monkeypatch), io.StringIO()
-    progress = Progress("train", out, tmp_path / "log")
+    progress = Progress("train", out)
     progress.start("train", 3000, "rows", 0)
     for _ in range(8):
         clock_.now += 1
@@ -41,7 +43,21 @@ def test_lines_hold_done_total_rate_and_eta(monkeypatch: pytest.MonkeyPatch, tmp
         "train     [train] 3,000/3,000 rows in 00:09",
         "train     100%  saes/0123456789abcdef  in 00:09",
     ]
-    assert (tmp_path / "log").read_text().count("[train]") == 3
+
+
+def test_lines_go_to_the_log_file_or_to_the_stream_if_it_cannot_be_written(tmp_path: Path) -> None:
+    out = io.StringIO()
+    progress = Progress("train", out, tmp_path / "log")
+    progress.start("train", 10, "rows")
+    progress.update(7)
+    (tmp_path / "log").rename(tmp_path / "kept")
+    (tmp_path / "log").mkdir()
+    progress.finish("100%  saes/0123456789abcdef", complete=True)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d train     \[train\] 0/10 rows\n", (tmp_path / "kept").read_text())
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("train     no more log file: ")
+    assert lines[1].startswith("train     [train] 10/10 rows in ")  # all of them, as its artifacts have appeared
+    assert lines[2].startswith("train     100%  saes/")
 
 
 def test_progress_never_moves_back_and_resumes_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,23 +91,24 @@ def test_unknown_rates_and_totals_do_not_divide_by_zero() -> None:
     assert str(Figures("p", 0, 0, "rows", 0.0)) == "[p] 0/0 rows  0%  0 rows/s  ETA --:--"
 
 
-def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_a_bar_that_ends_at_all_of_its_units(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     monkeypatch.setenv("TERM", "xterm")
     out = Terminal()
-    progress = Progress("train", out)
-    progress.start("train", 10, "rows")
-    progress.update(10)
-    progress.log("a word")
-    progress.finish("100%  done")
+    bar = bar_for(out)
+    assert bar is not None
+    bar.start("train", "train", 10, "rows")
+    bar.update(9)
+    bar.print("a word")
+    bar.update(10)
+    bar.close()
     text = out.getvalue()
     assert "\x1b[" in text
     assert "a word" in text
-    assert "10/10 rows in" in text
-    assert "100%  done" in text
+    assert "10/10 rows" in text
 
 
 def test_the_beat_writes_rows_and_tells_each_request_once() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.process_identity import process_identity
-from cluster.records import State, staleness
+from cluster.records import DISPATCHER, State, staleness
 from jobs.life import reconcile
 from tests.jobs.world import World
 
@@ -34,7 +34,7 @@ def _driven_by(world: World, host: str, pid: int, mark: str | None) -> str:
 
 
 def _lead_anew(world: World) -> None:
-    world.dispatcher.resign()
+    world.records.release(DISPATCHER, "one")
     world.dispatcher = world.another("two", "session-2")
     world.dispatcher.tick()
 

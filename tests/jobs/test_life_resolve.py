@@ -85,7 +85,7 @@ def test_auto_is_settled_at_every_depth_before_identity() -> None:
 
 def test_no_stage_module_brings_torch_or_ray_when_it_is_imported() -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(code_root())!r}); import jobs.__main__, jobs.life.local_runner\n"
+        f"import sys; sys.path.insert(0, {str(code_root())!r}); import jobs.__main__, jobs.life.follow, jobs.life.session\n"
         f"from jobs.stages import load_stage\n"
         f"for stage in {list(STAGES)}:\n"
         f"    assert load_stage(stage).version >= 1\n"

@@ -133,7 +133,7 @@ def test_a_job_says_that_its_store_does_not_answer(
         assert (row.state, row.blocked and row.blocked["kind"]) == (State.WAITING, "store")
         assert f"its store {other.url} does not answer" in (row.message or "")
         assert row.deadline is not None
-    monkeypatch.setattr(resource_demand, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(resource_demand, "RETRY_S", 0.0)
     world.set("jobs", waiting[0], deadline=1)
     with _away(other, monkeypatch):
         world.dispatcher.tick()

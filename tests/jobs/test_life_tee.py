@@ -17,7 +17,7 @@ from jobs.life.process import captured_output
 def test_all_that_is_written_to_either_descriptor_is_in_the_log_with_its_time(tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     program = (
-        "import os, subprocess, sys\nfrom pathlib import Path\nfrom jobs.life.process import teed\n"
+        "import os, subprocess, sys\nfrom pathlib import Path\nfrom jobs.life.process import captured_output\n"
         f"with captured_output(Path({str(log)!r})):\n"
         "    print('out'); os.write(2, b'from C\\n'); subprocess.run(['echo', 'a child'])\n"
         "print('after')\n"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from cluster.records import open_records
 from cluster.store import Store
 from configs.load import load_config
 from jobs import stages
-from jobs.life.local_runner import execute
+from jobs.life.follow import request
 from jobs.life.outcome import Outcome
+from jobs.life.process import log_file
 from jobs.life.session import Session
 from tests.jobs.command import Toy
 from tests.jobs.toys import download, tokenize
@@ -41,9 +42,13 @@ class Home:
 
     def run(self, *sets: str, wait: float = 60, config: Path | None = None, stage: str = "tokenize") -> Outcome:
         with self.session(wait) as session:
-            # On a running cluster the stages of a pipeline are Ray jobs; here they are to run in this process.
-            session.target = ClusterTarget(None, "test")
-            return execute(session, load_config(stage, config or self.toy.config, sets))
+            return request(session, load_config(stage, config or self.toy.config, sets))
+
+    def until(self, reached: Callable[[], bool], seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not reached():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 @pytest.fixture
@@ -82,12 +87,14 @@ class _Nothing:
 def test_a_job_waits_for_its_turn_and_then_runs(home: Home, capfd: pytest.CaptureFixture[str]) -> None:
     holder = Holder(spare=0)
     seen: list[Outcome] = []
-    thread = threading.Thread(target=lambda: seen.append(home.run()))
+    thread = threading.Thread(target=lambda: seen.append(home.run()), daemon=True)
     thread.start()
-    row = _until(home, "WAITING")
-    assert "0 of 1 workers fit now" in (row.message or "")
-    assert "1 CPU" in row.message
-    holder.release()
+    try:
+        row = _until(home, "WAITING")
+        assert "needs 1 worker x {1 CPU" in (row.message or "")
+        assert "blocked by work that is not in this catalog" in row.message
+    finally:
+        holder.release()
     thread.join(120)
     assert seen
     assert seen[0].state == "SUCCEEDED"
@@ -113,27 +120,28 @@ def test_a_wait_has_an_end(home: Home) -> None:
 def test_a_grant_counts_before_its_work_has_begun(home: Home) -> None:
     with home.session(wait=1) as session:
         session.connect()
-        granted = {"workers": 4, "cpus": 1, "cluster": session.cluster}  # all CPUs, and Ray knows nothing of it
+        granted = {"workers": 4, "cpus": 1}  # all CPUs, and Ray knows nothing of it
         other = home.records.submit(
             stage="train", fingerprint="f" * 16, config={}, requirement=granted, outputs=[], inputs={}, created_by="me"
         )
-        home.records.progress(other.job_id, other.attempt, state="RUNNING")
+        home.records.grant(other.job_id, other.attempt, None, session.cluster)
         config = load_config("tokenize", home.toy.config, ())
-        ended = execute(session, config)
+        ended = request(session, config)
         assert ended.failure is not None
         assert f"blocked by {other.job_id}" in ended.message
         home.records.finish(other.job_id, other.attempt, "FAILED")
-        assert execute(session, config).state == "SUCCEEDED"
+        assert request(session, config).state == "SUCCEEDED"
 
 
 _DIES = """
 import sys
 from cluster.records import open_records
 records = open_records(sys.argv[1])
-wanted = {"workers": 4, "cpus": 1, "cluster": sys.argv[2]}
+wanted = {"workers": 4, "cpus": 1}
 row = records.submit(stage="train", fingerprint="e" * 16, config={}, requirement=wanted, outputs=[], inputs={},
                      created_by="me")
-records.progress(row.job_id, row.attempt, state="RUNNING")
+records.grant(row.job_id, row.attempt, None, sys.argv[2])
+records.claim(row.job_id, row.attempt)
 """
 
 
@@ -144,37 +152,39 @@ def test_a_dead_driver_holds_nothing(home: Home) -> None:
         subprocess.run([sys.executable, "-c", _DIES, url, session.cluster], check=True)
         (row,) = home.records.jobs(stage="train", states=["RUNNING"])
         assert "is gone" in (home.records.dead_driver(home.records.attempts(row.id)[-1]) or "")
-        assert execute(session, load_config("tokenize", home.toy.config, ())).state == "SUCCEEDED"
+        assert request(session, load_config("tokenize", home.toy.config, ())).state == "SUCCEEDED"
 
 
 def test_a_deleted_input_that_nothing_reads_is_not_made_again(home: Home) -> None:
     with home.session() as session:
         config = load_config("tokenize", home.toy.config, ())
-        assert execute(session, config).state == "SUCCEEDED"
+        assert request(session, config).state == "SUCCEEDED"
         download, *_, tokens = session.planner.plan(config)
         home.store.delete(download.outputs[0].ref)
-        assert execute(session, config).state == "SUCCEEDED"
+        assert request(session, config).state == "SUCCEEDED"
         assert home.store.manifest(download.outputs[0].ref) is None
         home.store.delete(tokens.outputs[0].ref)
-        assert execute(session, config).state == "SUCCEEDED"
+        assert request(session, config).state == "SUCCEEDED"
         assert home.store.manifest(download.outputs[0].ref) is not None
 
 
 def test_two_different_jobs_never_make_one_artifact_at_the_same_time(home: Home) -> None:
-    with home.session(wait=1) as session:
+    with home.session() as session:
         config = load_config("tokenize", home.toy.config, ())
         wanted = [str(output.ref) for output in session.planner.step(config).outputs]
         other = home.records.submit(
-            stage="train", fingerprint="f" * 16, config={}, requirement={"cluster": "elsewhere"}, outputs=wanted,
-            inputs={}, created_by="me",
-        )  # fmt: skip
-        home.records.progress(other.job_id, other.attempt, state="RUNNING")
-        ended = execute(session, config)
-        assert ended.failure is not None
-        assert ended.failure.code == "waited_too_long"
-        assert f"makes {wanted[0]}, as train job {other.job_id} does just now" in ended.message
-        home.records.finish(other.job_id, other.attempt, "FAILED")
-        assert execute(session, config).state == "SUCCEEDED"
+            stage="train", fingerprint="f" * 16, config={}, requirement={}, outputs=wanted, inputs={}, created_by="me"
+        )
+        home.records.grant(other.job_id, other.attempt, None, "elsewhere")
+    ended: list[Outcome] = []
+    thread = threading.Thread(target=lambda: ended.append(home.run()), daemon=True)
+    thread.start()
+    row = _until(home, "WAITING")
+    assert f"makes {wanted[0]}, as train job {other.job_id} does just now" in (row.message or "")
+    assert (row.blocked or {})["blocked_by"] == [other.job_id]
+    home.records.finish(other.job_id, other.attempt, "FAILED")
+    thread.join(60)
+    assert ended[0].state == "SUCCEEDED"
 
 
 @pytest.mark.parametrize(
@@ -197,8 +207,10 @@ def test_a_failure_is_one_message_and_its_trace_is_in_the_log(
     row = home.records.job(ended.job_id)
     assert (row.state, row.code, row.message) == ("FAILED", code, ended.message)
     assert "Traceback" not in capfd.readouterr().err
-    assert "Traceback" in (home.toy.home / "logs" / f"{row.id}.log").read_text()
-    assert bool(home.records.jobs(stage="download")) is not sets[0].startswith("resources")
+    log = home.toy.home / "logs" / f"{row.id}.log"  # of one that was refused before it began there is none
+    assert ("Traceback" in log.read_text()) if code != "cannot_fit" else not log.exists()
+    made = not sets[0].startswith("resources")
+    assert all((row.state == "SUCCEEDED") is made for row in home.records.jobs(stage="download"))
     assert not list((home.toy.home / "scratch").glob("*"))
 
 
@@ -208,6 +220,35 @@ def test_what_failed_is_tried_again_and_what_was_done_stays(home: Home) -> None:
     assert again.job_id == first.job_id
     assert home.records.job(first.job_id).attempt == 2
     assert all(row.attempt == 1 for row in home.records.jobs(stage="download"))
+
+
+def test_what_can_never_fit_has_none_of_its_inputs_made(home: Home) -> None:
+    ended = home.run("resources.cpus=50")
+    assert (ended.state, ended.failure is not None and ended.failure.code) == ("FAILED", "cannot_fit")
+    for part in ("1 worker x {50 CPU, 0 GPU", "4 CPU (", "can never run"):
+        assert part in ended.message
+    inputs = home.records.jobs(stage="download")
+    assert {row.state for row in inputs} == {"CANCELLED"}
+    assert all(attempt.granted_at is None for row in inputs for attempt in home.records.attempts(row.id))
+
+
+def test_a_stop_requested_of_the_row_is_obeyed_and_the_same_command_goes_on(
+    home: Home, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home.toy.hold(2)
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(home.run()), daemon=True)
+    thread.start()
+    job = home.toy.wait_for("tokenize", 2)
+    home.records.request_cancel(job, "stop")
+    home.until(lambda: "stop requested" in log_file(home.toy.home, job).read_text())
+    home.toy.release()
+    thread.join(60)
+    assert outcomes[0].state == "CANCELLED"
+    assert home.records.job(job).resumable
+    again = home.run()
+    assert (again.state, again.job_id) == ("SUCCEEDED", job)
+    assert "3 blocks from before" in capfd.readouterr().err
 
 
 def test_an_artifact_that_is_gone_is_made_again(home: Home) -> None:
@@ -236,6 +277,7 @@ def test_a_pipeline_runs_its_stages_in_order(home: Home, capfd: pytest.CaptureFi
     assert "9/9 blocks" in capfd.readouterr().err
     rows = sorted(home.records.jobs(), key=lambda row: row.created_at)
     assert [row.stage for row in rows] == ["pipeline", "download", "download", "tokenize"]
+    assert {row.parent for row in rows[1:]} == {rows[0].id}
     assert all(row.state == "SUCCEEDED" for row in rows)
     assert home.run(*sets, config=pipeline, stage="pipeline") == ended
     failed = home.run("stages.1.seed=13", config=pipeline, stage="pipeline")
@@ -247,6 +289,6 @@ def _until(home: Home, state: str) -> Any:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if rows := home.records.jobs(states=[state]):
-            return rows[0]
+            return rows[-1]  # the first that was submitted
         time.sleep(0.1)
     raise TimeoutError(f"no job became {state}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.records import State
+from cluster.records import DISPATCHER, State
 from configs.requirements import Node
 from jobs.life import admission
 from tests.jobs.world import World
@@ -32,7 +32,7 @@ def test_a_job_that_waited_for_a_node_waits_for_its_return(world: World, monkeyp
     assert deadline is not None
     world.nodes = ()
     world.dispatcher.tick()
-    world.dispatcher.resign()
+    world.records.release(DISPATCHER, "one")
     after = world.another("two", "session-2")
     after.tick()
     row = world.records.job(job)

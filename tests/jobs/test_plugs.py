@@ -31,12 +31,13 @@ def up(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up
 
 
 def _reached(up: Up, goal: int, row: JobRow) -> bool:
+    assert row.live, f"the job ended {row.state} before block {goal}: a plug that is pulled from it proves nothing"
     return row.state == State.RUNNING and up.blocks(row.id) >= goal
 
 
 @pytest.mark.timeout(600)
 def test_a_job_outlives_all_that_it_stands_on(up: Up) -> None:
-    config = up.config("a")
+    config = up.config("a", epochs=2)
     job = up.submit(config)
     expected = outcome(up, job)
     for ref in expected:
@@ -45,8 +46,7 @@ def test_a_job_outlives_all_that_it_stands_on(up: Up) -> None:
 
     rng = random.Random(0)
     for plug in PLUGS:
-        goal = up.blocks(job) + rng.randint(2, 6)
-        assert goal < 48
+        goal = up.blocks(job) + rng.randint(1, 3)
         up.wait(job, partial(_reached, up, goal))
         pull(up, job, plug)
 
@@ -60,11 +60,11 @@ def test_a_job_outlives_all_that_it_stands_on(up: Up) -> None:
 
 def test_a_job_waits_as_a_row_and_leaves_the_line_when_its_turn_comes(up: Up) -> None:
     """The holder is named, no process is held, and what waits is cancelled at once."""
-    holder = up.submit(up.config("holder", seed=11), "--set", "resources.cpus=4")
+    holder = up.submit(up.config("holder", seed=11, epochs=50), "--set", "resources.cpus=4")
     up.wait(holder, lambda row: row.state == "RUNNING")
     waiting = up.submit(up.config("waiting", seed=12, epochs=1), "--set", "resources.cpus=2")
     behind = up.submit(up.config("behind", seed=13, epochs=1))
-    row = up.wait(waiting, lambda row: row.state == "WAITING", seconds=10)
+    row = up.wait(waiting, lambda row: row.state == "WAITING")
     assert row.blocked is not None
     assert row.blocked["blocked_by"] == [holder]
     assert "1 worker x {2 CPU" in row.blocked["requirement"]
@@ -72,18 +72,17 @@ def test_a_job_waits_as_a_row_and_leaves_the_line_when_its_turn_comes(up: Up) ->
     assert holder in (row.message or "")
     assert row.deadline is not None
     assert up.records.attempts(waiting)[-1].pid is None
-    assert up.wait(behind, lambda row: row.state == "WAITING", seconds=10).blocked["blocked_by"] == [waiting]  # type: ignore[index]
+    assert up.wait(behind, lambda row: row.state == "WAITING").blocked["blocked_by"] == [waiting]  # type: ignore[index]
     up.run("jobs", "cancel", behind)
     assert up.records.job(behind).state == State.CANCELLED
 
     up.run("jobs", "cancel", holder)
-    cancelled = up.ended(holder, seconds=10)
+    cancelled = up.ended(holder)
     assert cancelled.state == State.CANCELLED
-    _, left = psutil.wait_procs(up.find(f"drive {holder}"), timeout=3)  # the shell around it ends a moment later
+    _, left = psutil.wait_procs(up.find(f"drive {holder}"), timeout=60)  # the shell around it ends a moment later
     assert not left
-    granted = up.wait(waiting, lambda row: up.records.attempts(row.id)[-1].granted_at is not None, seconds=10)
-    at = up.records.attempts(holder)[-1].ended_at
-    assert up.records.attempts(granted.id)[-1].granted_at - (at or 0) < 5  # type: ignore[operator]
+    granted = up.wait(waiting, lambda row: up.records.attempts(row.id)[-1].granted_at is not None)
+    assert granted.attempt == 1  # by the cluster's dispatcher, once the CPUs were free
     up.run("jobs", "stop", waiting)
     stopped = up.ended(waiting)
     assert stopped.state == State.CANCELLED

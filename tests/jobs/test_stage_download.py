@@ -17,8 +17,7 @@ from cluster.store import Store
 from configs.download import DownloadConfig
 from configs.profiles import load_profile
 from jobs.life.outcome import root_cause
-from jobs.life.planner import Planner
-from jobs.life.resource_demand import step_requirement
+from jobs.life.planner import Planner, step_requirement
 from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import download
 from sae.formats.dataset import iter_documents

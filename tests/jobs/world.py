@@ -22,6 +22,12 @@ class Starts:
         self.started: list[str] = []
         self.broken: dict[str, str] = {}
 
+    def ready(self) -> bool:
+        return True
+
+    def ray_job(self, job: JobRow) -> str:
+        return f"{job.id}-a{job.attempt}"
+
     def start(self, job: JobRow) -> None:
         self.started.append(f"{job.id}-a{job.attempt}")
 

@@ -19,11 +19,12 @@ from sqlalchemy import text
 from cluster.records import DISPATCHER, Records, State, Submission, open_records
 from cluster.store import Store
 from configs.load import parse_config
-from configs.requirements import Requirement
 from jobs import stages
-from jobs.life import attempt as performing
+from jobs.life.attempt import run_attempt
 from jobs.life.driver_process import drive
-from jobs.life.local_runner import SUSPECT_SECONDS, attach, execute
+from jobs.life.follow import Follower, request
+from jobs.life.local_dispatcher import LocalDispatcher
+from jobs.life.outcome import Outcome
 from jobs.life.planner import Planner, Step
 from jobs.life.session import Session
 from jobs.life.stage_context import JobContext
@@ -64,15 +65,11 @@ class World:
     def submit(self, drive: bool = True) -> Submission:
         return self.records.submit(**self.request(), drive=drive)
 
-    def perform(self, job: Submission) -> performing.Ended:
-        def admit() -> bool:
-            return self.records.progress(job.job_id, 1, state="RUNNING")
-
-        def no_other(config: object) -> None:
-            raise AssertionError
-
+    def run(self, job: Submission) -> Outcome:
+        self.records.grant(job.job_id, job.attempt, None, "here")
+        row = self.records.claim(job.job_id, job.attempt)
         with Session("local", store=self.store, records=self.records) as session:
-            return performing.perform(session, self.step, Requirement(cpus=0), job.job_id, 1, admit, no_other)
+            return run_attempt(session, row, to_log=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -115,10 +112,22 @@ def test_a_success_is_recorded_once_the_catalog_answers_again(world: World, monk
 
     monkeypatch.setitem(stages.LOADED, "download", replace(download.STAGE, run=run_and_lock))
     job = world.submit()
-    assert world.perform(job).state == "SUCCEEDED"
+    assert world.run(job).state == "SUCCEEDED"
     locks[0].join()
     row = world.records.job(job.job_id)
     assert (row.state, row.attempt) == (State.SUCCEEDED, 1)
+
+
+def test_a_command_outlives_a_catalog_that_does_not_answer_for_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.submit()
+    with Session("local", store=world.store, records=world.records) as session:
+        monkeypatch.setattr(session, "connect", lambda: None)
+        dispatcher = LocalDispatcher(session, [job.job_id], [job.job_id])
+        locked = world.lock(1.0)  # its first passes can grant nothing
+        assert Follower(session, job.job_id, [job.job_id], dispatcher).run().state == "SUCCEEDED"
+        locked.join()
 
 
 def test_work_that_the_catalog_did_not_answer_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +139,7 @@ def test_work_that_the_catalog_did_not_answer_is_tried_again(world: World, monke
 
     monkeypatch.setitem(stages.LOADED, "download", replace(download.STAGE, run=run_locked))
     job = world.submit()
-    ended = world.perform(job)
+    ended = world.run(job)
     assert ended.failure is not None
     assert (ended.failure.code, ended.failure.retryable) == ("catalog_unreachable", True)
     row = world.records.job(job.job_id)
@@ -158,11 +167,11 @@ def test_a_driver_that_cannot_begin_says_why(world: World, monkeypatch: pytest.M
 def test_a_command_whose_log_cannot_be_made_ends_its_row(world: World) -> None:
     (Path(world.records._engine.url.database or "").parent / "logs").write_text("")
     job = world.submit()
-    assert world.perform(job).state == "FAILED"
+    assert world.run(job).state == "FAILED"
     assert "File exists" in (world.records.job(job.job_id).message or "")
 
 
-def test_a_driver_that_dies_is_followed_at_once_whatever_the_clocks_say(
+def test_a_job_whose_process_dies_is_taken_over_at_once_whatever_the_clocks_say(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = [sys.executable, "-c", DRIVER, str(world.records._engine.url), json.dumps(world.request())]
@@ -174,23 +183,61 @@ def test_a_driver_that_dies_is_followed_at_once_whatever_the_clocks_say(
     assert not row.created
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now - 3600)  # somebody sets the clock back
-    dying = threading.Timer(0.3, driver.communicate)
-    dying.start()
-    began = time.monotonic()
     with Session("local", store=world.store, records=world.records) as session:
-        ended, taken = attach(session, world.step, row, world.submit)
-    dying.join()
-    assert (ended, taken.created, taken.attempt) == (None, True, 2)
-    assert time.monotonic() - began < SUSPECT_SECONDS / 2
+        dispatcher = LocalDispatcher(session, [], [row.job_id])
+        dispatcher.tick()
+        assert world.records.job(row.job_id).attempt == 1
+        driver.communicate()
+        monkeypatch.setattr(session, "connect", lambda: None)
+        dispatcher.tick()
+        while world.records.job(row.job_id).live:
+            dispatcher.wait(0.1)
+            dispatcher.tick()
+    attempts = world.records.attempts(row.job_id)
+    assert [attempt.state for attempt in attempts] == [State.LOST, State.SUCCEEDED]
 
 
-def test_a_command_records_how_to_go_on_elsewhere(world: World) -> None:
-    assert world.perform(world.submit()).state == "SUCCEEDED"
+def test_a_cancel_ends_a_command_at_once_and_what_its_thread_still_does_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on, over = threading.Event(), threading.Event(), threading.Event()
+
+    def run_late(job: JobContext) -> None:
+        began.set()
+        go_on.wait(30)
+        try:
+            download.run(job)
+        finally:
+            over.set()
+
+    monkeypatch.setitem(stages.LOADED, "download", replace(download.STAGE, run=run_late))
+    job = world.submit()
+    left: list[None] = []
+    with Session("local", store=world.store, records=world.records) as session:
+        monkeypatch.setattr(session, "connect", lambda: None)
+        monkeypatch.setattr(session, "leave", lambda: left.append(None))  # ends the workers
+        dispatcher = LocalDispatcher(session, [job.job_id], [job.job_id])
+        dispatcher.tick()
+        assert began.wait(10)
+        dispatcher.request_end(job.job_id, "cancel")
+        assert left
+        row = world.records.job(job.job_id)
+        assert (row.state, row.code, row.resumable) == (State.CANCELLED, "cancelled", True)
+        go_on.set()
+        assert over.wait(10)
+    assert world.records.job(job.job_id).state == State.CANCELLED
+    assert world.store.manifest(world.step.outputs[0].ref) is None
+
+
+def test_a_command_records_how_to_go_on_elsewhere(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert world.run(world.submit()).state == "SUCCEEDED"
     with (
         open_records(str(world.records._engine.url).replace("catalog.db", "another.db")) as records,
         Session("auto", store=world.store, records=records) as session,
     ):
-        row = records.job(execute(session, world.step.config).job_id)
+        monkeypatch.setattr(session, "connect", lambda: pytest.fail("what is done needs no cluster"))
+        row = records.job(request(session, world.step.config).job_id)
+    assert row.state == State.SUCCEEDED
     assert row.environment["env_vars"]["RAYLENS_STORE"] == world.store.url
     assert row.environment["working_dir"]
     assert row.profile == session.profile.name, "what `auto` came to"
