@@ -17,6 +17,7 @@ from tests.ordering import (  # noqa: F401 - hooks
     pytest_collection_modifyitems,
     pytest_runtest_logreport,
     pytest_sessionfinish,
+    pytest_xdist_make_scheduler,
 )
 
 if TYPE_CHECKING:

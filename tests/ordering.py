@@ -1,39 +1,50 @@
 """Hooks of pytest (tests/conftest.py imports them): which tests share a worker, and the longest groups first.
 
-The tests of one file run on one worker, as those that share the running cluster do. Groups start in the order of their
-recorded durations, so that no long one is left for the end. `--record-durations` writes tests/durations.json anew.
+The tests of one file run on one worker, as all files do whose tests share the running cluster. Groups start in the order of
+their recorded durations, so that no long one is left for the end. `--record-durations` writes tests/durations.json anew.
+(`--dist loadgroup` of pytest-xdist 3.8 would do the same, but has no effect under pytest 9.2.)
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-DURATIONS = Path(__file__).parent / "durations.json"
-SHARED = ("running_cluster",)  # fixtures whose users form one group
+ROOT = Path(__file__).resolve().parent.parent
+DURATIONS = ROOT / "tests" / "durations.json"
+SHARED = ("running_cluster",)  # fixtures; the files whose tests use one form one group
 _seconds: dict[str, float] = defaultdict(float)
+
+
+class _Groups(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid.partition("::")[0])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record-durations", action="store_true", help=f"write {DURATIONS.name}: seconds by group")
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Groups:
+    return _Groups(config, log)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     known: dict[str, float] = json.loads(DURATIONS.read_text()) if DURATIONS.exists() else {}
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
+    groups = {item: _group(item.nodeid.partition("::")[0]) for item in items}
     # New groups come first: they may be long.
     items.sort(key=lambda item: (-known.get(groups[item], float("inf")), groups[item]))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    _, _, group = report.nodeid.partition("@")
-    _seconds[group or report.nodeid.partition("::")[0]] += report.duration
+    _seconds[_group(report.nodeid.partition("::")[0])] += report.duration
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -42,6 +53,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         DURATIONS.write_text(json.dumps({name: round(s, 1) for name, s in longest_first}, indent=0) + "\n")
 
 
-def _group(item: pytest.Item) -> str:
-    fixtures = getattr(item, "fixturenames", ())
-    return next((name for name in SHARED if name in fixtures), item.nodeid.partition("::")[0])
+@cache
+def _group(file: str) -> str:
+    path = ROOT / file
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return next((name for name in SHARED if f"{name}:" in text), file)
