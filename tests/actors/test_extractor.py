@@ -47,6 +47,7 @@ def config_of(sae: ArtifactRef, /, **fields: object) -> ExtractConfig:
         "batch_rows": 4,
         "top_examples": 3,
         "neighbours": 4,
+        "logit_tokens": 6,
         "lm_dtype": "fp32",
     }
     return ExtractConfig.model_validate({**given, **fields})
@@ -80,6 +81,8 @@ def test_artifact_is_whole_and_says_what_it_counted(
     assert info.l0 == pytest.approx(K, abs=0.5)
     table = reader.features()
     assert table.num_rows == WIDTH
+    assert {len(nearest) for nearest in table["neighbours"].to_pylist()} == {4}
+    assert {len(tokens) for tokens in table["promoted_tokens"].to_pylist()} == {6}
     assert sum(table["count"].to_pylist()) == round(info.l0 * info.data_positions)
     assert table["count"][7].as_py() == 0
     assert info.alive == sum(c > 0 for c in table["count"].to_pylist()) < WIDTH

@@ -35,24 +35,31 @@ PRODUCT = ("configs", "sae", "cluster", "actors", "jobs", "serve_app")
 MADE_ON_S3 = ("tokens", "saes", "reports")
 # Read in tests/sae/test_sources*.py, tests/jobs/test_stage_maintain.py; resources in tests/test_options.py.
 ELSEWHERE = (HubSource, PackageSource, MaintainConfig, Resources)
+# Read from the settings that features.json holds: their effect is tested in tests/actors/test_extractor.py.
+READ_FROM_SETTINGS = ("ExtractConfig.logit_tokens", "ExtractConfig.neighbours")
 
 
 def _write_configs(folder: Path, model: Path) -> Path:
     folder.mkdir()
     lines = [json.dumps({"text": text, "split": None}) for text in documents(300, seed=3)]
+    lines.append(r'{"text": "half a surrogate pair: \ud800", "split": null}')
     (folder / "texts.jsonl").write_text("\n".join(lines))
     local = {"type": "local"}
     configs: dict[str, dict[str, Any]] = {
         "data": {
             "stage": "download", "what": "dataset", "source": {**local, "path": "texts.jsonl"},
-            "dataset": {"heldout_fraction": 0.3},
+            "dataset": {"heldout_fraction": 0.3, "invalid_text": "skip"},
         },
         "model": {"stage": "download", "what": "model", "source": {**local, "path": str(model)}},
         "tokens": {"stage": "tokenize", "dataset": "data.yaml", "model": "model.yaml", "context_length": 32, "separator": "none"},
         "train": {
             "stage": "train", "model": "model.yaml", "tokens": "tokens.yaml", "batch_rows": 4, "epochs": 2, "rows": 64,
             "policy": {"calibration_rows": 8}, "cache": {"dtype": "fp32", "rows_per_chunk": 16},
-            "saes": [{"architecture": name, "hook": "blocks.1.hook_resid_post", "d_sae": 96, "k": 8} for name in NAMES],
+            "runtime": {"checkpoint_blocks": 1},
+            "saes": [
+                {"architecture": name, "hook": "blocks.1.hook_resid_post", "d_sae": 96, "k": 8, "dead_after_tokens": 32}
+                for name in NAMES
+            ],
         },
         "evaluate": {"stage": "evaluate", "sae": "train.yaml", "rows": 8, "loss_rows": 4},
         "extract": {"stage": "extract", "sae": "train.yaml"},
@@ -123,7 +130,7 @@ def _options() -> list[str]:
                 waiting += inner
                 if not inner and name not in ("stage", "type", "architecture"):
                     found.add(f"{model.__name__}.{name}")
-    return sorted(found)
+    return sorted(found.difference(READ_FROM_SETTINGS))
 
 
 @pytest.mark.timeout(600)
