@@ -106,7 +106,7 @@ folder = Path(sys.argv[1])
 write_sae(folder, config.architecture, trainer.export(), {"hook_name": config.hook}, calibration, {})
 loaded = load_sae(folder)
 codes = loaded.encode_sparse(x)
-total = add_rows([row_sums(x, loaded.decode_sparse(codes), codes, torch.ones(20, 10, dtype=torch.bool), torch.zeros(8))])
+total = add_rows(row_sums(x, loaded.decode_sparse(codes), codes, torch.ones(20, 10, dtype=torch.bool), torch.zeros(8)))
 print(json.dumps({"architecture": loaded.architecture, "label": config.label, "ev": explained_variance(total),
     "l0": l0(total), "curve": [trainer.curve()[0].mse, trainer.curve()[-1].mse]}))
 """
