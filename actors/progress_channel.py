@@ -10,7 +10,13 @@ import secrets
 from typing import NamedTuple
 
 from ray.exceptions import RpcError
-from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_list, _internal_kv_put
+from ray.experimental.internal_kv import (
+    _internal_kv_del,
+    _internal_kv_get,
+    _internal_kv_initialized,
+    _internal_kv_list,
+    _internal_kv_put,
+)
 
 _NAMESPACE = "raylens"
 _STOP = "stop"
@@ -58,7 +64,12 @@ class ProgressChannel(NamedTuple):
             return False
 
     def clear(self) -> None:
-        """Removes all that was written. While the head does not answer it stays, a few bytes until the cluster ends."""
+        """Removes all that was written. While the head does not answer it stays, a few bytes until the cluster ends.
+
+        The same if this process has left the cluster: a cancel does that while the run still ends.
+        """
+        if not _internal_kv_initialized():
+            return
         try:
             _internal_kv_del(self._key(""), del_by_prefix=True, namespace=_NAMESPACE)
         except RpcError:

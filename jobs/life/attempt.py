@@ -85,6 +85,9 @@ def run_attempt(
         # IllegalMove: a cancel came between the last artifact and this end, so it cannot be called a success any more.
         return end_cancelled(session, job, "stopped", str(error))
     except BaseException as error:  # noqa: BLE001 - the row must say how it ended
+        if abandoned is not None and abandoned.is_set():
+            # Its cluster was taken away beneath it. Who abandoned it records how it ended: as cancelled, not as failed.
+            return Outcome(job.id, "CANCELLED", [], f"{job.stage}: cancelled")
         return _failed(session, job, error)
 
 

@@ -229,6 +229,25 @@ def test_a_cancel_ends_a_command_at_once_and_what_its_thread_still_does_changes_
     assert world.store.manifest(world.step.outputs[0].ref) is None
 
 
+def test_what_fails_because_its_attempt_was_abandoned_is_no_failure_of_the_job(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancel takes the cluster away beneath the stage, which then raises before the row says CANCELLED."""
+    abandoned = threading.Event()
+
+    def run_without_a_cluster(job: JobContext) -> None:
+        abandoned.set()
+        raise AttributeError("the cluster was left")
+
+    monkeypatch.setitem(stages.LOADED, "download", replace(download.STAGE, run=run_without_a_cluster))
+    job = world.submit()
+    world.records.grant(job.job_id, 1, None, "here")
+    with Session("local", store=world.store, records=world.records) as session:
+        outcome = run_attempt(session, world.records.claim(job.job_id, 1), abandoned=abandoned)
+    assert outcome.state == "CANCELLED"
+    assert world.records.job(job.job_id).state == State.RUNNING  # whoever abandoned it records its end
+
+
 def test_a_command_records_how_to_go_on_elsewhere(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.run(world.submit()).state == "SUCCEEDED"
     with (
