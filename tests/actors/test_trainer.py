@@ -41,14 +41,6 @@ def store(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return tiny_store(tmp_path_factory.mktemp("train"), tiny_gpt2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():  # type: ignore[no-untyped-def]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def _task(store: Store, stop: bool = False, cache: ArtifactRef | None = None, attempt: int = 1) -> TrainTask:
     settings = {
         **TRAIN,
