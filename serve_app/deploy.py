@@ -7,7 +7,7 @@ from typing import Any
 from cluster.machines.connection import connected
 from cluster.machines.discover import discover
 from cluster.machines.errors import ClusterError
-from cluster.machines.ports import answers, asked_port
+from cluster.machines.ports import answers, free_ports, is_free
 from serve_app.settings import DEFAULT_PORT, is_loopback
 
 
@@ -56,7 +56,7 @@ def _settle(host: str, port: int) -> int:
     if not serve.status().proxies:
         if port and answers(f"{_reachable(host)}:{port}", 0.5):
             raise ClusterError(f"something listens on {host}:{port} already: give another --port")
-        return port or asked_port(0, DEFAULT_PORT, "--port")
+        return port or (DEFAULT_PORT if is_free(DEFAULT_PORT) else free_ports(1)[0])
     # The first start of Serve decides its address, and replicas must know it: they accept other tokens on loopback.
     options = serve.context._get_global_client().http_config
     if options.host != host or port not in (0, options.port):

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from cluster.machines.paths import code_root
-from cluster.machines.ports import free_port
+from cluster.machines.ports import free_ports
 from cluster.records import DISPATCHER, JobRow, Records, State, open_records
 from cluster.store import Store
 from configs.identity import parse_ref
@@ -46,7 +46,8 @@ class Up:
         self.nodes: list[Path] = []
         self.shared_at_rest: int | None = None  # bytes of shared memory; unknown until somebody has seen it at rest
         # Its own, and the same after a crash: another cluster on the machine may start at the same moment.
-        self.ports = ("--port", str(free_port()), "--dashboard-port", str(free_port()))
+        gcs, dashboard = free_ports(2)
+        self.ports = ("--port", str(gcs), "--dashboard-port", str(dashboard))
         self.records: Records = open_records(f"sqlite:///{self.home}/catalog.db")
 
     def up(self) -> None:

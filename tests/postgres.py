@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cluster.machines.ports import free_ports
 
 REQUIRE = "RAYLENS_REQUIRE_POSTGRES"  # "1": a machine without PostgreSQL fails the tests that would be skipped there
 USER, PASSWORD = "raylens", "not-for-any-log"
@@ -133,7 +134,7 @@ def running(durable: bool = False) -> Iterator[Postgres]:
     """A server while the context lasts; `durable`: with the settings that a real one has."""
     # A socket's path must stay below 107 characters, so not under pytest's own temporary folder.
     folder = Path(tempfile.mkdtemp(prefix="rlpg", dir="/tmp"))
-    server = Postgres(_free_port(), folder, durable)
+    server = Postgres(*free_ports(1), folder, durable)
     try:
         _make_cluster(server)
         server.start()
@@ -200,10 +201,3 @@ def _unprivileged() -> dict[str, Any]:
     if user is None:
         return {}
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-
-
-def _free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        return port

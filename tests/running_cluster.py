@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from cluster.machines.paths import code_root
-from cluster.machines.ports import free_port
+from cluster.machines.ports import free_ports
 from cluster.records import Records, open_records
 from cluster.store import Store
 
@@ -30,7 +30,8 @@ class RunningCluster:
             "HF_HUB_OFFLINE": "1",
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         }
-        self.port = free_port()
+        self.port, gcs, dashboard = free_ports(3)
+        self.ports = ("--port", str(gcs), "--dashboard-port", str(dashboard), "--api-port", str(self.port))
         self.url = f"http://127.0.0.1:{self.port}"
         self.records: Records = open_records(f"sqlite:///{home}/catalog.db")
         self.store = Store.open(str(home / "store"))
@@ -38,8 +39,7 @@ class RunningCluster:
 
     def up(self) -> None:
         """Starts it."""
-        ports = ("--port", str(free_port()), "--dashboard-port", str(free_port()), "--api-port", str(self.port))
-        ran = self.run("cluster", "up", *ports)
+        ran = self.run("cluster", "up", *self.ports)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         created = self.run("serve_app", "token", "create", "tests", "--scope", "write")
         assert created.returncode == 0, created.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from typing import NamedTuple
 
 import pyarrow.fs
 import pytest
+
+from cluster.machines.ports import free_ports
 
 KEY, SECRET = "raylens-test", "raylens-test-secret"
 START_S = 60
@@ -45,7 +46,7 @@ class S3Server(NamedTuple):
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A SeaweedFS server for the session, with one identity that may do everything."""
     folder = tmp_path_factory.mktemp("s3")
-    ports = _free_ports(8)
+    ports = free_ports(8)
     with open(folder / "weed.log", "wb") as log:
         process = subprocess.Popen(_command(folder, ports), stdout=log, stderr=subprocess.STDOUT, cwd=folder)
     env = {
@@ -110,17 +111,6 @@ def _wait_until_it_writes(server: S3Server, process: subprocess.Popen[bytes], lo
                 said = log.read_text(errors="replace")[-3000:]
                 raise RuntimeError(f"the S3 server did not start ({error}):\n{said}") from error
             time.sleep(0.3)
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()
 
 
 def use(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

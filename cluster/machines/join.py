@@ -11,7 +11,7 @@ from cluster.machines.capacity import local_cpus, local_gpus
 from cluster.machines.errors import ClusterError
 from cluster.machines.node_records import NodeRecord, recorded_nodes, records_locked, running_head, write_record
 from cluster.machines.paths import raylens_home
-from cluster.machines.ports import answers, free_port
+from cluster.machines.ports import answers, free_ports
 from cluster.machines.processes import end_processes, host_name, is_alive, is_local, new_folder
 from cluster.machines.ray_process import RAY_START, identity_of, is_started, start, wait_until
 from configs.requirements.labels import check_labels
@@ -66,10 +66,10 @@ def _start(address: str, labels: dict[str, str], cpus: int, gpus: int, wait: flo
     home, environment = raylens_home(), dict(os.environ)
     ray_environment.apply(environment)
     _take_token(environment, home / "token")
-    folder, metrics_port = new_folder(), free_port()
+    folder, (metrics_port, agent_port) = new_folder(), free_ports(2)
     log = home / "logs" / f"{folder.name}.log"
     ray_environment.apply_up(environment, home, folder)
-    process = start(_command(address, labels, cpus, gpus, metrics_port, folder), environment, log)
+    process = start(_command(address, labels, cpus, gpus, metrics_port, agent_port, folder), environment, log)
     joined = NodeRecord(
         *(address, cpus, gpus, labels, process.pid, str(folder), host_name(), identity_of(process)),
         metrics_port=metrics_port,
@@ -97,11 +97,13 @@ def _take_token(environment: dict[str, str], ours: Path) -> None:
     environment["RAY_AUTH_TOKEN_PATH"] = str(token)
 
 
-def _command(address: str, labels: dict[str, str], cpus: int, gpus: int, metrics_port: int, folder: Path) -> list[str]:
+def _command(
+    address: str, labels: dict[str, str], cpus: int, gpus: int, metrics_port: int, agent_port: int, folder: Path
+) -> list[str]:
     shown = ",".join(f"{key}={value}" for key, value in {"raylens.io/role": "worker", **labels}.items())
     return [
         *(*RAY_START, "--address", address, "--temp-dir", str(folder), "--labels", shown),
         *("--num-cpus", str(cpus), "--num-gpus", str(gpus), "--metrics-export-port", str(metrics_port)),
-        *("--dashboard-agent-listen-port", str(free_port())),  # a fixed number by default
+        *("--dashboard-agent-listen-port", str(agent_port)),  # a fixed number by default
         *("--object-store-memory", str(settings().object_store_bytes)),
     ]

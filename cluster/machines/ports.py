@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 
 from cluster.machines.errors import ClusterError
 
 LOOPBACK = "127.0.0.1"
 
 
-def free_port(preferred: int = 0) -> int:
-    """The preferred port if nothing listens on it, else any free one."""
-    for port in (preferred, 0):
-        if is_free(port):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(("", port))
-                return int(probe.getsockname()[1])
-    raise ClusterError("this machine has no free port")
+def free_ports(count: int) -> list[int]:
+    """Free ports of which no two are the same: all are bound before the first is given back."""
+    with ExitStack() as bound:
+        probes = [bound.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def asked_port(port: int, usual: int, what: str) -> int:
-    """The port that was asked for, which must be free; without one the usual port, or any free one."""
+def asked_port(port: int, usual: int, other: int, what: str) -> int:
+    """The port that was asked for, which must be free; without one the usual port, or the other if that is taken."""
     if not port:
-        return free_port(usual)
+        return usual if is_free(usual) else other
     if not 1024 <= port <= 65535:
         raise ClusterError(f"{what}={port}: a port is a number from 1024 to 65535")
     if not is_free(port):
@@ -32,7 +31,7 @@ def asked_port(port: int, usual: int, what: str) -> int:
 
 
 def is_free(port: int) -> bool:
-    """True if this machine can listen on the port. Port 0 stands for any."""
+    """True if this machine can listen on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -24,7 +24,7 @@ from cluster.machines.node_records import (
     write_record,
 )
 from cluster.machines.paths import raylens_home
-from cluster.machines.ports import LOOPBACK, answers, asked_port, free_port, own_address
+from cluster.machines.ports import LOOPBACK, answers, asked_port, free_ports, own_address
 from cluster.machines.processes import end_processes, has_parts, host_name, is_alive, is_local, new_folder, processes_of
 from cluster.machines.ray_process import RAY_START, head_log, identity_of, is_started, start, wait_until
 from configs.settings import settings
@@ -32,7 +32,7 @@ from configs.settings import settings
 GCS_PORT, DASHBOARD_PORT = 6379, 8265
 PATIENCE_S = 10.0  # for a head that lives but is not whole: it is about to end
 LOOK_AGAIN_S = 0.4
-_PORT_TAKEN = "port is already used"  # what Ray says of it, among much else
+_PORT_TAKEN = "port is already used", "is trying to use a port number"  # what Ray says of it, among much else
 _PARTS = {"gcs_server", "raylet"}
 
 
@@ -56,9 +56,10 @@ def up(host: str = LOOPBACK, port: int = 0, dashboard_port: int = 0, wait: float
             return _start(host, port, dashboard_port, wait)
         except ClusterError as error:
             # Another cluster that starts at this moment took the usual ports between our look and our start.
-            if port or dashboard_port or _PORT_TAKEN not in str(error):
+            if port or dashboard_port or not any(said in str(error) for said in _PORT_TAKEN):
                 raise
-            return _start(host, free_port(), free_port(), wait)
+            port, dashboard_port = free_ports(2)
+            return _start(host, port, dashboard_port, wait)
 
 
 def exports(started: HeadRecord) -> dict[str, str]:
@@ -130,11 +131,15 @@ def _start(host: str, port: int, dashboard_port: int, wait: float) -> HeadRecord
             f"--host {host} lets other machines in, and RAY_AUTH_MODE={environment['RAY_AUTH_MODE']} would let them run "
             "anything here without a token: unset RAY_AUTH_MODE"
         )
-    port = asked_port(port, GCS_PORT, "--port")
-    dashboard_port = asked_port(dashboard_port, DASHBOARD_PORT, "--dashboard-port")
-    metrics_port, folder, log = free_port(), new_folder(), head_log()
+    other_port, other_dashboard_port, metrics_port, agent_port, client_port = free_ports(5)
+    port = asked_port(port, GCS_PORT, other_port, "--port")
+    dashboard_port = asked_port(dashboard_port, DASHBOARD_PORT, other_dashboard_port, "--dashboard-port")
+    # Defaults of these are fixed numbers: a second head on the machine would fail on them.
+    others = [*("--metrics-export-port", str(metrics_port)), *("--dashboard-agent-listen-port", str(agent_port))]
+    others += ["--ray-client-server-port", str(client_port)]
+    folder, log = new_folder(), head_log()
     ray_environment.apply_up(environment, home, folder)
-    process = start(_command(host, port, dashboard_port, metrics_port, folder), environment, log)
+    process = start([*_command(host, port, dashboard_port, folder), *others], environment, log)
     started = HeadRecord(
         address=f"{host}:{port}",
         dashboard=f"http://{LOOPBACK}:{dashboard_port}",
@@ -148,7 +153,8 @@ def _start(host: str, port: int, dashboard_port: int, wait: float) -> HeadRecord
     # Written before the wait: what is started can be ended, whatever happens next.
     write_record(head_file(), started._asdict())
     try:
-        ports = started.address, f"{LOOPBACK}:{dashboard_port}"
+        # Jobs go to the node's agent, which starts last: before, the dashboard refuses each with "no available agent".
+        ports = started.address, f"{LOOPBACK}:{dashboard_port}", f"{LOOPBACK}:{agent_port}"
         wait_until(lambda: is_started(log) and all(answers(one, 0.5) for one in ports), process, log, "the head", wait)
     except BaseException:
         end_processes(started)
@@ -159,14 +165,11 @@ def _start(host: str, port: int, dashboard_port: int, wait: float) -> HeadRecord
     return started
 
 
-def _command(host: str, port: int, dashboard_port: int, metrics_port: int, folder: Path) -> list[str]:
+def _command(host: str, port: int, dashboard_port: int, folder: Path) -> list[str]:
     return [
         *(*RAY_START, "--head", "--disable-usage-stats", "--temp-dir", str(folder), "--labels", "raylens.io/role=head"),
         *("--port", str(port), *(() if host == LOOPBACK else ("--node-ip-address", host))),
         *("--dashboard-host", LOOPBACK, "--dashboard-port", str(dashboard_port)),
-        *("--metrics-export-port", str(metrics_port)),
-        # Defaults of these are fixed numbers: a second head on the machine would fail on them.
-        *("--dashboard-agent-listen-port", str(free_port()), "--ray-client-server-port", str(free_port())),
         *("--num-cpus", str(local_cpus()), "--num-gpus", str(local_gpus())),
         *("--object-store-memory", str(settings().object_store_bytes)),
     ]

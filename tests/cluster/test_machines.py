@@ -16,7 +16,7 @@ from cluster.machines.discover import discover
 from cluster.machines.doctor import checks
 from cluster.machines.errors import ClusterError
 from cluster.machines.node_records import HeadRecord, head_file
-from cluster.machines.ports import free_port
+from cluster.machines.ports import asked_port, free_ports
 from cluster.machines.processes import host_name
 from cluster.machines.up import exports
 from cluster.process_identity import process_identity
@@ -127,7 +127,13 @@ def test_a_taken_port_is_not_chosen() -> None:
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
-        assert free_port(taken.getsockname()[1]) != taken.getsockname()[1]
+        assert asked_port(0, taken.getsockname()[1], 4321, "--port") == 4321
+
+
+def test_free_ports_differ() -> None:
+    # One of two programs that are given one port fails to start; asked for one at a time, this many would repeat.
+    ports = free_ports(500)
+    assert len(set(ports)) == 500
 
 
 def test_doctor_says_that_a_store_cannot_be_written(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from cluster.machines.down import down
 from cluster.machines.errors import ClusterError
 from cluster.machines.node_records import HeadRecord, head_file, recorded_head, running_head, write_record
-from cluster.machines.ports import answers, free_port
+from cluster.machines.ports import answers, free_ports
 from cluster.machines.processes import is_alive
 from cluster.machines.ray_process import head_log, start
 from cluster.machines.up import up
@@ -47,8 +47,8 @@ def _own_address() -> str:
 @pytest.mark.parametrize(
     ("address", "identity"),
     [
-        (lambda: f"127.0.0.1:{free_port()}", "another boot:1"),  # a container made anew, on any machine
-        (lambda: f"{_own_address()}:{free_port()}", "another boot:1"),  # a host that was renamed, and restarted
+        (lambda: f"127.0.0.1:{free_ports(1)[0]}", "another boot:1"),  # a container made anew, on any machine
+        (lambda: f"{_own_address()}:{free_ports(1)[0]}", "another boot:1"),  # a host that was renamed, and restarted
         (lambda: FOREIGN, f"{current_boot()}:1"),  # a container made anew with another address
     ],
 )
@@ -87,7 +87,7 @@ def test_one_that_answers_is_left_alone() -> None:
 
 def test_one_on_a_shared_disk_is_left_alone_while_its_log_is_locked() -> None:
     """Its loopback address cannot be seen from here; its lock can."""
-    _write(f"127.0.0.1:{free_port()}", "another boot:1")
+    _write(f"127.0.0.1:{free_ports(1)[0]}", "another boot:1")
     process = start(["sleep", "600"], {}, head_log())
     try:
         _is_refused()

@@ -19,7 +19,7 @@ import pytest
 
 from cluster.file_locks import is_locked
 from cluster.machines.paths import code_root
-from cluster.machines.ports import free_port
+from cluster.machines.ports import free_ports
 from cluster.machines.ray_environment import CLUSTER
 from tests.cluster.nodes import CONNECTED, DOWN, REMAINS, UP, cluster, environment_of, python
 
@@ -43,7 +43,7 @@ def test_a_head_and_a_node_that_joins_it_as_their_scripts_run_them(
     head_env: dict[str, str], node_env: dict[str, str], tmp_path: Path
 ) -> None:
     home, node = tmp_path / "head", tmp_path / "node"
-    port = str(free_port())
+    port = str(*free_ports(1))
     join = [f"127.0.0.1:{port}", "--labels", "zone=a", "tier=big", "--num-cpus", "1", "--num-gpus", "2"]
     with _script("head.sh", ["--no-api", "--port", port], head_env) as head:
         up = _wait(lambda: (found := _record(home, "cluster.json")) and found["session"] and found)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import psutil
 
 from cluster.machines import ray_environment
+from cluster.machines.ports import free_ports
 from cluster.machines.ray_environment import SERVE
 from cluster.records import Records, open_records
 from configs.requirements import Capacity, Node, to_json
@@ -129,7 +129,7 @@ def _serve(home: Path, replicas: int) -> None:
 
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    port = _free_port()
+    (port,) = free_ports(1)
     ray.init(
         address="local", num_cpus=2, include_dashboard=False, _temp_dir=str(home / "ray"), log_to_driver=False,
         logging_level="ERROR",
@@ -146,12 +146,6 @@ def _serve(home: Path, replicas: int) -> None:
     finally:
         serve.shutdown()
         ray.shutdown()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
