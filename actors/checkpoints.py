@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cluster.store import Manifest, Store, StoredFile
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 
 _KEEP = 2
 

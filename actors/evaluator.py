@@ -10,14 +10,14 @@ import ray
 from actors.pool import worker_options
 from actors.worker_setup import refuse_emulated, set_up, temporary_folder
 from cluster.store import Store
-from configs.data_policy import DataPolicy
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
+from configs.data_positions import DataPolicy
 from configs.requirements import Requirement
 from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader
 from sae.language_model import HookPoint, LanguageModel
-from sae.metrics.results_file import results_name, save_results
-from sae.metrics.rows import Batch, evaluate_batch, join
+from sae.metrics.batch_evaluation import Batch, evaluate_batch, join
+from sae.metrics.chunk_results import results_name, save_results
 
 
 class EvaluatorSettings(NamedTuple):

@@ -12,10 +12,10 @@ from actors.pool import worker_options
 from actors.progress_channel import ProgressChannel
 from actors.worker_setup import refuse_emulated, set_up, temporary_folder
 from cluster.store import Store, StoredFile
-from configs.data_policy import DataPolicy
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
+from configs.data_positions import DataPolicy
 from configs.requirements import Requirement
-from sae.features.encode_rows import RowSketcher, rows_from_cache, rows_from_model
+from sae.features.row_sketcher import RowSketcher, rows_from_cache, rows_from_model
 from sae.features.sampling import Quota
 from sae.features.sketch import Space
 from sae.features.sketch_file import ChunkRange, covered, save_sketch

@@ -12,14 +12,14 @@ import torch
 from actors.pool import worker_options
 from actors.worker_setup import refuse_emulated, set_up, temporary_folder
 from cluster.store import Store
+from configs.artifact_ids import ArtifactRef
 from configs.harvest import HarvestConfig
-from configs.identity import ArtifactRef
 from configs.requirements import Requirement
-from sae.activations import activations_of_rows, calibration_batches
 from sae.calibration import Calibration, calibrate, check_finite, count_excluded, data_mask, save_calibration
 from sae.formats.activations import HOOKS_JSON, chunk_name, write_chunk
 from sae.formats.tokens import TokensReader
 from sae.language_model import LanguageModel
+from sae.row_activations import activations_of_rows, calibration_batches
 
 
 class HarvestTask(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
-from actors.worker_errors import call_method, result_of
+from actors.error_serialization import call_method, result_of
 from configs.requirements import Requirement
 
 Chunk = TypeVar("Chunk")

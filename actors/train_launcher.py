@@ -19,10 +19,10 @@ from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPo
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
+from actors.error_serialization import WorkerError
 from actors.pool import WorkersDidNotStart
 from actors.progress_channel import ProgressChannel
 from actors.trainer import TrainTask, train_worker
-from actors.worker_errors import WorkerError
 from configs.requirements import Requirement
 from sae.language_model.malloc import ENVIRONMENT as KEEP_FREED_MEMORY
 

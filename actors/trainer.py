@@ -12,18 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.checkpoints import Checkpoints
+from actors.error_serialization import errors_as_text
 from actors.progress_channel import ProgressChannel
-from actors.worker_errors import errors_as_text
 from actors.worker_setup import refuse_emulated, set_up, temporary_folder
 from cluster.store import Store
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from sae.formats.sae_folder import write_sae
+from sae.training.batch_plan import Plan
 from sae.training.build import TrainingRun, build_run, count_excluded_by_role, count_positions
 from sae.training.collectives import Collective, DistributedCollective, LocalCollective
 from sae.training.loop import AfterBlock, train
-from sae.training.plan import Plan
 from sae.training.sae_trainer import CurvePoint, SaeTrainer
 
 # Files of a finished SAE, in the order in which they are stored: when the last is there, all are.

@@ -44,7 +44,7 @@ def main() -> None:
     given = parser.parse_args()
     host = machine()
     with temporary_samples() as samples, served(samples, REPLICAS) as site:
-        fill(site.records, samples.store, samples)
+        fill(site.catalog, samples.store, samples)
         warm(site.url, site.token, samples)
         load(site, 5, 0, 4, LISTS)
         paced = load(site, given.seconds, 2, 20, LISTS)
@@ -111,9 +111,9 @@ def events(site: Served, seconds: float) -> list[float]:
     stop = threading.Event()
     threading.Timer(seconds, stop.set).start()
     time.sleep(2)
-    report(site.records, job, attempt, stop)
+    report(site.catalog, job, attempt, stop)
     time.sleep(2)
-    site.records.finish(job, attempt, "CANCELLED")
+    site.catalog.finish(job, attempt, "CANCELLED")
     for follower in followers:
         follower.join(60)
     return [late for follower in followers for late in follower.late]

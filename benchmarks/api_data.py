@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cluster.records import Records
+from cluster.catalog import Catalog
 from cluster.store import Manifest, Store
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from sae.formats.features import EXAMPLES_SCHEMA, FEATURES_SCHEMA, FeaturesInfo, TableWriter, write_info
 from tests.serve_app.sample_artifacts import SampleArtifacts
 
@@ -18,23 +18,23 @@ ROWS, FEATURES = 10_000, 16_384
 SET = ArtifactRef("features", "1234567890abcdef")
 
 
-def fill(records: Records, store: Store, samples: SampleArtifacts) -> None:
+def fill(catalog: Catalog, store: Store, samples: SampleArtifacts) -> None:
     """Adds the rows and the feature set."""
     stages = ("download", "tokenize", "train", "extract")
     for i in range(ROWS):
-        job = records.submit(
+        job = catalog.submit(
             stage=stages[i % 4], fingerprint=f"{i:016x}", config={"seed": i, "rows": 1600, "lr": 1e-3}, requirement={"cpus": 1},
             outputs=[f"saes/{i:016x}"], inputs={"tokens": "tokens/" + "1" * 16}, created_by="bench", drive=False,
             name=f"job {i}", tags=[f"t{i % 7}"],
         )  # fmt: skip
         if i % 10:
-            records.request_cancel(job.job_id)
+            catalog.request_cancel(job.job_id)
     for i in range(ROWS):
-        records.record_artifact(_manifest(i).model_dump(mode="json"))
+        catalog.record_artifact(_manifest(i).model_dump(mode="json"))
     _feature_set(store, samples)
     manifest = store.manifest(SET)
     assert manifest is not None
-    records.record_artifact(manifest.model_dump(mode="json"))
+    catalog.record_artifact(manifest.model_dump(mode="json"))
 
 
 def _manifest(i: int) -> Manifest:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.catalog [--jobs 100000] [--rounds 30]
 
-On SQLite, and on PostgreSQL if one can be started here (Debian's package). Each call is the public one of Records.
+On SQLite, and on PostgreSQL if one can be started here (Debian's package). Each call is the public one of Catalog.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Any
 from sqlalchemy import insert, text, update
 
 from benchmarks.common import Figure, machine, write_results
-from cluster.records import LIVE, Records, open_records
-from cluster.records.job_tables import AttemptRow, JobRow, JobTag
-from cluster.records.tables import Counter
+from cluster.catalog import LIVE, Catalog, open_catalog
+from cluster.catalog.common_tables import Counter
+from cluster.catalog.job_tables import AttemptRow, JobRow, JobTag
 from tests.postgres import running, why_not
 
 STAGES = ("download", "tokenize", "harvest", "train", "evaluate", "extract", "report", "pipeline")
@@ -95,50 +95,50 @@ def _catalogs() -> Iterator[tuple[str, Any]]:
 
 def _measure(url: str, jobs: int, rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each call, by its name."""
-    with open_records(url) as records:
-        _fill(records, jobs)
+    with open_catalog(url) as catalog:
+        _fill(catalog, jobs)
     seconds: dict[str, list[float]] = {}
     times = seconds.setdefault("open", [])
     for _ in range(rounds):
-        with _timed(times), open_records(url) as opened:
+        with _timed(times), open_catalog(url) as opened:
             opened.job("job-1")
-    with open_records(url) as records:
+    with open_catalog(url) as catalog:
         for name, filters in LISTS.items():
-            seconds[f"list: {name}"] = _times(lambda filters=filters: records.jobs(limit=50, **filters), rounds)
-        seconds["live()"] = _times(records.live, rounds)
-        seconds["changes(after)"] = _times(lambda: records.changes(0, limit=100), rounds)
-        seconds |= _drive(records, rounds)
-        seconds["100 equal submissions at once"] = [_at_once(records)]
+            seconds[f"list: {name}"] = _times(lambda filters=filters: catalog.jobs(limit=50, **filters), rounds)
+        seconds["live()"] = _times(catalog.live, rounds)
+        seconds["changes(after)"] = _times(lambda: catalog.changes(0, limit=100), rounds)
+        seconds |= _drive(catalog, rounds)
+        seconds["100 equal submissions at once"] = [_at_once(catalog)]
     return {name: [1000 * value for value in values] for name, values in seconds.items()}
 
 
-def _drive(records: Records, rounds: int) -> dict[str, list[float]]:
+def _drive(catalog: Catalog, rounds: int) -> dict[str, list[float]]:
     """What one driver calls again and again, and what a submitter does."""
     number = iter(range(10**6))
-    new = _times(lambda: _submit(records, f"new {next(number)}"), rounds)
-    job = _submit(records, "driven")
-    records.progress(job, 1, state="RUNNING")
+    new = _times(lambda: _submit(catalog, f"new {next(number)}"), rounds)
+    job = _submit(catalog, "driven")
+    catalog.progress(job, 1, state="RUNNING")
     return {
         "submit, new": new,
-        "submit, attached": _times(lambda: _submit(records, "driven"), rounds),
-        "progress": _times(lambda: records.progress(job, 1, done=next(number), total=10**6, rate=1.0), rounds),
-        "progress with a message": _times(lambda: records.progress(job, 1, message="one line"), rounds),
-        "cancel_requested": _times(lambda: records.cancel_requested(job, 1), rounds),
+        "submit, attached": _times(lambda: _submit(catalog, "driven"), rounds),
+        "progress": _times(lambda: catalog.progress(job, 1, done=next(number), total=10**6, rate=1.0), rounds),
+        "progress with a message": _times(lambda: catalog.progress(job, 1, message="one line"), rounds),
+        "cancel_requested": _times(lambda: catalog.cancel_requested(job, 1), rounds),
     }
 
 
-def _submit(records: Records, fingerprint: str) -> str:
+def _submit(catalog: Catalog, fingerprint: str) -> str:
     request = {"config": {"k": 32}, "requirement": {"cpus": 1}, "outputs": [], "inputs": {}, "created_by": "ada"}
-    return records.submit(stage="train", fingerprint=fingerprint, **request).job_id
+    return catalog.submit(stage="train", fingerprint=fingerprint, **request).job_id
 
 
-def _at_once(records: Records) -> float:
+def _at_once(catalog: Catalog) -> float:
     """Seconds until a hundred threads that submit one request have their answers. Raises if they are not all one job."""
     start = threading.Barrier(101)
 
     def ask(_: int) -> str:
         start.wait()
-        return _submit(records, "of a hundred")
+        return _submit(catalog, "of a hundred")
 
     with ThreadPoolExecutor(100) as threads:
         answers = [threads.submit(ask, n) for n in range(100)]
@@ -151,12 +151,12 @@ def _at_once(records: Records) -> float:
     return took
 
 
-def _fill(records: Records, jobs: int) -> None:
+def _fill(catalog: Catalog, jobs: int) -> None:
     """Rows as a long-used catalog has them; each config is as large as a real training's."""
     rng = random.Random(0)
     sae = {"architecture": "topk", "d_sae": 9216, "k": 32, "lr": 0.001, "seed": 0, "hook": "blocks.7.hook_resid_post"}
     config = {"stage": "train", "saes": [sae] * 4, "tokens": {"dataset": {"source": {"path": "x" * 400}}}}
-    with records._engine.begin() as connection:
+    with catalog._engine.begin() as connection:
         for start in range(0, jobs, 5000):
             rows = [_row(rng, seq, jobs, config) for seq in range(start + 1, min(start + 5000, jobs) + 1)]
             connection.execute(insert(JobRow), rows)
@@ -165,8 +165,8 @@ def _fill(records: Records, jobs: int) -> None:
             tags = [{"tag": tag, "seq": row["seq"], "job_id": row["id"]} for row in rows for tag in row["tags"]]
             connection.execute(insert(JobTag), tags)
         connection.execute(update(Counter).where(Counter.name == "jobs").values(value=jobs))
-    if records._engine.dialect.name == "postgresql":  # what its autovacuum does within a minute
-        with records._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    if catalog._engine.dialect.name == "postgresql":  # what its autovacuum does within a minute
+        with catalog._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cluster.store import Store
-from configs.identity import ArtifactRef, parse_ref
+from configs.artifact_ids import ArtifactRef, parse_ref
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -129,7 +129,7 @@ def write_results(
 
 def threads_argument() -> int:
     """Compute threads of a benchmark: those of the local profile's training."""
-    from configs.profiles import load_profile
+    from configs.resource_profiles import load_profile
 
     return load_profile("local", False).stages["train"].threads
 

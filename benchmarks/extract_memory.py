@@ -25,18 +25,18 @@ import pytest
 
 from benchmarks.common import Figure, machine, write_results
 from cluster.store import Store
+from configs.artifact_ids import ArtifactRef
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
-from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext
 from jobs.stages import evaluate, extract
-from sae.activations import activations_of_rows, calibration_batches
 from sae.calibration import calibrate, data_mask
 from sae.formats.sae_folder import write_sae
 from sae.formats.tokens import Role, Segments, TokensInfo, TokensReader, shard_name, write_shard
 from sae.language_model import LanguageModel, load_tokenizer
+from sae.row_activations import activations_of_rows, calibration_batches
 from sae.training.sae_trainer import SaeTrainer
 from tests.actors.extract_world import bytes_written, inline, put_artifact
 from tests.tiny_model import cached, documents

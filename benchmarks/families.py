@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 
 from sae.language_model import HookPoint, LanguageModel, ModelError
-from sae.language_model.hook_capture import SUFFIXES, parse
+from sae.language_model.decoder_blocks import matches_hidden_states, probe
+from sae.language_model.hooks import SUFFIXES, parse
 from sae.language_model.loading import quiet, reason
 from sae.language_model.norms import close
-from sae.language_model.probe import matches_hidden_states, probe
 from sae.language_model.resumed_forward import ResumedForward, logits_of
-from sae.language_model.tiny import HEAD_DIM, HEADS, HIDDEN, VOCAB, tiny_config, tiny_model
+from sae.language_model.tiny_config import HEAD_DIM, HEADS, HIDDEN, VOCAB, tiny_config, tiny_model
 
 RESULT = Path(__file__).parent / "results" / "families.md"
 LAYERS = 4

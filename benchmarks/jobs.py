@@ -74,23 +74,23 @@ def _waiting(up: Up, count: int) -> dict[str, Any]:
     time.sleep(5)
     before, processes = _pss(up), len(up.processes())
     configs = [load_config("train", up.config("w", seed=1000 + n, resources={"cpus": 4})) for n in range(count)]
-    rows = [submit(up.records, up.store, config, created_by="bench", profile="local").job_id for config in configs]
+    rows = [submit(up.catalog, up.store, config, created_by="bench", profile="local").job_id for config in configs]
     for job in rows:
         up.wait(job, lambda row: row.state == "WAITING")
     time.sleep(5)
     after, more = _pss(up), len(up.processes())
     left = []
     for _ in range(3):  # whoever holds all CPUs goes; the first in the line starts
-        first = next(job for job in rows if up.records.job(job).state == "WAITING")
+        first = next(job for job in rows if up.catalog.job(job).state == "WAITING")
         up.run("jobs", "cancel", holder)
         at = up.ended(holder).updated_at
-        up.wait(first, lambda row: up.records.attempts(row.id)[-1].granted_at is not None)
-        left.append((up.records.attempts(first)[-1].granted_at or 0.0) - at)
+        up.wait(first, lambda row: up.catalog.attempts(row.id)[-1].granted_at is not None)
+        left.append((up.catalog.attempts(first)[-1].granted_at or 0.0) - at)
         holder = first
         rows.remove(first)
     for job in [holder, *rows]:
-        if up.records.job(job).live:
-            up.records.request_cancel(job)
+        if up.catalog.job(job).live:
+            up.catalog.request_cancel(job)
     up.ended(holder)
     return {"pss_mb": after - before, "processes": more - processes, "left_s": left}
 
@@ -99,14 +99,14 @@ def _equal(up: Up) -> dict[str, int]:
     config = load_config("train", up.config("equal", epochs=1, seed=5))
 
     def ask(_: int) -> tuple[str, tuple[str, ...]]:
-        found = submit(up.records, up.store, config, created_by="bench", profile="local")
+        found = submit(up.catalog, up.store, config, created_by="bench", profile="local")
         return found.job_id, tuple(found.artifacts)
 
     with ThreadPoolExecutor(100) as threads:
         answers = list(threads.map(ask, range(100)))
     row = up.ended(answers[0][0])
     assert row.state == "SUCCEEDED", row
-    jobs = [job for job in up.records.jobs(stage="train", limit=1000) if job.fingerprint == row.fingerprint]
+    jobs = [job for job in up.catalog.jobs(stage="train", limit=1000) if job.fingerprint == row.fingerprint]
     made = [ref for ref in up.store.list("saes") if str(ref) in row.outputs]
     return {"jobs": len(jobs), "answers": answers.count(answers[0]), "artifacts": len(made)}
 

@@ -33,7 +33,7 @@ def _ray(spec: dict[str, Any]) -> dict[str, Any]:
     prepare(ClusterTarget(None, "benchmark"))
     import actors.train_launcher
     from cluster.store import Store
-    from configs.identity import ArtifactRef
+    from configs.artifact_ids import ArtifactRef
     from configs.requirements import Requirement
     from configs.train import TrainConfig
     from jobs.life.planner import Planner, resolve_auto
@@ -94,7 +94,7 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
 
     from actors.worker_setup import set_up
     from cluster.store import Store
-    from configs.identity import parse_ref
+    from configs.artifact_ids import parse_ref
     from configs.requirements import Requirement
     from configs.train import TrainConfig
     from jobs.life.planner import resolve_auto

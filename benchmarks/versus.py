@@ -192,9 +192,9 @@ def _quality(
     """EV and L0 of the last round's SAEs on held-out rows, by RayLens' metric, calibration and mask."""
     from safetensors.torch import load_file
 
-    from configs.data_policy import DataPolicy
+    from configs.data_positions import DataPolicy
     from sae.formats.sae_folder import Sae, load_sae
-    from sae.metrics.rows import Batch, evaluate_batch
+    from sae.metrics.batch_evaluation import Batch, evaluate_batch
     from sae.metrics.summary import summarise
 
     torch.set_num_threads(setting.threads)

@@ -1,4 +1,4 @@
-"""What the application stands on: machines (Ray's nodes), store (artifacts) and records (the catalog).
+"""What the application stands on: machines (Ray's nodes), store (artifacts) and catalog (jobs and artifacts, as rows).
 
 They do not import one another.
 """

@@ -24,7 +24,7 @@ from cluster.machines.join import join
 from cluster.machines.node_records import HeadRecord, NodeRecord
 from cluster.machines.processes import is_local
 from cluster.machines.ray_process import stay
-from configs.profiles import PROFILES
+from configs.resource_profiles import PROFILES
 from configs.settings import SettingsError
 
 _START_S = 120.0
@@ -157,20 +157,20 @@ def _down(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    from cluster.status_command import status
+    from cluster.status_and_doctor import status
 
     return status()
 
 
 def _reindex(given: argparse.Namespace) -> int:
-    from cluster.records import RecordsError, open_records
+    from cluster.catalog import CatalogError, open_catalog
     from cluster.reindex import WrongStore, reindex
     from cluster.store import Store, StoreError
 
     try:
-        with open_records() as records:
-            found = reindex(records, Store.open(), given.empty)
-    except (RecordsError, StoreError, WrongStore) as error:
+        with open_catalog() as catalog:
+            found = reindex(catalog, Store.open(), given.empty)
+    except (CatalogError, StoreError, WrongStore) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"recorded {found.recorded} artifacts; took out {found.removed} that the store does not have")
@@ -180,7 +180,7 @@ def _reindex(given: argparse.Namespace) -> int:
 
 
 def _doctor(given: argparse.Namespace) -> int:
-    from cluster.status_command import doctor
+    from cluster.status_and_doctor import doctor
 
     return doctor(given.profile)
 

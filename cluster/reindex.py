@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cluster.records import InUse, Records
+from cluster.catalog import Catalog, InUse
 from cluster.store import Manifest, Store, StoreError
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from configs.stages import ARTIFACT_KINDS
 
 _PAGE = 1000
@@ -24,7 +24,7 @@ class WrongStore(RuntimeError):
     """Nothing that the catalog knows is in the store: more likely another store, or one that is not mounted."""
 
 
-def reindex(records: Records, store: Store, empty: bool = False) -> Reindexed:
+def reindex(catalog: Catalog, store: Store, empty: bool = False) -> Reindexed:
     """Records every finished artifact of the store, those first that others were made from.
 
     Rows of artifacts that are not in the store are removed with their names, tags and notes, unless something else
@@ -45,16 +45,16 @@ def reindex(records: Records, store: Store, empty: bool = False) -> Reindexed:
             if manifest is not None:
                 manifests.append(manifest)
     there = damaged | {manifest.ref for manifest in manifests}
-    known = _rows(records)
+    known = _rows(catalog)
     if not empty:
         _check(store, known, there)
     for manifest in manifests:
-        records.record_artifact(manifest.model_dump(mode="json"))
+        catalog.record_artifact(manifest.model_dump(mode="json"))
     removed = 0
     for row in known:
         if row not in there:
             try:
-                records.delete_artifact(row)
+                catalog.delete_artifact(row)
                 removed += 1
             except InUse as error:
                 faults.append(f"{row} is not in the store, but {error}")
@@ -73,11 +73,11 @@ def _check(store: Store, known: list[ArtifactRef], there: set[ArtifactRef]) -> N
         )
 
 
-def _rows(records: Records) -> list[ArtifactRef]:
+def _rows(catalog: Catalog) -> list[ArtifactRef]:
     """The newest first: what was made from others before those."""
     found: list[ArtifactRef] = []
     before = None
-    while rows := records.artifacts(limit=_PAGE, before=before):
+    while rows := catalog.artifacts(limit=_PAGE, before=before):
         found += [ArtifactRef(row.kind, row.id) for row in rows]
         before = rows[-1].seq
     return found

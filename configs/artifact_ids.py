@@ -1,46 +1,46 @@
-"""How a config names its inputs: the id of an artifact, or the config of the stage that makes it."""
+"""Artifact references and the hashes that name artifacts and jobs.
+
+An artifact's id is the hash of stage, stage version, science config and the ids of its inputs. Resources, profile, names
+and log settings never enter it.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+import hashlib
+import json
+import re
+from typing import Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from configs.stages import ARTIFACT_KINDS
 
-from configs.identity import parse_ref
-
-
-def _kind(kind: str) -> AfterValidator:
-    def check(value: str) -> str:
-        parse_ref(value, kind)
-        return value
-
-    return AfterValidator(check)
+KINDS = (*ARTIFACT_KINDS, "checkpoints")
+_REF = re.compile(r"^([a-z]+)/([0-9a-f]{16})$")
 
 
-class IdOrConfig:
-    """Marks a field of type `Id | Config`: text is an id, a mapping is a config, and a fault names only the one meant."""
+class ArtifactRef(NamedTuple):
+    """Names one artifact: its kind (a folder of the store) and its id (16 hexadecimal digits)."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """A union whose branch the value's own type chooses."""
-        artifact_id, config = get_args(source)
-        return core_schema.tagged_union_schema(
-            {"id": handler.generate_schema(artifact_id), "config": handler.generate_schema(config)},
-            discriminator=_branch,
-            custom_error_type="id_or_config",
-            custom_error_message="expected an artifact's id, or a mapping that is the config of the stage that makes it",
-        )
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.id}"
 
 
-def _branch(value: Any) -> str | None:
-    if isinstance(value, str):
-        return "id"
-    return "config" if isinstance(value, dict | BaseModel) else None
+def parse_ref(text: str, kind: str | None = None) -> ArtifactRef:
+    """Reads `kind/id`. Raises ValueError that says what would be right."""
+    match = _REF.match(text)
+    if match is None or match[1] not in KINDS or (kind is not None and match[1] != kind):
+        raise ValueError(f"{text!r} is not an artifact id: expected {kind or 'KIND'}/ and 16 hexadecimal digits")
+    return ArtifactRef(match[1], match[2])
 
 
-DatasetId = Annotated[str, _kind("datasets")]
-ModelId = Annotated[str, _kind("models")]
-TokensId = Annotated[str, _kind("tokens")]
-SaeId = Annotated[str, _kind("saes")]
-FeaturesId = Annotated[str, _kind("features")]
-EvaluationId = Annotated[str, _kind("evaluations")]
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no white space, so that equal values have equal bytes. NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def fingerprint(stage: str, version: int, science: Any, inputs: dict[str, str]) -> str:
+    """16 hexadecimal digits of SHA-256 over (stage, version, science config, input ids)."""
+    body = canonical_json({"stage": stage, "version": version, "science": science, "inputs": inputs})
+    return hashlib.sha256(body.encode()).hexdigest()[:16]

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.artifact_ids import IdOrConfig, SaeId
 from configs.base import Seed, StageConfig
 from configs.dtypes import LmDtype
+from configs.inputs import IdOrConfig, SaeId
 from configs.train import TrainConfig
 
 

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from configs.artifact_ids import IdOrConfig, ModelId, TokensId
 from configs.base import StageConfig
-from configs.data_policy import DataPolicy
+from configs.data_positions import DataPolicy
 from configs.download import DownloadConfig
 from configs.dtypes import CacheDtype, LmDtype
 from configs.hook_names import stored_hook
+from configs.inputs import IdOrConfig, ModelId, TokensId
 from configs.tokenize import TokenizeConfig
 
 

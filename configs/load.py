@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from configs.base import StageConfig
-from configs.faults import fault_lines, nested_models, shortened
 from configs.stages import STAGES
+from configs.validation_errors import fault_lines, nested_models, shortened
 from configs.yaml_text import InvalidYaml, parse_yaml
 
 STANDARD_INPUT = ("-", "/dev/stdin")

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.artifact_ids import EvaluationId, FeaturesId, IdOrConfig
 from configs.base import Seed, StageConfig
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
+from configs.inputs import EvaluationId, FeaturesId, IdOrConfig
 
 
 class ReportConfig(StageConfig):

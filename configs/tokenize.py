@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configs.artifact_ids import DatasetId, IdOrConfig, ModelId
 from configs.base import Seed, StageConfig
 from configs.download import DownloadConfig
+from configs.inputs import DatasetId, IdOrConfig, ModelId
 
 
 class TokenizeConfig(StageConfig):

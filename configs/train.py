@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from configs.architectures import AnySae
-from configs.artifact_ids import IdOrConfig, ModelId, TokensId
 from configs.base import Config, Seed, StageConfig
-from configs.data_policy import DataPolicy
+from configs.data_positions import DataPolicy
 from configs.download import DownloadConfig
 from configs.dtypes import CacheDtype, LmDtype
 from configs.harvest import HarvestConfig
+from configs.inputs import IdOrConfig, ModelId, TokensId
 from configs.tokenize import TokenizeConfig
 
 

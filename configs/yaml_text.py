@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from configs.faults import shortened
+from configs.validation_errors import shortened
 
 
 class InvalidYaml(Exception):

@@ -26,7 +26,7 @@ import traceback
 from typing import Any
 
 from configs.load import load_config
-from configs.profiles import PROFILES
+from configs.resource_profiles import PROFILES
 from configs.stages import STAGES
 from jobs.job_commands import COMMANDS, add_commands, run_command
 
@@ -61,8 +61,8 @@ def _command(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
+    from jobs.life.driver_setup import StopFlag, install
     from jobs.life.outcome import failure_of
-    from jobs.life.process import StopFlag, install
 
     stop = StopFlag()
     install(stop)

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from cluster.records import DISPATCHER, JobRow, Records, RecordsError, State, open_records
-from jobs.artifact_commands import gc, gc_arguments, rm, rm_arguments
+from cluster.catalog import DISPATCHER, Catalog, CatalogError, JobRow, State, open_catalog
+from jobs.artifact_removal import gc, gc_arguments, rm, rm_arguments
 
 POLL_S = 0.5
 
@@ -36,9 +36,9 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(given: argparse.Namespace) -> None:
-    with open_records() as records:
-        rows = records.jobs(stage=given.stage, states=given.state, project=given.project, limit=given.limit)
-        gone = {row.id: _gone(records, row) for row in rows}
+    with open_catalog() as catalog:
+        rows = catalog.jobs(stage=given.stage, states=given.state, project=given.project, limit=given.limit)
+        gone = {row.id: _gone(catalog, row) for row in rows}
         for row in rows:
             print(_line(row, gone[row.id]), file=sys.stderr)
         if not rows:
@@ -47,10 +47,10 @@ def _list(given: argparse.Namespace) -> None:
 
 
 def _show(given: argparse.Namespace) -> None:
-    with open_records() as records:
-        row = records.job(given.job)
+    with open_catalog() as catalog:
+        row = catalog.job(given.job)
         shown = _brief(row) | {
-            "gone": _gone(records, row),
+            "gone": _gone(catalog, row),
             "profile": row.profile,
             "needs": row.requirement,
             "blocked": row.blocked if row.live else None,
@@ -58,7 +58,7 @@ def _show(given: argparse.Namespace) -> None:
             "inputs": row.inputs,
             "attempts": [
                 {"number": a.number, "state": a.state, "code": a.code, "message": a.message, "ray_job": a.ray_job}
-                for a in records.attempts(row.id)
+                for a in catalog.attempts(row.id)
             ],
         }
         print(json.dumps(shown, indent=2), file=sys.stderr)
@@ -67,14 +67,14 @@ def _show(given: argparse.Namespace) -> None:
 
 def _logs(given: argparse.Namespace) -> None:
     from cluster.machines.paths import raylens_home
+    from jobs.life.driver_setup import log_file
     from jobs.life.follow import LogTail
-    from jobs.life.process import log_file
 
-    with open_records() as records:
-        records.job(given.job)
+    with open_catalog() as catalog:
+        catalog.job(given.job)
         tail = LogTail(log_file(raylens_home(), given.job), from_start=True)
         while True:
-            live = records.job(given.job).live  # read before the log: what is written last is shown
+            live = catalog.job(given.job).live  # read before the log: what is written last is shown
             for line in tail.lines():
                 print(line.decode(errors="replace"), flush=True)
             if not (given.follow and live):
@@ -83,15 +83,15 @@ def _logs(given: argparse.Namespace) -> None:
 
 
 def _events(given: argparse.Namespace) -> None:
-    with open_records() as records:
-        for event in _all_events(records, given.job, given.after, given.follow):
+    with open_catalog() as catalog:
+        for event in _all_events(catalog, given.job, given.after, given.follow):
             print(json.dumps(event), flush=True)
 
 
-def _all_events(records: Records, job: str | None, after: int, follow: bool) -> Iterator[dict[str, Any]]:
+def _all_events(catalog: Catalog, job: str | None, after: int, follow: bool) -> Iterator[dict[str, Any]]:
     while True:
-        live = follow and (job is None or records.job(job).live)
-        found = records.events(job, after) if job else records.changes(after)
+        live = follow and (job is None or catalog.job(job).live)
+        found = catalog.events(job, after) if job else catalog.changes(after)
         for event in found:
             after = event.number if job else event.seq
             yield {
@@ -113,13 +113,13 @@ def _all_events(records: Records, job: str | None, after: int, follow: bool) -> 
 def _stop(given: argparse.Namespace) -> dict[str, Any]:
     from jobs.life.control import request_end
 
-    return _state(request_end(open_records(), given.job, given.command))
+    return _state(request_end(open_catalog(), given.job, given.command))
 
 
 def _resume(given: argparse.Namespace) -> dict[str, Any]:
     from jobs.life.control import resume
 
-    return _state(resume(open_records(), given.job))
+    return _state(resume(open_catalog(), given.job))
 
 
 def _drive(given: argparse.Namespace) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def run_command(given: argparse.Namespace) -> tuple[int, dict[str, Any] | None, 
     except BrokenPipeError:  # whoever read its output, `head` perhaps, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0, None, None
-    except (RecordsError, RuntimeError, ValueError, OSError) as error:
+    except (CatalogError, RuntimeError, ValueError, OSError) as error:
         return 1, {"job": getattr(given, "job", None), "state": "FAILED", "artifacts": []}, str(error)
     return 0, answer, None
 
@@ -225,14 +225,14 @@ def _brief(row: JobRow) -> dict[str, Any]:
     }
 
 
-def _gone(records: Records, row: JobRow) -> str | None:
+def _gone(catalog: Catalog, row: JobRow) -> str | None:
     """That the process of a live job is gone, and what goes on with the job. Its row is for others to end."""
-    if not row.live or (why := records.dead_driver(records.attempts(row.id)[-1])) is None:
+    if not row.live or (why := catalog.dead_driver(catalog.attempts(row.id)[-1])) is None:
         return None
-    lease = records.lease_row(DISPATCHER)
+    lease = catalog.lease_row(DISPATCHER)
     if lease is not None and lease.held:
         return f"{why}; the dispatcher finds that within seconds"
-    if records.attempts(row.id)[-1].ray_job is not None:
+    if catalog.attempts(row.id)[-1].ray_job is not None:
         return f"{why}; `python -m cluster up` goes on with it"
     return f"{why}; the same command (`python -m jobs {row.stage} --config FILE ...`) goes on with it"
 

@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from cluster.records import Records, RecordsError, State, open_records
+from cluster.catalog import Catalog, CatalogError, State, open_catalog
 from cluster.store import Store, StoreError
-from configs.identity import ArtifactRef, parse_ref
+from configs.artifact_ids import ArtifactRef, parse_ref
 from configs.settings import settings
 
 HTML, JSON = "report.html", "report.json"
@@ -35,19 +35,19 @@ def main(stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout) -> int:
     """Reads the pipeline's line, writes the report's folder, prints the table. Gives the exit status."""
     try:
         reports = _reports(stdin.read())
-        with open_records() as records:
+        with open_catalog() as catalog:
             store = Store.open()
             for ref in reports:
-                body = complete(store, records, ref)
+                body = complete(store, catalog, ref)
                 page = copy_report(store, ref, body)
                 stdout.write(table(body) + f"report: {page}\n")
-    except (NoReport, StoreError, RecordsError, OSError) as error:
+    except (NoReport, StoreError, CatalogError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def complete(store: Store, records: Records, ref: ArtifactRef) -> dict[str, Any]:
+def complete(store: Store, catalog: Catalog, ref: ArtifactRef) -> dict[str, Any]:
     """report.json with the paths of the artifacts and the seconds that each stage ran."""
     body: dict[str, Any] = json.loads(store.files(ref).path(JSON).read_text(encoding="utf-8"))
     refs = _ancestors(store, ref)
@@ -57,19 +57,19 @@ def complete(store: Store, records: Records, ref: ArtifactRef) -> dict[str, Any]
         if own is not None:
             body[section]["path"] = _folder(store, parse_ref(own))
     body["report"] = {"id": str(ref), "path": _folder(store, ref)}
-    body["seconds"] = seconds(records, refs)
+    body["seconds"] = seconds(catalog, refs)
     return body
 
 
-def seconds(records: Records, refs: list[ArtifactRef]) -> dict[str, float]:
+def seconds(catalog: Catalog, refs: list[ArtifactRef]) -> dict[str, float]:
     """Seconds that the jobs which made these artifacts ran, by stage: all attempts, without the time they waited."""
-    rows = [row for ref in refs if (row := records.artifact(ref)) is not None]
+    rows = [row for ref in refs if (row := catalog.artifact(ref)) is not None]
     total: dict[str, float] = {}
     made = {row.job_id: row.stage for row in sorted(rows, key=lambda row: row.created_at) if row.job_id is not None}
     for job_id, stage in made.items():
-        moves = [event for event in records.events(job_id) if event.kind == "state" and event.state == State.RUNNING]
+        moves = [event for event in catalog.events(job_id) if event.kind == "state" and event.state == State.RUNNING]
         began = {event.attempt: event.at for event in reversed(moves)}
-        ended = {a.number: a.ended_at for a in records.attempts(job_id) if a.ended_at is not None}
+        ended = {a.number: a.ended_at for a in catalog.attempts(job_id) if a.ended_at is not None}
         ran = sum(ended[number] - at for number, at in began.items() if number in ended)
         total[stage] = round(total.get(stage, 0.0) + ran, 1)
     return total

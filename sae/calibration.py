@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from configs.data_policy import DataPolicy
+from configs.data_positions import DataPolicy
 from sae.formats.tokens import Role
 
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from cluster.records import Records
+from cluster.catalog import Catalog
 from cluster.store import Store
 from configs.stages import ARTIFACT_KINDS
 from serve_app import errors
@@ -20,13 +20,13 @@ from serve_app.openapi.responses import COMMON_PROBLEMS
 from serve_app.routes import (
     cluster,
     datasets,
+    documentation,
     events,
     feature_annotations,
     features,
     jobs,
     logs,
     models,
-    pages,
     saes,
     system,
     text_queries,
@@ -51,7 +51,7 @@ async def no_language_model(key: str, request: dict[str, Any]) -> dict[str, Any]
 
 
 def create_app(
-    settings: ApiSettings, records: Records, store: Store, query_model: QueryModel = no_language_model
+    settings: ApiSettings, catalog: Catalog, store: Store, query_model: QueryModel = no_language_model
 ) -> FastAPI:
     """An application on a catalog and a store. `query_model` sends queries to the interactive language model."""
     from serve_app.openapi import description
@@ -71,9 +71,9 @@ def create_app(
     )
     app.state.api = Api(
         settings=settings,
-        records=records,
+        catalog=catalog,
         store=store,
-        event_poller=EventPoller(records, settings.streams),
+        event_poller=EventPoller(catalog, settings.streams),
         model_summaries=ModelSummaries(store),
         query_model=query_model,
     )
@@ -82,7 +82,7 @@ def create_app(
         app.include_router(KIND_ROUTERS[kind].router if kind in KIND_ROUTERS else artifact_routes(kind))
     for module in ROUTERS:
         app.include_router(module.router)
-    app.include_router(pages.router, include_in_schema=False)
+    app.include_router(documentation.router, include_in_schema=False)
     app.add_middleware(Guard, settings=settings, tokens=Tokens(settings.home, cluster_token=settings.loopback))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     app.state.document = json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()

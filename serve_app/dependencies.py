@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from cluster.records import Records
+from cluster.catalog import Catalog
 from cluster.store import Store
 from serve_app.language_models.summaries import ModelSummaries
 from serve_app.security.tokens import Principal
@@ -27,7 +27,7 @@ class Api:
     """The parts of one application. Threads share it."""
 
     settings: ApiSettings
-    records: Records
+    catalog: Catalog
     store: Store
     event_poller: EventPoller
     model_summaries: ModelSummaries

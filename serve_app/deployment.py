@@ -58,7 +58,7 @@ class Replica:
         self._given = arguments
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        from cluster.records import open_records
+        from cluster.catalog import open_catalog
         from cluster.store import Store
         from serve_app.app import create_app
         from serve_app.language_models.interactive import Client
@@ -66,7 +66,7 @@ class Replica:
 
         settings = ApiSettings.from_environment(self._given.host, self._given.port, self._given.device)
         check_exposure(settings.host, Tokens(settings.home), self._given.others)
-        return create_app(settings, open_records(), Store.open(), Client(INTERACTIVE))
+        return create_app(settings, open_catalog(), Store.open(), Client(INTERACTIVE))
 
 
 def api(given: Arguments | dict[str, Any]) -> serve.Application:

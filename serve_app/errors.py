@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
-from cluster.records import IllegalMove, InUse, NameTaken, NotFound, RecordsError
+from cluster.catalog import CatalogError, IllegalMove, InUse, NameTaken, NotFound
 from serve_app.security.redaction import redact
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def to_api_error(error: Exception) -> ApiError | None:
         return ApiError(409, "illegal_move", str(error))
     if isinstance(error, NotFound):
         return ApiError(404, "not_found", str(error))
-    if isinstance(error, RecordsError | SQLAlchemyError):  # its message names the database and its user
+    if isinstance(error, CatalogError | SQLAlchemyError):  # its message names the database and its user
         log.error("the catalog cannot be used", exc_info=error)
         detail = "the catalog does not answer; the server's log has the reason"
         return ApiError(503, "catalog_unavailable", detail, {"Retry-After": "5"})

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from fastapi import Header
 
-from cluster.records import Records
-from configs.identity import canonical_json
+from cluster.catalog import Catalog
+from configs.artifact_ids import canonical_json
 from serve_app.errors import ApiError
 
 IdempotencyKey = Annotated[
@@ -25,7 +25,7 @@ IdempotencyKey = Annotated[
 
 
 def submit_once(
-    records: Records, owner: str, key: str | None, request: Any, submit: Callable[[], str]
+    catalog: Catalog, owner: str, key: str | None, request: Any, submit: Callable[[], str]
 ) -> tuple[str, bool]:
     """The id of the request's job, and whether an earlier request with the key has submitted it.
 
@@ -35,7 +35,7 @@ def submit_once(
     if key is None:
         return submit(), False
     digest = hashlib.sha256(canonical_json(request).encode()).hexdigest()
-    stored = records.take_key(owner, key, digest, time.time())
+    stored = catalog.take_key(owner, key, digest, time.time())
     if stored is not None and stored.request != digest:
         raise ApiError(
             409, "idempotency_key_reused", "this Idempotency-Key was used for another request: use a new one"
@@ -45,7 +45,7 @@ def submit_once(
     try:
         job_id = submit()
     except BaseException:
-        records.drop_key(owner, key)
+        catalog.drop_key(owner, key)
         raise
-    records.note_key(owner, key, digest, job_id, time.time())
+    catalog.note_key(owner, key, digest, job_id, time.time())
     return job_id, False

@@ -31,8 +31,8 @@ def submit_job(api: Api, principal: Principal, key: str | None, body: SubmitRequ
         return submitted[0].job_id
 
     request = [type(body).__name__, body.model_dump(mode="json")]
-    job_id, replayed = submit_once(api.records, principal.id, key, request, submit_now)
-    row = api.records.job(job_id)
+    job_id, replayed = submit_once(api.catalog, principal.id, key, request, submit_now)
+    row = api.catalog.job(job_id)
     response.status_code = 202
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     if replayed:
@@ -46,20 +46,20 @@ def submit_job(api: Api, principal: Principal, key: str | None, body: SubmitRequ
 
 
 def _submit(api: Api, principal: Principal, body: SubmitRequest) -> Submitted:
-    capacity = capacity_of(api.records)
+    capacity = capacity_of(api.catalog)
 
     def check(step: Step, requirement: Requirement) -> None:
         if capacity is not None:
             _check_fits(step, requirement, capacity)
 
     return submit(
-        api.records,
+        api.catalog,
         api.store,
         with_absolute_paths(body.stage_config(), api.settings.data_roots),
         profile=body.profile,
         wait_s=body.wait_s,
         created_by=f"api:{principal.name}",
-        environment=environment_for(api.records, api.store),
+        environment=environment_for(api.catalog, api.store),
         project=body.project,
         name=body.name,
         tags=body.tags,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cluster.store import Manifest, Store
+from configs.artifact_ids import ArtifactRef
 from configs.base import StageConfig
-from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from jobs.life.stage_context import JobContext
 

@@ -46,7 +46,7 @@ def _try(up: Up, ledger: Ledger, number: int) -> None:
     moment = random.Random(f"{ledger.seed}-{key}").uniform(0.0, LIFE_S)
     job = up.submit(up.config(key, seed=number + 100, epochs=EPOCHS))
     time.sleep(moment)
-    before, blocks, began = up.records.job(job), up.blocks(job), time.monotonic()
+    before, blocks, began = up.catalog.job(job), up.blocks(job), time.monotonic()
     ran = up.run("jobs", "cancel", job)
     row = up.ended(job, 60)
     seconds = time.monotonic() - began
@@ -56,7 +56,7 @@ def _try(up: Up, ledger: Ledger, number: int) -> None:
     if ran.returncode:
         faults.append(ran.stderr[-300:])
     time.sleep(1.0)
-    if up.records.job(job).state != row.state:
+    if up.catalog.job(job).state != row.state:
         faults.append("its state was overwritten")
     if up.blocks(job) < blocks:
         faults.append("a checkpoint is gone")

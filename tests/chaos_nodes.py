@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.identity import parse_ref
+from configs.artifact_ids import parse_ref
 
 if TYPE_CHECKING:
     from tests.chaos import Ledger

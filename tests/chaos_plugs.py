@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from configs.identity import parse_ref
+from configs.artifact_ids import parse_ref
 
 if TYPE_CHECKING:
     from tests.chaos import Ledger
@@ -64,7 +64,7 @@ def _round(up: Up, config: str, expected: dict[str, dict[str, str]], ledger: Led
             if not row.live:
                 break  # what is left is not counted
             time.sleep(rng.random())
-            if not up.records.job(job).live:
+            if not up.catalog.job(job).live:
                 break
             pull(up, job, plug)
             pulled[plug] = goal

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import psutil
 
 from cluster.store import Store
+from configs.artifact_ids import ArtifactRef
 from configs.extract import ExtractConfig
 from configs.harvest import HarvestConfig
-from configs.identity import ArtifactRef
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext
 from jobs.stages import extract, harvest, train

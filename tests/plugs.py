@@ -14,11 +14,11 @@ from typing import Any
 
 import psutil
 
+from cluster.catalog import DISPATCHER, Catalog, JobRow, State, open_catalog
 from cluster.machines.paths import code_root
 from cluster.machines.ports import free_ports
-from cluster.records import DISPATCHER, JobRow, Records, State, open_records
 from cluster.store import Store
-from configs.identity import parse_ref
+from configs.artifact_ids import parse_ref
 from tests.artifacts import hashes, tiny_store
 from tests.kills import TRAIN
 
@@ -48,7 +48,7 @@ class Up:
         # Its own, and the same after a crash: another cluster on the machine may start at the same moment.
         gcs, dashboard = free_ports(2)
         self.ports = ("--port", str(gcs), "--dashboard-port", str(dashboard))
-        self.records: Records = open_records(f"sqlite:///{self.home}/catalog.db")
+        self.catalog: Catalog = open_catalog(f"sqlite:///{self.home}/catalog.db")
 
     def up(self) -> None:
         """Starts the cluster; or again, after it was killed."""
@@ -107,7 +107,7 @@ class Up:
     def wait(self, job: str, until: Callable[[JobRow], bool], seconds: float = 120, poll: float = 0.05) -> JobRow:
         """Waits until a job's row is as wanted."""
         deadline = time.monotonic() + seconds
-        while not until(row := self.records.job(job)):
+        while not until(row := self.catalog.job(job)):
             assert time.monotonic() < deadline, f"{job} after {seconds} s: {row}"
             time.sleep(poll)
         return row
@@ -118,7 +118,7 @@ class Up:
 
     def blocks(self, job: str) -> int:
         """The newest checkpoint of a training job."""
-        run = self.records.job(job).fingerprint
+        run = self.catalog.job(job).fingerprint
         found = [self.store.manifest(ref) for ref in self.store.list("checkpoints", run[:8])]
         return max((m.summary["block"] for m in found if m is not None), default=0)
 
@@ -127,13 +127,13 @@ class Up:
     def processes(self) -> list[psutil.Process]:
         """All processes of the cluster and of nodes that joined it here: workers, drivers and what those started."""
         found = [path for home in self.nodes for path in home.rglob("*.json") if "pid" in path.read_text()]
-        records = [self.recorded(), *(json.loads(path.read_text()) for path in found)]
-        tops = [psutil.Process(record["pid"]) for record in records if psutil.pid_exists(record["pid"])]
+        catalog = [self.recorded(), *(json.loads(path.read_text()) for path in found)]
+        tops = [psutil.Process(record["pid"]) for record in catalog if psutil.pid_exists(record["pid"])]
         return [process for top in tops for process in (top, *top.children(recursive=True))]
 
     def driver(self, job: str) -> psutil.Process:
         """The process that drives a job now."""
-        pid = self.records.attempts(job)[-1].pid
+        pid = self.catalog.attempts(job)[-1].pid
         assert pid is not None
         return psutil.Process(pid)
 
@@ -156,20 +156,20 @@ def pull(up: Up, job: str, plug: str) -> None:
 
     Nothing before the last checkpoint is done again: the newest checkpoint never goes back.
     """
-    before, attempt = up.blocks(job), up.records.job(job).attempt
+    before, attempt = up.blocks(job), up.catalog.job(job).attempt
     victim = PLUGS[plug](up, job)
     if plug == "worker":  # within the attempt: its driver goes on
         up.wait(job, lambda row: not row.live or up.blocks(job) > before)
     elif plug == "dispatcher":  # a job does not depend on who watches it
         deadline = time.monotonic() + 120
-        while (lease := up.records.lease_row(DISPATCHER)) is None or not lease.held or lease.pid == victim:
+        while (lease := up.catalog.lease_row(DISPATCHER)) is None or not lease.held or lease.pid == victim:
             assert time.monotonic() < deadline, "no dispatcher took over"
             time.sleep(0.2)
-        assert up.records.job(job).attempt == attempt
+        assert up.catalog.job(job).attempt == attempt
     else:
         row = up.wait(job, lambda row: row.attempt > attempt)
         assert row.attempt == attempt + 1
-    assert up.blocks(job) >= before or not up.records.job(job).live, plug
+    assert up.blocks(job) >= before or not up.catalog.job(job).live, plug
 
 
 def of_job(up: Up, job: str) -> list[psutil.Process]:
@@ -189,7 +189,7 @@ def settled(up: Up, seconds: float) -> list[str]:
 
 
 def _unsettled(up: Up) -> list[str]:
-    lease = up.records.lease_row(DISPATCHER)
+    lease = up.catalog.lease_row(DISPATCHER)
     nodes = lease.data["capacity"]["nodes"] if lease is not None else []
     left = [
         f"{node['free_cpus']:g} of {node['cpus']:g} CPUs are free" for node in nodes if node["free_cpus"] < node["cpus"]

@@ -53,10 +53,10 @@ class Postgres:
         that takes a tenth of the time.
         """
         if self._catalog is None:
-            from cluster.records import open_records
+            from cluster.catalog import open_catalog
 
             self._catalog = self.new_database()
-            open_records(self._catalog).close()
+            open_catalog(self._catalog).close()
         yield self._catalog
         self._empty(self._catalog)
 

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cluster.catalog import Catalog, open_catalog
 from cluster.machines.paths import code_root
 from cluster.machines.ports import free_ports
-from cluster.records import Records, open_records
 from cluster.store import Store
 
 CPUS = 4
@@ -33,7 +33,7 @@ class RunningCluster:
         self.port, gcs, dashboard = free_ports(3)
         self.ports = ("--port", str(gcs), "--dashboard-port", str(dashboard), "--api-port", str(self.port))
         self.url = f"http://127.0.0.1:{self.port}"
-        self.records: Records = open_records(f"sqlite:///{home}/catalog.db")
+        self.catalog: Catalog = open_catalog(f"sqlite:///{home}/catalog.db")
         self.store = Store.open(str(home / "store"))
         self.token = ""
 
@@ -48,7 +48,7 @@ class RunningCluster:
     def down(self) -> None:
         """Ends it."""
         self.run("cluster", "down")
-        self.records.close()
+        self.catalog.close()
 
     def head_pid(self) -> int:
         """The process that all of its processes are below."""

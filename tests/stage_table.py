@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from configs.profiles import load_profile
 from configs.requirements import Requirement
+from configs.resource_profiles import load_profile
 from configs.stages import STAGES
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "operations.md"

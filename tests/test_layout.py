@@ -13,11 +13,11 @@ ALLOWED_IMPORTS = {
     "configs": set(),
     "sae": {"configs"},
     "cluster.store": {"configs"},
-    "cluster.records": {"configs"},
+    "cluster.catalog": {"configs"},
     "cluster.machines": {"configs"},
     "actors": {"sae", "configs", "cluster.store"},
-    "jobs": {"actors", "sae", "configs", "cluster.store", "cluster.records", "cluster.machines"},
-    "serve_app": {"jobs", "actors", "sae", "configs", "cluster.store", "cluster.records", "cluster.machines"},
+    "jobs": {"actors", "sae", "configs", "cluster.store", "cluster.catalog", "cluster.machines"},
+    "serve_app": {"jobs", "actors", "sae", "configs", "cluster.store", "cluster.catalog", "cluster.machines"},
 }
 MAY_USE_RAY = ("cluster.machines", "actors", "jobs", "serve_app")
 

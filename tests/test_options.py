@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from configs.architectures import NAMES
 from configs.base import Config, Resources, StageConfig
 from configs.load import parse_config
-from configs.profiles import load_profile, requirement_for
+from configs.resource_profiles import load_profile, requirement_for
 from configs.stages import STAGES
 from jobs.life.planner import Planner
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-from configs.profiles import Profile
 from configs.requirements import Capacity, Fit, FitResult, Requirement
 from configs.requirements.capacity import show_labels
+from configs.resource_profiles import Profile
 
 _GIB = 2**30
 _NO_TERMINAL = 120  # columns, where the output goes into a file

@@ -16,7 +16,7 @@ from cluster.machines import ray_environment
 from cluster.machines.capacity import local_cpus, local_gpus
 from cluster.machines.discover import ClusterTarget, in_ray_job
 from cluster.machines.errors import ClusterError
-from cluster.machines.orphans import PREFIX, remove, temporary_orphans
+from cluster.machines.orphaned_folders import PREFIX, remove, temporary_orphans
 from cluster.machines.paths import code_root
 from cluster.machines.ports import answers
 from configs.settings import settings

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from cluster.machines.connection import connected
 from cluster.machines.discover import ClusterTarget
 from cluster.machines.paths import raylens_home
-from configs.profiles import Profile, load_profile
 from configs.requirements import Capacity, FitResult, Requirement, fit
+from configs.resource_profiles import Profile, load_profile
 
 LOW_BYTES = 5 << 30
 _PACKAGES = ("ray", "torch", "transformers", "pyarrow", "pydantic", "sqlalchemy")

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, field_serializer, field_validator
 
+from configs.artifact_ids import ArtifactRef, canonical_json
 from configs.base import Config
-from configs.identity import ArtifactRef, canonical_json
 
 MANIFEST = "manifest.json"
 PART = ".part.json"

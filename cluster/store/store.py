@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cluster.store.artifact_files import ArtifactFiles, StoredFiles
 from cluster.store.backend import Backend
 from cluster.store.errors import CorruptFile, StoreError, explain
-from cluster.store.files import ArtifactFiles, StoredFiles
 from cluster.store.folder import Folder
 from cluster.store.hashing import sha256_of
 from cluster.store.manifest import MANIFEST, PART, Manifest, StoredFile, check_name
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from configs.settings import settings
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from configs.requirements.blockers import blockers
+from configs.requirements.blocking_jobs import blockers
 from configs.requirements.capacity import Capacity
 from configs.requirements.labels import matches
 from configs.requirements.packing import pack, total, with_free, workers_on_new_node, workers_per_node

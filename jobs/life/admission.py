@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from cluster.records import JobRow
+from cluster.catalog import JobRow
 from configs.requirements import Capacity, Fit, FitResult, Requirement, fit
 
 

@@ -8,13 +8,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from cluster.machines.unschedulable import explain
-from cluster.records import CancelPending, CatalogUnreachable, IllegalMove, JobRow, Records, StaleAttempt
+from cluster.catalog import CancelPending, Catalog, CatalogUnreachable, IllegalMove, JobRow, StaleAttempt
+from cluster.machines.scheduling_messages import explain
 from configs.load import parse_config
 from configs.requirements import Fit, fit
+from jobs.life.driver_setup import log_file, log_traceback, scratch_folder
 from jobs.life.outcome import Failure, Outcome, delay, failure_of, root_cause, tries_for
 from jobs.life.planner import Step, is_done
-from jobs.life.process import log_file, log_traceback, scratch_folder
 from jobs.life.progress import Figures, Heartbeat, Progress
 from jobs.life.resource_demand import requirement_of_row, with_bytes
 from jobs.life.session import Session
@@ -79,7 +79,7 @@ def run_attempt(
             session.store, step
         ):  # else made under another catalog, or by a driver that died before it recorded that
             _run_stage(session, step, job, log_file(session.home, job.id) if to_log else None, abandoned)
-        _succeed(session.records, job)
+        _succeed(session.catalog, job)
         return Outcome(job.id, "SUCCEEDED", [str(output.ref) for output in step.outputs])
     except (Stopped, CancelPending, IllegalMove) as error:
         # IllegalMove: a cancel came between the last artifact and this end, so it cannot be called a success any more.
@@ -105,7 +105,7 @@ def end_cancelled(session: Session, job: JobRow, code: str, message: str = "") -
     """Records that an attempt was requested to end and has."""
     message = message or f"{code}: the same command goes on from the last checkpoint"
     with suppress(StaleAttempt):  # it has just ended otherwise
-        session.records.finish(job.id, job.attempt, "CANCELLED", code=code, message=message, resumable=True)
+        session.catalog.finish(job.id, job.attempt, "CANCELLED", code=code, message=message, resumable=True)
     return Outcome(job.id, "CANCELLED", [], f"{job.stage}: {message}")
 
 
@@ -115,22 +115,22 @@ def _failed(session: Session, job: JobRow, error: BaseException) -> Outcome:
     with suppress(OSError):  # a full disk must not keep the end from being recorded
         log = log_file(session.home, job.id)
         log_traceback(log, error)
-    return _record_failure(session.records, job, error, _explained(session, job, error, log))
+    return _record_failure(session.catalog, job, error, _explained(session, job, error, log))
 
 
-def not_begun(records: Records, job: JobRow, error: Exception) -> Outcome:
+def not_begun(catalog: Catalog, job: JobRow, error: Exception) -> Outcome:
     """Records why the process that claimed an attempt cannot even begin: a store or a home that it cannot use."""
     failure = failure_of(error)
     failure = failure._replace(message=f"{job.stage}: its driver process cannot begin: {failure.message}")
-    return _record_failure(records, job, error, failure)
+    return _record_failure(catalog, job, error, failure)
 
 
-def _succeed(records: Records, job: JobRow) -> None:
+def _succeed(catalog: Catalog, job: JobRow) -> None:
     """Records a success. The artifacts exist, so a catalog that does not answer for a while makes no failure of it."""
     until = time.monotonic() + SUCCESS_PATIENCE_S
     while True:
         try:
-            records.finish(job.id, job.attempt, "SUCCEEDED")
+            catalog.finish(job.id, job.attempt, "SUCCEEDED")
             return
         except CatalogUnreachable:
             if time.monotonic() > until:
@@ -138,11 +138,11 @@ def _succeed(records: Records, job: JobRow) -> None:
         time.sleep(PAUSE_S)
 
 
-def _record_failure(records: Records, job: JobRow, error: BaseException, failure: Failure) -> Outcome:
+def _record_failure(catalog: Catalog, job: JobRow, error: BaseException, failure: Failure) -> Outcome:
     if not isinstance(error, StaleAttempt):  # then the row is another's
-        tries = records.job(job.id).retries + 1
+        tries = catalog.job(job.id).retries + 1
         again = isinstance(error, Exception) and tries < tries_for(failure.code)
-        records.finish(
+        catalog.finish(
             job.id,
             job.attempt,
             "FAILED",
@@ -175,7 +175,7 @@ def _run_stage(session: Session, step: Step, job: JobRow, log: Path | None, aban
     def write(now: Figures) -> None:
         # The last unit is recorded by the end alone: 100% is shown after the artifact has appeared.
         done = min(now.done, max(0, now.total - 1)) if now.total else None
-        session.records.progress(
+        session.catalog.progress(
             job.id,
             job.attempt,
             done=done,
@@ -209,11 +209,11 @@ def _run_stage(session: Session, step: Step, job: JobRow, log: Path | None, aban
             progress=progress,
             stage_version=step.version,
             stop=session.stop,
-            claim=lambda manifest: session.records.publish(job.id, job.attempt, manifest.model_dump(mode="json")),
+            claim=lambda manifest: session.catalog.publish(job.id, job.attempt, manifest.model_dump(mode="json")),
             job_id=job.id,
         )
         try:
-            with Heartbeat(progress, write, lambda: session.records.cancel_requested(job.id, job.attempt), obey):
+            with Heartbeat(progress, write, lambda: session.catalog.cancel_requested(job.id, job.attempt), obey):
                 load_stage(step.stage).run(context)
             if absent := context.missing():
                 raise AssertionError(f"stage {step.stage} ended without {', '.join(str(o.ref) for o in absent)}")

@@ -6,42 +6,42 @@ import getpass
 from contextlib import suppress
 from typing import Literal
 
-from cluster.records import DISPATCHER, IllegalMove, JobRow, Records, RecordsError
+from cluster.catalog import DISPATCHER, Catalog, CatalogError, IllegalMove, JobRow
 
 
-def request_end(records: Records, job_id: str, how: Literal["stop", "cancel"]) -> JobRow:
+def request_end(catalog: Catalog, job_id: str, how: Literal["stop", "cancel"]) -> JobRow:
     """Asks a live job to end: 'stop' after its block with a checkpoint, 'cancel' now. Gives its row.
 
     Jobs that live for it alone end too; they may live on after it, for one that was waiting for them ends at once.
-    Raises RecordsError if there is none, IllegalMove if it has ended and nothing lives for it.
+    Raises CatalogError if there is none, IllegalMove if it has ended and nothing lives for it.
     """
-    below = needed_only_by(records, job_id)
+    below = needed_only_by(catalog, job_id)
     try:
-        row = records.request_cancel(job_id, how)
+        row = catalog.request_cancel(job_id, how)
     except IllegalMove:
         if not below:
             raise
-        row = records.job(job_id)
+        row = catalog.job(job_id)
     for one in below:
         with suppress(IllegalMove):  # it has just ended
-            records.request_cancel(one, how)
+            catalog.request_cancel(one, how)
     return row
 
 
-def needed_only_by(records: Records, job_id: str) -> set[str]:
+def needed_only_by(catalog: Catalog, job_id: str) -> set[str]:
     """Live jobs that were recorded on behalf of a job, but for those whose artifacts another live job waits for."""
-    live = {job.id: job for job, _ in records.live()}
+    live = {job.id: job for job, _ in catalog.live()}
     return _unneeded({job.id for job in live.values() if job.parent == job_id}, live, job_id)
 
 
-def cancel_pending_inputs(records: Records, job_id: str) -> None:
+def cancel_pending_inputs(catalog: Catalog, job_id: str) -> None:
     """Cancels what was recorded on behalf of a job that has failed and waits still, unless another live job needs it."""
-    rows = records.live()
+    rows = catalog.live()
     live = {job.id: job for job, _ in rows}
     waiting = {job.id for job, attempt in rows if job.parent == job_id and attempt.granted_at is None}
     for one in _unneeded(waiting, live, job_id):
         with suppress(IllegalMove):
-            records.request_cancel(one, "cancel")
+            catalog.request_cancel(one, "cancel")
 
 
 def _unneeded(jobs: set[str], live: dict[str, JobRow], job_id: str) -> set[str]:
@@ -60,33 +60,33 @@ class NoDispatcher(RuntimeError):
     """Nothing would ever start the job's next attempt."""
 
 
-def resume(records: Records, job_id: str, created_by: str | None = None) -> JobRow:
+def resume(catalog: Catalog, job_id: str, created_by: str | None = None) -> JobRow:
     """The job's next attempt, QUEUED for the dispatcher; with it the jobs that ended with it and make its inputs.
 
-    Raises RecordsError if there is no such job, IllegalMove if it is live or has succeeded, NoDispatcher.
+    Raises CatalogError if there is no such job, IllegalMove if it is live or has succeeded, NoDispatcher.
     """
     who = created_by or getpass.getuser()
-    before = records.job(job_id)
-    _check_dispatcher(records, before)
-    row = records.resume(job_id, who)
-    for below in _below(records, before):
+    before = catalog.job(job_id)
+    _check_dispatcher(catalog, before)
+    row = catalog.resume(job_id, who)
+    for below in _below(catalog, before):
         try:
-            records.resume(below, who)
-        except RecordsError:  # it lives, has succeeded, or another request has just done so
+            catalog.resume(below, who)
+        except CatalogError:  # it lives, has succeeded, or another request has just done so
             continue
     return row
 
 
-def _below(records: Records, job: JobRow) -> list[str]:
+def _below(catalog: Catalog, job: JobRow) -> list[str]:
     """Jobs that were made on behalf of one, and those whose artifacts it was waiting for, whoever submitted them."""
     blocked = job.blocked or {}
     waited_for = blocked.get("blocked_by", []) if blocked.get("kind") == "inputs" else []
-    made = [row.id for row in records.jobs(parent=job.id, limit=1000)]
+    made = [row.id for row in catalog.jobs(parent=job.id, limit=1000)]
     return list(dict.fromkeys([*made, *waited_for]))
 
 
-def _check_dispatcher(records: Records, job: JobRow) -> None:
-    lease = records.lease_row(DISPATCHER)
+def _check_dispatcher(catalog: Catalog, job: JobRow) -> None:
+    lease = catalog.lease_row(DISPATCHER)
     if (lease is None or not lease.held) and not job.live and job.state != "SUCCEEDED":
         raise NoDispatcher(
             f"no cluster runs that would start job {job.id}. Either start one with `python -m cluster up` and resume the "

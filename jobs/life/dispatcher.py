@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
-from cluster.records import DISPATCHER, AttemptRow, JobRow, Records, RecordsError
+from cluster.catalog import DISPATCHER, AttemptRow, Catalog, CatalogError, JobRow
 from cluster.store import Store, StoreError, StoreUnreachable
 from configs.requirements import Capacity, Requirement, to_json
 from configs.stages import STAGES
@@ -54,7 +54,7 @@ class Admission:
 
     def __init__(
         self,
-        records: Records,
+        catalog: Catalog,
         cluster: Cluster,
         launcher: Launcher,
         store: Store,
@@ -62,11 +62,11 @@ class Admission:
         patience_s: float = 0.0,
     ) -> None:
         """`is_own`: whether an attempt that waits is this caller's to start. `patience_s`: see WaitingStatus."""
-        self._records, self._cluster, self._launcher, self._is_own = records, cluster, launcher, is_own
+        self._catalog, self._cluster, self._launcher, self._is_own = catalog, cluster, launcher, is_own
         self._stores = StorePool(store)
         self._demand = ResourceDemand(self._stores.of)
-        self._inputs = InputTracker(records, self._stores.of)
-        self._status = WaitingStatus(records, patience_s)
+        self._inputs = InputTracker(catalog, self._stores.of)
+        self._status = WaitingStatus(catalog, patience_s)
         self._grown = False
         self.grace = NodeLossGrace()
 
@@ -77,9 +77,9 @@ class Admission:
 
     def run(self, capacity: Callable[[], Capacity]) -> list[JobRow]:
         """The pass; gives the live jobs. `capacity` is called only if some job waits for what a cluster has."""
-        live = self._records.live()
+        live = self._catalog.live()
         while (pending := self._pending(live, capacity)) is None:
-            live = self._records.live()
+            live = self._catalog.live()
         if pending and self._launcher.ready():
             self._grant(live, pending, capacity())
         elif pending:
@@ -102,7 +102,7 @@ class Admission:
                 standing = self._standing(job, attempt, capacity)
                 if standing is Standing.READY:
                     pending.append((job, self._pending_job(job, self._demand.of(job))))
-            except RecordsError:  # it was cancelled meanwhile
+            except CatalogError:  # it was cancelled meanwhile
                 continue
             except StoreUnreachable as error:
                 self._stores.set_unreachable(job, error)
@@ -118,7 +118,7 @@ class Admission:
         rows = {job.id: job for job, _ in pending}
         self._grow(decisions, rows, admitted)
         for decision in decisions:
-            with suppress(RecordsError):  # cancelled meanwhile
+            with suppress(CatalogError):  # cancelled meanwhile
                 self._carry_out(rows[decision.job_id], decision, capacity)
 
     def _pending_job(self, job: JobRow, requirement: Requirement) -> Pending:
@@ -132,7 +132,7 @@ class Admission:
         admitted = []
         for job, attempt in live:
             # A pipeline's artifacts are made by the jobs of its stages, of which a pending one may be one.
-            if not attempt.admitted or STAGES[job.stage].runs_inputs or self._records.dead_driver(attempt):
+            if not attempt.admitted or STAGES[job.stage].runs_inputs or self._catalog.dead_driver(attempt):
                 continue
             # On another cluster it uses no machine of this one, but what it makes and writes counts all the same.
             here = attempt.cluster == self._cluster.session
@@ -160,15 +160,15 @@ class Admission:
         self._stores.check_reachable(job)
         inputs = self._inputs.of(job, attempt)
         if inputs.done:
-            self._records.progress(job.id, job.attempt, state="RUNNING")
-            self._records.finish(job.id, job.attempt, "SUCCEEDED")
+            self._catalog.progress(job.id, job.attempt, state="RUNNING")
+            self._catalog.finish(job.id, job.attempt, "SUCCEEDED")
             return Standing.NOT_READY
         if inputs.ended is not None:
             state, code, message = inputs.ended
             return self._status.ended(job, code, message, state, resumable=True)
         if STAGES[job.stage].runs_inputs:
             figures = {"done": inputs.present, "total": inputs.total, "unit": "stages", "phase": "stages"}
-            self._records.progress(job.id, job.attempt, state="RUNNING", **figures)  # type: ignore[arg-type]
+            self._catalog.progress(job.id, job.attempt, state="RUNNING", **figures)  # type: ignore[arg-type]
             return Standing.NOT_READY
         if inputs.present < inputs.total:
             return self._without_inputs(job, inputs, capacity())
@@ -188,14 +188,14 @@ class Admission:
 
     def _end_cancelled(self, job: JobRow) -> None:
         """A job has ended when those that were recorded on its behalf have."""
-        if not any(other.parent == job.id for other, _ in self._records.live()):
+        if not any(other.parent == job.id for other, _ in self._catalog.live()):
             code = "cancelled" if job.cancel == "cancel" else "stopped"
-            self._records.finish(job.id, job.attempt, "CANCELLED", code=code, message=code, resumable=True)
+            self._catalog.finish(job.id, job.attempt, "CANCELLED", code=code, message=code, resumable=True)
 
     def _carry_out(self, job: JobRow, decision: Decision, capacity: Capacity) -> None:
         if decision.action is Action.START:
             if self._launcher.ready():
-                self._records.grant(job.id, job.attempt, self._launcher.ray_job(job), self._cluster.session)
+                self._catalog.grant(job.id, job.attempt, self._launcher.ray_job(job), self._cluster.session)
                 self._launcher.start(job)
         elif decision.action is Action.REFUSE:
             self._status.refused(job, decision)
@@ -207,10 +207,10 @@ class Admission:
 class Dispatcher:
     """Admits the jobs that no process drives. `tick` is one pass; whoever has it calls it each second."""
 
-    def __init__(self, records: Records, cluster: Cluster, launcher: RayLauncher, name: str, store: Store) -> None:
-        self._records, self._cluster, self._name = records, cluster, name
-        self._reconciler = Reconciler(records, cluster.session, launcher)
-        self._admission = Admission(records, cluster, launcher, store, _is_undriven)
+    def __init__(self, catalog: Catalog, cluster: Cluster, launcher: RayLauncher, name: str, store: Store) -> None:
+        self._catalog, self._cluster, self._name = catalog, cluster, name
+        self._reconciler = Reconciler(catalog, cluster.session, launcher)
+        self._admission = Admission(catalog, cluster, launcher, store, _is_undriven)
         self._leads = False
 
     def tick(self) -> list[JobRow]:
@@ -224,17 +224,17 @@ class Dispatcher:
             "capacity": to_json(capacity),
         }
         before = None if self._leads else self._capacity_before()
-        self._leads = self._records.lease(DISPATCHER, self._name, data)
+        self._leads = self._catalog.lease(DISPATCHER, self._name, data)
         if not self._leads:
             return []
         self._admission.grace.update(capacity, before)
-        self._reconciler.reconcile(self._records.live())
+        self._reconciler.reconcile(self._catalog.live())
         return self._admission.run(lambda: capacity)
 
     def _capacity_before(self) -> Capacity | None:
         """The capacity that whoever leads, or led, wrote last."""
         with suppress(ValueError):  # of another version
-            return capacity_of(self._records)
+            return capacity_of(self._catalog)
         return None
 
 

@@ -14,10 +14,10 @@ import time
 import traceback
 from typing import Any
 
+from cluster.catalog import DISPATCHER, ENDED, Catalog, CatalogError, open_catalog
 from cluster.machines.connection import NAMESPACE, connected
 from cluster.machines.discover import discover
 from cluster.machines.errors import ClusterError
-from cluster.records import DISPATCHER, ENDED, Records, RecordsError, open_records
 
 NAME = "raylens-dispatcher"
 TICK_S = 1.0
@@ -50,28 +50,28 @@ class DispatcherActor:
     def _dispatch_forever(self) -> None:
         from cluster.machines.autoscaler import request_nodes
         from cluster.machines.capacity import cluster_capacity
-        from cluster.machines.metrics import JobMetrics
-        from cluster.machines.orphans import remove
+        from cluster.machines.job_metrics import JobMetrics
+        from cluster.machines.orphaned_folders import remove
         from cluster.machines.paths import raylens_home
         from cluster.store import Store
         from jobs.life.dispatcher import Cluster, Dispatcher
-        from jobs.life.process import orphans
+        from jobs.life.driver_setup import orphans
         from jobs.life.ray_job_launcher import RayJobLauncher
 
         address, dashboard = self._endpoints
         store, metrics, swept = Store.open(), JobMetrics(), 0.0
         launcher = RayJobLauncher(dashboard, self._session)
         cluster = Cluster(self._session, address, dashboard, cluster_capacity, request_nodes)
-        with open_records() as records:
-            dispatcher = Dispatcher(records, cluster, launcher, self._name, store)
-            outcomes = EndedAttempts(records)
+        with open_catalog() as catalog:
+            dispatcher = Dispatcher(catalog, cluster, launcher, self._name, store)
+            outcomes = EndedAttempts(catalog)
             while True:
                 began = time.monotonic()
                 try:
                     metrics.update(dispatcher.tick())
                     for stage, outcome in outcomes.new():
                         metrics.ended(stage, outcome)
-                except (RecordsError, OSError) as error:  # a full disk, a busy database: the next pass may succeed
+                except (CatalogError, OSError) as error:  # a full disk, a busy database: the next pass may succeed
                     _log(f"{error}\n")
                 if began - swept > SWEEP_S:
                     swept = began
@@ -82,13 +82,13 @@ class DispatcherActor:
 class EndedAttempts:
     """Attempts that ended since this was made, each once."""
 
-    def __init__(self, records: Records) -> None:
-        self._records, self._after = records, records.last_change()
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog, self._after = catalog, catalog.last_change()
 
     def new(self) -> list[tuple[str, str]]:
         """The stage and the state of each that ended since the last call."""
         found = []
-        while events := self._records.changes(self._after):
+        while events := self._catalog.changes(self._after):
             self._after = events[-1].seq
             ended = (event for event in events if event.kind == "state" and event.state in ENDED)
             found += [(event.job_id.rpartition("-")[0], str(event.state)) for event in ended]
@@ -122,9 +122,9 @@ def start_dispatcher(wait: float = 60.0) -> str:
         )
         name = str(ray.get(actor.name.remote(), timeout=wait))
         deadline = time.monotonic() + wait
-        with open_records() as records:
+        with open_catalog() as catalog:
             while time.monotonic() < deadline:
-                row = records.lease_row(DISPATCHER)
+                row = catalog.lease_row(DISPATCHER)
                 if row is not None and row.holder == name:
                     return name
                 time.sleep(0.2)

@@ -10,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Protocol
 
-from cluster.records import DISPATCHER, CatalogUnreachable, IllegalMove, JobRow
+from cluster.catalog import DISPATCHER, CatalogUnreachable, IllegalMove, JobRow
 from configs.base import StageConfig
 from configs.load import ConfigError
 from configs.stages import STAGES
 from jobs.life.control import needed_only_by, request_end
+from jobs.life.driver_setup import log_file
 from jobs.life.outcome import Failure, Outcome
-from jobs.life.process import log_file
 from jobs.life.progress_bar import bar_for
 from jobs.life.session import Session
 from jobs.life.submit import environment_for, submit
@@ -39,13 +39,13 @@ def request(session: Session, config: StageConfig, detach: bool = False) -> Outc
             "--detach needs a cluster that `python -m cluster up` started: without one, this process runs the job"
         )
     submitted = submit(
-        session.records,
+        session.catalog,
         session.store,
         config,
         profile=session.profile if local else session.profile_name,
         wait_s=session.wait,
         created_by=session.user,
-        environment=environment_for(session.records, session.store),
+        environment=environment_for(session.catalog, session.store),
         planner=session.planner,
         drive=local,
     )
@@ -91,13 +91,13 @@ class RemoteDispatcher:
     """The dispatcher of a running cluster. This process only says so when it does not answer."""
 
     def __init__(self, session: Session) -> None:
-        self._session, self._records = session, session.records
+        self._session, self._catalog = session, session.catalog
         self._ending: set[str] = set()
         self._answered = True
 
     def tick(self) -> None:
         """Says once that the dispatcher holds its lease no more."""
-        lease = self._records.lease_row(DISPATCHER)
+        lease = self._catalog.lease_row(DISPATCHER)
         answers = lease is not None and lease.held
         if self._answered and not answers:
             self._session.say(
@@ -116,9 +116,9 @@ class RemoteDispatcher:
 
     def request_end(self, job_id: str, how: End) -> None:
         """Through the rows: the drivers obey."""
-        self._ending |= {job_id} | needed_only_by(self._records, job_id)
+        self._ending |= {job_id} | needed_only_by(self._catalog, job_id)
         with suppress(IllegalMove):  # it has just ended
-            request_end(self._records, job_id, how)
+            request_end(self._catalog, job_id, how)
 
 
 class Follower:
@@ -143,7 +143,7 @@ class Follower:
         finally:
             if self._bar is not None:
                 self._bar.close()
-        return self._outcome(self._session.records.job(self._job_id))
+        return self._outcome(self._session.catalog.job(self._job_id))
 
     def _follow(self) -> None:
         try:
@@ -172,12 +172,12 @@ class Follower:
         return not any(row.live for row in rows.values() if row.id in ending)
 
     def _rows(self) -> dict[str, JobRow]:
-        live = {job.id: job for job, _ in self._session.records.live()}
+        live = {job.id: job for job, _ in self._session.catalog.live()}
         for job in self._jobs:
             if job in live:
                 self._ended.pop(job, None)
             elif job not in self._ended:
-                self._ended[job] = self._session.records.job(job)
+                self._ended[job] = self._session.catalog.job(job)
         return {job: live.get(job) or self._ended[job] for job in self._jobs}
 
     def _request_end(self, how: End) -> None:

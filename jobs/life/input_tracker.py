@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cluster.records import AttemptRow, JobRow, Records, RecordsError
+from cluster.catalog import AttemptRow, Catalog, CatalogError, JobRow
 from cluster.store import Store
-from configs.identity import parse_ref
+from configs.artifact_ids import parse_ref
 from configs.stages import STAGES
 
 # A request writes one row after another: the job that makes an input may be about to be recorded.
@@ -31,8 +31,8 @@ class InputStatus(NamedTuple):
 class InputTracker:
     """Looks up artifacts in the store, and jobs by the artifacts that they make."""
 
-    def __init__(self, records: Records, store_of: Callable[[JobRow], Store]) -> None:
-        self._records, self._store_of = records, store_of
+    def __init__(self, catalog: Catalog, store_of: Callable[[JobRow], Store]) -> None:
+        self._catalog, self._store_of = catalog, store_of
         self._makers: dict[str, JobRow] = {}
         self._present: dict[tuple[str, str], float] = {}  # when an artifact was last seen in a store
         self._absent: dict[tuple[str, str], float] = {}
@@ -98,12 +98,12 @@ class InputTracker:
         candidates = []
         for job_id in waited:
             try:
-                candidates.append(self._records.job(job_id))
-            except RecordsError:
+                candidates.append(self._catalog.job(job_id))
+            except CatalogError:
                 continue
-        candidates += self._records.jobs(parent=job.id, limit=100)
+        candidates += self._catalog.jobs(parent=job.id, limit=100)
         if job.parent:
-            candidates += self._records.jobs(parent=job.parent, limit=100)
+            candidates += self._catalog.jobs(parent=job.parent, limit=100)
         made = [
             row for row in candidates if ref in row.outputs and row.id != job.id and not STAGES[row.stage].runs_inputs
         ]
@@ -111,13 +111,13 @@ class InputTracker:
         return max(ends.values(), key=lambda end: end[1], default=(None, 0))
 
     def _last_event(self, row: JobRow) -> int:
-        return max((event.seq for event in self._records.events(row.id, row.last_event - 1)), default=0)
+        return max((event.seq for event in self._catalog.events(row.id, row.last_event - 1)), default=0)
 
     def _begin(self, attempt: AttemptRow) -> int:
         """The `seq` of an attempt's first event."""
         key, after = (attempt.job_id, attempt.number), 0
         while key not in self._began:
-            events = self._records.events(attempt.job_id, after)
+            events = self._catalog.events(attempt.job_id, after)
             if not events:
                 return 0
             after = events[-1].number

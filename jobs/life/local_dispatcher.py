@@ -13,8 +13,8 @@ from typing import Literal
 
 from filelock import FileLock
 
-from cluster.records import AttemptRow, IllegalMove, JobRow, RecordsError
-from cluster.records.staleness import ChangeTimer
+from cluster.catalog import AttemptRow, CatalogError, IllegalMove, JobRow
+from cluster.catalog.change_timer import ChangeTimer
 from jobs.life.attempt import AttemptThread, end_cancelled
 from jobs.life.control import request_end
 from jobs.life.dispatcher import Admission, Cluster
@@ -30,21 +30,21 @@ class LocalDispatcher:
     """Admits and runs the jobs `own`, which this process has submitted to drive them. Follows the others of its request."""
 
     def __init__(self, session: Session, own: Sequence[str], jobs: Sequence[str]) -> None:
-        self._session, self._records = session, session.records
+        self._session, self._catalog = session, session.catalog
         self._own, self._jobs = set(own), jobs
         self._running: AttemptThread | None = None
         self._granted: JobRow | None = None
         self._last_pass = -BUSY_S
         self._changes = ChangeTimer()
         self._admission = Admission(
-            session.records, Cluster(session.cluster), self, session.store, self._is_own, patience_s=PATIENCE_S
+            session.catalog, Cluster(session.cluster), self, session.store, self._is_own, patience_s=PATIENCE_S
         )
 
     def tick(self) -> None:
         """Ends an attempt that has come to its end, makes a pass, starts the attempt that was granted in it."""
         if self._running is not None and self._running.wait(0):
             ended, self._running = self._running, None
-            if self._records.job(ended.job.id).live:  # its next attempt is due: the cluster may be what failed
+            if self._catalog.job(ended.job.id).live:  # its next attempt is due: the cluster may be what failed
                 self._session.leave()
         now = time.monotonic()
         if self._running is not None and now - self._last_pass < BUSY_S:
@@ -68,7 +68,7 @@ class LocalDispatcher:
 
     def ending(self, job_id: str) -> set[str]:
         """The jobs whose end is to be waited for: those that were requested to end, and the one that runs."""
-        own = {job.id for job, _ in self._records.live() if job.id in self._own and job.state == "CANCELLING"}
+        own = {job.id for job, _ in self._catalog.live() if job.id in self._own and job.state == "CANCELLING"}
         running = {self._running.job.id} if self._running is not None else set()
         return own | running | ({job_id} if job_id in self._own or not self._session.stop() else set())
 
@@ -80,10 +80,10 @@ class LocalDispatcher:
             end_cancelled(self._session, running.job, "cancelled")
         if job_id in self._own:
             with suppress(IllegalMove):  # it has just ended
-                request_end(self._records, job_id, how)
+                request_end(self._catalog, job_id, how)
         for own in self._own:
             with suppress(IllegalMove):
-                self._records.request_cancel(own, how)
+                self._catalog.request_cancel(own, how)
         self._last_pass = -BUSY_S
 
     # The launcher of the pass.
@@ -104,15 +104,15 @@ class LocalDispatcher:
         if job.id not in self._own or attempt.granted_at is not None or not attempt.driven:
             return False
         if self._running is not None:
-            self._records.progress(job.id, job.attempt)  # a sign of life
+            self._catalog.progress(job.id, job.attempt)  # a sign of life
         return True
 
     def _take_over(self) -> None:
         """Makes jobs of this request its own that nobody drives any more: a retry, or one whose process is gone."""
-        for job, attempt in self._records.live():
+        for job, attempt in self._catalog.live():
             if job.id in self._jobs and self._is_left(job, attempt):
-                with suppress(RecordsError):
-                    taken = self._records.submit(
+                with suppress(CatalogError):
+                    taken = self._catalog.submit(
                         stage=job.stage,
                         fingerprint=job.fingerprint,
                         config=job.config,
@@ -131,7 +131,7 @@ class LocalDispatcher:
 
     def _is_left(self, job: JobRow, attempt: AttemptRow) -> bool:
         if attempt.driven:
-            return self._records.dead_driver(attempt) is not None
+            return self._catalog.dead_driver(attempt) is not None
         if not job.due or job.state == "CANCELLING":
             return False
         return job.id in self._own or self._changes.unchanged_s(attempt.number, job.updated_at) > UNDRIVEN_S

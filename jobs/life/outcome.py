@@ -8,7 +8,7 @@ import re
 import sys
 from typing import NamedTuple
 
-from actors.worker_errors import WorkerError
+from actors.error_serialization import WorkerError
 
 _GOES_ON = "the next attempt goes on from the last checkpoint"
 _GPU_ADVICE = (

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from configs.artifact_ids import ArtifactRef, canonical_json, fingerprint, parse_ref
 from configs.base import Config, StageConfig
-from configs.identity import ArtifactRef, canonical_json, fingerprint, parse_ref
-from configs.profiles import Profile, requirement_for
 from configs.requirements import Requirement
+from configs.resource_profiles import Profile, requirement_for
 from configs.stages import STAGES
 from jobs.life.stage_context import Output, named_inputs
 from jobs.stages import load_stage

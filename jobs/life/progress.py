@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from cluster.records import RecordsError
+from cluster.catalog import CatalogError
 from jobs.life.progress_bar import rate_text
 
 LINE_SECONDS = 5.0
@@ -171,7 +171,7 @@ class Heartbeat:
             try:
                 self._write(self._progress.figures())
                 request = self._requested()
-            except (RecordsError, OSError) as error:  # a busy or full disk may recover: the work goes on, and so do we
+            except (CatalogError, OSError) as error:  # a busy or full disk may recover: the work goes on, and so do we
                 if str(error) != failed:
                     failed = str(error)
                     self._progress.log(f"cannot write progress into the catalog, trying again: {failed}")

@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.catalog import JobRow
 from cluster.machines.connection import runtime_env
 from cluster.machines.discover import ray_job_working_dir
-from cluster.records import JobRow
-from configs.identity import canonical_json
+from configs.artifact_ids import canonical_json
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from cluster.machines.driver_actors import end_tree
+from cluster.catalog import AttemptRow, Catalog, CatalogError, JobRow
+from cluster.machines.worker_processes import end_tree
 from cluster.process_identity import ProcessId, current_boot
-from cluster.records import AttemptRow, JobRow, Records, RecordsError
 from jobs.life.outcome import delay, tries_for
 
 START_S = 90.0  # a granted driver that has not claimed its attempt by then never will
@@ -28,8 +28,8 @@ class StartWatch(Protocol):
 class Reconciler:
     """Remembers how long it has seen what, by a clock that nobody sets."""
 
-    def __init__(self, records: Records, cluster: str, launcher: StartWatch) -> None:
-        self._records, self._cluster, self._launcher = records, cluster, launcher
+    def __init__(self, catalog: Catalog, cluster: str, launcher: StartWatch) -> None:
+        self._catalog, self._cluster, self._launcher = catalog, cluster, launcher
         self._seen: dict[tuple[str, int, str], float] = {}
 
     def reconcile(self, live: list[tuple[JobRow, AttemptRow]]) -> None:
@@ -41,7 +41,7 @@ class Reconciler:
                     self._driven(job, attempt)
                 elif attempt.granted_at is not None:
                     self._granted(job, attempt)
-            except RecordsError:  # it changed meanwhile: the next pass sees how
+            except CatalogError:  # it changed meanwhile: the next pass sees how
                 continue
 
     def _granted(self, job: JobRow, attempt: AttemptRow) -> None:
@@ -57,7 +57,7 @@ class Reconciler:
         return None
 
     def _driven(self, job: JobRow, attempt: AttemptRow) -> None:
-        if why := self._records.dead_driver(attempt):
+        if why := self._catalog.dead_driver(attempt):
             return self._gone(job, attempt, why)
         if attempt.ray_job and attempt.cluster != self._cluster:
             # Of a cluster that is no more: its driver waits for a head that does not come back.
@@ -75,11 +75,11 @@ class Reconciler:
         if job.state == "CANCELLING":
             code = "cancelled" if job.cancel == "cancel" else "stopped"
             message = f"{code}: the same command goes on from the last checkpoint"
-            self._records.finish(job.id, job.attempt, "CANCELLED", code=code, message=message, resumable=True)
+            self._catalog.finish(job.id, job.attempt, "CANCELLED", code=code, message=message, resumable=True)
             return
         tries = job.retries + 1
         retry_at = time.time() + delay(tries) if again and tries < tries_for(code) else None
-        self._records.lose(job.id, job.attempt, code, why, retry_at=retry_at)
+        self._catalog.lose(job.id, job.attempt, code, why, retry_at=retry_at)
 
     def _since(self, job: JobRow, what: str) -> float:
         now = time.monotonic()

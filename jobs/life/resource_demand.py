@@ -7,17 +7,17 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cluster.records import JobRow
+from cluster.catalog import JobRow
 from cluster.store import Store, StoreError, StoreUnreachable
 from cluster.store.errors import explain
+from configs.artifact_ids import ArtifactRef, parse_ref
 from configs.base import StageConfig
-from configs.identity import ArtifactRef, parse_ref
 from configs.requirements import Requirement
 from jobs.life.stage_context import grouped_inputs
 from jobs.stages import load_stage
 
 if TYPE_CHECKING:  # the store pulls in pyarrow; a command that finds everything done should not wait for it
-    from cluster.records import JobRow
+    from cluster.catalog import JobRow
     from cluster.store import Store
 
 WRITTEN_S = 10.0  # between readings of what a running job has written: one small file for each part

@@ -10,15 +10,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from cluster.catalog import Catalog, open_catalog
 from cluster.machines.connection import connected, prepare
 from cluster.machines.discover import ClusterTarget, discover
 from cluster.machines.paths import raylens_home
-from cluster.records import Records, open_records
 from cluster.store import Store
-from configs.profiles import Profile, load_profile
 from configs.requirements import Capacity
+from configs.resource_profiles import Profile, load_profile
+from jobs.life.driver_setup import StopFlag, install
 from jobs.life.planner import Planner
-from jobs.life.process import StopFlag, install
 
 LOCAL_WAIT_S, DISPATCHED_WAIT_S = 600.0, 86_400.0  # for a command that waits with its job, and for a row alone
 
@@ -32,14 +32,14 @@ class Session:
         wait: float | None = None,
         stop: StopFlag | None = None,
         store: Store | None = None,
-        records: Records | None = None,
+        catalog: Catalog | None = None,
         target: ClusterTarget | None = None,
     ) -> None:
         self.profile_name = profile
         self._wait = wait
         self.stop = stop or StopFlag()
         self.store = store or Store.open()
-        self.records = records or open_records()
+        self.catalog = catalog or open_catalog()
         self.target = target or discover()
         prepare(self.target)
         self.planner = Planner()
@@ -74,7 +74,7 @@ class Session:
         """Disconnects, and returns once the processes that worked for this one are gone."""
         if not self._connected:
             return
-        from cluster.machines.driver_actors import actors_here, wait_gone
+        from cluster.machines.worker_processes import actors_here, wait_gone
 
         working = actors_here()
         self._open.close()
@@ -119,11 +119,11 @@ class Session:
 
         A cluster that `up` did not start has none, and neither has one of this command's own.
         """
-        from cluster.records import DISPATCHER
+        from cluster.catalog import DISPATCHER
 
         if self.target.temporary or self.target.dashboard is None:
             return False
-        row = self.records.lease_row(DISPATCHER)
+        row = self.catalog.lease_row(DISPATCHER)
         return row is not None and row.data.get("address") == self.target.address
 
     @property

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from configs.artifact_ids import ArtifactRef, parse_ref
 from configs.base import StageConfig
-from configs.identity import ArtifactRef, parse_ref
 from configs.requirements import Requirement
 
 if TYPE_CHECKING:  # the store pulls in pyarrow; a command that finds everything done should not wait for it

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cluster.records import DISPATCHER, Records, Submission
+from cluster.catalog import DISPATCHER, Catalog, Submission
 from configs.base import StageConfig
-from configs.profiles import Profile, load_profile
 from configs.requirements import Capacity, Requirement, from_json
+from configs.resource_profiles import Profile, load_profile
 from jobs.life.planner import Planner, Step, check_given, is_done, missing_steps, resolve_auto, step_requirement
 from jobs.life.ray_job_launcher import environment_here
 from jobs.life.stage_context import named_inputs
@@ -46,7 +46,7 @@ class RowDefaults(NamedTuple):
 
 
 def submit(
-    records: Records,
+    catalog: Catalog,
     store: Store,
     config: StageConfig,
     *,
@@ -72,7 +72,7 @@ def submit(
     `check_step` is called with each step that is to run and its requirement before anything is recorded, the requested
     one first; it raises to refuse.
     """
-    chosen = profile if isinstance(profile, Profile) else load_profile(profile, has_gpu(records))
+    chosen = profile if isinstance(profile, Profile) else load_profile(profile, has_gpu(catalog))
     config = resolve_auto(config, chosen.device)
     steps = (planner or Planner()).plan(config)
     target = steps[-1]
@@ -87,19 +87,19 @@ def submit(
     defaults = RowDefaults(
         chosen, checked_wait(wait_s), created_by, environment or {}, project, name, tuple(tags), notes, drive
     )
-    first = _submit(records, target, defaults, bool(missing), None)
+    first = _submit(catalog, target, defaults, bool(missing), None)
     if not first.live:
         return Submitted(first.job_id, str(first.state), first.created, list(first.outputs), [])
     # The target's row comes first, so that the others can name it; it waits until its inputs are there.
-    rest = [_submit(records, step, defaults, True, first.job_id) for step in missing if step is not target]
+    rest = [_submit(catalog, step, defaults, True, first.job_id) for step in missing if step is not target]
     rows = [row for row in [*rest, first] if row.live]
     jobs, own = [row.job_id for row in rows], [row.job_id for row in rows if row.created]
     return Submitted(first.job_id, str(first.state), first.created, list(first.outputs), jobs, own)
 
 
-def environment_for(records: Records, store: Store) -> dict[str, Any]:
+def environment_for(catalog: Catalog, store: Store) -> dict[str, Any]:
     """How jobs of this process are to be started elsewhere: by the present dispatcher, or by a later one."""
-    lease = records.lease_row(DISPATCHER)
+    lease = catalog.lease_row(DISPATCHER)
     return environment_here(store.url, lease.data.get("cluster") if lease is not None and lease.data else None)
 
 
@@ -110,23 +110,23 @@ def checked_wait(seconds: float) -> float:
     return seconds
 
 
-def has_gpu(records: Records) -> bool:
+def has_gpu(catalog: Catalog) -> bool:
     """Whether the dispatcher's cluster has a GPU."""
-    capacity = capacity_of(records)
+    capacity = capacity_of(catalog)
     return capacity is not None and any(
         one.gpus > 0 for places in (capacity.nodes, capacity.node_types) for one in places
     )
 
 
-def capacity_of(records: Records) -> Capacity | None:
+def capacity_of(catalog: Catalog) -> Capacity | None:
     """What the dispatcher last wrote about the nodes; None if there was never one."""
-    row = records.lease_row(DISPATCHER)
+    row = catalog.lease_row(DISPATCHER)
     return from_json(row.data["capacity"]) if row is not None and "capacity" in row.data else None
 
 
-def _submit(records: Records, step: Step, defaults: RowDefaults, missing: bool, parent: str | None) -> Submission:
+def _submit(catalog: Catalog, step: Step, defaults: RowDefaults, missing: bool, parent: str | None) -> Submission:
     own = parent is None
-    return records.submit(
+    return catalog.submit(
         stage=step.stage,
         fingerprint=step.fingerprint,
         config=step.config.model_dump(mode="json"),

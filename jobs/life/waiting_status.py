@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
-from cluster.records import JobRow, Records, RecordsError
+from cluster.catalog import Catalog, CatalogError, JobRow
 from cluster.store import StoreUnreachable
 from configs.requirements import Capacity, Requirement
 from jobs.life.admission import Decision
@@ -33,18 +33,18 @@ class WaitingStatus:
     `patience_s`: a wait for resources that is over within this time is not written.
     """
 
-    def __init__(self, records: Records, patience_s: float = 0.0) -> None:
-        self._records, self._patience_s = records, patience_s
+    def __init__(self, catalog: Catalog, patience_s: float = 0.0) -> None:
+        self._catalog, self._patience_s = catalog, patience_s
         self._written: dict[tuple[str, int], tuple[str, float]] = {}
         self._since: dict[tuple[str, int], float] = {}
 
     def ended(self, job: JobRow, code: str, message: str, state: str = "FAILED", resumable: bool = False) -> Standing:
         """Ends a job without success, and with it what waits on its behalf alone."""
-        with suppress(RecordsError):  # cancelled meanwhile
-            self._records.finish(
+        with suppress(CatalogError):  # cancelled meanwhile
+            self._catalog.finish(
                 job.id, job.attempt, state, code=code, message=shortened(message, 499), resumable=resumable
             )
-            cancel_pending_inputs(self._records, job.id)
+            cancel_pending_inputs(self._catalog, job.id)
             return Standing.ENDED
         return Standing.NOT_READY
 
@@ -106,8 +106,8 @@ class WaitingStatus:
         key, now = (job.id, job.attempt), time.monotonic()
         written, at = self._written.get(key, ("", -REPEAT_S))
         if written != message or now - at > REPEAT_S:
-            with suppress(RecordsError):  # cancelled meanwhile
-                self._records.wait(job.id, job.attempt, blocked, message, deadline)
+            with suppress(CatalogError):  # cancelled meanwhile
+                self._catalog.wait(job.id, job.attempt, blocked, message, deadline)
                 self._written[key] = message, now
         return Standing.NOT_READY
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from configs.artifact_ids import ArtifactRef
 from configs.base import StageConfig
-from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from configs.stages import STAGES
 from jobs.life.stage_context import JobContext, Output

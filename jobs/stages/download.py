@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from configs.artifact_ids import ArtifactRef, fingerprint
 from configs.base import StageConfig
 from configs.download import DatasetOptions, DownloadConfig, HubSource
-from configs.identity import ArtifactRef, fingerprint
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
 
 if TYPE_CHECKING:
-    from actors.downloader import Result
+    from actors.download_task import Result
 
 VERSION = 2
 TRIES = 3  # of a worker that dies
@@ -67,7 +67,7 @@ def _start(job: JobContext, identity: dict[str, Any]) -> Any:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from actors.downloader import download
+    from actors.download_task import download
 
     requirement = job.requirement
     # Where the driver is, if there is room: that is where a local file surely lies.
@@ -97,8 +97,8 @@ def _follow(job: JobContext, steps: Any) -> Result:
     """Reports each Step until the Result comes. Raises Stopped, and what the task raised."""
     import ray
 
-    from actors.downloader import Result
-    from actors.worker_errors import result_of
+    from actors.download_task import Result
+    from actors.error_serialization import result_of
 
     phase = ""
     while True:

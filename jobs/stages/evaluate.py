@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from configs.artifact_ids import ArtifactRef, fingerprint, parse_ref
 from configs.base import StageConfig
 from configs.evaluate import EvaluateConfig
-from configs.identity import ArtifactRef, fingerprint, parse_ref
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
@@ -16,7 +16,7 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from actors.evaluator import Chunk, EvaluatorSettings
     from cluster.store import Store
-    from sae.metrics.rows import RowResults
+    from sae.metrics.batch_evaluation import RowResults
 
 VERSION = 2
 _CHUNK_BYTES = 1200  # of a chunk's file beside its arrays
@@ -64,7 +64,7 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
     from actors.evaluator import make_evaluator
     from actors.pool import run_chunks
     from sae.formats.evaluation import write_evaluation
-    from sae.metrics.results_file import results_name
+    from sae.metrics.chunk_results import results_name
     from sae.metrics.summary import summarise
 
     settings = _settings(job, sae, output.ref)
@@ -107,7 +107,7 @@ def _evaluate(job: JobContext, sae: ArtifactRef, output: Output) -> None:
 
 def _results(job: JobContext, output: ArtifactRef, chunks: list[Chunk]) -> Iterator[RowResults]:
     """What was measured, in row order, one chunk at a time."""
-    from sae.metrics.results_file import load_results, results_name
+    from sae.metrics.chunk_results import load_results, results_name
 
     files = job.store.part_files(output)
     for chunk in chunks:

@@ -6,9 +6,9 @@ import json
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from configs.artifact_ids import ArtifactRef, fingerprint, parse_ref
 from configs.base import StageConfig
 from configs.extract import ExtractConfig
-from configs.identity import ArtifactRef, fingerprint, parse_ref
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from configs.artifact_ids import ArtifactRef
 from configs.base import StageConfig
 from configs.harvest import HarvestConfig
 from configs.hook_names import hook_width
-from configs.identity import ArtifactRef
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
 

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cluster.records import ENDED, JobRow, Records, RecordsError, open_records
+from cluster.catalog import ENDED, Catalog, CatalogError, JobRow, open_catalog
+from configs.artifact_ids import KINDS, ArtifactRef
 from configs.base import StageConfig
-from configs.identity import KINDS, ArtifactRef
 from configs.maintain import MaintainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
@@ -52,10 +52,10 @@ def run(job: JobContext) -> None:
     from cluster.machines.paths import raylens_home
 
     config: MaintainConfig = job.config
-    with open_records() as records:
+    with open_catalog() as catalog:
         removals = [
-            *_logs(raylens_home(), records, config.log_days),
-            *_unfinished(job.store, records, config.unfinished_days),
+            *_logs(raylens_home(), catalog, config.log_days),
+            *_unfinished(job.store, catalog, config.unfinished_days),
             *_temporary(raylens_home()),
         ]
         _go_through(job, removals)
@@ -100,16 +100,16 @@ class Owners:
         return max(found, key=lambda row: (row.live, row.updated_at), default=None)
 
 
-def _all_jobs(records: Records) -> Iterator[JobRow]:
+def _all_jobs(catalog: Catalog) -> Iterator[JobRow]:
     before = None
-    while rows := records.jobs(before=before, limit=_PAGE):
+    while rows := catalog.jobs(before=before, limit=_PAGE):
         yield from rows
         before = rows[-1].seq
 
 
-def _unfinished(store: Store, records: Records, days: float) -> Iterator[Removal]:
+def _unfinished(store: Store, catalog: Catalog, days: float) -> Iterator[Removal]:
     """Checkpoints, and artifacts without a manifest, of jobs that ended long ago. What no job here made stays."""
-    owners = Owners(_all_jobs(records))
+    owners = Owners(_all_jobs(catalog))
     for kind in KINDS:
         for ref in store.list(kind, unfinished=True):
             manifest = store.manifest(ref)
@@ -122,7 +122,7 @@ def _unfinished(store: Store, records: Records, days: float) -> Iterator[Removal
             what = "checkpoint" if kind == "checkpoints" else "unfinished artifact"
             why = f"{owner.stage} job {owner.id} ended {owner.state}" + _ago(owner.updated_at)
             yield Removal(
-                f"{what} {ref}", why, partial(store.delete, ref), partial(_still_over, records, owner, ref, run, days)
+                f"{what} {ref}", why, partial(store.delete, ref), partial(_still_over, catalog, owner, ref, run, days)
             )
 
 
@@ -131,22 +131,22 @@ def _over(owner: JobRow, days: float) -> bool:
     return not owner.live and (owner.state == "SUCCEEDED" or _old(owner.updated_at, days))
 
 
-def _still_over(records: Records, owner: JobRow, ref: ArtifactRef, run: str | None, days: float) -> bool:
+def _still_over(catalog: Catalog, owner: JobRow, ref: ArtifactRef, run: str | None, days: float) -> bool:
     """The same by rows as they are now: of the job, and of all that live."""
-    now = Owners([records.job(owner.id), *(job for job, _ in records.live())]).of(ref, run)
+    now = Owners([catalog.job(owner.id), *(job for job, _ in catalog.live())]).of(ref, run)
     return now is not None and _over(now, days)
 
 
-def _logs(home: Path, records: Records, days: float) -> Iterator[Removal]:
+def _logs(home: Path, catalog: Catalog, days: float) -> Iterator[Removal]:
     """Logs of jobs that ended long ago. Their rows and events stay."""
     for log in sorted((home / "logs").glob("*-*.log")):
         try:
-            row = records.job(log.stem)
-        except RecordsError:  # of no job that this catalog knows
+            row = catalog.job(log.stem)
+        except CatalogError:  # of no job that this catalog knows
             continue
         if _ended_long_ago(row, days):
             why = f"its job ended {row.state}" + _ago(row.updated_at)
-            yield Removal(f"log {log.name}", why, log.unlink, lambda id=row.id: _ended_long_ago(records.job(id), days))  # type: ignore[misc]
+            yield Removal(f"log {log.name}", why, log.unlink, lambda id=row.id: _ended_long_ago(catalog.job(id), days))  # type: ignore[misc]
 
 
 def _ended_long_ago(row: JobRow, days: float) -> bool:
@@ -156,7 +156,7 @@ def _ended_long_ago(row: JobRow, days: float) -> bool:
 def _temporary(home: Path) -> Iterator[Removal]:
     import shutil
 
-    from jobs.life.process import orphans
+    from jobs.life.driver_setup import orphans
 
     for folder in orphans(home):
         yield Removal(f"folder {folder}", "its process is gone", lambda folder=folder: shutil.rmtree(folder, True))  # type: ignore[misc]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from configs.artifact_ids import ArtifactRef
 from configs.base import StageConfig
-from configs.identity import ArtifactRef
 from configs.pipeline import PipelineConfig
 from jobs.life.stage_context import JobContext, Output
 from jobs.stages import Stage

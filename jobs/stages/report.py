@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from configs.artifact_ids import ArtifactRef, fingerprint
 from configs.base import StageConfig
-from configs.identity import ArtifactRef, fingerprint
 from configs.report import ReportConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
@@ -47,8 +47,8 @@ def run(job: JobContext) -> None:
     """Makes every page that is missing. Raises ReportError, Stopped."""
     import ray
 
-    from actors.reporter import make_report
-    from actors.worker_errors import result_of
+    from actors.error_serialization import result_of
+    from actors.report_task import make_report
 
     requirement, missing = job.requirement, job.missing()
     todo = [(pair, output) for pair, output in zip(_pairs(job.inputs), job.outputs, strict=True) if output in missing]

@@ -13,19 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs.artifact_ids import ArtifactRef
 from configs.base import StageConfig
-from configs.identity import ArtifactRef
 from configs.tokenize import TokenizeConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
 
 if TYPE_CHECKING:
-    from actors.tokenizer import PartsTarget
+    from actors.tokenize_tasks import PartsTarget
     from cluster.store import ArtifactFiles, Store, StoredFile
     from sae.formats.dataset import DatasetReader
     from sae.formats.tokens import TokensInfo
     from sae.text.flat_tokens import ChunkCounts
-    from sae.text.row_layout import SplitLayout
+    from sae.text.shard_layout import SplitLayout
     from sae.text.tokenizer_spec import TokenizerSpec
 
 VERSION = 2
@@ -54,9 +54,9 @@ def run(job: JobContext) -> None:
     """Raises TokenizeError (tokenizer, model and config do not go together), DatasetError, Stopped."""
     if not job.missing():
         return
-    from actors.tokenizer import PartsTarget
+    from actors.tokenize_tasks import PartsTarget
     from sae.formats.dataset import DatasetReader
-    from sae.text.row_layout import split_layouts
+    from sae.text.shard_layout import split_layouts
     from sae.text.statistics import tokens_info
 
     config: TokenizeConfig = job.config
@@ -107,7 +107,7 @@ def _without_weights(model: ArtifactFiles, folder: Path) -> Path:
 
 def _tokenize(job: JobContext, reader: DatasetReader, spec: TokenizerSpec, flat: PartsTarget) -> list[ChunkCounts]:
     """First pass: a flat token file for each chunk of documents. Gives the chunks' counts, in order."""
-    from actors.tokenizer import chunk_name, store_chunk
+    from actors.tokenize_tasks import chunk_name, store_chunk
     from sae.text.flat_tokens import ChunkCounts
 
     chunks = reader.chunks(job.config.chunk_bytes)
@@ -138,9 +138,9 @@ def _pack(
     job: JobContext, spec: TokenizerSpec, flat: PartsTarget, tokens: PartsTarget, layouts: list[SplitLayout]
 ) -> list[StoredFile]:
     """Second pass: the output shards, in order of split and number."""
-    from actors.tokenizer import store_shard
+    from actors.tokenize_tasks import store_shard
     from sae.formats.tokens import shard_name
-    from sae.text.row_layout import split_shards
+    from sae.text.shard_layout import split_shards
 
     shards = [shard for layout in layouts for shard in split_shards(layout, job.config.rows_per_shard)]
     items = [{"name": shard_name(s.split, s.number), **s._asdict(), "weight": s.stop - s.start} for s in shards]
@@ -163,7 +163,7 @@ def _run(
     **arguments: Any,
 ) -> None:
     """Runs a pass over the items that no earlier attempt finished. Raises Stopped if the job was asked to stop."""
-    from actors.tokenizer import run_tasks
+    from actors.tokenize_tasks import run_tasks
 
     finished = job.store.parts(target.ref)
     waiting = [item for item in items if item["name"] not in finished]

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from configs.architectures import SaeConfig
+from configs.artifact_ids import ArtifactRef, fingerprint
 from configs.base import StageConfig
-from configs.identity import ArtifactRef, fingerprint
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
@@ -109,7 +109,7 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
     from actors.progress_channel import ProgressChannel
     from actors.train_launcher import fit
     from actors.trainer import TrainTask
-    from sae.training.plan import make_plan
+    from sae.training.batch_plan import make_plan
 
     config: TrainConfig = job.config
     tokens = json.loads(job.files("tokens").path("tokens.json").read_text())

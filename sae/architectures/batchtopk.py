@@ -15,7 +15,7 @@ from torch import Tensor
 
 from configs.architectures import BatchTopKConfig
 from sae import sparse
-from sae.architectures.shallow import ShallowSae, exported_pre_activations
+from sae.architectures.shallow_base import ShallowSae, exported_pre_activations
 from sae.calibration import Calibration
 from sae.sparse import Codes
 

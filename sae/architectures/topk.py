@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sae import sparse
-from sae.architectures.shallow import ShallowSae, exported_pre_activations
+from sae.architectures.shallow_base import ShallowSae, exported_pre_activations
 from sae.sparse import Codes
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from configs.data_policy import DataPolicy
+from configs.data_positions import DataPolicy
 from sae.calibration import candidate_mask, check_finite, data_mask
 from sae.formats.activations import DTYPES
 from sae.formats.sae_folder import Sae

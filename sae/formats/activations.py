@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sae.calibration import Calibration, load_calibration
-from sae.formats.files import ArtifactFilesLike
+from sae.formats.artifact_files import ArtifactFilesLike
 
 INFO_JSON = "activations.json"
 HOOKS_JSON = "hooks.json"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sae.formats.files import ArtifactFilesLike
+from sae.formats.artifact_files import ArtifactFilesLike
 
 DOCUMENTS_JSON = "documents.json"
 SPLITS = ("train", "validation", "test")

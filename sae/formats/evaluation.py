@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sae.formats.files import ArtifactFilesLike
+from sae.formats.artifact_files import ArtifactFilesLike
 
 METRICS_JSON = "metrics.json"
 DENSITY_PARQUET = "density.parquet"

@@ -40,7 +40,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
 from configs.base import Config
-from sae.formats.files import ArtifactFilesLike
+from sae.formats.artifact_files import ArtifactFilesLike
 
 FEATURES, EXAMPLES, INFO = "features.parquet", "examples.parquet", "features.json"
 _ROW_GROUP = 1024  # features

@@ -2,7 +2,7 @@
 
 from sae.language_model.convert import convert_model
 from sae.language_model.errors import HookNotFound, ModelError
-from sae.language_model.hook_capture import HookPoint, Kind
+from sae.language_model.hooks import HookPoint, Kind
 from sae.language_model.loading import load_tokenizer
 from sae.language_model.malloc import keep_freed_memory
 from sae.language_model.model import LanguageModel

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from sae.language_model.block_layout import INNER, Layouts
+from sae.language_model.block_submodules import INNER, Layouts
 from sae.language_model.errors import HookNotFound
-from sae.language_model.hook_capture import SUFFIXES, HookPoint, Kind, parse, tl_name
+from sae.language_model.hooks import SUFFIXES, HookPoint, Kind, parse, tl_name
 
 _KINDS: tuple[Kind, ...] = ("resid_pre", *INNER, "resid_post")
 

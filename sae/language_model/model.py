@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae.language_model.block_layout import Layouts
+from sae.language_model.block_submodules import Layouts
+from sae.language_model.decoder_blocks import check_causal, probe, residual_problem
+from sae.language_model.document_positions import document_positions
 from sae.language_model.errors import ModelError
 from sae.language_model.flops import Counter
-from sae.language_model.hook_capture import HookPoint, Kind, Tap
 from sae.language_model.hook_points import HookPoints
+from sae.language_model.hooks import HookPoint, Kind, Tap
 from sae.language_model.loading import load_causal_lm, max_positions, text_config
-from sae.language_model.packing import document_positions
-from sae.language_model.probe import check_causal, probe, residual_problem
 from sae.language_model.unembedding import Unembedding, read_unembedding
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -13,11 +13,11 @@ from typing import Any
 from sae.language_model.errors import CannotRun, ModelError
 from sae.language_model.loading import causal_lm_class, load_tokenizer, read_config, reason, text_config
 from sae.language_model.model import LanguageModel
-from sae.language_model.tiny import tiny_config, tiny_model
+from sae.language_model.tiny_config import tiny_config, tiny_model
 
 
 def summarise(directory: Path) -> dict[str, Any]:
-    """{"tokenizer": as sae.text.preview.StoredTokenizer takes it, "embeddings": int | None, "hooks": [...], "why": str}.
+    """{"tokenizer": as StoredTokenizer takes it, "embeddings": int | None, "hooks": [...], "why": str}.
 
     `directory` needs config and tokenizer only. `hooks` is empty if there are none, or if they are not known without the
     weights; `why` says which. Raises ModelError if the tokenizer or the config cannot be read.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sae.language_model.errors import ModelError
-from sae.language_model.hook_capture import HookPoint
+from sae.language_model.hooks import HookPoint
 from sae.language_model.model import LanguageModel
 from sae.language_model.module_io import hidden_input, map_tensors, with_first, with_hidden
 from sae.language_model.norms import close

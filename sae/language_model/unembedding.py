@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from sae.language_model.hook_capture import Tap
+from sae.language_model.hooks import Tap
+from sae.language_model.linear_combination import fit
 from sae.language_model.module_io import first_tensor, hidden_input, same
 from sae.language_model.norms import Norm, is_norm, recognise
-from sae.language_model.sums import fit
 
 
 class Unembedding(NamedTuple):

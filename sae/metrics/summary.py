@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sae.metrics.batch_evaluation import RowResults
 from sae.metrics.loss import Losses, RowLosses, ce_score, kl_score, mean_losses
 from sae.metrics.reconstruction import Counts, Totals, add_rows, explained_variance, l0
-from sae.metrics.rows import RowResults
 
 
 class NothingToMeasure(ValueError):

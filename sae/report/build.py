@@ -11,12 +11,12 @@ import numpy as np
 from configs.architectures import architecture_name, expected_l0
 from configs.report import ReportConfig
 from sae.report.feature_selection import select_features, selection_rule
-from sae.report.figures import excluded, figures, model_name, tiles
 from sae.report.overview import curves, density_bars, feature_columns
 from sae.report.pages import feature_pages
 from sae.report.render import render
 from sae.report.sources import Artifacts, ReportError, Sources, open_sources
-from sae.report.strings import Strings, renumber
+from sae.report.string_table import Strings, renumber
+from sae.report.summary_numbers import excluded, figures, model_name, tiles
 
 HTML, JSON = "report.html", "report.json"
 MAX_BYTES = 15 * 10**6

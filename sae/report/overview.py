@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sae.report.strings import Strings
+from sae.report.string_table import Strings
 from sae.report.token_text import TokenText
 
 POINTS = 800  # of a curve; more would not show

@@ -12,7 +12,7 @@ import pyarrow as pa
 from sae.formats.tokens import Role, TokenRows
 from sae.report.overview import digits
 from sae.report.sources import Sources
-from sae.report.strings import Strings
+from sae.report.string_table import Strings
 from sae.report.token_text import TokenText
 
 Drawn = tuple[str, int | None, Any]  # kind, quantile part, the example as the page reads it

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sae.formats.artifact_files import ArtifactFilesLike
 from sae.formats.evaluation import read_metrics
 from sae.formats.features import FeaturesReader
-from sae.formats.files import ArtifactFilesLike
 from sae.formats.tokens import TokensReader
 from sae.report.token_text import TokenText
 

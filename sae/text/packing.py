@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sae.formats.tokens import Role, Segments, write_shard
 from sae.text.flat_tokens import FlatTokens
-from sae.text.row_layout import Shard, SplitLayout, row_order
+from sae.text.shard_layout import Shard, SplitLayout, row_order
 from sae.text.tokenizer_spec import TokenizerSpec
 
 

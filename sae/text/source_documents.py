@@ -10,11 +10,11 @@ from configs.text_formats import format_ending
 from sae.formats.dataset import DatasetError, Document
 from sae.quoting import printable, quoted, shortened, shortened_path
 from sae.text.html import strip_html
+from sae.text.json_sections import sections
 from sae.text.readers import SourceFile, SourceRow, reader_of
-from sae.text.readers.columns import check_text_column, kind_of, not_text
+from sae.text.readers.column_checks import check_text_column, kind_of, not_text
 from sae.text.readers.json_files import load_json
 from sae.text.readers.open_file import DAMAGED
-from sae.text.sections import sections
 from sae.text.splits import canonical_split, heldout_split, splits_by_file
 
 MOST_COLUMNS = 1000  # beside the text; a file of JSON Lines may have another key in each row

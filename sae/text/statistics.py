@@ -11,7 +11,7 @@ import numpy as np
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role, TokensInfo
 from sae.text.flat_tokens import ChunkCounts
-from sae.text.row_layout import SplitLayout
+from sae.text.shard_layout import SplitLayout
 from sae.text.tokenizer_spec import TokenizerSpec
 
 

@@ -8,13 +8,13 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from configs.data_policy import DataPolicy
-from sae.activations import activations_of_rows
+from configs.data_positions import DataPolicy
 from sae.calibration import Calibration, check_finite, data_mask
 from sae.formats.activations import ActivationsReader, CachedRows
 from sae.formats.tokens import TokensReader
 from sae.language_model import HookPoint, LanguageModel
-from sae.training.plan import Plan
+from sae.row_activations import activations_of_rows
+from sae.training.batch_plan import Plan
 
 
 class Lane(NamedTuple):

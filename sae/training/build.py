@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from configs.data_policy import DataPolicy
+from configs.data_positions import DataPolicy
 from configs.train import TrainConfig
-from sae.activations import calibration_batches
 from sae.calibration import Calibration, calibrate, candidate_mask
 from sae.formats.activations import ActivationsReader
-from sae.formats.files import ArtifactFilesLike, ArtifactFolderLike
+from sae.formats.artifact_files import ArtifactFilesLike, ArtifactFolderLike
 from sae.formats.tokens import Role, TokensReader
 from sae.language_model import HookPoint, LanguageModel
+from sae.row_activations import calibration_batches
 from sae.training.activation_source import CacheSource, Source, StreamSource
+from sae.training.batch_plan import Plan, make_plan
 from sae.training.collectives import Collective
-from sae.training.plan import Plan, make_plan
 from sae.training.sae_trainer import SaeTrainer
 
 _ROWS = 1024

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from sae.training.activation_source import Lane, Source
+from sae.training.batch_plan import Plan
 from sae.training.collectives import Collective, lanes_of
-from sae.training.plan import Plan
 from sae.training.sae_trainer import SaeTrainer
 
 

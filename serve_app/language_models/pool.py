@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from cachetools import LRUCache
 
 from cluster.store import Store
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from configs.train import TrainConfig
 from sae.formats.sae_folder import Sae, load_sae
 from sae.language_model import LanguageModel

@@ -20,9 +20,9 @@ from cachetools import LRUCache, cachedmethod
 
 from cluster.machines.paths import code_root
 from cluster.store import ArtifactFiles, Store
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from sae.report.token_text import TokenText
-from sae.text.preview import StoredTokenizer
+from sae.text.tokenization_preview import StoredTokenizer
 from serve_app.errors import ApiError, not_found
 
 _WEIGHTS = (".safetensors", ".gguf")

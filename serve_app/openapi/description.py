@@ -66,7 +66,7 @@ def kinds_table() -> str:
 
 def filters_table() -> str:
     """The filters of lists as the Markdown table of docs/api.md. Numbers also have `min_NAME` and `max_NAME`."""
-    from cluster.records.index_fields import INDEX
+    from cluster.catalog.index_fields import INDEX
 
     rows = []
     for kind in ARTIFACT_KINDS:

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from configs.stages import STAGES
-from serve_app import artifacts
-from serve_app.artifacts import query_of
+from serve_app import artifact_requests
+from serve_app.artifact_requests import query_of
 from serve_app.dependencies import Api, ApiDep, PrincipalDep
 from serve_app.idempotency import IdempotencyKey
 from serve_app.job_requests import submit_job
@@ -58,7 +58,7 @@ def artifact_routes(
     @routes.get("", summary=f"List {kind}", operation_id=f"list_{kind}", response_model=Page[ArtifactItem])
     def list_all(api: ApiDep, query: Annotated[list_query, Query()]) -> Response:  # type: ignore[valid-type]
         """The newest first, filtered by all given parameters. Get the next page with `cursor` and the same parameters."""
-        return artifacts.json_response(artifacts.list_page(api, kind, query))
+        return artifact_requests.json_response(artifact_requests.list_page(api, kind, query))
 
     @routes.get(
         "/{id}",
@@ -69,15 +69,15 @@ def artifact_routes(
     )
     def get(api: ApiDep, request: Request, id: HexId) -> Response:
         """With its config, files and provenance."""
-        found = artifacts.artifact_detail(api, model, kind, id) if read is None else read(api, id)
-        return artifacts.json_with_etag(request, found)
+        found = artifact_requests.artifact_detail(api, model, kind, id) if read is None else read(api, id)
+        return artifact_requests.json_with_etag(request, found)
 
     @routes.patch(
         "/{id}", summary=f"Name, tag or annotate {one}", operation_id=f"label_{name}", responses=problems(404, 409)
     )
     def label(api: ApiDep, id: HexId, body: LabelUpdate) -> ArtifactItem:
         """Labels are for people: they change nothing else, and never the id."""
-        return artifacts.relabel(api, kind, id, body)
+        return artifact_requests.relabel(api, kind, id, body)
 
     @routes.delete(
         "/{id}",
@@ -88,7 +88,7 @@ def artifact_routes(
     )
     def delete(api: ApiDep, id: HexId) -> None:
         """Deletes it with its files. What something else was made from stays (409)."""
-        artifacts.delete(api, kind, id)
+        artifact_requests.delete(api, kind, id)
 
     @routes.get(
         "/{id}/files/{file_name:path}",
@@ -104,7 +104,7 @@ def artifact_routes(
     )
     def download(api: ApiDep, request: Request, id: HexId, file_name: FileName) -> Response:
         """Its ETag is its SHA-256. `Range: bytes=FROM-TO` gives a part; any other Range is ignored."""
-        return artifacts.file_response(request, artifacts.files_of(api, kind, id), file_name)
+        return artifact_requests.file_response(request, artifact_requests.files_of(api, kind, id), file_name)
 
     @routes.get(
         "/{id}/archive",
@@ -115,12 +115,12 @@ def artifact_routes(
     )
     def archive(api: ApiDep, id: HexId) -> Response:
         """All its files in a tar archive: `curl ... | tar x`."""
-        files = artifacts.files_of(api, kind, id)
+        files = artifact_requests.files_of(api, kind, id)
         headers = {
             "Content-Disposition": f'attachment; filename="{id}.tar"',
-            "Content-Length": str(artifacts.tar_size(files.manifest)),
+            "Content-Length": str(artifact_requests.tar_size(files.manifest)),
         }
-        return StreamingResponse(artifacts.tar_chunks(files), media_type="application/x-tar", headers=headers)
+        return StreamingResponse(artifact_requests.tar_chunks(files), media_type="application/x-tar", headers=headers)
 
     return routes
 

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from cluster.records import DISPATCHER
-from configs.profiles import load_profile
+from cluster.catalog import DISPATCHER
 from configs.requirements import Capacity, Requirement, fit
+from configs.resource_profiles import load_profile
 from jobs.life.resource_demand import requirement_of_row
 from jobs.life.submit import capacity_of, has_gpu
 from serve_app.dependencies import Api, ApiDep
@@ -33,9 +33,9 @@ class FitQuery(StrictQuery):
 @router.get("", summary="Get the cluster")
 def get_cluster(api: ApiDep) -> Cluster:
     """Its nodes with their free resources, and the jobs that run or wait."""
-    lease = api.records.lease_row(DISPATCHER)
-    capacity = capacity_of(api.records) or Capacity(())
-    live = api.records.live()
+    lease = api.catalog.lease_row(DISPATCHER)
+    capacity = capacity_of(api.catalog) or Capacity(())
+    live = api.catalog.live()
     return Cluster(
         up=lease is not None and lease.held,
         nodes=[ClusterNode.from_node(node) for node in capacity.nodes],
@@ -51,10 +51,10 @@ def get_cluster(api: ApiDep) -> Cluster:
 )
 def get_fit(api: ApiDep, query: Annotated[FitQuery, Query()]) -> Fits:
     """For each stage of a profile: requirement, capacity, and whether it fits now, later or never. The table of `doctor`."""
-    capacity = capacity_of(api.records)
+    capacity = capacity_of(api.catalog)
     if capacity is None:
         raise ApiError(503, "no_cluster", "no cluster was started yet: `python -m cluster up`", {"Retry-After": "5"})
-    profile = load_profile(query.profile, has_gpu(api.records))
+    profile = load_profile(query.profile, has_gpu(api.catalog))
     admitted = admitted_requirements(api)
     stages = [
         _stage_fit(stage, requirement.model_copy(update={"device": profile.device}), capacity, admitted)
@@ -65,7 +65,7 @@ def get_fit(api: ApiDep, query: Annotated[FitQuery, Query()]) -> Fits:
 
 def admitted_requirements(api: Api) -> dict[str, Requirement]:
     """The requirements of the admitted jobs, by id."""
-    return {job.id: requirement_of_row(job) for job, attempt in api.records.live() if attempt.admitted}
+    return {job.id: requirement_of_row(job) for job, attempt in api.catalog.live() if attempt.admitted}
 
 
 def _stage_fit(stage: str, requirement: Requirement, capacity: Capacity, admitted: dict[str, Requirement]) -> StageFit:

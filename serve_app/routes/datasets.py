@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from sae.formats.dataset import DatasetReader
-from serve_app import artifacts
+from serve_app import artifact_requests
 from serve_app.dependencies import ApiDep
 from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, decode, encode
@@ -40,7 +40,7 @@ class SampleQuery(Paged):
 @router.get("/{id}/samples", summary="Read documents of a dataset", responses=problems(404))
 def list_samples(api: ApiDep, id: HexId, query: Annotated[SampleQuery, Query()]) -> Page[Sample]:
     """Documents in their order."""
-    reader = DatasetReader(artifacts.files_of(api, "datasets", id))
+    reader = DatasetReader(artifact_requests.files_of(api, "datasets", id))
     start = decode(query.cursor, int)[0] if query.cursor else 0
     found: list[Sample] = []
     first = 0

@@ -26,7 +26,7 @@ class SeqQuery(StrictQuery):
 @router.get("", summary="Read the events of all jobs")
 def list_all_events(api: ApiDep, query: Annotated[SeqQuery, Query()]) -> list[Event]:
     """Events with a `seq` above `after`, in order. New events always have a higher `seq`."""
-    return [Event.model_validate(row) for row in api.records.changes(query.after, query.limit)]
+    return [Event.model_validate(row) for row in api.catalog.changes(query.after, query.limit)]
 
 
 @router.get("/stream", summary="Follow the events of all jobs", response_class=Response, responses={200: SSE_DOCS[200]})

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from configs.identity import ArtifactRef
-from serve_app.artifacts import row_of
+from configs.artifact_ids import ArtifactRef
+from serve_app.artifact_requests import row_of
 from serve_app.dependencies import Api, ApiDep, PrincipalDep
 from serve_app.errors import not_found
 from serve_app.openapi.responses import problems
@@ -32,7 +32,7 @@ def list_annotations(api: ApiDep, id: HexId, query: Annotated[AnnotationQuery, Q
     """Latents with a star, a label or notes, in their order. Get the next page with `cursor`."""
     row_of(api, "saes", id)
     after = decode(query.cursor, int)[0] if query.cursor else -1
-    rows = api.records.feature_annotations(ArtifactRef("saes", id), query.starred, after, query.limit + 1)
+    rows = api.catalog.feature_annotations(ArtifactRef("saes", id), query.starred, after, query.limit + 1)
     shown = rows[: query.limit]
     items = [Annotation.model_validate(row) for row in shown]
     return Page[Annotation](items=items, next=encode(shown[-1].latent) if len(rows) > query.limit else None)
@@ -42,7 +42,7 @@ def list_annotations(api: ApiDep, id: HexId, query: Annotated[AnnotationQuery, Q
 def get_annotation(api: ApiDep, id: HexId, latent: Latent) -> Annotation:
     """Its star, label and notes. 404 if nobody has annotated it."""
     row_of(api, "saes", id)
-    for row in api.records.feature_annotations(ArtifactRef("saes", id), None, latent - 1, 1):
+    for row in api.catalog.feature_annotations(ArtifactRef("saes", id), None, latent - 1, 1):
         if row.latent == latent:
             return Annotation.model_validate(row)
     raise not_found(f"annotation of latent {latent} of saes/{id}")
@@ -72,7 +72,7 @@ def _annotate(
     api: Api, principal: Principal, id: str, latent: int, *,
     starred: bool | None = None, label: str | None = None, notes: str | None = None,
 ) -> Annotation:  # fmt: skip
-    row = api.records.annotate_feature(
+    row = api.catalog.annotate_feature(
         ArtifactRef("saes", id), latent, f"api:{principal.name}", starred=starred, label=label, notes=notes
     )
     return Annotation.model_validate(row)

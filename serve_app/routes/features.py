@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from fastapi import Query, Request, Response
 from pydantic import Field
 
-from configs.identity import parse_ref
+from configs.artifact_ids import parse_ref
 from sae.formats.features import FeaturesReader
 from sae.formats.tokens import TokensReader
 from sae.report.token_text import TokenText
-from serve_app import artifacts
+from serve_app import artifact_requests
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import not_found
 from serve_app.feature_tables import FeatureTables, Selection, Sort
@@ -56,14 +56,14 @@ class ExampleQuery(StrictQuery):
 @router.get("/{id}/latents", summary="List features", responses=problems(404), response_model=FeaturePage)
 def list_latents(api: ApiDep, id: HexId, query: Annotated[FeatureQuery, Query()]) -> Response:
     """Filtered and sorted; ties by latent. Get the next page with `cursor` and the same parameters."""
-    table = TABLES.get(artifacts.files_of(api, "features", id))
+    table = TABLES.get(artifact_requests.files_of(api, "features", id))
     rows = table.select(query.selection())
     start = decode(query.cursor, int)[0] if query.cursor else 0
     shown = rows[max(0, start) : max(0, start) + query.limit]
     after = start + len(shown)
     items = [FeatureSummary(**row) for row in table.show(shown)]
     more = encode(after) if after < len(rows) and items else None
-    return artifacts.json_response(FeaturePage(items=items, next=more, total=len(rows)))
+    return artifact_requests.json_response(FeaturePage(items=items, next=more, total=len(rows)))
 
 
 @router.get("/{id}/latents/{latent}", summary="Get one feature", responses=problems(404), response_model=Feature)
@@ -71,7 +71,7 @@ def get_latent(api: ApiDep, request: Request, id: HexId, latent: Latent) -> Resp
     """Its statistics, histogram, logit lens and neighbours."""
     reader = _reader(api, id, latent)
     row = reader.feature(latent)
-    return artifacts.json_with_etag(request, _feature(reader, row))
+    return artifact_requests.json_with_etag(request, _feature(reader, row))
 
 
 @router.get("/{id}/latents/{latent}/examples", summary="Get the examples of a feature", responses=problems(404))
@@ -87,7 +87,7 @@ def list_latent_examples(
 
 
 def _reader(api: Api, id: str, latent: int) -> FeaturesReader:
-    reader = FeaturesReader(artifacts.files_of(api, "features", id))
+    reader = FeaturesReader(artifact_requests.files_of(api, "features", id))
     if latent >= reader.info.n_features:
         raise not_found(f"latent {latent} in features/{id}: they are 0 to {reader.info.n_features - 1}")
     return reader

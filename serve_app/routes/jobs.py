@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Response, WebSocket
 from pydantic import Field
 from starlette.responses import Response as PlainResponse
 
-from cluster.records import State
+from cluster.catalog import State
 from configs.stages import StageName
 from jobs.life.control import request_end, resume
-from serve_app.artifacts import json_response
+from serve_app.artifact_requests import json_response
 from serve_app.dependencies import Api, ApiDep, PrincipalDep, TokenCheckDep
 from serve_app.idempotency import IdempotencyKey
 from serve_app.job_requests import submit_job
@@ -59,7 +59,7 @@ def create_job(
 @router.get("", summary="List jobs", response_model=Page[JobSummary])
 def list_jobs(api: ApiDep, query: Annotated[JobQuery, Query()]) -> PlainResponse:
     """The newest first. Get the next page with `cursor`."""
-    rows = api.records.jobs(
+    rows = api.catalog.jobs(
         stage=query.stage,
         states=query.state or None,
         project=query.project,
@@ -85,7 +85,7 @@ def get_job(api: ApiDep, id: JobId) -> Job:
 @router.patch("/{id}", summary="Name, tag or annotate one job", responses=problems(404, 409))
 def label_job(api: ApiDep, id: JobId, body: LabelUpdate) -> Job:
     """Labels are for people: they change nothing else."""
-    api.records.set_labels(id, name=body.name, tags=body.tags, notes=body.notes)
+    api.catalog.set_labels(id, name=body.name, tags=body.tags, notes=body.notes)
     return _job_detail(api, id)
 
 
@@ -108,7 +108,7 @@ class CancelQuery(StrictQuery):
 def cancel_job(api: ApiDep, id: JobId, response: Response, query: Annotated[CancelQuery, Query()]) -> JobSummary:
     """The job is CANCELLING at once, and CANCELLED when its processes have ended. It can be resumed."""
     response.headers["Location"] = f"/v1/jobs/{id}"
-    return JobSummary.from_row(request_end(api.records, id, "stop" if query.how == "stop" else "cancel"))
+    return JobSummary.from_row(request_end(api.catalog, id, "stop" if query.how == "stop" else "cancel"))
 
 
 @router.post(
@@ -120,14 +120,14 @@ def cancel_job(api: ApiDep, id: JobId, response: Response, query: Annotated[Canc
 def resume_job(api: ApiDep, principal: PrincipalDep, id: JobId, response: Response) -> JobSummary:
     """The next attempt continues from the last checkpoint. For a job that failed, was stopped, cancelled or lost."""
     response.headers["Location"] = f"/v1/jobs/{id}"
-    return JobSummary.from_row(resume(api.records, id, f"api:{principal.name}"))
+    return JobSummary.from_row(resume(api.catalog, id, f"api:{principal.name}"))
 
 
 @router.get("/{id}/events", summary="Read the events of one job", responses=problems(404))
 def list_events(api: ApiDep, id: JobId, query: Annotated[EventQuery, Query()]) -> list[Event]:
     """Events with numbers above `after`, in order."""
-    api.records.job(id)
-    return [Event.model_validate(row) for row in api.records.events(id, query.after, query.limit)]
+    api.catalog.job(id)
+    return [Event.model_validate(row) for row in api.catalog.events(id, query.after, query.limit)]
 
 
 @router.get(
@@ -157,6 +157,6 @@ async def job_events_websocket(
 
 
 def _job_detail(api: Api, id: str) -> Job:
-    row = api.records.job(id)
+    row = api.catalog.job(id)
     config: dict[str, Any] = shown_paths(row.config, api.settings.data_roots)
-    return Job.detail(row, api.records.attempts(id), config)
+    return Job.detail(row, api.catalog.attempts(id), config)

@@ -53,7 +53,7 @@ class LogFrom(StrictQuery):
 )
 def get_log(api: ApiDep, id: JobId, query: Annotated[LogQuery, Query()]) -> PlainResponse:
     """Its last lines, or a part of it, in whole lines. Paths are shortened, and stack frames removed."""
-    ended = not api.records.job(id).live
+    ended = not api.catalog.job(id).live
     text, offset = read_log(api.settings.home, id, query.offset, query.bytes, ended)
     return PlainResponse(text, media_type=TEXT, headers={"X-Next-Offset": str(offset)})
 
@@ -71,7 +71,7 @@ async def stream_job_log(
     api: ApiDep, check_token: TokenCheckDep, id: JobId, query: Annotated[LogFrom, Query()]
 ) -> PlainResponse:
     """The log and all that is added to it until the job has ended. After a break, continue with `.../log?offset=`."""
-    await asyncio.to_thread(api.records.job, id)
+    await asyncio.to_thread(api.catalog.job, id)
     api.event_poller.check_stream_limit()
     return StreamingResponse(_followed(api, check_token, id, query.offset), media_type=TEXT)
 
@@ -90,5 +90,5 @@ async def _followed(api: Api, check_token: TokenCheck, id: str, offset: int) -> 
         return True
 
     with suppress(ApiError), api.event_poller.counted():
-        async for text in tail_log(api.settings.home, id, offset, lambda: not api.records.job(id).live, may_continue):
+        async for text in tail_log(api.settings.home, id, offset, lambda: not api.catalog.job(id).live, may_continue):
             yield text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serve_app import artifacts
+from serve_app import artifact_requests
 from serve_app.dependencies import Api
 from serve_app.errors import DETAIL_CHARACTERS, ApiError
 from serve_app.routes.artifacts import artifact_routes
@@ -14,10 +14,12 @@ _FIGURES = ("architecture", "n_layers", "d_model", "vocab_size", "context_length
 
 
 def _read(api: Api, id: str) -> Model:
-    figures = {name: artifacts.row_of(api, "models", id).summary.get(name) for name in _FIGURES}
-    artifacts.files_of(api, "models", id)
+    figures = {name: artifact_requests.row_of(api, "models", id).summary.get(name) for name in _FIGURES}
+    artifact_requests.files_of(api, "models", id)
     hooks, reason = _hooks(api, id)
-    return artifacts.artifact_detail(api, Model, "models", id, **figures, hooks=hooks, hooks_unknown=reason or None)
+    return artifact_requests.artifact_detail(
+        api, Model, "models", id, **figures, hooks=hooks, hooks_unknown=reason or None
+    )
 
 
 def _hooks(api: Api, id: str) -> tuple[list[str], str]:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from serve_app import artifacts
+from serve_app import artifact_requests
 from serve_app.dependencies import ApiDep
 from serve_app.errors import not_found
 from serve_app.openapi.responses import problems
@@ -39,7 +39,7 @@ class CurveQuery(StrictQuery):
 @router.get("/{id}/metrics", summary="Get the metrics of an SAE", responses=problems(404))
 def get_metrics(api: ApiDep, id: HexId) -> dict[str, Any]:
     """Metrics at the end of its training. Evaluate it for metrics on held-out documents."""
-    files = artifacts.files_of(api, "saes", id)
+    files = artifact_requests.files_of(api, "saes", id)
     if METRICS not in files.names:
         raise not_found(f"metrics of saes/{id}")
     found: dict[str, Any] = json.loads(files.path(METRICS).read_text(encoding="utf-8"))
@@ -49,7 +49,7 @@ def get_metrics(api: ApiDep, id: HexId) -> dict[str, Any]:
 @router.get("/{id}/curves", summary="Get the training curves of an SAE", responses=problems(404))
 def get_curves(api: ApiDep, id: HexId, query: Annotated[CurveQuery, Query()]) -> Curves:
     """Loss, sparsity and other values of training steps."""
-    files = artifacts.files_of(api, "saes", id)
+    files = artifact_requests.files_of(api, "saes", id)
     if CURVES not in files.names:
         raise not_found(f"curves of saes/{id}")
     table = pq.read_table(files.path(CURVES))

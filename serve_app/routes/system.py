@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
-from cluster.records import DISPATCHER, RecordsError
+from cluster.catalog import DISPATCHER, CatalogError
 from cluster.store import StoreError
 from serve_app.dependencies import ApiDep
 
@@ -46,9 +46,9 @@ def ready(api: ApiDep, response: Response) -> Ready:
     """Checks the catalog and the store."""
     catalog = store = dispatcher = False
     try:
-        lease = api.records.lease_row(DISPATCHER)
+        lease = api.catalog.lease_row(DISPATCHER)
         catalog, dispatcher = True, lease is not None and lease.held
-    except (RecordsError, SQLAlchemyError):
+    except (CatalogError, SQLAlchemyError):
         pass
     try:
         api.store.free_bytes()

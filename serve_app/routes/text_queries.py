@@ -12,8 +12,8 @@ from configs.tokenize import TokenizeConfig
 from configs.train import TrainConfig
 from jobs.life.submit import capacity_of
 from sae.formats.tokens import Role
-from sae.text import preview as previews
-from serve_app import artifacts
+from sae.text import tokenization_preview as previews
+from serve_app import artifact_requests
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError
 from serve_app.language_models.model_memory import process_bytes
@@ -99,10 +99,10 @@ class _ModelQuery(NamedTuple):
 
 def _model_query(api: Api, body: ActivationsRequest) -> _ModelQuery:
     id = body.sae.removeprefix("saes/")
-    manifest = artifacts.files_of(api, "saes", id).manifest
+    manifest = artifact_requests.files_of(api, "saes", id).manifest
     train = TrainConfig.model_validate(manifest.config)
     model, tokens_id = (manifest.inputs[role].partition("/")[2] for role in ("model", "tokens"))
-    tokenize = artifacts.files_of(api, "tokens", tokens_id).manifest.config
+    tokenize = artifact_requests.files_of(api, "tokens", tokens_id).manifest.config
     tokens = _tokens(api, model, body.text, tokenize["bos"], "none")
     _check_capacity(api, model, train.lm_dtype)
     request = {
@@ -116,7 +116,7 @@ def _model_query(api: Api, body: ActivationsRequest) -> _ModelQuery:
 
 
 def _tokens(api: Api, model: str, text: str, bos: str, separator: str) -> list[previews.PreviewToken]:
-    artifacts.row_of(api, "models", model)
+    artifact_requests.row_of(api, "models", model)
     summary = api.model_summaries.get(model)
     config = TokenizeConfig.model_validate(
         {"dataset": _NO_DATASET, "model": f"models/{model}", "bos": bos, "separator": separator}
@@ -128,10 +128,10 @@ def _tokens(api: Api, model: str, text: str, bos: str, separator: str) -> list[p
 
 def _check_capacity(api: Api, model: str, dtype: str) -> None:
     """Raises ApiError (503), with the jobs that use it, if the cluster has no memory or GPU left for the model."""
-    capacity = capacity_of(api.records)
+    capacity = capacity_of(api.catalog)
     if capacity is None:
         return
-    parameters = int(artifacts.row_of(api, "models", model).summary.get("parameters") or 0)
+    parameters = int(artifact_requests.row_of(api, "models", model).summary.get("parameters") or 0)
     gpus = 1.0 if api.settings.device == "cuda" else 0.0
     requirement = Requirement(workers=1, cpus=0, gpus=gpus, memory=0 if gpus else process_bytes(parameters, dtype))
     # The model's own process may use memory already: only jobs are counted.

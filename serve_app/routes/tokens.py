@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from serve_app import artifacts
+from serve_app import artifact_requests
 from serve_app.dependencies import Api
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.artifacts import Artifact
@@ -25,15 +25,15 @@ class TokensArtifact(Artifact):
 
 
 def _read(api: Api, id: str) -> TokensArtifact:
-    config = artifacts.files_of(api, "tokens", id).manifest.config
-    return artifacts.artifact_detail(
+    config = artifact_requests.files_of(api, "tokens", id).manifest.config
+    return artifact_requests.artifact_detail(
         api,
         TokensArtifact,
         "tokens",
         id,
         add_special_tokens=(config["bos"], config["separator"]) != ("never", "none"),
         return_attention_mask=config["return_attention_mask"],
-        statistics=artifacts.row_of(api, "tokens", id).summary,
+        statistics=artifact_requests.row_of(api, "tokens", id).summary,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from cluster.records.feature_annotations import LABEL_CHARACTERS, NOTES_CHARACTERS
+from cluster.catalog.feature_annotations import LABEL_CHARACTERS, NOTES_CHARACTERS
 from serve_app.schemas.common import FromRow, RequestBody
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field
 
-from cluster.records import ArtifactRow
+from cluster.catalog import ArtifactRow
 from cluster.store import Manifest
 from serve_app.schemas.common import Redacted
 

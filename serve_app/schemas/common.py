@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from configs.base import StageConfig
-from configs.profiles import PROFILES
+from configs.resource_profiles import PROFILES
 from jobs.life.session import DISPATCHED_WAIT_S
 from serve_app.paging import INT64
 from serve_app.security.redaction import redact

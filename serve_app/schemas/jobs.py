@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cluster.records import AttemptRow, JobRow, State
+from cluster.catalog import AttemptRow, JobRow, State
 from serve_app.schemas.common import FromRow, Redacted
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
-from cluster.records import ENDED, EventRow, JobRow, Records
+from cluster.catalog import ENDED, Catalog, EventRow, JobRow
 from serve_app.errors import ApiError
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ class Item(NamedTuple):
 class EventPoller:
     """Polls the catalog while any stream is open."""
 
-    def __init__(self, records: Records, streams: int) -> None:
-        self._records, self._limit = records, streams
+    def __init__(self, catalog: Catalog, streams: int) -> None:
+        self._catalog, self._limit = catalog, streams
         self._open = self._listeners = 0  # streams, and those of them that wait for events
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
@@ -48,7 +48,7 @@ class EventPoller:
 
     async def head(self) -> int:
         """Number of the last event of all."""
-        return await asyncio.to_thread(self._records.last_change)
+        return await asyncio.to_thread(self._catalog.last_change)
 
     def check_stream_limit(self) -> None:
         """Raises ApiError (503) if the limit of open streams is reached."""
@@ -118,7 +118,7 @@ class EventPoller:
             await asyncio.sleep(POLL_S)
 
     async def _events(self) -> bool:
-        rows = await asyncio.to_thread(self._records.changes, self._cursor)
+        rows = await asyncio.to_thread(self._catalog.changes, self._cursor)
         if rows:
             self._cursor = rows[-1].seq
             self.version += 1
@@ -126,7 +126,7 @@ class EventPoller:
         return bool(rows)
 
     async def _live(self) -> bool:
-        found = {row.id: row for row, _ in await asyncio.to_thread(self._records.live)}
+        found = {row.id: row for row, _ in await asyncio.to_thread(self._catalog.live)}
         gone = self.progress.keys() - found.keys()  # their streams end
         changed = bool(gone) or any(_figures(row) != _figures(self.progress.get(row.id)) for row in found.values())
         self.progress = found
@@ -135,7 +135,7 @@ class EventPoller:
 
 
 async def follow(
-    event_poller: EventPoller, records: Records, job: str | None, after: int
+    event_poller: EventPoller, catalog: Catalog, job: str | None, after: int
 ) -> AsyncGenerator[Item | None, None]:
     """Events above `after`, then new ones, with progress in between; None as a sign of life after KEEPALIVE_S.
 
@@ -147,7 +147,7 @@ async def follow(
         while True:
             version = event_poller.version
             if read_version < 0 or job is None or event_poller.jobs.get(job, 0) > read_version:
-                while rows := await asyncio.to_thread(_read, records, job, after):
+                while rows := await asyncio.to_thread(_read, catalog, job, after):
                     for row in rows:
                         after = row.number if job else row.seq
                         yield Item(event=row)
@@ -157,21 +157,21 @@ async def follow(
             if (
                 job is not None
                 and job not in event_poller.progress
-                and await asyncio.to_thread(is_over, records, job, after)
+                and await asyncio.to_thread(is_over, catalog, job, after)
             ):
                 return
             if not await event_poller.wait(version, KEEPALIVE_S):
                 yield None
 
 
-def is_over(records: Records, job: str, after: int) -> bool:
-    """True if a job has ended and has no event above `after`. Raises RecordsError if there is no such job."""
-    row = records.job(job)
+def is_over(catalog: Catalog, job: str, after: int) -> bool:
+    """True if a job has ended and has no event above `after`. Raises CatalogError if there is no such job."""
+    row = catalog.job(job)
     return row.state in ENDED and after >= row.last_event
 
 
-def _read(records: Records, job: str | None, after: int) -> list[EventRow]:
-    return records.changes(after, _PAGE) if job is None else records.events(job, after, _PAGE)
+def _read(catalog: Catalog, job: str | None, after: int) -> list[EventRow]:
+    return catalog.changes(after, _PAGE) if job is None else catalog.events(job, after, _PAGE)
 
 
 def _new_progress(

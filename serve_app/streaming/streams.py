@@ -14,7 +14,7 @@ from fastapi.sse import format_sse_event
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from cluster.records import RecordsError
+from cluster.catalog import CatalogError
 from serve_app.dependencies import Api, TokenCheck
 from serve_app.errors import ApiError, to_api_error
 from serve_app.paging import INT64, StrictQuery
@@ -63,7 +63,7 @@ async def sse_response(
 ) -> Response:
     """The answer to a request for a stream. Raises NotFound if there is no such job, ApiError if too many are open."""
     begin = int(last) if last is not None else after
-    if job is not None and await asyncio.to_thread(is_over, api.records, job, begin or 0) and last is not None:
+    if job is not None and await asyncio.to_thread(is_over, api.catalog, job, begin or 0) and last is not None:
         return Response(status_code=204)
     if begin is None:
         begin = await api.event_poller.head()
@@ -79,7 +79,7 @@ async def _frames(api: Api, check_token: TokenCheck, job: str | None, after: int
         async with aclosing(_with_token_checks(api, check_token, job, after)) as items:
             async for item in items:
                 yield format_sse_event(comment="alive") if item is None else _frame(item, job)
-    except (ApiError, RecordsError) as error:  # too late for a status: the next request of the client gets it
+    except (ApiError, CatalogError) as error:  # too late for a status: the next request of the client gets it
         known = to_api_error(error)
         assert known is not None
         yield format_sse_event(comment=known.code)
@@ -90,7 +90,7 @@ async def _with_token_checks(
 ) -> AsyncGenerator[Item | None, None]:
     """The items of `follow` while the token is valid. Raises ApiError when it is not."""
     checked = time.monotonic()
-    async with aclosing(follow(api.event_poller, api.records, job, after)) as items:
+    async with aclosing(follow(api.event_poller, api.catalog, job, after)) as items:
         async for item in items:
             if time.monotonic() - checked >= KEEPALIVE_S:
                 await check_token()
@@ -117,8 +117,8 @@ async def stream_to_websocket(
     try:
         api.event_poller.check_stream_limit()
         if job is not None:
-            await asyncio.to_thread(api.records.job, job)
-    except (ApiError, RecordsError) as error:
+            await asyncio.to_thread(api.catalog.job, job)
+    except (ApiError, CatalogError) as error:
         known = to_api_error(error)
         assert known is not None
         await refuse(known, socket.scope, socket.receive, socket.send)

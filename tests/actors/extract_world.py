@@ -14,19 +14,19 @@ from actors.evaluator import Evaluator
 from actors.extractor import Extractor, Merger
 from actors.harvester import Harvester
 from cluster.store import Manifest, Store
-from configs.data_policy import DataPolicy
+from configs.artifact_ids import ArtifactRef, fingerprint
+from configs.data_positions import DataPolicy
 from configs.extract import ExtractConfig
-from configs.identity import ArtifactRef, fingerprint
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output
 from jobs.stages import extract, harvest
-from sae.activations import calibration_batches
 from sae.architectures import Export
 from sae.calibration import calibrate
 from sae.formats.sae_folder import write_sae
 from sae.formats.tokens import Role, Segments, TokensInfo, TokensReader, shard_name, write_shard
 from sae.language_model import LanguageModel, load_tokenizer
+from sae.row_activations import calibration_batches
 from tests.tiny_model import documents
 
 HOOKS = ("blocks.1.hook_resid_post", "blocks.2.hook_resid_post")

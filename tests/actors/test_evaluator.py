@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from actors.evaluator import Chunk, Evaluator, EvaluatorSettings
 from cluster.store import Store
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from sae.formats.sae_folder import load_sae
 from sae.formats.tokens import TokensReader
 from sae.language_model import LanguageModel
-from sae.metrics.results_file import load_results, results_name
-from sae.metrics.rows import Batch, RowResults, evaluate_batch, join
+from sae.metrics.batch_evaluation import Batch, RowResults, evaluate_batch, join
+from sae.metrics.chunk_results import load_results, results_name
 from tests.actors.extract_world import (
     MODEL,
     POLICY,

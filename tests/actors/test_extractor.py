@@ -15,8 +15,8 @@ import pytest
 
 from actors.extractor import Extractor, ExtractTask
 from cluster.store import Store
+from configs.artifact_ids import ArtifactRef
 from configs.extract import ExtractConfig
-from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import extract

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from actors.trainer import TrainTask, run_task
 from cluster.store import CorruptFile, Store
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from jobs.stages import harvest

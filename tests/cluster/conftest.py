@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.records import Records, clock, open_records, staleness
+from cluster.catalog import Catalog, boot_clock, change_timer, open_catalog
 from tests.postgres import postgres
 from tests.s3 import s3_server
 
@@ -23,7 +23,7 @@ BOTH = ["sqlite", "postgresql"]
 def new_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a catalog without rows. Copying it is ten times faster than making one."""
     path = tmp_path_factory.mktemp("catalog") / "catalog.db"
-    open_records(f"sqlite:///{path}").close()
+    open_catalog(f"sqlite:///{path}").close()
     return path
 
 
@@ -54,9 +54,9 @@ class Clocks:
     """The clocks of this machine as the catalog reads them: they stand still but when a test moves them."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._boot, self._wall = clock.boot_seconds(), time.time()
-        patch.setattr(clock, "boot_seconds", lambda: self._boot)
-        patch.setattr(staleness, "monotonic", lambda: self._boot)
+        self._boot, self._wall = boot_clock.boot_seconds(), time.time()
+        patch.setattr(boot_clock, "boot_seconds", lambda: self._boot)
+        patch.setattr(change_timer, "monotonic", lambda: self._boot)
         patch.setattr(time, "time", lambda: self._wall)
 
     def run(self, seconds: float) -> None:
@@ -76,7 +76,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 
 @pytest.fixture
-def records(catalog_url: str) -> Iterator[Records]:
+def catalog(catalog_url: str) -> Iterator[Catalog]:
     """An empty catalog."""
-    with open_records(catalog_url) as records:
-        yield records
+    with open_catalog(catalog_url) as catalog:
+        yield catalog

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cluster.store import CorruptFile, Manifest, Store, StoredFile, StoreError
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 
 REF = ArtifactRef("saes", "0123456789abcdef")
 

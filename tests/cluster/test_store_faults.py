@@ -19,7 +19,7 @@ import pytest
 from cluster.store import CorruptFile, Manifest, Store, StoreError, StoreFull
 from cluster.store.cache import Cache
 from cluster.store.hashing import sha256_of
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 
 REF = ArtifactRef("tokens", "0123456789abcdef")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -107,7 +107,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     (tmp_path / "big").write_bytes(os.urandom(1 << 20))
     script = (
-        "import sys; from pathlib import Path; from cluster.store import *; from configs.identity import ArtifactRef\n"
+        "import sys; from pathlib import Path; from cluster.store import *; from configs.artifact_ids import ArtifactRef\n"
         "small, big = map(Path, sys.argv[1:]); store = Store.open(str(small / 'store'))\n"
         "try: store.put(ArtifactRef('tokens', '0' * 16), 1, 'big', big)\n"
         "except StoreFull as error: print(error)\n"
@@ -137,7 +137,7 @@ CHILD = """
 import os, random, sys
 from pathlib import Path
 from cluster.store import Manifest, Store
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 
 store, scratch = Store.open(sys.argv[1]), Path(sys.argv[2])
 def work(seed):

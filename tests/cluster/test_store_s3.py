@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.store import CorruptFile, Manifest, Store, StoredFile, StoreError
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from tests.s3 import SECRET, S3Server, use
 
 REF = ArtifactRef("features", "0123456789abcdef")

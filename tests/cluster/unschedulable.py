@@ -116,7 +116,7 @@ CASES: dict[str, tuple[Callable[[], None], Requirement, str]] = {
 def result(name: str) -> dict[str, object]:
     """Runs one case. Gives what it raised, and how the product explains it."""
     from cluster.machines.capacity import cluster_capacity
-    from cluster.machines.unschedulable import explain
+    from cluster.machines.scheduling_messages import explain
 
     run, requirement, module = CASES[name]
     importlib.import_module(module)

@@ -13,10 +13,10 @@ from typing import get_args
 
 import pytest
 
-from configs.artifact_ids import IdOrConfig
 from configs.base import StageConfig
-from configs.faults import nested_models
+from configs.inputs import IdOrConfig
 from configs.stages import ARTIFACT_KINDS, STAGES
+from configs.validation_errors import nested_models
 from jobs.stages import Stage, load_stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ WORK = '''"""count: writes the numbers up to one that the config names."""
 
 from configs.base import StageConfig
 from configs.count import CountConfig
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from jobs.life.stage_context import JobContext, Output
 from jobs.stages import Inputs, Stage
 
@@ -69,9 +69,9 @@ STAGE = Stage(1, inputs, outputs, run)
 '''
 DERIVED = """
 import json
-from configs.identity import KINDS
+from configs.artifact_ids import KINDS
 from configs.load import parse_config
-from configs.profiles import load_profile
+from configs.resource_profiles import load_profile
 from serve_app.schemas.jobs import JobSummary
 from serve_app.schemas.requests import JobRequest
 from serve_app.routes.jobs import JobQuery

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
 from sae.architectures import Export
-from sae.architectures.shallow import fold
+from sae.architectures.shallow_base import fold
 from sae.calibration import Calibration
 from sae.formats.sae_folder import Sae, load_sae, write_sae
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cluster.catalog import Catalog, open_catalog
 from cluster.machines.paths import code_root
-from cluster.records import Records, open_records
 
 
 class Ran(NamedTuple):
@@ -67,17 +67,17 @@ class Toy:
         """Lets all blocks be made."""
         (self.folder / "hold").unlink()
 
-    def records(self) -> Records:
+    def catalog(self) -> Catalog:
         """The catalog of this home."""
-        return open_records(f"sqlite:///{self.home}/catalog.db")
+        return open_catalog(f"sqlite:///{self.home}/catalog.db")
 
     def wait_for(self, stage: str, done: int, seconds: float = 120) -> str:
         """Waits until a running job of the stage has done so much; gives its id."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if (self.home / "catalog.db").exists():
-                with self.records() as records:
-                    rows = [row for row in records.jobs(stage=stage, states=["RUNNING"]) if (row.done or 0) >= done]
+                with self.catalog() as catalog:
+                    rows = [row for row in catalog.jobs(stage=stage, states=["RUNNING"]) if (row.done or 0) >= done]
                 if rows:
                     return rows[0].id
             time.sleep(0.2)

@@ -22,4 +22,4 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
     world = World(tmp_path)
     yield world
-    world.records.close()
+    world.catalog.close()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from cluster.records import DISPATCHER, Records, State, Submission, open_records
+from cluster.catalog import DISPATCHER, Catalog, State, Submission, open_catalog
 from cluster.store import Store
 from configs.load import parse_config
 from jobs import stages
@@ -33,8 +33,8 @@ from tests.jobs.toys import download
 
 DRIVER = """
 import json, sys
-from cluster.records import open_records
-open_records(sys.argv[1]).submit(**json.loads(sys.argv[2]))
+from cluster.catalog import open_catalog
+open_catalog(sys.argv[1]).submit(**json.loads(sys.argv[2]))
 print("submitted", flush=True)
 sys.stdin.read()
 """
@@ -45,7 +45,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.store = Store.open(str(folder / "store"))
-        self.records: Records = open_records(f"sqlite:///{folder}/home/catalog.db")
+        self.catalog: Catalog = open_catalog(f"sqlite:///{folder}/home/catalog.db")
         raw = json.loads(Toy(folder).config.read_text())["dataset"]
         raw["source"]["path"] = str(folder / "text.txt")
         self.step: Step = Planner().step(parse_config("download", raw, "test"))
@@ -63,18 +63,18 @@ class World:
         }
 
     def submit(self, drive: bool = True) -> Submission:
-        return self.records.submit(**self.request(), drive=drive)
+        return self.catalog.submit(**self.request(), drive=drive)
 
     def run(self, job: Submission) -> Outcome:
-        self.records.grant(job.job_id, job.attempt, None, "here")
-        row = self.records.claim(job.job_id, job.attempt)
-        with Session("local", store=self.store, records=self.records) as session:
+        self.catalog.grant(job.job_id, job.attempt, None, "here")
+        row = self.catalog.claim(job.job_id, job.attempt)
+        with Session("local", store=self.store, catalog=self.catalog) as session:
             return run_attempt(session, row, to_log=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps the catalog from every other writer."""
-        with open_records(str(self.records._engine.url)) as other, other._write() as session:
+        with open_catalog(str(self.catalog._engine.url)) as other, other._write() as session:
             session.execute(text("SELECT 1"))  # a transaction begins with its first statement
             yield
 
@@ -97,10 +97,10 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setitem(stages.LOADED, "download", download.STAGE)
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("cluster.records.sqlite.BUSY_MS", 200)
+    monkeypatch.setattr("cluster.catalog.sqlite.BUSY_MS", 200)
     world = World(tmp_path)
     yield world
-    world.records.close()
+    world.catalog.close()
 
 
 def test_a_success_is_recorded_once_the_catalog_answers_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_a_success_is_recorded_once_the_catalog_answers_again(world: World, monk
     job = world.submit()
     assert world.run(job).state == "SUCCEEDED"
     locks[0].join()
-    row = world.records.job(job.job_id)
+    row = world.catalog.job(job.job_id)
     assert (row.state, row.attempt) == (State.SUCCEEDED, 1)
 
 
@@ -122,7 +122,7 @@ def test_a_command_outlives_a_catalog_that_does_not_answer_for_a_while(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = world.submit()
-    with Session("local", store=world.store, records=world.records) as session:
+    with Session("local", store=world.store, catalog=world.catalog) as session:
         monkeypatch.setattr(session, "connect", lambda: None)
         dispatcher = LocalDispatcher(session, [job.job_id], [job.job_id])
         locked = world.lock(1.0)  # its first passes can grant nothing
@@ -142,13 +142,13 @@ def test_work_that_the_catalog_did_not_answer_is_tried_again(world: World, monke
     ended = world.run(job)
     assert ended.failure is not None
     assert (ended.failure.code, ended.failure.retryable) == ("catalog_unreachable", True)
-    row = world.records.job(job.job_id)
+    row = world.catalog.job(job.job_id)
     assert (row.state, row.attempt, row.retries) == (State.QUEUED, 2, 1)
 
 
 @pytest.mark.parametrize("fault", ["a bad store", "logs that cannot be made"])
 def test_a_driver_that_cannot_begin_says_why(world: World, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    home = Path(world.records._engine.url.database or "").parent
+    home = Path(world.catalog._engine.url.database or "").parent
     if fault == "a bad store":
         monkeypatch.setenv("RAYLENS_STORE", "ftp://nowhere")
         said = "'ftp://nowhere' is not a store"
@@ -156,25 +156,25 @@ def test_a_driver_that_cannot_begin_says_why(world: World, monkeypatch: pytest.M
         (home / "logs").write_text("a file where the folder should be")
         said = "File exists"
     job = world.submit(drive=False)
-    world.records.lease(DISPATCHER, "one")
-    world.records.grant(job.job_id, 1, "ray-job", "cluster")
+    world.catalog.lease(DISPATCHER, "one")
+    world.catalog.grant(job.job_id, 1, "ray-job", "cluster")
     assert drive(job.job_id, 1).state == "FAILED"
-    row = world.records.job(job.job_id)
+    row = world.catalog.job(job.job_id)
     assert row.state == State.FAILED
     assert said in (row.message or "")
 
 
 def test_a_command_whose_log_cannot_be_made_ends_its_row(world: World) -> None:
-    (Path(world.records._engine.url.database or "").parent / "logs").write_text("")
+    (Path(world.catalog._engine.url.database or "").parent / "logs").write_text("")
     job = world.submit()
     assert world.run(job).state == "FAILED"
-    assert "File exists" in (world.records.job(job.job_id).message or "")
+    assert "File exists" in (world.catalog.job(job.job_id).message or "")
 
 
 def test_a_job_whose_process_dies_is_taken_over_at_once_whatever_the_clocks_say(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = [sys.executable, "-c", DRIVER, str(world.records._engine.url), json.dumps(world.request())]
+    arguments = [sys.executable, "-c", DRIVER, str(world.catalog._engine.url), json.dumps(world.request())]
     driver = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert driver.stdin is not None
     assert driver.stdout is not None
@@ -183,17 +183,17 @@ def test_a_job_whose_process_dies_is_taken_over_at_once_whatever_the_clocks_say(
     assert not row.created
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now - 3600)  # somebody sets the clock back
-    with Session("local", store=world.store, records=world.records) as session:
+    with Session("local", store=world.store, catalog=world.catalog) as session:
         dispatcher = LocalDispatcher(session, [], [row.job_id])
         dispatcher.tick()
-        assert world.records.job(row.job_id).attempt == 1
+        assert world.catalog.job(row.job_id).attempt == 1
         driver.communicate()
         monkeypatch.setattr(session, "connect", lambda: None)
         dispatcher.tick()
-        while world.records.job(row.job_id).live:
+        while world.catalog.job(row.job_id).live:
             dispatcher.wait(0.1)
             dispatcher.tick()
-    attempts = world.records.attempts(row.job_id)
+    attempts = world.catalog.attempts(row.job_id)
     assert [attempt.state for attempt in attempts] == [State.LOST, State.SUCCEEDED]
 
 
@@ -213,7 +213,7 @@ def test_a_cancel_ends_a_command_at_once_and_what_its_thread_still_does_changes_
     monkeypatch.setitem(stages.LOADED, "download", replace(download.STAGE, run=run_late))
     job = world.submit()
     left: list[None] = []
-    with Session("local", store=world.store, records=world.records) as session:
+    with Session("local", store=world.store, catalog=world.catalog) as session:
         monkeypatch.setattr(session, "connect", lambda: None)
         monkeypatch.setattr(session, "leave", lambda: left.append(None))  # ends the workers
         dispatcher = LocalDispatcher(session, [job.job_id], [job.job_id])
@@ -221,11 +221,11 @@ def test_a_cancel_ends_a_command_at_once_and_what_its_thread_still_does_changes_
         assert began.wait(10)
         dispatcher.request_end(job.job_id, "cancel")
         assert left
-        row = world.records.job(job.job_id)
+        row = world.catalog.job(job.job_id)
         assert (row.state, row.code, row.resumable) == (State.CANCELLED, "cancelled", True)
         go_on.set()
         assert over.wait(10)
-    assert world.records.job(job.job_id).state == State.CANCELLED
+    assert world.catalog.job(job.job_id).state == State.CANCELLED
     assert world.store.manifest(world.step.outputs[0].ref) is None
 
 
@@ -241,21 +241,21 @@ def test_what_fails_because_its_attempt_was_abandoned_is_no_failure_of_the_job(
 
     monkeypatch.setitem(stages.LOADED, "download", replace(download.STAGE, run=run_without_a_cluster))
     job = world.submit()
-    world.records.grant(job.job_id, 1, None, "here")
-    with Session("local", store=world.store, records=world.records) as session:
-        outcome = run_attempt(session, world.records.claim(job.job_id, 1), abandoned=abandoned)
+    world.catalog.grant(job.job_id, 1, None, "here")
+    with Session("local", store=world.store, catalog=world.catalog) as session:
+        outcome = run_attempt(session, world.catalog.claim(job.job_id, 1), abandoned=abandoned)
     assert outcome.state == "CANCELLED"
-    assert world.records.job(job.job_id).state == State.RUNNING  # whoever abandoned it records its end
+    assert world.catalog.job(job.job_id).state == State.RUNNING  # whoever abandoned it records its end
 
 
 def test_a_command_records_how_to_go_on_elsewhere(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.run(world.submit()).state == "SUCCEEDED"
     with (
-        open_records(str(world.records._engine.url).replace("catalog.db", "another.db")) as records,
-        Session("auto", store=world.store, records=records) as session,
+        open_catalog(str(world.catalog._engine.url).replace("catalog.db", "another.db")) as catalog,
+        Session("auto", store=world.store, catalog=catalog) as session,
     ):
         monkeypatch.setattr(session, "connect", lambda: pytest.fail("what is done needs no cluster"))
-        row = records.job(request(session, world.step.config).job_id)
+        row = catalog.job(request(session, world.step.config).job_id)
     assert row.state == State.SUCCEEDED
     assert row.environment["env_vars"]["RAYLENS_STORE"] == world.store.url
     assert row.environment["working_dir"]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from cluster.catalog import DISPATCHER, Catalog, open_catalog
 from cluster.machines.paths import code_root
-from cluster.records import DISPATCHER, Records, open_records
 from jobs.__main__ import main
-from jobs.life.process import log_file
+from jobs.life.driver_setup import log_file
 
 REQUEST: dict[str, Any] = {
     "config": {}, "requirement": {"cpus": 2}, "outputs": ["saes/" + "a" * 16], "inputs": {}, "created_by": "ada",
@@ -24,23 +24,23 @@ REQUEST: dict[str, Any] = {
 
 
 @pytest.fixture
-def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Records]:
+def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path))
     monkeypatch.delenv("RAYLENS_DATABASE_URL", raising=False)
-    with open_records() as records:
-        yield records
+    with open_catalog() as catalog:
+        yield catalog
 
 
-def _submit(records: Records, stage: str, fp: str, **more: Any) -> str:
-    return records.submit(stage=stage, fingerprint=fp, drive=False, **REQUEST, **more).job_id
+def _submit(catalog: Catalog, stage: str, fp: str, **more: Any) -> str:
+    return catalog.submit(stage=stage, fingerprint=fp, drive=False, **REQUEST, **more).job_id
 
 
 def test_list_shows_the_newest_jobs_by_stage_state_and_project(
-    records: Records, capsys: pytest.CaptureFixture[str]
+    catalog: Catalog, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train = _submit(records, "train", "1")
-    harvest = _submit(records, "harvest", "2", project="mine")
-    records.request_cancel(train)
+    train = _submit(catalog, "train", "1")
+    harvest = _submit(catalog, "harvest", "2", project="mine")
+    catalog.request_cancel(train)
     assert main(["list"]) == 0
     said = capsys.readouterr()
     assert [job["job"] for job in json.loads(said.out)] == [harvest, train]
@@ -54,9 +54,9 @@ def test_list_shows_the_newest_jobs_by_stage_state_and_project(
         assert [job["job"] for job in json.loads(capsys.readouterr().out)] == expected
 
 
-def test_show_says_where_a_job_stands_and_why(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
-    job = _submit(records, "train", "1")
-    records.wait(job, 1, {"kind": "resources", "blocked_by": ["train-b"]}, "waits: blocked by train-b", 2e9)
+def test_show_says_where_a_job_stands_and_why(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+    job = _submit(catalog, "train", "1")
+    catalog.wait(job, 1, {"kind": "resources", "blocked_by": ["train-b"]}, "waits: blocked by train-b", 2e9)
     assert main(["show", job]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["state"], told["deadline"], told["blocked"]["blocked_by"]) == ("WAITING", 2e9, ["train-b"])
@@ -66,19 +66,19 @@ def test_show_says_where_a_job_stands_and_why(records: Records, capsys: pytest.C
 
 DRIVER = """
 import json, sys
-from cluster.records import open_records
-with open_records() as records:
-    job = records.submit(stage="train", fingerprint="9", **json.loads(sys.argv[1])).job_id
-    records.progress(job, 1, state="RUNNING", done=1, total=9, unit="rows")
+from cluster.catalog import open_catalog
+with open_catalog() as catalog:
+    job = catalog.submit(stage="train", fingerprint="9", **json.loads(sys.argv[1])).job_id
+    catalog.progress(job, 1, state="RUNNING", done=1, total=9, unit="rows")
     print(job)
 """
 
 
-def test_a_job_whose_process_is_gone_is_told_as_that(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_whose_process_is_gone_is_told_as_that(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", DRIVER, json.dumps(REQUEST)], stdout=subprocess.PIPE, check=True, text=True
     )
-    job, mine = ran.stdout.strip(), records.submit(stage="train", fingerprint="8", **REQUEST, profile="gpu").job_id
+    job, mine = ran.stdout.strip(), catalog.submit(stage="train", fingerprint="8", **REQUEST, profile="gpu").job_id
     assert main(["show", job]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["state"] == "RUNNING"
@@ -86,19 +86,19 @@ def test_a_job_whose_process_is_gone_is_told_as_that(records: Records, capsys: p
     assert main(["show", mine]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["gone"], told["profile"]) == (None, "gpu")
-    records.lease(DISPATCHER, "one")
+    catalog.lease(DISPATCHER, "one")
     assert main(["list"]) == 0
     said = capsys.readouterr()
     assert [one["gone"] is None for one in json.loads(said.out)] == [True, False]
     assert "is gone; the dispatcher finds that within seconds" in said.err
-    assert records.job(job).state == "RUNNING", "looking changes nothing"
+    assert catalog.job(job).state == "RUNNING", "looking changes nothing"
 
 
 def test_events_and_logs_are_replayed_from_any_place(
-    records: Records, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    catalog: Catalog, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    one, two = _submit(records, "train", "1"), _submit(records, "train", "2")
-    records.request_cancel(two)
+    one, two = _submit(catalog, "train", "1"), _submit(catalog, "train", "2")
+    catalog.request_cancel(two)
     assert main(["events"]) == 0
     everything = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(event["job"], event["state"]) for event in everything] == [
@@ -115,23 +115,23 @@ def test_events_and_logs_are_replayed_from_any_place(
     assert capsys.readouterr().out == "12:00:00 a line\n"
 
 
-def test_stop_cancel_and_resume(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
-    job = _submit(records, "train", "1")
+def test_stop_cancel_and_resume(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+    job = _submit(catalog, "train", "1")
     assert main(["stop", job]) == 0
     assert json.loads(capsys.readouterr().out) == {"job": job, "state": "CANCELLED", "artifacts": []}
     assert main(["resume", job]) == 1
     assert "`python -m jobs train --config FILE ...`" in capsys.readouterr().err, "nobody would ever drive it"
-    assert records.job(job).state == "CANCELLED"
-    records.lease(DISPATCHER, "one")
+    assert catalog.job(job).state == "CANCELLED"
+    catalog.lease(DISPATCHER, "one")
     assert main(["resume", job]) == 0
     assert json.loads(capsys.readouterr().out)["state"] == "QUEUED"
-    assert records.job(job).attempt == 2
+    assert catalog.job(job).attempt == 2
     assert main(["resume", job]) == 1
     assert "is QUEUED: only one that ended" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["show", "logs", "stop", "cancel", "resume"])
-def test_a_job_that_does_not_exist(command: str, records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_that_does_not_exist(command: str, catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "train-0000000000"]) == 1
     assert "there is no job 'train-0000000000' in the catalog" in capsys.readouterr().err
 
@@ -144,17 +144,17 @@ def test_a_time_to_wait_is_a_number_of_seconds(seconds: str, capsys: pytest.Capt
     assert "argument --wait: " in capsys.readouterr().err
 
 
-def test_nobody_drives_what_was_not_granted(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
-    job = _submit(records, "train", "1")
+def test_nobody_drives_what_was_not_granted(catalog: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+    job = _submit(catalog, "train", "1")
     assert main(["drive", job, "1"]) == 1
     assert "has not been granted" in capsys.readouterr().err
-    assert records.job(job).state == "QUEUED"
+    assert catalog.job(job).state == "QUEUED"
 
 
 def test_a_command_that_follows_ends_without_a_traceback_on_ctrl_c_or_a_closed_pipe(
-    records: Records, tmp_path: Path
+    catalog: Catalog, tmp_path: Path
 ) -> None:
-    _submit(records, "train", "1")
+    _submit(catalog, "train", "1")
     for closed in (False, True):
         with subprocess.Popen(
             [sys.executable, "-m", "jobs", "events", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -165,7 +165,7 @@ def test_a_command_that_follows_ends_without_a_traceback_on_ctrl_c_or_a_closed_p
             assert '"QUEUED"' in process.stdout.readline()
             if closed:
                 process.stdout.close()
-                _submit(records, "harvest", "2")
+                _submit(catalog, "harvest", "2")
                 assert process.wait(60) == 0
             else:
                 process.send_signal(signal.SIGINT)

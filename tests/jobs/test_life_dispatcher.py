@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cluster.records import DISPATCHER, IllegalMove, State
+from cluster.catalog import DISPATCHER, IllegalMove, State
 from configs.load import parse_config
 from configs.requirements import NodeType
 from jobs.life import input_tracker
 from jobs.life.control import request_end, resume
+from jobs.life.driver_setup import StopFlag
 from jobs.life.follow import Follower, RemoteDispatcher
 from jobs.life.planner import MissingInput
-from jobs.life.process import StopFlag
 from jobs.life.session import Session
 from jobs.life.submit import submit
 from tests.jobs.world import World
@@ -29,12 +29,12 @@ def test_inputs_first_then_the_job_and_nothing_is_asked_for_twice(world: World) 
     found = world.ask()
     *downloads, target = found.jobs
     assert len(downloads) == 2
-    assert [world.records.job(job).parent for job in downloads] == [target, target]
+    assert [world.catalog.job(job).parent for job in downloads] == [target, target]
     again = world.ask()
     assert (again.job_id, again.created, again.jobs) == (found.job_id, False, found.jobs)
     world.dispatcher.tick()
     assert world.starts.started == [f"{job}-a1" for job in downloads]
-    row = world.records.job(target)
+    row = world.catalog.job(target)
     assert row.state == State.QUEUED
     assert row.blocked is not None
     assert set(row.blocked["blocked_by"]) == set(downloads)
@@ -52,14 +52,14 @@ def test_inputs_first_then_the_job_and_nothing_is_asked_for_twice(world: World) 
 
 def test_the_profile_that_was_chosen_is_recorded(world: World) -> None:
     world.dispatcher.tick()  # which says what the nodes offer
-    assert world.records.job(world.ask(profile="auto").job_id).profile == "local"
+    assert world.catalog.job(world.ask(profile="auto").job_id).profile == "local"
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
 def test_nobody_waits_for_ever_or_less_than_nothing(world: World, seconds: float) -> None:
     with pytest.raises(ValueError, match="a job cannot wait"):
         world.ask(wait_s=seconds)
-    assert world.records.jobs() == []
+    assert world.catalog.jobs() == []
 
 
 def test_what_a_resumed_job_waited_for_goes_on_too_whoever_asked_for_it(world: World) -> None:
@@ -68,12 +68,12 @@ def test_what_a_resumed_job_waited_for_goes_on_too_whoever_asked_for_it(world: W
     whole = world.ask()
     part = world.ask(stage="download", config=config)
     world.dispatcher.tick()
-    world.records.claim(part.job_id, 1)
-    world.records.finish(part.job_id, 1, "FAILED", code="source_error", message="download: no such file")
+    world.catalog.claim(part.job_id, 1)
+    world.catalog.finish(part.job_id, 1, "FAILED", code="source_error", message="download: no such file")
     world.dispatcher.tick()
-    assert world.records.job(whole.job_id).state == State.FAILED
-    resume(world.records, whole.job_id, "ada")
-    assert (world.records.job(part.job_id).state, world.records.job(part.job_id).attempt) == (State.QUEUED, 2)
+    assert world.catalog.job(whole.job_id).state == State.FAILED
+    resume(world.catalog, whole.job_id, "ada")
+    assert (world.catalog.job(part.job_id).state, world.catalog.job(part.job_id).attempt) == (State.QUEUED, 2)
 
 
 def test_a_hundred_equal_requests_at_once_are_one_job(world: World) -> None:
@@ -81,27 +81,27 @@ def test_a_hundred_equal_requests_at_once_are_one_job(world: World) -> None:
         answers = list(threads.map(lambda _: world.ask(), range(100)))
     assert len({(answer.job_id, tuple(answer.artifacts)) for answer in answers}) == 1
     assert [answer.created for answer in answers].count(True) == 1
-    assert len(world.records.jobs(limit=1000)) == 3
+    assert len(world.catalog.jobs(limit=1000)) == 3
 
 
 def test_an_input_that_fails_takes_with_it_what_waits_for_it(world: World) -> None:
     found = world.ask()
     first, second, target = found.jobs
     world.dispatcher.tick()
-    row = world.records.claim(first, 1)
-    world.records.finish(row.id, 1, "FAILED", code="source_error", message="download: there is no such file")
+    row = world.catalog.claim(first, 1)
+    world.catalog.finish(row.id, 1, "FAILED", code="source_error", message="download: there is no such file")
     world.dispatcher.tick()
-    ended = world.records.job(target)
+    ended = world.catalog.job(target)
     assert (ended.state, ended.code, ended.message) == (State.FAILED, "source_error", "download: there is no such file")
     world.do(second)
     again = world.ask()  # both are tried again, and the end of the first time is not taken for this one's
     assert again.job_id == target
     world.dispatcher.tick()
-    assert world.records.job(target).state == State.QUEUED
+    assert world.catalog.job(target).state == State.QUEUED
     world.do(first)
     world.dispatcher.tick()
     world.do(target)
-    assert world.records.job(target).state == State.SUCCEEDED
+    assert world.catalog.job(target).state == State.SUCCEEDED
 
 
 def test_what_waited_for_a_failed_job_alone_goes_too(world: World) -> None:
@@ -109,13 +109,13 @@ def test_what_waited_for_a_failed_job_alone_goes_too(world: World) -> None:
     found = world.ask()
     *downloads, target = found.jobs
     world.dispatcher.tick()
-    row = world.records.job(downloads[0])
+    row = world.catalog.job(downloads[0])
     assert row.state == State.WAITING
-    world.records.request_cancel(downloads[0])
+    world.catalog.request_cancel(downloads[0])
     world.dispatcher.tick()
     assert world.states(found) == ["CANCELLED"] * 3
-    assert world.records.job(target).code == "input_cancelled"
-    resumed = resume(world.records, target, "ada")
+    assert world.catalog.job(target).code == "input_cancelled"
+    resumed = resume(world.catalog, target, "ada")
     assert (resumed.state, resumed.attempt) == (State.QUEUED, 2)
     world.free = 4
     world.dispatcher.tick()
@@ -125,12 +125,12 @@ def test_what_waited_for_a_failed_job_alone_goes_too(world: World) -> None:
 def test_an_input_that_another_live_job_needs_outlives_a_cancel(world: World) -> None:
     one, two = world.ask(), world.ask("context_length=9")
     assert set(one.jobs[:-1]) == set(two.jobs[:-1])
-    request_end(world.records, one.job_id, "cancel")
-    assert world.records.job(one.job_id).state == State.CANCELLED
+    request_end(world.catalog, one.job_id, "cancel")
+    assert world.catalog.job(one.job_id).state == State.CANCELLED
     assert world.states(two) == ["QUEUED"] * 3
-    request_end(world.records, two.job_id, "cancel")
+    request_end(world.catalog, two.job_id, "cancel")
     # They were recorded on behalf of the first: they stay, and are made once their turn comes.
-    assert world.records.job(two.job_id).state == State.CANCELLED
+    assert world.catalog.job(two.job_id).state == State.CANCELLED
 
 
 def test_an_input_that_somebody_asked_for_by_name_outlives_a_cancel_of_what_it_was_made_for(world: World) -> None:
@@ -140,8 +140,8 @@ def test_an_input_that_somebody_asked_for_by_name_outlives_a_cancel_of_what_it_w
     part = world.ask(stage="download", config=config)
     assert part.job_id in whole.jobs
     world.dispatcher.tick()
-    request_end(world.records, whole.job_id, "cancel")
-    states = {job: world.records.job(job).state for job in whole.jobs}
+    request_end(world.catalog, whole.job_id, "cancel")
+    states = {job: world.catalog.job(job).state for job in whole.jobs}
     assert states.pop(part.job_id) == State.QUEUED
     assert set(states.values()) == {State.CANCELLED, State.CANCELLING}
 
@@ -150,17 +150,17 @@ def test_a_cancel_after_a_stop_reaches_what_works_below(world: World) -> None:
     found = world.ask()
     first, second, target = found.jobs
     world.dispatcher.tick()
-    world.records.claim(first, 1)  # this process drives it
-    world.records.request_cancel(second)
-    assert request_end(world.records, target, "stop").state == State.CANCELLED
-    assert world.records.job(first).cancel == "stop"
-    assert request_end(world.records, target, "cancel").state == State.CANCELLED
-    assert world.records.job(first).cancel == "cancel"
-    world.records.finish(first, 1, "CANCELLED")
+    world.catalog.claim(first, 1)  # this process drives it
+    world.catalog.request_cancel(second)
+    assert request_end(world.catalog, target, "stop").state == State.CANCELLED
+    assert world.catalog.job(first).cancel == "stop"
+    assert request_end(world.catalog, target, "cancel").state == State.CANCELLED
+    assert world.catalog.job(first).cancel == "cancel"
+    world.catalog.finish(first, 1, "CANCELLED")
     world.starts.broken[f"{second}-a1"] = "stopped"
     world.dispatcher.tick()
     with pytest.raises(IllegalMove, match="nothing to cancel"):
-        request_end(world.records, target, "cancel")
+        request_end(world.catalog, target, "cancel")
 
 
 @pytest.fixture
@@ -178,24 +178,24 @@ def test_a_command_that_is_interrupted_twice_ends_after_what_works_for_it(world:
     first, second, target = found.jobs
     world.dispatcher.tick()
     for job in (first, second):
-        world.records.claim(job, 1)
+        world.catalog.claim(job, 1)
     seen: list[tuple[str, str | None]] = []
 
     def interrupt_and_obey() -> None:
-        while world.records.job(first).cancel != "stop":
+        while world.catalog.job(first).cancel != "stop":
             time.sleep(0.05)
         _thread.interrupt_main()
-        while world.records.job(first).cancel != "cancel":
+        while world.catalog.job(first).cancel != "cancel":
             time.sleep(0.05)
         time.sleep(0.6)  # more than one look of the command
-        seen.append((str(world.records.job(target).state), world.records.job(first).cancel))
+        seen.append((str(world.catalog.job(target).state), world.catalog.job(first).cancel))
         for job in (first, second):
-            world.records.finish(job, 1, "CANCELLED")
+            world.catalog.finish(job, 1, "CANCELLED")
 
     stop = StopFlag()
     stop.set()
     obeying = threading.Thread(target=interrupt_and_obey)
-    with Session("local", stop=stop, store=world.store, records=world.records) as session:
+    with Session("local", stop=stop, store=world.store, catalog=world.catalog) as session:
         obeying.start()
         ended = Follower(session, target, found.jobs, RemoteDispatcher(session)).run()
     assert world.states(found) == ["CANCELLED"] * 3
@@ -209,14 +209,14 @@ def test_a_pipeline_is_a_row_that_ends_with_its_stages(world: World) -> None:
     found = world.ask(stage="pipeline", config=config)
     *_, tokenize, pipeline = found.jobs
     world.dispatcher.tick()
-    row = world.records.job(pipeline)
+    row = world.catalog.job(pipeline)
     assert (row.state, row.done, row.total) == (State.RUNNING, 0, 1)
-    assert world.records.attempts(pipeline)[-1].pid is None
+    assert world.catalog.attempts(pipeline)[-1].pid is None
     for job in (*found.jobs[:2], tokenize):
         world.dispatcher.tick()
         world.do(job)
     world.dispatcher.tick()
-    row = world.records.job(pipeline)
+    row = world.catalog.job(pipeline)
     assert (row.state, row.done) == (State.SUCCEEDED, 1)
     assert not any(name.startswith("pipeline") for name in world.starts.started)
 
@@ -227,13 +227,13 @@ def test_a_pipeline_that_is_cancelled_ends_after_its_stages(world: World) -> Non
     found = world.ask(stage="pipeline", config=config)
     world.dispatcher.tick()
     first = found.jobs[0]
-    world.records.claim(first, 1)  # this process drives it
-    assert request_end(world.records, found.job_id, "cancel").state == State.CANCELLING
+    world.catalog.claim(first, 1)  # this process drives it
+    assert request_end(world.catalog, found.job_id, "cancel").state == State.CANCELLING
     world.dispatcher.tick()
-    assert world.records.job(found.job_id).state == State.CANCELLING
-    assert world.records.job(first).state == State.CANCELLING
+    assert world.catalog.job(found.job_id).state == State.CANCELLING
+    assert world.catalog.job(first).state == State.CANCELLING
     assert f"{found.jobs[1]}-a1" in world.starts.broken  # the other's driver was on its way yet
-    world.records.finish(first, 1, "CANCELLED", code="cancelled")
+    world.catalog.finish(first, 1, "CANCELLED", code="cancelled")
     world.dispatcher.tick()
     world.dispatcher.tick()
     assert world.states(found) == ["CANCELLED"] * 4
@@ -247,7 +247,7 @@ def test_a_driver_that_never_starts_is_tried_again_and_then_told(world: World) -
         assert f"{job}-a{attempt}" in world.starts.started
         world.starts.broken[f"{job}-a{attempt}"] = "no space left for its upload"
         world.dispatcher.tick()
-        row = world.records.job(job)
+        row = world.catalog.job(job)
         if attempt < 3:
             assert (row.state, row.attempt, row.retries) == (State.QUEUED, attempt + 1, attempt)
             assert row.retry_at is not None
@@ -262,15 +262,15 @@ def test_a_driver_that_never_starts_is_tried_again_and_then_told(world: World) -
 def test_grants_of_a_cluster_that_is_gone_go_on_on_the_next(world: World) -> None:
     found = world.ask()
     world.dispatcher.tick()
-    world.records.release(DISPATCHER, "one")
+    world.catalog.release(DISPATCHER, "one")
     after = world.another("two", "session-2")
     after.tick()
     for job in found.jobs[:2]:
-        row = world.records.job(job)
+        row = world.catalog.job(job)
         assert (row.state, row.attempt) == (State.QUEUED, 2)
-        assert world.records.attempts(job)[0].code == "cluster_gone"
+        assert world.catalog.attempts(job)[0].code == "cluster_gone"
     with pytest.raises(Exception, match="no longer holds it"):
-        world.records.claim(found.jobs[0], 1)  # the driver of the first, if it comes after all
+        world.catalog.claim(found.jobs[0], 1)  # the driver of the first, if it comes after all
 
 
 def test_one_dispatcher_leads(world: World) -> None:
@@ -278,19 +278,19 @@ def test_one_dispatcher_leads(world: World) -> None:
     other = world.another("two", "session-1")
     assert len(world.dispatcher.tick()) == 3
     assert other.tick() == []
-    world.records.release(DISPATCHER, "one")
+    world.catalog.release(DISPATCHER, "one")
     assert len(other.tick()) == 3
     assert len(world.starts.started) == 2
 
 
 def test_a_row_that_cannot_be_started_does_not_hold_back_the_others(world: World) -> None:
-    bad = world.records.submit(
+    bad = world.catalog.submit(
         stage="report", fingerprint="b" * 16, config={"of": "another version"}, requirement={}, outputs=["reports/" + "b" * 16],
         inputs={}, created_by="ada", drive=False,
     )  # fmt: skip
     found = world.ask()
     world.dispatcher.tick()
-    row = world.records.job(bad.job_id)
+    row = world.catalog.job(bad.job_id)
     assert (row.state, row.code) == (State.FAILED, "config_error")
     assert world.starts.started == [f"{job}-a1" for job in found.jobs[:2]]
 
@@ -299,14 +299,14 @@ def test_what_can_never_fit_is_told_before_its_inputs_are_made(world: World) -> 
     """And they go with it, but for one that another live job needs."""
     found = world.ask("resources.cpus=50")
     world.dispatcher.tick()
-    row = world.records.job(found.job_id)
+    row = world.catalog.job(found.job_id)
     assert (row.state, row.code) == (State.FAILED, "cannot_fit")
     assert "50 CPU" in (row.message or "")
     assert world.states(found) == ["CANCELLED", "CANCELLED", "FAILED"]
     assert world.starts.started == []
     again, other = world.ask("resources.cpus=50"), world.ask("context_length=9")
     world.dispatcher.tick()
-    assert world.records.job(again.job_id).code == "cannot_fit"
+    assert world.catalog.job(again.job_id).code == "cannot_fit"
     assert world.starts.started == [f"{job}-a2" for job in other.jobs[:2]]
 
 
@@ -318,7 +318,7 @@ def test_what_can_never_fit_takes_its_pipeline_with_it_before_anything_starts(wo
     found = world.ask(stage="pipeline", config=config)
     world.dispatcher.tick()
     assert world.states(found) == ["CANCELLED", "CANCELLED", "FAILED", "FAILED"]
-    assert world.records.job(found.job_id).code == "cannot_fit"
+    assert world.catalog.job(found.job_id).code == "cannot_fit"
     assert world.starts.started == []
 
 
@@ -327,24 +327,24 @@ def test_a_request_whose_rows_are_not_all_written_yet_is_not_refused(world: Worl
     found = world.ask("resources.cpus=50")
     world.set("jobs", found.jobs[1], state="SUCCEEDED")  # as if it were not asked for yet
     world.dispatcher.tick()
-    assert world.records.job(found.job_id).state == State.QUEUED
+    assert world.catalog.job(found.job_id).state == State.QUEUED
 
 
 def test_an_input_that_does_not_exist_and_that_nobody_makes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"stage": "tokenize", "dataset": "datasets/" + "0" * 16, "model": "models/" + "0" * 16}
     with pytest.raises(MissingInput, match="has no datasets/0000000000000000"):
-        submit(world.records, world.store, parse_config("tokenize", config), created_by="ada", profile="local")
-    assert not world.records.jobs()
+        submit(world.catalog, world.store, parse_config("tokenize", config), created_by="ada", profile="local")
+    assert not world.catalog.jobs()
     # Deleted after it was asked for: there is some time for whoever is about to ask, and then an end.
-    job = world.records.submit(
+    job = world.catalog.submit(
         stage="tokenize", fingerprint="c" * 16, config=config, requirement={}, outputs=["tokens/" + "c" * 16],
         inputs={"dataset": config["dataset"]}, created_by="ada", drive=False,
     )  # fmt: skip
     world.dispatcher.tick()
-    assert world.records.job(job.job_id).state == State.QUEUED
+    assert world.catalog.job(job.job_id).state == State.QUEUED
     monkeypatch.setattr(input_tracker, "GRACE_S", 0.0)
     world.dispatcher.tick()
-    row = world.records.job(job.job_id)
+    row = world.catalog.job(job.job_id)
     assert (row.state, row.code) == (State.FAILED, "missing_input")
 
 
@@ -356,11 +356,11 @@ def test_nodes_that_the_autoscaler_can_add_are_asked_for_and_waited_for(world: W
         world.do(job)
     assert world.grown == []
     world.dispatcher.tick()
-    row = world.records.job(found.job_id)
+    row = world.catalog.job(found.job_id)
     assert (row.state, row.blocked and row.blocked["kind"]) == (State.WAITING, "nodes")
     assert "1 x big" in (row.message or "")
     assert [requirement.cpus for requirement in world.grown[-1]] == [50]
-    world.records.request_cancel(found.job_id)
+    world.catalog.request_cancel(found.job_id)
     world.dispatcher.tick()
     assert world.grown[-1] == []
 
@@ -368,20 +368,20 @@ def test_nodes_that_the_autoscaler_can_add_are_asked_for_and_waited_for(world: W
 def test_of_two_that_make_one_artifact_one_waits_though_the_other_runs_on_another_cluster(world: World) -> None:
     """It holds no machine of this one."""
     found = world.ask("resources.cpus=4")
-    ref = world.records.job(found.job_id).outputs[0]
-    driven = world.records.submit(
+    ref = world.catalog.job(found.job_id).outputs[0]
+    driven = world.catalog.submit(
         stage="train", fingerprint="d" * 16, config={}, requirement={"cpus": 4}, outputs=[ref],
         inputs={}, created_by="ada",
     )  # fmt: skip
-    world.records.grant(driven.job_id, 1, None, "session-0")
+    world.catalog.grant(driven.job_id, 1, None, "session-0")
     for job in found.jobs[:-1]:
         world.dispatcher.tick()
         world.do(job)
     world.dispatcher.tick()
-    row = world.records.job(found.job_id)
+    row = world.catalog.job(found.job_id)
     assert row.state == State.WAITING
     assert (row.blocked or {})["kind"] == "same_artifact"
     assert (row.blocked or {})["blocked_by"] == [driven.job_id]
-    world.records.finish(driven.job_id, 1, "FAILED", code="failed")
+    world.catalog.finish(driven.job_id, 1, "FAILED", code="failed")
     world.dispatcher.tick()
     assert f"{found.job_id}-a1" in world.starts.started

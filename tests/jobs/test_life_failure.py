@@ -34,7 +34,7 @@ def test_what_no_one_foresaw_is_told_as_a_fault(error: Exception) -> None:
 
 
 def test_a_plain_value_error_is_expected_if_our_code_raised_it() -> None:
-    from configs.profiles import load_profile
+    from configs.resource_profiles import load_profile
 
     with pytest.raises(ValueError, match="no profile") as caught:
         load_profile("tpu", False)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cluster.records import State
+from cluster.catalog import State
 from jobs.life import input_tracker
 from tests.jobs.world import World
 
@@ -20,10 +20,10 @@ def test_the_clock_may_be_set_while_an_input_fails(world: World, monkeypatch: py
     wall = time.time
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: wall() + shift)
-        world.records.claim(first, 1)
-        world.records.finish(first, 1, "FAILED", code="source_error", message="download: there is no such file")
+        world.catalog.claim(first, 1)
+        world.catalog.finish(first, 1, "FAILED", code="source_error", message="download: there is no such file")
     world.dispatcher.tick()
-    row = world.records.job(target)
+    row = world.catalog.job(target)
     assert (row.state, row.code, row.message) == (State.FAILED, "source_error", "download: there is no such file")
 
 
@@ -35,15 +35,15 @@ def test_a_failure_from_before_the_request_is_not_held_against_it(
     found = world.ask()
     first, _, target = found.jobs
     world.dispatcher.tick()
-    world.records.claim(first, 1)
-    world.records.finish(first, 1, "FAILED", code="source_error", message="download: there is no such file")
+    world.catalog.claim(first, 1)
+    world.catalog.finish(first, 1, "FAILED", code="source_error", message="download: there is no such file")
     world.dispatcher.tick()
     wall = time.time
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: wall() + shift)
-        world.records.resume(target, "ada")
+        world.catalog.resume(target, "ada")
     world.dispatcher.tick()
-    assert world.records.job(target).state == State.QUEUED
+    assert world.catalog.job(target).state == State.QUEUED
 
 
 def test_each_attempt_has_its_own_time_for_its_inputs_to_be_asked_for(
@@ -54,13 +54,13 @@ def test_each_attempt_has_its_own_time_for_its_inputs_to_be_asked_for(
     for job in (first, second):
         world.set("jobs", job, state="SUCCEEDED")  # the artifacts are not there, and nobody makes them
     world.dispatcher.tick()
-    assert world.records.job(target).state == State.QUEUED
-    world.records.request_cancel(target)
+    assert world.catalog.job(target).state == State.QUEUED
+    world.catalog.request_cancel(target)
     later = time.monotonic() + input_tracker.GRACE_S + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    world.records.resume(target, "ada")
+    world.catalog.resume(target, "ada")
     world.dispatcher.tick()
-    assert world.records.job(target).state == State.QUEUED
+    assert world.catalog.job(target).state == State.QUEUED
     monkeypatch.setattr(time, "monotonic", lambda: later + input_tracker.GRACE_S + 1)
     world.dispatcher.tick()
-    assert world.records.job(target).code == "missing_input"
+    assert world.catalog.job(target).code == "missing_input"

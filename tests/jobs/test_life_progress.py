@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.records import RecordsError
+from cluster.catalog import CatalogError
 from jobs.life import progress as module
 from jobs.life.progress import Figures, Heartbeat, Progress, clock
 from jobs.life.progress_bar import bar_for
@@ -136,7 +136,7 @@ def test_a_catalog_that_fails_for_a_while_does_not_end_the_beat(capsys: pytest.C
     def write(now: Figures) -> None:
         calls.append(now.done)
         if len(calls) < 4:
-            raise RecordsError("database is locked")
+            raise CatalogError("database is locked")
 
     def hear(how: str) -> None:
         asked.append(how)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.catalog import DISPATCHER, State, change_timer
 from cluster.process_identity import process_identity
-from cluster.records import DISPATCHER, State, staleness
 from jobs.life import reconcile
 from tests.jobs.world import World
 
@@ -28,13 +28,13 @@ def _driven_by(world: World, host: str, pid: int, mark: str | None) -> str:
     """A job that a process drives, as its row says; gives its id."""
     job = world.ask().jobs[0]
     world.dispatcher.tick()
-    world.records.claim(job, 1)
+    world.catalog.claim(job, 1)
     world.set("attempts", job, host=host, pid=pid, process=mark)
     return job
 
 
 def _lead_anew(world: World) -> None:
-    world.records.release(DISPATCHER, "one")
+    world.catalog.release(DISPATCHER, "one")
     world.dispatcher = world.another("two", "session-2")
     world.dispatcher.tick()
 
@@ -46,12 +46,12 @@ def test_a_process_of_another_host_is_left_alone_until_it_has_been_silent(
     job = _driven_by(world, "elsewhere", process.pid, "another-boot:77")
     _lead_anew(world)
     assert process.poll() is None
-    assert (world.records.job(job).state, world.records.job(job).attempt) == (State.RUNNING, 1)
+    assert (world.catalog.job(job).state, world.catalog.job(job).attempt) == (State.RUNNING, 1)
     later = time.monotonic() + 1000
-    monkeypatch.setattr(staleness, "monotonic", lambda: later)
+    monkeypatch.setattr(change_timer, "monotonic", lambda: later)
     world.dispatcher.tick()
-    assert world.records.job(job).attempt == 2
-    assert world.records.attempts(job)[0].code == "cluster_gone"
+    assert world.catalog.job(job).attempt == 2
+    assert world.catalog.attempts(job)[0].code == "cluster_gone"
     assert process.poll() is None
 
 
@@ -60,10 +60,10 @@ def test_a_cancel_ends_no_process_of_this_host_for_one_of_another(
 ) -> None:
     monkeypatch.setattr(reconcile, "CANCEL_S", -1.0)
     job = _driven_by(world, "elsewhere", process.pid, "another-boot:77")
-    world.records.request_cancel(job)
+    world.catalog.request_cancel(job)
     world.dispatcher.tick()
     assert process.poll() is None
-    assert world.records.job(job).state == State.CANCELLING
+    assert world.catalog.job(job).state == State.CANCELLING
 
 
 def test_the_driver_of_a_cluster_that_is_gone_is_ended_though_the_host_was_renamed(
@@ -72,7 +72,7 @@ def test_the_driver_of_a_cluster_that_is_gone_is_ended_though_the_host_was_renam
     job = _driven_by(world, "as-it-was-called", process.pid, process_identity(process.pid))
     _lead_anew(world)
     assert process.poll() is not None
-    assert world.records.job(job).attempt == 2
+    assert world.catalog.job(job).attempt == 2
 
 
 def test_a_number_that_another_process_has_now_is_left_alone(world: World, process: subprocess.Popen[bytes]) -> None:
@@ -82,4 +82,4 @@ def test_a_number_that_another_process_has_now_is_left_alone(world: World, proce
     job = _driven_by(world, "as-it-was-called", process.pid, f"{mark}0")
     _lead_anew(world)
     assert process.poll() is None
-    assert world.records.job(job).attempt == 1  # its host must be silent first
+    assert world.catalog.job(job).attempt == 1  # its host must be silent first

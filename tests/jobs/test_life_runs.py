@@ -30,11 +30,11 @@ def test_equal_submissions_run_once_and_a_third_finds_it_done(toy: Toy) -> None:
     assert "0/8 blocks" not in second.said  # it follows the job of the first
     assert "a worker speaks of block-7" in one.said  # on standard error; standard output was one line
     assert one.said.rindex("100%  tokens/") > one.said.rindex("8/8 blocks")
-    with toy.records() as records:
-        (row,) = records.jobs(stage="tokenize")
+    with toy.catalog() as catalog:
+        (row,) = catalog.jobs(stage="tokenize")
         assert row.attempt == 1
-        assert len(records.jobs(stage="download")) == 2
-        assert records.artifact(_ref(one.answer["artifacts"][0])) is not None
+        assert len(catalog.jobs(stage="download")) == 2
+        assert catalog.artifact(_ref(one.answer["artifacts"][0])) is not None
 
     (toy.home / "admission.lock").unlink()  # which a command makes that admits jobs
     third = toy.run()
@@ -44,7 +44,7 @@ def test_equal_submissions_run_once_and_a_third_finds_it_done(toy: Toy) -> None:
 
 
 def _ref(text: str):  # type: ignore[no-untyped-def]
-    from configs.identity import parse_ref
+    from configs.artifact_ids import parse_ref
 
     return parse_ref(text)
 
@@ -60,8 +60,8 @@ def test_the_same_command_goes_on_with_a_job_that_was_interrupted_or_killed(toy:
     assert stopped.status == 130
     assert stopped.answer == {"job": job, "state": "CANCELLED", "artifacts": []}
     assert "Traceback" not in stopped.said
-    with toy.records() as records:
-        row = records.job(job)
+    with toy.catalog() as catalog:
+        row = catalog.job(job)
     assert row.state == "CANCELLED"
     assert row.resumable
 
@@ -78,6 +78,6 @@ def test_the_same_command_goes_on_with_a_job_that_was_interrupted_or_killed(toy:
     assert "6 blocks from before" in again.said
     assert "block-5\n" not in again.said
     assert "block-6\n" in again.said
-    with toy.records() as records:
-        states = [attempt.state for attempt in records.attempts(job)]
+    with toy.catalog() as catalog:
+        states = [attempt.state for attempt in catalog.attempts(job)]
     assert states == ["CANCELLED", "LOST", "SUCCEEDED"]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from cluster.records import State
+from cluster.catalog import State
 from cluster.store import Manifest, Store, StoreUnreachable
-from configs.identity import parse_ref
+from configs.artifact_ids import parse_ref
 from configs.load import load_config
 from configs.requirements import Capacity, Node
 from jobs import stages
@@ -46,11 +46,11 @@ def _ask(world: World, store: Store, gib: int) -> str:
     """A job that writes so much to a store which has its inputs; gives its id."""
     config = load_config("tokenize", world.toy.config, [f"seed={gib}"])
     environment: dict[str, Any] = {"env_vars": {"RAYLENS_STORE": store.url}}
-    found = submit(world.records, store, config, created_by="ada", profile="local", environment=environment)
+    found = submit(world.catalog, store, config, created_by="ada", profile="local", environment=environment)
     for job in found.jobs[:-1]:
         world.dispatcher.tick()
         world.do(job)
-        row = world.records.job(job)
+        row = world.catalog.job(job)
         if store.url != world.store.url:
             for ref in row.outputs:
                 shutil.copytree(Path(world.store.location(parse_ref(ref))), Path(store.location(parse_ref(ref))))
@@ -63,7 +63,7 @@ def test_a_job_is_held_against_its_own_store(world: World, disks: dict[str, int]
     fits, never = _ask(world, other, 5), _ask(world, world.store, 2)
     world.dispatcher.tick()
     assert f"{fits}-a1" in world.starts.started
-    row = world.records.job(never)
+    row = world.catalog.job(never)
     assert (row.state, row.code) == (State.FAILED, "cannot_fit")
     assert "the store has 1.00 GiB free" in (row.message or "")
 
@@ -73,7 +73,7 @@ def test_two_jobs_that_fill_more_than_half_of_a_disk_do_not_both_start(world: Wo
     first, second = _ask(world, world.store, 6), _ask(world, world.store, 5)
     world.dispatcher.tick()
     assert f"{first}-a1" in world.starts.started
-    row = world.records.job(second)
+    row = world.catalog.job(second)
     assert (row.state, row.blocked and row.blocked["blocked_by"]) == (State.WAITING, [first])
     assert f"blocked by {first}" in (row.message or "")
     disks[world.store.url] = 11 * GIB  # somebody made room
@@ -91,7 +91,7 @@ def test_what_a_running_job_has_written_is_not_taken_out_twice(
     part = tmp_path / "part"
     with part.open("wb") as file:
         file.truncate(1 << 20)
-    (ref,) = world.records.job(first).outputs
+    (ref,) = world.catalog.job(first).outputs
     world.store.put(parse_ref(ref), 1, "part", part, part=True)
     disks[world.store.url] = 9 * GIB - (1 << 20)
     world.set("jobs", second, retry_at=1)
@@ -129,7 +129,7 @@ def test_a_job_says_that_its_store_does_not_answer(
     assert len(asked) == 1
     assert f"{fine}-a1" in world.starts.started
     for job in waiting:
-        row = world.records.job(job)
+        row = world.catalog.job(job)
         assert (row.state, row.blocked and row.blocked["kind"]) == (State.WAITING, "store")
         assert f"its store {other.url} does not answer" in (row.message or "")
         assert row.deadline is not None
@@ -137,7 +137,7 @@ def test_a_job_says_that_its_store_does_not_answer(
     world.set("jobs", waiting[0], deadline=1)
     with _away(other, monkeypatch):
         world.dispatcher.tick()
-    row = world.records.job(waiting[0])
+    row = world.catalog.job(waiting[0])
     assert (row.state, row.code) == (State.FAILED, "store_unreachable")
     world.dispatcher.tick()
     assert f"{waiting[1]}-a1" in world.starts.started
@@ -159,4 +159,4 @@ def test_the_dispatcher_goes_on_while_its_own_store_does_not_say_what_is_free(
     world.dispatcher = world.another("one", "session-1")
     world.dispatcher.tick()
     assert f"{fine}-a1" in world.starts.started
-    assert (world.records.job(waits).blocked or {})["kind"] == "store"
+    assert (world.catalog.job(waits).blocked or {})["kind"] == "store"

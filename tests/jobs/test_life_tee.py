@@ -10,14 +10,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.life.driver_setup import captured_output
 from jobs.life.follow import LogTail
-from jobs.life.process import captured_output
 
 
 def test_all_that_is_written_to_either_descriptor_is_in_the_log_with_its_time(tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     program = (
-        "import os, subprocess, sys\nfrom pathlib import Path\nfrom jobs.life.process import captured_output\n"
+        "import os, subprocess, sys\nfrom pathlib import Path\nfrom jobs.life.driver_setup import captured_output\n"
         f"with captured_output(Path({str(log)!r})):\n"
         "    print('out'); os.write(2, b'from C\\n'); subprocess.run(['echo', 'a child'])\n"
         "print('after')\n"

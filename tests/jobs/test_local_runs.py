@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
+from cluster.catalog import open_catalog
 from cluster.machines.discover import ClusterTarget
-from cluster.records import open_records
 from cluster.store import Store
 from configs.load import load_config
 from jobs import stages
+from jobs.life.driver_setup import log_file
 from jobs.life.follow import request
 from jobs.life.outcome import Outcome
-from jobs.life.process import log_file
 from jobs.life.session import Session
 from tests.jobs.command import Toy
 from tests.jobs.toys import download, tokenize
@@ -32,12 +32,12 @@ class Home:
     def __init__(self, folder: Path, address: str) -> None:
         self.toy = Toy(folder)
         self.store = Store.open(str(folder / "store"))
-        self.records = open_records(f"sqlite:///{folder}/home/catalog.db")
+        self.catalog = open_catalog(f"sqlite:///{folder}/home/catalog.db")
         self.address = address
 
     def session(self, wait: float = 60) -> Session:
         return Session(
-            "local", wait, store=self.store, records=self.records, target=ClusterTarget(self.address, "test")
+            "local", wait, store=self.store, catalog=self.catalog, target=ClusterTarget(self.address, "test")
         )
 
     def run(self, *sets: str, wait: float = 60, config: Path | None = None, stage: str = "tokenize") -> Outcome:
@@ -58,7 +58,7 @@ def home(tmp_path: Path, ray_cluster: str, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
     home = Home(tmp_path, ray_cluster)
     yield home
-    home.records.close()
+    home.catalog.close()
 
 
 class Holder:
@@ -98,7 +98,7 @@ def test_a_job_waits_for_its_turn_and_then_runs(home: Home, capfd: pytest.Captur
     thread.join(120)
     assert seen
     assert seen[0].state == "SUCCEEDED"
-    events = [event.state for event in home.records.events(row.id) if event.kind == "state"]
+    events = [event.state for event in home.catalog.events(row.id) if event.kind == "state"]
     assert events == ["QUEUED", "WAITING", "RUNNING", "SUCCEEDED"]
     assert "waits at most 60 s" in capfd.readouterr().err
 
@@ -121,27 +121,27 @@ def test_a_grant_counts_before_its_work_has_begun(home: Home) -> None:
     with home.session(wait=1) as session:
         session.connect()
         granted = {"workers": 4, "cpus": 1}  # all CPUs, and Ray knows nothing of it
-        other = home.records.submit(
+        other = home.catalog.submit(
             stage="train", fingerprint="f" * 16, config={}, requirement=granted, outputs=[], inputs={}, created_by="me"
         )
-        home.records.grant(other.job_id, other.attempt, None, session.cluster)
+        home.catalog.grant(other.job_id, other.attempt, None, session.cluster)
         config = load_config("tokenize", home.toy.config, ())
         ended = request(session, config)
         assert ended.failure is not None
         assert f"blocked by {other.job_id}" in ended.message
-        home.records.finish(other.job_id, other.attempt, "FAILED")
+        home.catalog.finish(other.job_id, other.attempt, "FAILED")
         assert request(session, config).state == "SUCCEEDED"
 
 
 _DIES = """
 import sys
-from cluster.records import open_records
-records = open_records(sys.argv[1])
+from cluster.catalog import open_catalog
+catalog = open_catalog(sys.argv[1])
 wanted = {"workers": 4, "cpus": 1}
-row = records.submit(stage="train", fingerprint="e" * 16, config={}, requirement=wanted, outputs=[], inputs={},
+row = catalog.submit(stage="train", fingerprint="e" * 16, config={}, requirement=wanted, outputs=[], inputs={},
                      created_by="me")
-records.grant(row.job_id, row.attempt, None, sys.argv[2])
-records.claim(row.job_id, row.attempt)
+catalog.grant(row.job_id, row.attempt, None, sys.argv[2])
+catalog.claim(row.job_id, row.attempt)
 """
 
 
@@ -150,8 +150,8 @@ def test_a_dead_driver_holds_nothing(home: Home) -> None:
         session.connect()
         url = f"sqlite:///{home.toy.home}/catalog.db"
         subprocess.run([sys.executable, "-c", _DIES, url, session.cluster], check=True)
-        (row,) = home.records.jobs(stage="train", states=["RUNNING"])
-        assert "is gone" in (home.records.dead_driver(home.records.attempts(row.id)[-1]) or "")
+        (row,) = home.catalog.jobs(stage="train", states=["RUNNING"])
+        assert "is gone" in (home.catalog.dead_driver(home.catalog.attempts(row.id)[-1]) or "")
         assert request(session, load_config("tokenize", home.toy.config, ())).state == "SUCCEEDED"
 
 
@@ -172,17 +172,17 @@ def test_two_different_jobs_never_make_one_artifact_at_the_same_time(home: Home)
     with home.session() as session:
         config = load_config("tokenize", home.toy.config, ())
         wanted = [str(output.ref) for output in session.planner.step(config).outputs]
-        other = home.records.submit(
+        other = home.catalog.submit(
             stage="train", fingerprint="f" * 16, config={}, requirement={}, outputs=wanted, inputs={}, created_by="me"
         )
-        home.records.grant(other.job_id, other.attempt, None, "elsewhere")
+        home.catalog.grant(other.job_id, other.attempt, None, "elsewhere")
     ended: list[Outcome] = []
     thread = threading.Thread(target=lambda: ended.append(home.run()), daemon=True)
     thread.start()
     row = _until(home, "WAITING")
     assert f"makes {wanted[0]}, as train job {other.job_id} does just now" in (row.message or "")
     assert (row.blocked or {})["blocked_by"] == [other.job_id]
-    home.records.finish(other.job_id, other.attempt, "FAILED")
+    home.catalog.finish(other.job_id, other.attempt, "FAILED")
     thread.join(60)
     assert ended[0].state == "SUCCEEDED"
 
@@ -204,13 +204,13 @@ def test_a_failure_is_one_message_and_its_trace_is_in_the_log(
     assert ended.failure is not None
     assert ended.failure.code == code
     assert all(part in ended.message for part in says), ended.message
-    row = home.records.job(ended.job_id)
+    row = home.catalog.job(ended.job_id)
     assert (row.state, row.code, row.message) == ("FAILED", code, ended.message)
     assert "Traceback" not in capfd.readouterr().err
     log = home.toy.home / "logs" / f"{row.id}.log"  # of one that was refused before it began there is none
     assert ("Traceback" in log.read_text()) if code != "cannot_fit" else not log.exists()
     made = not sets[0].startswith("resources")
-    assert all((row.state == "SUCCEEDED") is made for row in home.records.jobs(stage="download"))
+    assert all((row.state == "SUCCEEDED") is made for row in home.catalog.jobs(stage="download"))
     assert not list((home.toy.home / "scratch").glob("*"))
 
 
@@ -218,8 +218,8 @@ def test_what_failed_is_tried_again_and_what_was_done_stays(home: Home) -> None:
     first = home.run("seed=13")
     again = home.run("seed=13")
     assert again.job_id == first.job_id
-    assert home.records.job(first.job_id).attempt == 2
-    assert all(row.attempt == 1 for row in home.records.jobs(stage="download"))
+    assert home.catalog.job(first.job_id).attempt == 2
+    assert all(row.attempt == 1 for row in home.catalog.jobs(stage="download"))
 
 
 def test_what_can_never_fit_has_none_of_its_inputs_made(home: Home) -> None:
@@ -227,9 +227,9 @@ def test_what_can_never_fit_has_none_of_its_inputs_made(home: Home) -> None:
     assert (ended.state, ended.failure is not None and ended.failure.code) == ("FAILED", "cannot_fit")
     for part in ("1 worker x {50 CPU, 0 GPU", "4 CPU (", "can never run"):
         assert part in ended.message
-    inputs = home.records.jobs(stage="download")
+    inputs = home.catalog.jobs(stage="download")
     assert {row.state for row in inputs} == {"CANCELLED"}
-    assert all(attempt.granted_at is None for row in inputs for attempt in home.records.attempts(row.id))
+    assert all(attempt.granted_at is None for row in inputs for attempt in home.catalog.attempts(row.id))
 
 
 def test_a_stop_requested_of_the_row_is_obeyed_and_the_same_command_goes_on(
@@ -240,25 +240,25 @@ def test_a_stop_requested_of_the_row_is_obeyed_and_the_same_command_goes_on(
     thread = threading.Thread(target=lambda: outcomes.append(home.run()), daemon=True)
     thread.start()
     job = home.toy.wait_for("tokenize", 2)
-    home.records.request_cancel(job, "stop")
+    home.catalog.request_cancel(job, "stop")
     home.until(lambda: "stop requested" in log_file(home.toy.home, job).read_text())
     home.toy.release()
     thread.join(60)
     assert outcomes[0].state == "CANCELLED"
-    assert home.records.job(job).resumable
+    assert home.catalog.job(job).resumable
     again = home.run()
     assert (again.state, again.job_id) == ("SUCCEEDED", job)
     assert "3 blocks from before" in capfd.readouterr().err
 
 
 def test_an_artifact_that_is_gone_is_made_again(home: Home) -> None:
-    from configs.identity import parse_ref
+    from configs.artifact_ids import parse_ref
 
     first = home.run()
     home.store.delete(parse_ref(first.artifacts[0]))
     again = home.run()
     assert again == first
-    assert home.records.job(first.job_id).attempt == 2
+    assert home.catalog.job(first.job_id).attempt == 2
 
 
 def test_an_input_that_does_not_exist_is_named(home: Home) -> None:
@@ -275,7 +275,7 @@ def test_a_pipeline_runs_its_stages_in_order(home: Home, capfd: pytest.CaptureFi
     assert ended.state == "SUCCEEDED", ended.message
     assert [ref.split("/")[0] for ref in ended.artifacts] == ["datasets", "tokens"]
     assert "9/9 blocks" in capfd.readouterr().err
-    rows = sorted(home.records.jobs(), key=lambda row: row.created_at)
+    rows = sorted(home.catalog.jobs(), key=lambda row: row.created_at)
     assert [row.stage for row in rows] == ["pipeline", "download", "download", "tokenize"]
     assert {row.parent for row in rows[1:]} == {rows[0].id}
     assert all(row.state == "SUCCEEDED" for row in rows)
@@ -288,7 +288,7 @@ def test_a_pipeline_runs_its_stages_in_order(home: Home, capfd: pytest.CaptureFi
 def _until(home: Home, state: str) -> Any:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if rows := home.records.jobs(states=[state]):
+        if rows := home.catalog.jobs(states=[state]):
             return rows[-1]  # the first that was submitted
         time.sleep(0.1)
     raise TimeoutError(f"no job became {state}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.records import DISPATCHER, State
+from cluster.catalog import DISPATCHER, State
 from configs.requirements import Node
 from jobs.life import admission
 from tests.jobs.world import World
@@ -27,21 +27,21 @@ def test_a_job_that_waited_for_a_node_waits_for_its_return(world: World, monkeyp
     world.nodes = (LARGE._replace(free_cpus=0),)
     job = _with_inputs(world, "resources.cpus=50")
     world.dispatcher.tick()
-    assert world.records.job(job).state == State.WAITING
-    deadline = world.records.job(job).deadline
+    assert world.catalog.job(job).state == State.WAITING
+    deadline = world.catalog.job(job).deadline
     assert deadline is not None
     world.nodes = ()
     world.dispatcher.tick()
-    world.records.release(DISPATCHER, "one")
+    world.catalog.release(DISPATCHER, "one")
     after = world.another("two", "session-2")
     after.tick()
-    row = world.records.job(job)
+    row = world.catalog.job(job)
     assert (row.state, row.deadline) == (State.WAITING, deadline)
     assert "though it fitted before" in (row.message or "")
     world.nodes = (LARGE,)
     after.tick()
     assert f"{job}-a1" in world.starts.started
-    assert world.records.attempts(job)[-1].cluster == "session-2"
+    assert world.catalog.attempts(job)[-1].cluster == "session-2"
 
 
 def test_a_job_whose_inputs_are_made_meanwhile_has_fitted_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +54,7 @@ def test_a_job_whose_inputs_are_made_meanwhile_has_fitted_too(world: World, monk
         world.dispatcher.tick()
         world.do(job)
     world.dispatcher.tick()
-    assert world.records.job(found.job_id).state == State.WAITING
+    assert world.catalog.job(found.job_id).state == State.WAITING
 
 
 def test_what_is_asked_for_while_nodes_may_rejoin_waits_for_them(world: World) -> None:
@@ -67,11 +67,11 @@ def test_what_is_asked_for_while_nodes_may_rejoin_waits_for_them(world: World) -
     world.set_lease_gone()
     waits, never = world.ask("resources.cpus=50"), world.ask("resources.cpus=65", "context_length=9")
     after.tick()
-    assert world.records.job(never.job_id).code == "cannot_fit"  # the node that may rejoin would not help
+    assert world.catalog.job(never.job_id).code == "cannot_fit"  # the node that may rejoin would not help
     for job in waits.jobs[:-1]:
         world.do(job)
     after.tick()
-    row = world.records.job(waits.job_id)
+    row = world.catalog.job(waits.job_id)
     assert (row.state, row.blocked and row.blocked["kind"]) == (State.WAITING, "resources")
 
 
@@ -84,7 +84,7 @@ def test_once_nodes_had_their_time_to_rejoin_it_is_told_at_once(world: World, mo
     world.dispatcher.tick()
     found = world.ask("resources.cpus=50")
     world.dispatcher.tick()
-    assert world.records.job(found.job_id).code == "cannot_fit"
+    assert world.catalog.job(found.job_id).code == "cannot_fit"
 
 
 def test_a_job_whose_node_is_gone_for_good_holds_nobody_back_and_ends_at_its_deadline(world: World) -> None:
@@ -97,9 +97,9 @@ def test_a_job_whose_node_is_gone_for_good_holds_nobody_back_and_ends_at_its_dea
     world.nodes = ()
     behind = world.ask("context_length=9")
     world.dispatcher.tick()
-    assert world.records.job(gone).state == State.WAITING
+    assert world.catalog.job(gone).state == State.WAITING
     assert f"{behind.job_id}-a1" in world.starts.started
     world.set("jobs", gone, deadline=1)
     world.dispatcher.tick()
-    row = world.records.job(gone)
+    row = world.catalog.job(gone)
     assert (row.state, row.code) == (State.FAILED, "waited_too_long")

@@ -19,12 +19,12 @@ import yaml
 from cluster.machines.paths import code_root
 from cluster.store import Store
 from configs.architectures import NAMES
+from configs.artifact_ids import ArtifactRef, parse_ref
 from configs.base import Config, Resources
 from configs.download import HubSource, PackageSource
-from configs.faults import nested_models
-from configs.identity import ArtifactRef, parse_ref
 from configs.maintain import MaintainConfig
 from configs.stages import STAGES
+from configs.validation_errors import nested_models
 from tests import recorder
 from tests.artifacts import hashes
 from tests.s3 import S3Server

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.records import JobRow, State
-from configs.identity import parse_ref
+from cluster.catalog import JobRow, State
+from configs.artifact_ids import parse_ref
 from tests.plugs import PLUGS, Up, outcome, pull
 
 
@@ -27,7 +27,7 @@ def up(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up
         yield cluster
     finally:
         cluster.down()
-        cluster.records.close()
+        cluster.catalog.close()
 
 
 def _reached(up: Up, goal: int, row: JobRow) -> bool:
@@ -51,10 +51,10 @@ def test_a_job_outlives_all_that_it_stands_on(up: Up) -> None:
         pull(up, job, plug)
 
     assert outcome(up, job) == expected
-    states = [attempt.state for attempt in up.records.attempts(job)]
+    states = [attempt.state for attempt in up.catalog.attempts(job)]
     assert states.count(State.SUCCEEDED) == 2
     assert set(states) == {State.SUCCEEDED, State.LOST}
-    starts = [event.message for event in up.records.events(job) if event.kind == "state"]
+    starts = [event.message for event in up.catalog.events(job) if event.kind == "state"]
     assert any("is gone" in (message or "") for message in starts)
 
 
@@ -71,17 +71,17 @@ def test_a_job_waits_as_a_row_and_leaves_the_line_when_its_turn_comes(up: Up) ->
     assert "4 CPU" in row.blocked["capacity"]
     assert holder in (row.message or "")
     assert row.deadline is not None
-    assert up.records.attempts(waiting)[-1].pid is None
+    assert up.catalog.attempts(waiting)[-1].pid is None
     assert up.wait(behind, lambda row: row.state == "WAITING").blocked["blocked_by"] == [waiting]  # type: ignore[index]
     up.run("jobs", "cancel", behind)
-    assert up.records.job(behind).state == State.CANCELLED
+    assert up.catalog.job(behind).state == State.CANCELLED
 
     up.run("jobs", "cancel", holder)
     cancelled = up.ended(holder)
     assert cancelled.state == State.CANCELLED
     _, left = psutil.wait_procs(up.find(f"drive {holder}"), timeout=60)  # the shell around it ends a moment later
     assert not left
-    granted = up.wait(waiting, lambda row: up.records.attempts(row.id)[-1].granted_at is not None)
+    granted = up.wait(waiting, lambda row: up.catalog.attempts(row.id)[-1].granted_at is not None)
     assert granted.attempt == 1  # by the cluster's dispatcher, once the CPUs were free
     up.run("jobs", "stop", waiting)
     stopped = up.ended(waiting)
@@ -95,7 +95,7 @@ def test_what_can_never_run_says_so_and_ends_what_waits_for_it(up: Up) -> None:
     )
     assert ran.returncode == 1
     answer = json.loads(ran.stdout)
-    row = up.records.job(answer["job"])
+    row = up.catalog.job(answer["job"])
     assert (row.state, row.code) == (State.FAILED, "cannot_fit")
     for part in ("1 GPU", "0 GPU (0 free)", "can never run"):
         assert part in (row.message or "")
@@ -119,9 +119,9 @@ def test_a_command_under_ray_job_submit_asks_and_follows_like_any_other(up: Up) 
     answer = next(json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"job": '))
     assert answer["state"] == "SUCCEEDED"
     assert "rows in" in ran.stdout  # it followed
-    row = up.records.job(answer["job"])
+    row = up.catalog.job(answer["job"])
     assert row.environment["working_dir"].startswith("gcs://")
-    last = up.records.attempts(row.id)[-1]
+    last = up.catalog.attempts(row.id)[-1]
 
     headers = {"Authorization": f"Bearer {Path(head['token']).read_text().strip()}"}
     info = JobSubmissionClient(head["dashboard"], headers=headers).get_job_info(str(last.ray_job))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.store import Manifest, Store
-from configs.identity import ArtifactRef, parse_ref
+from configs.artifact_ids import ArtifactRef, parse_ref
 from configs.report import ReportConfig
 from configs.requirements import Requirement
 from jobs.life.stage_context import JobContext

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from cluster.records import open_records
+from cluster.catalog import open_catalog
 from cluster.store import Manifest, Store
-from configs.identity import ArtifactRef, parse_ref
+from configs.artifact_ids import ArtifactRef, parse_ref
 from configs.report import ReportConfig
 from jobs.report_summary import main
-from sae.formats.files import LocalFiles
+from sae.formats.artifact_files import LocalFiles
 from sae.report.build import build_report
 from sae.report.sources import Artifacts
 from tests.sae.report_artifacts import INPUTS, write_artifacts
@@ -46,16 +46,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     build_report(Artifacts(*made), CONFIG, tmp_path / "page")
     folders[str(REPORT)] = LocalFiles(tmp_path / "page")
     store = Store.open()
-    with open_records() as records:
+    with open_catalog() as catalog:
         for name, (stage, inputs) in STAGES.items():
-            publish(store, records, parse_ref(name), stage, inputs, folders[name])
+            publish(store, catalog, parse_ref(name), stage, inputs, folders[name])
     return tmp_path / "home"
 
 
-def publish(store: Store, records: Any, ref: ArtifactRef, stage: str, inputs: dict[str, str], files: Any) -> None:
+def publish(store: Store, catalog: Any, ref: ArtifactRef, stage: str, inputs: dict[str, str], files: Any) -> None:
     stored = tuple(store.put(ref, 1, name, files.path(name), keep=True) for name in files.names)
     manifest = Manifest(kind=ref.kind, id=ref.id, stage=stage, stage_version=1, attempt=1, inputs=inputs, files=stored)
-    job = records.submit(
+    job = catalog.submit(
         stage=stage,
         fingerprint=f"fp-{ref}",
         config={},
@@ -64,10 +64,10 @@ def publish(store: Store, records: Any, ref: ArtifactRef, stage: str, inputs: di
         inputs=inputs,
         created_by="me",
     )
-    records.progress(job.job_id, 1, state="RUNNING")
-    records.publish(job.job_id, 1, manifest.model_dump(mode="json"))
+    catalog.progress(job.job_id, 1, state="RUNNING")
+    catalog.publish(job.job_id, 1, manifest.model_dump(mode="json"))
     store.commit(manifest)
-    records.finish(job.job_id, 1, "SUCCEEDED")
+    catalog.finish(job.job_id, 1, "SUCCEEDED")
 
 
 def line(state: str = "SUCCEEDED", artifacts: list[str] | None = None) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from cluster.store import Store
 from configs.download import DownloadConfig
-from configs.profiles import load_profile
+from configs.resource_profiles import load_profile
 from jobs.life.outcome import root_cause
 from jobs.life.planner import Planner, step_requirement
 from jobs.life.stage_context import JobContext, Stopped

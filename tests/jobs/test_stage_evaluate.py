@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from cluster.store import CorruptFile, Manifest, Store
+from configs.artifact_ids import ArtifactRef
 from configs.evaluate import EvaluateConfig
-from configs.identity import ArtifactRef
 from configs.requirements import Requirement
 from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import evaluate

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from cluster.records import Records, open_records
+from cluster.catalog import Catalog, open_catalog
 from cluster.store import Manifest, Store
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from configs.maintain import MaintainConfig
-from jobs.life.process import log_file
+from jobs.life.driver_setup import log_file
 from jobs.life.stage_context import JobContext
 from jobs.stages import maintain
 
@@ -39,12 +39,12 @@ class World:
     def __init__(self, home: Path) -> None:
         self.home, self.store = home, Store.open(str(home / "store"))
         self.url = f"sqlite:///{home}/catalog.db"
-        self.records: Records = open_records(self.url)
+        self.catalog: Catalog = open_catalog(self.url)
 
     def job(self, fp: str, state: str | None, days_ago: float, makes: str | None = None) -> str:
         """A training run with an unfinished SAE (that of run `makes`, if it says one), a checkpoint and a log."""
         sae = ArtifactRef("saes", (makes or fp) * 16)
-        job = self.records.submit(
+        job = self.catalog.submit(
             stage="train",
             fingerprint=fp * 16,
             config={},
@@ -53,7 +53,7 @@ class World:
             inputs={},
             created_by="ada",
         ).job_id
-        self.records.progress(job, 1, state="RUNNING")
+        self.catalog.progress(job, 1, state="RUNNING")
         self.part(sae)
         checkpoint = ArtifactRef("checkpoints", fp * 8 + "0" * 8)
         stored = self.part(checkpoint)
@@ -65,7 +65,7 @@ class World:
         )  # fmt: skip
         log_file(self.home, job).write_text("said\n")
         if state is not None:
-            self.records.finish(job, 1, state)
+            self.catalog.finish(job, 1, state)
             with create_engine(self.url).begin() as connection:
                 at = time.time() - days_ago * DAY
                 connection.execute(text("UPDATE jobs SET updated_at = :at WHERE id = :id"), {"at": at, "id": job})
@@ -96,7 +96,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.delenv("RAYLENS_DATABASE_URL", raising=False)
     world = World(tmp_path)
     yield world
-    world.records.close()
+    world.catalog.close()
 
 
 def test_what_is_old_or_done_goes_and_what_may_be_wanted_stays(world: World) -> None:
@@ -140,14 +140,14 @@ def test_what_is_wanted_again_while_others_go_stays(world: World) -> None:
 
         def log(self, message: str) -> None:
             super().log(message)
-            if not world.records.job(second).live:
-                world.records.resume(second, "ada")
+            if not world.catalog.job(second).live:
+                world.catalog.resume(second, "ada")
 
     said = world.run(Resuming(), dry_run=False)
     assert world.left() == {f"saes/{letter * 16}", f"checkpoints/{letter * 8}{'0' * 8}", f"{second}.log"}
     assert f"keeps log {second}.log: it is wanted again" in said
     assert said[-1] == "3 things removed"
-    assert not world.records.job(first).live
+    assert not world.catalog.job(first).live
 
 
 def test_folders_of_dead_processes_go_and_those_of_live_ones_stay(world: World) -> None:

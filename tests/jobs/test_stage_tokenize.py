@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.store import Store
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
 from jobs.life.stage_context import Stopped

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from actors.trainer import LAST_FILE, SAE_FILES
 from cluster.store import Store
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Stopped

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cluster.records import JobRow, Records, open_records
+from cluster.catalog import Catalog, JobRow, open_catalog
 from cluster.store import Store
-from configs.identity import parse_ref
+from configs.artifact_ids import parse_ref
 from configs.load import load_config
 from configs.requirements import Capacity, Node, NodeType, Requirement
 from jobs.life.dispatcher import Cluster, Dispatcher
@@ -45,7 +45,7 @@ class World:
         self.toy = Toy(folder)
         self.store = Store.open(str(folder / "store"))
         self.url = f"sqlite:///{folder}/home/catalog.db"
-        self.records: Records = open_records(self.url)
+        self.catalog: Catalog = open_catalog(self.url)
         self.starts = Starts()
         self.free = 4.0
         self.grown: list[list[Requirement]] = []
@@ -55,7 +55,7 @@ class World:
 
     def another(self, name: str, session: str) -> Dispatcher:
         cluster = Cluster(session, "127.0.0.1:1", "http://127.0.0.1:2", self.capacity, self.grown.append)
-        return Dispatcher(self.records, cluster, self.starts, name, self.store)
+        return Dispatcher(self.catalog, cluster, self.starts, name, self.store)
 
     def capacity(self) -> Capacity:
         head = Node(4, 0, 1 << 34, {}, self.free, 0, 1 << 34)
@@ -63,11 +63,11 @@ class World:
 
     def ask(self, *sets: str, config: Path | None = None, stage: str = "tokenize", **more: Any) -> Submitted:
         found = load_config(stage, config or self.toy.config, sets)
-        return submit(self.records, self.store, found, created_by="ada", **{"profile": "local", **more})
+        return submit(self.catalog, self.store, found, created_by="ada", **{"profile": "local", **more})
 
     def do(self, job_id: str) -> None:
         """What a driver does: claims, makes the artifacts, ends."""
-        row = self.records.claim(job_id, self.records.job(job_id).attempt)
+        row = self.catalog.claim(job_id, self.catalog.job(job_id).attempt)
         for ref in row.outputs:
             path = self.toy.folder / "made"
             path.write_text(ref)
@@ -78,9 +78,9 @@ class World:
             manifest = Manifest(
                 kind=kind, id=name, stage=row.stage, stage_version=1, attempt=row.attempt, files=(stored,)
             )
-            self.records.publish(row.id, row.attempt, manifest.model_dump(mode="json"))
+            self.catalog.publish(row.id, row.attempt, manifest.model_dump(mode="json"))
             self.store.commit(manifest)
-        self.records.finish(row.id, row.attempt, "SUCCEEDED")
+        self.catalog.finish(row.id, row.attempt, "SUCCEEDED")
 
     def set(self, table: str, job_id: str, **values: Any) -> None:
         """Writes into a row what only another process, or another machine, would."""
@@ -95,7 +95,7 @@ class World:
 
     def set_lease_gone(self) -> None:
         """The process that leads is gone, without a word."""
-        self.records._locks.release_all()
+        self.catalog._locks.release_all()
 
     def states(self, found: Submitted) -> list[str]:
-        return [str(self.records.job(job).state) for job in found.jobs]
+        return [str(self.catalog.job(job).state) for job in found.jobs]

@@ -19,8 +19,8 @@ from sae.features.sketch import Sketch, Space, sketch
 from sae.features.sketch_file import SketchFile, save_sketch
 from sae.features.tables import PROBABILITIES, Directions, write_tables
 from sae.features.write_features import merged_blocks
+from sae.formats.artifact_files import LocalFiles
 from sae.formats.features import FeaturesInfo, write_info
-from sae.formats.files import LocalFiles
 from sae.formats.tokens import Role, Segments, TokensInfo, write_shard
 from sae.report.sources import Artifacts
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.data_policy import DataPolicy
+from configs.data_positions import DataPolicy
 from sae.calibration import (
     NonFiniteActivations,
     calibrate,

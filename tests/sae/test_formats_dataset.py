@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sae.formats.artifact_files import LocalFiles
 from sae.formats.dataset import DatasetError, DatasetReader, Document, iter_documents, write_documents
-from sae.formats.files import LocalFiles
 
 DOCS = [Document(("train", "test")[i % 3 == 0], f"text {i} é" * (i + 1), {"n": str(i)}) for i in range(25)]
 

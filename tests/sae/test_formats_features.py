@@ -17,8 +17,8 @@ from sae.features.sketch_file import SketchFile, save_sketch
 from sae.features.tables import PROBABILITIES, Directions, write_tables
 from sae.features.write_features import merged_blocks
 from sae.formats import features as formats
+from sae.formats.artifact_files import LocalFiles
 from sae.formats.features import EXAMPLES, FEATURES, INFO, FeaturesError, FeaturesInfo, FeaturesReader, write_info
-from sae.formats.files import LocalFiles
 
 SPACE = Space(features=10, rows=6, context_length=50)
 QUOTA = Quota(top=2, quantile=2, uniform=3, seed=0)

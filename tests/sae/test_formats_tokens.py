@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sae.formats import tokens as module
-from sae.formats.files import LocalFiles
+from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import Role, Segments, TokensError, TokensInfo, TokensReader, load_info, shard_name, write_shard
 
 LENGTH = 8

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sae.language_model import HookNotFound, HookPoint, LanguageModel, ModelError, Unembedding
-from sae.language_model.packing import document_positions
+from sae.language_model.document_positions import document_positions
 from tests.sae.families import CONTEXT, FAMILIES, LAYERS, VOCAB, D, build, tokens
 
 SEQUENTIAL = [f for f in FAMILIES if f != "neox-parallel"]

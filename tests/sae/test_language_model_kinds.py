@@ -13,7 +13,7 @@ from transformers import AutoConfig
 from sae.language_model import HookNotFound, LanguageModel, ModelError, Unembedding
 from sae.language_model.model_summary import check_usable, hook_names
 from sae.language_model.resumed_forward import ResumedForward, logits_of
-from sae.language_model.tiny import tiny_config, tiny_model
+from sae.language_model.tiny_config import tiny_config, tiny_model
 
 D = 32
 

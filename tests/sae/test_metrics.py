@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from configs.data_policy import DataPolicy
+from configs.data_positions import DataPolicy
 from sae.calibration import Calibration, NonFiniteActivations
 from sae.formats.sae_folder import Sae
 from sae.formats.tokens import Role, TokenRows
 from sae.language_model import HookPoint, LanguageModel
 from sae.language_model.resumed_forward import logits_of
-from sae.metrics.results_file import load_results, save_results
-from sae.metrics.rows import Batch, RowResults, evaluate_batch, join
+from sae.metrics.batch_evaluation import Batch, RowResults, evaluate_batch, join
+from sae.metrics.chunk_results import load_results, save_results
 from sae.metrics.summary import NothingToMeasure, summarise
 
 HOOK = "blocks.1.hook_resid_post"
@@ -89,7 +89,7 @@ def measure(
     return [evaluate_batch(lm, hook, sae, b, POLICY, attention) for b in batches]  # type: ignore[arg-type]
 
 
-def test_identity(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
+def test_artifact_ids(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
     metrics = summarise(measure(lm, identity(calibration), rows)).metrics
     assert metrics["ev"] == 1.0
     assert metrics["l0"] == len(calibration.mean)

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.tokenize import TokenizeConfig
-from sae.formats.files import LocalFiles
+from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import Role, TokenRows, TokensReader, load_info, shard_name
 from sae.text.flat_tokens import ChunkCounts, open_flat, write_flat
 from sae.text.packing import pack_shard
-from sae.text.row_layout import row_order, split_layouts, split_shards
+from sae.text.shard_layout import row_order, split_layouts, split_shards
 from sae.text.statistics import length_figures, seen_ids, split_percent, tokens_info
 from sae.text.tokenizer_spec import TokenizerSpec
 

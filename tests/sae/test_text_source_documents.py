@@ -16,7 +16,7 @@ import pytest
 from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError, Document
 from sae.text.html import strip_html
-from sae.text.sections import sections
+from sae.text.json_sections import sections
 from sae.text.source_documents import SourceDocuments, SourceFile
 from sae.text.splits import heldout_split, splits_by_file
 

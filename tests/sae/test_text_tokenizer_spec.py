@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from configs.data_policy import DataPolicy
+from configs.data_positions import DataPolicy
 from configs.tokenize import TokenizeConfig
 from sae.calibration import candidate_mask
 from sae.formats.tokens import Role

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from configs.download import DatasetOptions
+from sae.formats.artifact_files import LocalFiles
 from sae.formats.dataset import DatasetError, iter_documents
-from sae.formats.files import LocalFiles
 from sae.text.readers import SourceFile
 from sae.text.write_dataset import write_dataset
 

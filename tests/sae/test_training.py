@@ -9,7 +9,7 @@ import torch
 
 from configs.train import TrainConfig
 from sae.formats.activations import HOOKS_JSON, INFO_JSON, chunk_name, write_chunk
-from sae.formats.files import LocalFiles
+from sae.formats.artifact_files import LocalFiles
 from sae.training.build import TrainingRun, build_run
 from sae.training.collectives import LocalCollective
 from sae.training.loop import AfterBlock, train
@@ -79,8 +79,8 @@ def test_an_sae_does_not_depend_on_the_others_of_its_run(tiny_gpt2: Path, tokens
 def test_stream_and_fp32_cache_give_equal_bytes(tiny_gpt2: Path, tokens: LocalFiles, tmp_path: Path) -> None:
     import json
 
-    from sae.activations import activations_of_rows
     from sae.calibration import data_mask, save_calibration
+    from sae.row_activations import activations_of_rows
 
     stream = _build(tiny_gpt2, tokens, [0, 1, 2])
     model, reader, policy = stream.source._model, stream.source._tokens, _config().policy

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 import uvicorn
 
-from cluster.records import Records, open_records
+from cluster.catalog import Catalog, open_catalog
 from cluster.store import Store
 from configs.requirements import to_json
 from serve_app.app import create_app
@@ -29,7 +29,7 @@ class Site(NamedTuple):
 
     url: str
     home: Path
-    records: Records
+    catalog: Catalog
     store: Store
     app: Any
     tokens: Tokens
@@ -66,20 +66,20 @@ def site(tmp_path_factory: pytest.TempPathFactory, samples: SampleArtifacts) -> 
     """The server."""
     home = tmp_path_factory.mktemp("home")
     (home / "data").mkdir()
-    with pytest.MonkeyPatch.context() as patch, open_records(f"sqlite:///{home}/catalog.db") as records:
+    with pytest.MonkeyPatch.context() as patch, open_catalog(f"sqlite:///{home}/catalog.db") as catalog:
         patch.setenv("RAYLENS_HOME", str(home))
         patch.setenv("RAYLENS_CACHE", str(home / "cache"))
-        samples.record(records)
-        records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
+        samples.record(catalog)
+        catalog.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
         app = create_app(
-            ApiSettings(home=home, data_roots=(home / "data",)), records, samples.store, Answers(samples.store)
+            ApiSettings(home=home, data_roots=(home / "data",)), catalog, samples.store, Answers(samples.store)
         )
         tokens = Tokens(home)
         with serving(app) as url, _client(url, None) as anonymous:
             _, read = tokens.create("reader", ["read"])
             _, write = tokens.create("writer", ["write"])
             with _client(url, read) as reader, _client(url, write) as writer:
-                yield Site(url, home, records, samples.store, app, tokens, reader, writer, anonymous)
+                yield Site(url, home, catalog, samples.store, app, tokens, reader, writer, anonymous)
 
 
 class serving:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 
-from cluster.records import Records
+from cluster.catalog import Catalog
 from tests.serve_app.served import Served, wait_until
 
 CLIENTS, MORE = 4, 10
@@ -25,7 +25,7 @@ def client(site: Served) -> httpx2.Client:
 
 def driven_job(site: Served, seed: int) -> tuple[str, int]:
     """A job that this process drives."""
-    made = site.records.submit(
+    made = site.catalog.submit(
         stage="tokenize", fingerprint=f"{seed:016x}", config={}, requirement={}, outputs=[], inputs={}, created_by="tests"
     )  # fmt: skip
     return made.job_id, made.attempt
@@ -70,11 +70,11 @@ class Follower:
         assert not self._thread.is_alive(), "the stream did not end"
 
 
-def report(records: Records, job: str, attempt: int, stop: threading.Event) -> int:
+def report(catalog: Catalog, job: str, attempt: int, stop: threading.Event) -> int:
     """Writes events until `stop` is set; returns how many."""
     written = 0
     while not stop.is_set():
-        records.progress(job, attempt, done=written, total=10_000, unit="rows", message=f"at {time.time()}")
+        catalog.progress(job, attempt, done=written, total=10_000, unit="rows", message=f"at {time.time()}")
         written += 1
         time.sleep(0.05)
     return written
@@ -119,7 +119,7 @@ def killed(site: Served, path: str, kills: int) -> Killed:
         )  # fmt: skip
 
     threads = [threading.Thread(target=read, args=(own,)) for own in answers]
-    threads += [threading.Thread(target=report, args=(site.records, job, attempt, stop))]
+    threads += [threading.Thread(target=report, args=(site.catalog, job, attempt, stop))]
     for thread in threads:
         thread.start()
     back = []
@@ -138,10 +138,10 @@ def killed(site: Served, path: str, kills: int) -> Killed:
         stop.set()
         for thread in threads:
             thread.join(60)
-        site.records.finish(job, attempt, "CANCELLED")
+        site.catalog.finish(job, attempt, "CANCELLED")
     for follower in followers:
         follower.join(60)
-    whole = list(range(1, site.records.job(job).last_event + 1))
+    whole = list(range(1, site.catalog.job(job).last_event + 1))
     statuses = [status for own in answers for status in own]
     failures += [str(status) for status in statuses if status != 200]
     return Killed(

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.records import Records
+from cluster.catalog import Catalog
 from cluster.store import Manifest, Store
+from configs.artifact_ids import ArtifactRef
 from configs.download import DownloadConfig
 from configs.extract import ExtractConfig
-from configs.identity import ArtifactRef
 from configs.tokenize import TokenizeConfig
 from jobs.stages import extract
 from sae.formats.dataset import Document, write_documents
@@ -41,12 +41,12 @@ class SampleArtifacts:
         """All of it, inputs before what was made from them."""
         return [DATASET, MODEL, TOKENS, self.sae, EVALUATION, self.features, REPORT]
 
-    def record(self, records: Records) -> None:
+    def record(self, catalog: Catalog) -> None:
         """Takes all of it into a catalog."""
         for ref in self.refs():
             manifest = self.store.manifest(ref)
             assert manifest is not None
-            records.record_artifact(manifest.model_dump(mode="json"))
+            catalog.record_artifact(manifest.model_dump(mode="json"))
 
 
 def make_samples(root: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> SampleArtifacts:

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import psutil
 
+from cluster.catalog import Catalog, open_catalog
 from cluster.machines import ray_environment
 from cluster.machines.ports import free_ports
 from cluster.machines.ray_environment import SERVE
-from cluster.records import Records, open_records
 from configs.requirements import Capacity, Node, to_json
 from serve_app.security.tokens import Tokens
 from tests.serve_app.sample_artifacts import SampleArtifacts, make_samples
@@ -39,7 +39,7 @@ class Served(NamedTuple):
 
     url: str
     home: Path
-    records: Records
+    catalog: Catalog
     samples: SampleArtifacts
     token: str
     process: psutil.Process
@@ -70,9 +70,9 @@ def served(samples: SampleArtifacts, replicas: int = 2) -> Iterator[Served]:
     home = Path(tempfile.mkdtemp(prefix="rlserve", dir="/tmp"))
     (home / "data").mkdir()
     (home / "data" / "a.txt").write_text("one document\n")
-    with open_records(f"sqlite:///{home}/catalog.db") as records:
-        samples.record(records)
-        records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
+    with open_catalog(f"sqlite:///{home}/catalog.db") as catalog:
+        samples.record(catalog)
+        catalog.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
         _, token = Tokens(home).create("tester", ["write"])
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.serve_app.served", str(home), samples.store.url, str(replicas)],
@@ -82,7 +82,7 @@ def served(samples: SampleArtifacts, replicas: int = 2) -> Iterator[Served]:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line, "the API did not start under Serve"
-            yield Served(json.loads(line)["url"], home, records, samples, token, psutil.Process(process.pid))
+            yield Served(json.loads(line)["url"], home, catalog, samples, token, psutil.Process(process.pid))
         finally:
             process.communicate(timeout=90)
             shutil.rmtree(home, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cluster.machines.paths import code_root
-from configs.identity import ArtifactRef
+from configs.artifact_ids import ArtifactRef
 from serve_app.app import create_app
 from serve_app.openapi import description
 from tests.actors.extract_world import WIDTH, K
@@ -49,7 +49,7 @@ def test_a_model_that_cannot_be_read_has_a_page(site: Site, tmp_path: Path) -> N
     put_folder(site.store, ref, tmp_path, "download")
     manifest = site.store.manifest(ref)
     assert manifest is not None
-    site.records.record_artifact(manifest.model_dump(mode="json"))
+    site.catalog.record_artifact(manifest.model_dump(mode="json"))
     try:
         body = site.reader.get(f"/v1/{ref}").raise_for_status().json()
         assert (body["hooks"], body["files"][0]["name"]) == ([], "config.json")
@@ -246,9 +246,9 @@ def test_jobs_that_use_the_memory_of_a_language_model_are_named(site: Site, samp
     body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 32, "seed": 900,
             "resources": {"memory": (4 << 30) - (256 << 20)}}  # fmt: skip
     job = site.writer.post("/v1/tokens", json=body).raise_for_status().json()["job"]["id"]
-    site.records.grant(job, 1, f"{job}-a1", "here")
+    site.catalog.grant(job, 1, f"{job}-a1", "here")
     refused = site.reader.post("/v1/text/features", json={"sae": str(samples.sae), "text": "x"})
-    site.records.lose(job, 1, "test", "over")
+    site.catalog.lose(job, 1, "test", "over")
     assert (refused.status_code, refused.json()["code"]) == (503, "no_capacity")
     assert refused.json()["blocked_by"] == [job]
     assert int(refused.headers["retry-after"]) > 0
@@ -324,5 +324,5 @@ def test_generators_of_clients_find_no_name_twice(site: Site) -> None:
 
 def test_only_the_application_is_needed(site: Site) -> None:
     """The factory makes as many applications as one likes: nothing is kept at module level."""
-    other = create_app(site.app.state.api.settings, site.records, site.store)
+    other = create_app(site.app.state.api.settings, site.catalog, site.store)
     assert other.openapi() == site.app.openapi()

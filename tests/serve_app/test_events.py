@@ -19,9 +19,9 @@ from tests.serve_app.test_jobs import tokenization
 def running_job(site: Site, seed: int) -> tuple[str, int]:
     """A job that this process drives."""
     job = site.writer.post("/v1/tokens", json=tokenization(seed=seed)).json()["job"]["id"]
-    row = site.records.job(job)
-    site.records.grant(job, row.attempt, f"{job}-a1", "here")
-    site.records.claim(job, row.attempt)
+    row = site.catalog.job(job)
+    site.catalog.grant(job, row.attempt, f"{job}-a1", "here")
+    site.catalog.claim(job, row.attempt)
     return job, row.attempt
 
 
@@ -46,9 +46,9 @@ def test_a_stream_ends_with_its_job_and_can_be_resumed(site: Site) -> None:
 
     def drive() -> None:
         for done in range(1, 6):
-            site.records.progress(job, attempt, done=done, total=5, unit="rows", message=f"mark {done}")
+            site.catalog.progress(job, attempt, done=done, total=5, unit="rows", message=f"mark {done}")
             time.sleep(0.3)
-        site.records.finish(job, attempt, "FAILED", code="bad", message="at /srv/secret/x it ended")
+        site.catalog.finish(job, attempt, "FAILED", code="bad", message="at /srv/secret/x it ended")
 
     threading.Thread(target=drive).start()
     seen = list(events(site, f"/v1/jobs/{job}/events/stream"))
@@ -91,13 +91,13 @@ def test_the_stream_of_all_jobs_begins_now_or_where_it_is_told(site: Site) -> No
     assert opened.wait(10)
     time.sleep(0.3)
     for i in range(3):
-        site.records.progress(job, attempt, message=f"all {i}")
+        site.catalog.progress(job, attempt, message=f"all {i}")
     thread.join(10)
     assert [event["seq"] for event in got] == [before + 1, before + 2, before + 3]
     resumed = events(site, f"/v1/events/stream?after={before + 1}")
     assert [int(next(resumed)["id"]), int(next(resumed)["id"])] == [before + 2, before + 3]
     resumed.close()
-    site.records.finish(job, attempt, "CANCELLED")
+    site.catalog.finish(job, attempt, "CANCELLED")
 
 
 @pytest.mark.parametrize("by", ["header", "protocol"])
@@ -112,8 +112,8 @@ def test_a_websocket_has_the_same(site: Site, by: str) -> None:
     )
     with connect(f"{url}/v1/jobs/{job}/events/ws?after=1", proxy=None, **options) as socket:
         assert socket.subprotocol == (None if by == "header" else "raylens"), "the token is not echoed"
-        site.records.progress(job, attempt, done=1, total=2, unit="rows", message="hello")
-        site.records.finish(job, attempt, "CANCELLED", message="enough")
+        site.catalog.progress(job, attempt, done=1, total=2, unit="rows", message="hello")
+        site.catalog.finish(job, attempt, "CANCELLED", message="enough")
         messages = [json.loads(text) for text in socket]  # ends if the server closes as it should
     told = [message["event"] for message in messages if message["type"] in ("state", "log")]
     assert [event["number"] for event in told] == list(range(2, told[-1]["number"] + 1))
@@ -164,7 +164,7 @@ def test_a_stream_ends_with_its_token(site: Site) -> None:
             _read_all(socket)
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "not_authenticated")
-    site.records.finish(job, attempt, "CANCELLED")
+    site.catalog.finish(job, attempt, "CANCELLED")
 
 
 def test_more_streams_than_there_is_room_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_more_streams_than_there_is_room_for(site: Site, monkeypatch: pytest.Mon
         with pytest.raises(InvalidStatus) as refused:
             connect(f"{url}/v1/jobs/{job}/events/ws", additional_headers=headers, proxy=None)
         assert (refused.value.response.status_code, refused.value.response.headers["retry-after"]) == (503, "10")
-    site.records.finish(job, attempt, "CANCELLED")
+    site.catalog.finish(job, attempt, "CANCELLED")
 
 
 def test_a_websocket_of_no_job_is_not_opened(site: Site) -> None:

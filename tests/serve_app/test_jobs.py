@@ -78,7 +78,7 @@ def test_what_is_there_is_not_made_again(site: Site, samples: SampleArtifacts) -
 
 def test_a_hundred_requests_with_one_key_make_one_job(site: Site) -> None:
     body, key = tokenization(seed=100), str(uuid.uuid4())
-    before = len(site.records.jobs(limit=1000))
+    before = len(site.catalog.jobs(limit=1000))
 
     def post(_: int) -> tuple[int, str]:
         response = site.writer.post("/v1/tokens", json=body, headers={"Idempotency-Key": key})
@@ -88,7 +88,7 @@ def test_a_hundred_requests_with_one_key_make_one_job(site: Site) -> None:
         answers = set(threads.map(post, range(100)))
     assert len(answers) == 1
     assert next(iter(answers))[0] == 202
-    assert len(site.records.jobs(limit=1000)) == before + 1
+    assert len(site.catalog.jobs(limit=1000)) == before + 1
     other = site.writer.post("/v1/tokens", json=tokenization(seed=101), headers={"Idempotency-Key": key})
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
     elsewhere = site.writer.post(
@@ -113,7 +113,7 @@ def test_a_refused_request_leaves_its_key_free(site: Site) -> None:
 
 
 def test_what_can_never_fit_is_refused_with_need_and_offer(site: Site) -> None:
-    before = len(site.records.jobs(limit=1000))
+    before = len(site.catalog.jobs(limit=1000))
     body = tokenization(seed=4, resources={"workers": 3, "memory": 3 << 30})
     refused = site.writer.post("/v1/tokens", json=body)
     problem = refused.json()
@@ -123,7 +123,7 @@ def test_what_can_never_fit_is_refused_with_need_and_offer(site: Site) -> None:
     assert problem["capacity"][0]["cpus"] == 2
     assert problem["largest_workers"] == 1
     assert "there is 1 node" in problem["detail"]
-    assert len(site.records.jobs(limit=1000)) == before, "nothing is recorded"
+    assert len(site.catalog.jobs(limit=1000)) == before, "nothing is recorded"
     gpus = site.writer.post("/v1/saes", json={"model": str(MODEL), "tokens": str(TOKENS), "profile": "gpu",
                                               "saes": [{"hook": "blocks.1.hook_resid_post", "d_sae": 64, "k": 4}]})  # fmt: skip
     assert gpus.json()["largest_workers"] == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.records import open_records
+from cluster.catalog import open_catalog
 from cluster.store import Store
 from configs.requirements import to_json
 from serve_app.app import create_app
@@ -29,10 +29,10 @@ def own_site(
     monkeypatch.setenv("RAYLENS_CACHE", str(tmp_path / "cache"))
     shutil.copytree(samples.store.url, tmp_path / "store")
     copy = SampleArtifacts(Store.open(str(tmp_path / "store")), samples.sae, samples.features)
-    with open_records(f"sqlite:///{tmp_path}/catalog.db") as records:
-        copy.record(records)
-        records.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
-        app = create_app(ApiSettings(home=tmp_path, data_roots=(tmp_path,)), records, copy.store, Answers(copy.store))
+    with open_catalog(f"sqlite:///{tmp_path}/catalog.db") as catalog:
+        copy.record(catalog)
+        catalog.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})
+        app = create_app(ApiSettings(home=tmp_path, data_roots=(tmp_path,)), catalog, copy.store, Answers(copy.store))
         _, token = Tokens(tmp_path).create("cases", ["write"])
         with serving(app) as url:
             yield url, token, copy

@@ -165,7 +165,7 @@ def test_traversal_in_sources(site: Site) -> None:
         (data / "mixed" / "b.txt").symlink_to(site.home / "secret.txt")
     wrong = [*traversals(), "link.txt", "folder", "folder/secret.txt", "mixed", "loop", "", ".", "fine/../../secret.txt",
              str(site.home / "secret.txt"), str(data / "fine")]  # fmt: skip
-    before = len(site.records.jobs(limit=1000))
+    before = len(site.catalog.jobs(limit=1000))
     for path in wrong:
         source = {"type": "local", "path": path}
         nested = {"stage": "tokenize", "dataset": {"stage": "download", "what": "dataset", "source": source}}
@@ -180,7 +180,7 @@ def test_traversal_in_sources(site: Site) -> None:
             assert response.status_code == 422, (where, path, response.text)
             assert SECRET not in response.text
             assert str(site.home) not in response.text
-    assert len(site.records.jobs(limit=1000)) == before
+    assert len(site.catalog.jobs(limit=1000)) == before
     fine = site.writer.post("/v1/datasets", json={"source": {"type": "local", "path": "fine/a.txt"}})
     assert fine.status_code == 202, fine.text
     shown = site.reader.get(fine.headers["location"]).json()["config"]["source"]["path"]

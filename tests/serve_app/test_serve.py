@@ -21,10 +21,10 @@ from tests.serve_app.served import Served
 def site(running_cluster: RunningCluster, samples: SampleArtifacts) -> Served:
     """The running cluster, with one artifact of each kind in its store."""
     shutil.copytree(samples.store.url, running_cluster.store.url, dirs_exist_ok=True)
-    samples.record(running_cluster.records)
+    samples.record(running_cluster.catalog)
     head = psutil.Process(running_cluster.head_pid())
     return Served(
-        running_cluster.url, running_cluster.home, running_cluster.records, samples, running_cluster.token, head
+        running_cluster.url, running_cluster.home, running_cluster.catalog, samples, running_cluster.token, head
     )
 
 
@@ -68,7 +68,7 @@ def test_a_hundred_requests_with_one_key_make_one_job_whichever_replica_has_them
         answers = set(pool.map(submit, range(100)))
     ((status, job),) = answers
     assert status == 202
-    assert len(site.records.attempts(job)) == 1
+    assert len(site.catalog.attempts(job)) == 1
 
 
 def test_nothing_is_lost_when_replicas_are_killed(site: Served) -> None:

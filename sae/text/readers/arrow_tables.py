@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError
 from sae.text.readers import SourceFile, SourceRow
-from sae.text.readers.columns import check_text_column, kind_of_type, not_text, unique_names
+from sae.text.readers.column_checks import check_text_column, kind_of_type, not_text, unique_names
 from sae.text.readers.open_file import open_bytes
 
 _BATCH = 256  # rows

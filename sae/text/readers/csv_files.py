@@ -9,7 +9,7 @@ from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError
 from sae.quoting import quoted
 from sae.text.readers import SourceFile, SourceRow
-from sae.text.readers.columns import check_text_column, unique_names
+from sae.text.readers.column_checks import check_text_column, unique_names
 from sae.text.readers.open_file import open_text
 
 _LONGEST_FIELD = 1 << 30  # characters; Python's default refuses fields above 128 KiB
@@ -26,19 +26,19 @@ def read_tsv(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
 
 
 def _rows(file: SourceFile, options: DatasetOptions, delimiter: str) -> Iterator[SourceRow]:
-    records = _records(file, delimiter)
-    _, header = next(records, (0, []))
+    catalog = _catalog(file, delimiter)
+    _, header = next(catalog, (0, []))
     if not header:
         return
     names = unique_names(header)
     _check_header(file, options, header, delimiter)
-    for line, record in records:
+    for line, record in catalog:
         if len(record) != len(names):
             raise ValueError(f"line {line} has {len(record)} fields, but the header has {len(names)} columns")
         yield SourceRow(f"line {line}", dict(zip(names, record, strict=True)))
 
 
-def _records(file: SourceFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _catalog(file: SourceFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """(first line, fields) of each record that is not blank."""
     csv.field_size_limit(_LONGEST_FIELD)
     with open_text(file) as lines:

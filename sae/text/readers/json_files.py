@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.download import DatasetOptions
 from sae.text.readers import SourceFile, SourceRow
-from sae.text.readers.columns import kind_of
+from sae.text.readers.column_checks import kind_of
 from sae.text.readers.open_file import open_text
 
 _MOST_DIGITS = 4000  # of a whole number; Python refuses to read longer ones

@@ -6,9 +6,9 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from configs.artifact_ids import ArtifactRef
 from configs.base import StageConfig
 from configs.download import DownloadConfig
-from configs.identity import ArtifactRef
 from jobs.life.stage_context import JobContext, Output
 from jobs.stages import Stage
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from configs.artifact_ids import ArtifactRef
 from configs.base import StageConfig
-from configs.identity import ArtifactRef
 from configs.tokenize import TokenizeConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
