@@ -19,8 +19,10 @@ from tests.cluster.nodes import cluster, environment_of, python
 GIB = 2**30
 # Four nodes with made-up GPUs and labels, that live until standard input is closed.
 _FOUR = """
+import os
 import sys
 from ray.cluster_utils import Cluster
+os.makedirs("/tmp/ray", exist_ok=True)  # Ray writes the head's address there, whatever its temp_dir is
 cluster = Cluster(
     initialize_head=True,
     head_node_args={"num_cpus": 2, "memory": 8 << 30, "labels": {"zone": "a"}, "temp_dir": sys.argv[1]},
