@@ -13,9 +13,11 @@ import pytest
 
 from cluster.machines.ray_environment import apply_temporary
 from tests.ordering import (  # noqa: F401 - hooks
+    at_end_of_group,
     pytest_addoption,
     pytest_collection_modifyitems,
     pytest_runtest_logreport,
+    pytest_runtest_teardown,
     pytest_sessionfinish,
     pytest_xdist_make_scheduler,
 )
@@ -75,6 +77,7 @@ def running_cluster() -> Iterator[RunningCluster]:
     # Directly under /tmp: a socket's path may have 107 characters.
     home = Path(tempfile.mkdtemp(prefix="rlup", dir="/tmp"))
     cluster = RunningCluster(home)
+    at_end_of_group("running_cluster", cluster.down)  # while it is up it takes a seventh of a core
     try:
         cluster.up()
         yield cluster

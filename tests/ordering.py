@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DURATIONS = ROOT / "tests" / "durations.json"
 SHARED = ("running_cluster",)  # fixtures; the files whose tests use one form one group
 _seconds: dict[str, float] = defaultdict(float)
+_ends: dict[str, Callable[[], None]] = {}
 
 
 class _Groups(LoadScopeScheduling):
@@ -41,6 +43,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     groups = {item: _group(item.nodeid.partition("::")[0]) for item in items}
     # New groups come first: they may be long.
     items.sort(key=lambda item: (-known.get(groups[item], float("inf")), groups[item]))
+
+
+def at_end_of_group(group: str, end: Callable[[], None]) -> None:
+    """Has `end` called after the last test of a group, which may be long before the session's end."""
+    _ends[group] = end
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    group = _group(item.nodeid.partition("::")[0])
+    if (nextitem is None or _group(nextitem.nodeid.partition("::")[0]) != group) and group in _ends:
+        _ends.pop(group)()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

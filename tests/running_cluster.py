@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
 
 from cluster.catalog import Catalog, open_catalog
 from cluster.machines.paths import code_root
@@ -36,27 +39,58 @@ class RunningCluster:
         self.catalog: Catalog = open_catalog(f"sqlite:///{home}/catalog.db")
         self.store = Store.open(str(home / "store"))
         self.token = ""
+        self.exports: dict[str, str] = {}  # what `up` says that a shell must export for `ray job submit`
 
     def up(self) -> None:
         """Starts it."""
         ran = self.run("cluster", "up", *self.ports)
         assert ran.returncode == 0, ran.stdout + ran.stderr
+        self.exports = dict(re.findall(r"^  export (\w+)=(.*)$", ran.stdout, re.M))
+        assert (self.home / "token").read_text() not in ran.stdout + ran.stderr
         created = self.run("serve_app", "token", "create", "tests", "--scope", "write")
         assert created.returncode == 0, created.stderr
         self.token = created.stdout.strip()
 
     def down(self) -> None:
-        """Ends it."""
-        self.run("cluster", "down")
+        """Ends it. Raises AssertionError if a process, a folder or a record of it is left."""
         self.catalog.close()
+        record = self.home / "cluster.json"
+        if not record.exists():
+            return
+        folder = Path(json.loads(record.read_text())["temp_dir"])
+        processes = self.processes()
+        assert len(processes) > 3
+        ran = self.run("cluster", "down")
+        assert ran.returncode == 0, ran.stderr
+        left = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        assert not left, [p.cmdline() for p in left]
+        assert not folder.exists()
+        assert not record.exists()
+
+    def address(self) -> str:
+        """HOST:PORT of its head."""
+        return str(json.loads((self.home / "cluster.json").read_text())["address"])
 
     def head_pid(self) -> int:
         """The process that all of its processes are below."""
         return int(json.loads((self.home / "cluster.json").read_text())["pid"])
 
-    def run(self, module: str, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def processes(self) -> list[psutil.Process]:
+        """All of its processes."""
+        head = psutil.Process(self.head_pid())
+        return [head, *head.children(recursive=True)]
+
+    def run(
+        self, module: str, *arguments: str, timeout: float = 240, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Runs `python -m MODULE ...` to its end."""
         return subprocess.run(
-            [sys.executable, "-m", module, *arguments], env=self.environment, cwd=code_root(), stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", module, *arguments],
+            env={**self.environment, **(environment or {})},
+            cwd=code_root(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )

@@ -128,13 +128,13 @@ def write_shard(
     """Writes rows [n, L] as one shard. Equal rows give equal bytes: all settings are fixed here."""
     n, length = input_ids.shape
     rows = pa.array(np.arange(n + 1, dtype=np.int32) * length)
-    catalog = pa.StructArray.from_arrays(
+    records = pa.StructArray.from_arrays(
         [pa.array(segments.doc), pa.array(segments.start), pa.array(segments.offset)], fields=list(_SEGMENT)
     )
     columns = {
         "input_ids": pa.ListArray.from_arrays(rows, pa.array(input_ids.reshape(-1))),
         "roles": pa.ListArray.from_arrays(rows, pa.array(roles.reshape(-1))),
-        "segments": pa.ListArray.from_arrays(pa.array(segments.splits.astype(np.int32)), catalog),
+        "segments": pa.ListArray.from_arrays(pa.array(segments.splits.astype(np.int32)), records),
         "split": pa.array([split] * n, pa.string()),
     }
     if attention_mask:
@@ -229,8 +229,8 @@ def _decode(table: pa.Table, length: int) -> TokenRows | None:
         return None
     lists = _column(table, "segments")
     offsets = lists.offsets.to_numpy()
-    catalog = lists.flatten()
-    doc, start = catalog.field("doc").to_numpy(), catalog.field("start").to_numpy()
+    records = lists.flatten()
+    doc, start = records.field("doc").to_numpy(), records.field("start").to_numpy()
     row = np.repeat(np.arange(n, dtype=np.int64), np.diff(offsets))
     document = _fill(doc, row * length + start, n, length)
     document[roles.reshape(n, length) == Role.PAD] = -1

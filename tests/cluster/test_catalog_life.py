@@ -24,18 +24,18 @@ REFUSED = (StaleAttempt, IllegalMove)
 
 
 class Life(RuleBasedStateMachine):
-    """`catalog` gives the URL of a catalog without rows."""
+    """`database` gives the URL of a catalog without rows."""
 
-    def __init__(self, catalog: AbstractContextManager[str]) -> None:
+    def __init__(self, database: AbstractContextManager[str]) -> None:
         super().__init__()
-        self.catalog = catalog
-        self.catalog = open_catalog(catalog.__enter__())
+        self.database = database
+        self.catalog = open_catalog(database.__enter__())
         self.jobs: dict[str, str] = {}
         self.seen: dict[str, tuple[int, State, int]] = {}
 
     def teardown(self) -> None:
         self.catalog.close()
-        self.catalog.__exit__(None, None, None)
+        self.database.__exit__(None, None, None)
 
     def pick(self, fingerprint: str, back: int = 0) -> tuple[JobRow, AttemptRow, tuple[str, int]] | None:
         """The job, the attempt that holds it, and which attempt is to be named."""

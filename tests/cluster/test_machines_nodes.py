@@ -130,17 +130,21 @@ def test_what_is_taken_is_taken_on_its_node(four: dict[str, str]) -> None:
 SELECTORS = ["a", "!a", "in(a, b)", "!in(a, b)", "a100", "!a100", "c", "!in(c, d)"]
 _SELECT = """
     from configs.requirements import Requirement
-    @ray.remote(num_cpus=0)
+    @ray.remote
     def node():
         return ray.get_runtime_context().get_node_id()
     found = []
-    for key in ("zone", "gpu"):
-        for selector in SELECTORS:
-            task = node.options(label_selector=Requirement(labels={key: selector}).labels)
-            try:
-                found.append([key, selector, ray.get(task.remote(), timeout=60)])
-            except ray.exceptions.TaskUnschedulableError:
-                found.append([key, selector, None])
+    asked = [(key, selector) for key in ("zone", "gpu") for selector in SELECTORS]
+    # Each of a size of its own: Ray fails all waiting work of a size when one of that size asks for labels of no node.
+    tasks = [
+        node.options(num_cpus=(n + 1) / 1000, label_selector=Requirement(labels={key: selector}).labels).remote()
+        for n, (key, selector) in enumerate(asked)
+    ]
+    for (key, selector), task in zip(asked, tasks, strict=True):
+        try:
+            found.append([key, selector, ray.get(task, timeout=60)])
+        except ray.exceptions.TaskUnschedulableError:
+            found.append([key, selector, None])
     print(json.dumps([found, to_json(cluster_capacity())]))
 """.strip()
 

@@ -100,31 +100,3 @@ def test_what_can_never_run_says_so_and_ends_what_waits_for_it(up: Up) -> None:
     for part in ("1 GPU", "0 GPU (0 free)", "can never run"):
         assert part in (row.message or "")
         assert part in ran.stderr
-
-
-def test_a_command_under_ray_job_submit_asks_and_follows_like_any_other(up: Up) -> None:
-    """Its job runs with the code that was uploaded, in a Ray job that the dashboard shows by the job's name."""
-    from ray.job_submission import JobSubmissionClient
-
-    head = up.recorded()
-    shell = {
-        "RAY_API_SERVER_ADDRESS": head["dashboard"],
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": head["token"],
-    }
-    config = up.config("submitted", seed=21, epochs=1)
-    command = ["python", "-m", "jobs", "train", "--config", config]
-    ran = up.run("ray.scripts.scripts", "job", "submit", "--working-dir", ".", "--", *command, environment=shell)
-    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
-    answer = next(json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"job": '))
-    assert answer["state"] == "SUCCEEDED"
-    assert "rows in" in ran.stdout  # it followed
-    row = up.catalog.job(answer["job"])
-    assert row.environment["working_dir"].startswith("gcs://")
-    last = up.catalog.attempts(row.id)[-1]
-
-    headers = {"Authorization": f"Bearer {Path(head['token']).read_text().strip()}"}
-    info = JobSubmissionClient(head["dashboard"], headers=headers).get_job_info(str(last.ray_job))
-    assert info.metadata is not None
-    assert (info.metadata["raylens_job"], info.metadata["stage"]) == (row.id, "train")
-    assert info.status == "SUCCEEDED"

@@ -26,19 +26,19 @@ def read_tsv(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
 
 
 def _rows(file: SourceFile, options: DatasetOptions, delimiter: str) -> Iterator[SourceRow]:
-    catalog = _catalog(file, delimiter)
-    _, header = next(catalog, (0, []))
+    records = _records(file, delimiter)
+    _, header = next(records, (0, []))
     if not header:
         return
     names = unique_names(header)
     _check_header(file, options, header, delimiter)
-    for line, record in catalog:
+    for line, record in records:
         if len(record) != len(names):
             raise ValueError(f"line {line} has {len(record)} fields, but the header has {len(names)} columns")
         yield SourceRow(f"line {line}", dict(zip(names, record, strict=True)))
 
 
-def _catalog(file: SourceFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(file: SourceFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """(first line, fields) of each record that is not blank."""
     csv.field_size_limit(_LONGEST_FIELD)
     with open_text(file) as lines:
