@@ -13,6 +13,7 @@ from configs.architectures import TopKConfig
 from sae import sparse
 from sae.architectures import Export, Pass
 from sae.calibration import Calibration
+from sae.linear import linear
 from sae.sparse import Codes
 
 
@@ -33,7 +34,6 @@ class ShallowSae:
             "b_dec": calibration.mean * calibration.scale,
         }
         self.parameters = {k: v.to(device).requires_grad_() for k, v in start.items()}
-        self._buffer = torch.empty(0, config.d_sae, device=device)
 
     def choose(self, pre: Tensor) -> Codes:
         """Active latents in training, of pre-activations [n, d_sae]."""
@@ -86,15 +86,11 @@ class ShallowSae:
         return Export(fold(self.tensors(), self.calibration.scale), {"apply_b_dec_to_input": True, **self.saelens()})
 
     def pre_activations(self, centred: Tensor) -> Tensor:
-        """Pre-activations [n, d_sae] of x - b_dec; valid until the next call."""
-        p = self.parameters
-        if len(self._buffer) < len(centred):
-            # One buffer for the whole run: fresh pages for [n, d_sae] at each step cost a fifth of the product.
-            self._buffer = torch.empty(len(centred), self.config.d_sae, device=centred.device)
-        out = self._buffer[: len(centred)]
+        """Pre-activations [n, d_sae] of x - b_dec."""
+        W_enc_t, b_enc = self.parameters["W_enc_t"].detach(), self.parameters["b_enc"].detach()
         if self.autocast:
-            return torch.add(centred.bfloat16() @ p["W_enc_t"].bfloat16().T, p["b_enc"], out=out)
-        return torch.addmm(p["b_enc"], centred, p["W_enc_t"].T, out=out)
+            return linear(centred.bfloat16(), W_enc_t.bfloat16()) + b_enc
+        return linear(centred, W_enc_t, b_enc)
 
     def _auxiliary(
         self, pre: Tensor, centred: Tensor, residual: Tensor, dead: Tensor
@@ -110,7 +106,7 @@ class ShallowSae:
 
 def exported_pre_activations(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Pre-activations [n, d_sae] of raw activations x [n, d], from exported tensors."""
-    return torch.addmm(tensors["b_enc"], x.float() - tensors["b_dec"], tensors["W_enc"])
+    return linear(x.float() - tensors["b_dec"], tensors["W_enc"].T, tensors["b_enc"])
 
 
 def fold(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from sae.language_model.hook_points import HookPoints
 from sae.language_model.hooks import HookPoint, Kind, Tap
 from sae.language_model.loading import load_causal_lm, max_positions, text_config
 from sae.language_model.unembedding import Unembedding, read_unembedding
+from sae.linear import use_onednn
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,6 +42,7 @@ class LanguageModel:
         cannot be run on rows of tokens, has no list of decoder blocks, or is not causal.
         """
         self._model = model.eval().requires_grad_(False)
+        use_onednn(self._model)
         self._base: Any = self._model.base_model
         self._lock = threading.RLock()
         self._documents_checked = False

@@ -1,0 +1,52 @@
+"""The dense product by oneDNN is torch's own, row by row, and hooks on layers that use it see what they saw."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sae.linear import linear, use_onednn
+
+
+@pytest.mark.parametrize("shape", [(7, 24), (3, 5, 24), (1, 24), (0, 24)])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize("transposed", [True, False])
+def test_it_is_the_product(shape: tuple[int, ...], with_bias: bool, transposed: bool) -> None:
+    torch.manual_seed(0)
+    x, bias = torch.randn(shape), torch.randn(40) if with_bias else None
+    weight = torch.randn(24, 40).T if transposed else torch.randn(40, 24)
+    wanted = nn.functional.linear(x.double(), weight.double(), None if bias is None else bias.double())
+    got = linear(x, weight, bias)
+    assert got.shape == wanted.shape
+    torch.testing.assert_close(got.double(), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_has_the_same_bits_alone_and_among_others() -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(300, 96), torch.randn(500, 96), torch.randn(500)
+    whole = linear(x, weight, bias)
+    assert torch.equal(linear(x[:37], weight, bias), whole[:37])
+
+
+def test_other_dtypes_and_gradients_are_torchs_own() -> None:
+    x, weight = torch.randn(3, 8), torch.randn(4, 8, requires_grad=True)
+    linear(x, weight).sum().backward()
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad, x.sum(0).expand(4, 8))
+    half = linear(x.bfloat16(), weight.detach().bfloat16())
+    assert half.dtype == torch.bfloat16
+
+
+def test_a_model_computes_with_it_and_its_hooks_see_the_same() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4, bias=False)).requires_grad_(False)
+    x, seen = torch.randn(5, 8), []
+    model[0].register_forward_hook(lambda module, given, out: seen.append(out))
+    before = model(x)
+    use_onednn(model)
+    after = model(x)
+    torch.testing.assert_close(after, before)
+    first: Tensor
+    first, second = seen
+    torch.testing.assert_close(second, first)
