@@ -149,7 +149,7 @@ def _put_sae(
         **task.metadata,
         "hook_name": config.hook,
         "hf_hook_name": run.module_paths[config.hook],
-        "raylens": {**task.metadata["raylens"], "expected_l0": config.expected_l0},
+        "raylens": {**task.metadata["raylens"], "target_l0": config.target_l0},
     }
     write_sae(folder, config.architecture, trainer.export(), metadata, trainer.calibration, training)
     columns = {name: [getattr(point, name) for point in curve] for name in CurvePoint._fields}

@@ -183,7 +183,7 @@ def _train(store: Store, model: LanguageModel, tokens: TokensReader, folder: Pat
         acts, roles = activations_of_rows(model, tokens, [hook], start, start + BATCH_ROWS)
         values = acts[HOOK]
         trainer.step(values[data_mask(roles, values.norm(dim=-1), calibration, config.policy)])
-    metadata = {"hook_name": HOOK, "hf_hook_name": hook.module_path, "raylens": {"expected_l0": K}}
+    metadata = {"hook_name": HOOK, "hf_hook_name": hook.module_path, "raylens": {"target_l0": K}}
     write_sae(folder, config.saes[0].architecture, trainer.export(), metadata, calibration, {})
     inputs = {"model": str(MODEL), "tokens": str(TOKENS)}
     put_artifact(store, SAE, folder, config=config.model_dump(mode="json"), inputs=inputs)

@@ -15,7 +15,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from cluster.machines.down import down, end_only
@@ -28,6 +29,10 @@ from configs.resource_profiles import PROFILES
 from configs.settings import SettingsError
 
 _START_S = 120.0
+_WITHOUT = {
+    "dispatcher": "Jobs on it would wait for ever; run `python -m cluster up` again, or `python -m cluster down`",
+    "HTTP API": "Try `python -m serve_app up`",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,7 +71,12 @@ def _serve(started: HeadRecord, given: argparse.Namespace) -> int:
         )
     print("`python -m jobs ...` uses it as it is; for `ray job submit`:")
     print("".join(f"  export {name}={value}\n" for name, value in exports(started).items()), end="")
-    return _start_dispatcher() or (0 if given.no_api else _start_api(given.api_port))
+    commands = {"dispatcher": ["jobs", "dispatcher", "--start"]}
+    if not given.no_api:
+        commands["HTTP API"] = ["serve_app", "up", "--port", str(given.api_port)]
+    with ExitStack() as running:  # side by side: each mostly imports, on a core of its own
+        processes = {what: running.enter_context(_command(command)) for what, command in commands.items()}
+        return max(_outcome(what, process) for what, process in processes.items())
 
 
 def _stay(started: HeadRecord | NodeRecord, first: Callable[[], int]) -> int:
@@ -88,44 +98,34 @@ def _stay(started: HeadRecord | NodeRecord, first: Callable[[], int]) -> int:
     return 1
 
 
-def _start_dispatcher() -> int:
-    """What grants, starts and recovers jobs; a command of its own, for the machines know nothing of jobs."""
-    fault, _ = _run([sys.executable, "-m", "jobs", "dispatcher", "--start"])
-    if fault:
-        print(
-            f"error: the cluster is up, but its dispatcher did not start: {fault}. Jobs on it would wait for ever; run "
-            "`python -m cluster up` again, or `python -m cluster down`",
-            file=sys.stderr,
-        )
-    return 1 if fault else 0
-
-
-def _start_api(port: int) -> int:
-    """The HTTP API, likewise. Port 0: where it is already, else its usual one or any free one."""
-    fault, output = _run([sys.executable, "-m", "serve_app", "up", "--port", str(port)])
-    if fault:
-        print(
-            f"error: the cluster is up and runs jobs, but its HTTP API did not start: {fault}. Try "
-            "`python -m serve_app up`",
-            file=sys.stderr,
-        )
-        return 1
-    print(output)
-    return 0
-
-
-def _run(command: list[str]) -> tuple[str, str]:
-    """Runs a command on the cluster that is up; gives the last line of its error, if it failed, and its output."""
+@contextmanager
+def _command(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A command on the cluster that is up, killed if it is not over: the machines know nothing of jobs and HTTP."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", *arguments]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
     try:
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_START_S
-        )
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _outcome(what: str, process: subprocess.Popen[str]) -> int:
+    """Waits for a command and says what came of it. Gives the exit status: 0, or 1 if it failed."""
+    try:
+        output, errors = process.communicate(timeout=_START_S)
+        failed = process.returncode != 0
+        said = (errors.strip() if failed else "") or output.strip() or "no output"
     except subprocess.TimeoutExpired:
-        return f"no answer in {_START_S:g} s", ""
-    if done.returncode == 0:
-        return "", done.stdout.strip()
-    return (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1], ""
+        failed, said = True, f"no answer in {_START_S:g} s"
+    if failed:
+        fault = said.splitlines()[-1]
+        print(f"error: the cluster is up, but its {what} did not start: {fault}. {_WITHOUT[what]}", file=sys.stderr)
+    elif what != "dispatcher":
+        print(said)
+    return int(failed)
 
 
 def _join(given: argparse.Namespace) -> int:

@@ -44,18 +44,28 @@ class SaeConfig(Config):
         return f"{self.architecture} {self.d_sae} at {self.hook}"
 
     @property
-    def expected_l0(self) -> float:
-        """Active latents of a position that are expected; for planning of space."""
-        raise NotImplementedError
+    def target_l0(self) -> float | None:
+        """Active latents of a position that training aims at, on average; None if it aims at no number."""
+        return None
+
+    @property
+    def planned_l0(self) -> float:
+        """Active latents of a position that space on disk is planned for."""
+        return self.target_l0 or self.d_sae / 10
 
 
-class TopKConfig(SaeConfig):
+class ShallowConfig(SaeConfig):
+    """One encoder layer, a choice of active latents, one decoder layer, and an auxiliary loss on dead latents."""
+
+    aux_coefficient: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss on dead latents; 0 is off.")
+    aux_k: int = Field(64, ge=1, description="Dead latents that the auxiliary loss uses for a position.")
+
+
+class TopKConfig(ShallowConfig):
     """The k largest pre-activations of each position are active (Gao et al. 2024)."""
 
     architecture: Literal["topk"] = Field("topk", description="The k largest latents of each position are active.")
     k: int = Field(32, ge=1, description="Active latents of each position.")
-    aux_coefficient: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss on dead latents; 0 is off.")
-    aux_k: int = Field(64, ge=1, description="Dead latents that the auxiliary loss uses for a position.")
 
     @model_validator(mode="after")
     def _k_fits(self) -> TopKConfig:
@@ -71,7 +81,7 @@ class TopKConfig(SaeConfig):
         return f"{self.architecture} {self.d_sae} k={self.k} at {self.hook}"
 
     @property
-    def expected_l0(self) -> float:
+    def target_l0(self) -> float:
         """See SaeConfig."""
         return self.k
 
@@ -117,7 +127,7 @@ def architecture_name(cfg: Mapping[str, Any]) -> str:
     return str(cfg.get("metadata", {}).get("raylens", {}).get("architecture") or cfg["architecture"])
 
 
-def expected_l0(cfg: Mapping[str, Any]) -> float | None:
+def target_l0(cfg: Mapping[str, Any]) -> float | None:
     """Active latents of a position that an SAE was trained for, from its folder's cfg.json; None if that is not known."""
-    found = cfg.get("k") or cfg.get("metadata", {}).get("raylens", {}).get("expected_l0")
+    found = cfg.get("k") or cfg.get("metadata", {}).get("raylens", {}).get("target_l0")
     return None if found is None else float(found)

@@ -45,7 +45,7 @@ def store_bytes(config: ExtractConfig, inputs: dict[str, list[ArtifactRef]], sto
         manifest, train = store.files(ref).manifest, _training(store, ref)
         rows, length = _size(config, train, parse_ref(manifest.inputs["tokens"], "tokens"), store)
         sae = json.loads(store.files(ref).path("cfg.json").read_text())
-        l0, features = max(one.expected_l0 for one in train.saes), int(sae["d_sae"])
+        l0, features = max(one.planned_l0 for one in train.saes), int(sae["d_sae"])
         step = config.rows_per_chunk * chunks_per_sketch(
             rows, length, config.rows_per_chunk, config.resources.workers or 1
         )

@@ -38,7 +38,11 @@ class Export(NamedTuple):
 
 
 class Architecture(Protocol):
-    """One SAE in training, on activations scaled to unit mean square by the hook's calibration."""
+    """One SAE in training, on scaled activations: raw ones times the calibration's `scale`.
+
+    Once centred on their mean, which they are not here, they have unit mean square in each dimension. The loss is the mean
+    squared error over positions and dimensions, and whatever the architecture adds to it.
+    """
 
     parameters: dict[str, Tensor]
     """What the optimizer steps; they and the optimizer's moments are all that a checkpoint holds of the architecture."""

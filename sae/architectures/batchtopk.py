@@ -20,7 +20,7 @@ from sae.calibration import Calibration
 from sae.sparse import Codes
 
 
-class BatchTopK(ShallowSae):
+class BatchTopK(ShallowSae[BatchTopKConfig]):
     """See the module."""
 
     def __init__(self, config: BatchTopKConfig, calibration: Calibration, device: str, autocast: bool) -> None:

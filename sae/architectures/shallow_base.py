@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from configs.architectures import TopKConfig
+from configs.architectures import ShallowConfig
 from sae import sparse
 from sae.architectures import Export, Pass
 from sae.calibration import Calibration
 from sae.linear import linear
 from sae.sparse import Codes
 
+AnyConfig = TypeVar("AnyConfig", bound=ShallowConfig)
 
-class ShallowSae:
+
+class ShallowSae(Generic[AnyConfig]):
     """Parameters W_enc_t [d_sae, d], W_dec [d_sae, d], b_enc [d_sae], b_dec [d]; b_dec starts at the activations' mean.
 
-    Subclasses choose the active latents. `autocast` runs the encoder's dense product in bf16; weights stay fp32.
+    Subclasses give `choose`, `saelens` and `encode`; and `tensors` if they export more. `autocast` runs the encoder's dense
+    product in bf16; weights stay fp32.
     """
 
-    def __init__(self, config: TopKConfig, calibration: Calibration, device: str, autocast: bool) -> None:
+    def __init__(self, config: AnyConfig, calibration: Calibration, device: str, autocast: bool) -> None:
         self.config, self.calibration, self.autocast = config, calibration, autocast
         generator = torch.Generator().manual_seed(config.seed)
         W_dec = normalize(torch.randn(config.d_sae, len(calibration.mean), generator=generator), dim=1)

@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from configs.architectures import TopKConfig
 from sae import sparse
 from sae.architectures.shallow_base import ShallowSae, exported_pre_activations
 from sae.sparse import Codes
 
 
-class TopK(ShallowSae):
+class TopK(ShallowSae[TopKConfig]):
     """See the module."""
 
     def choose(self, pre: Tensor) -> Codes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.architectures import architecture_name, expected_l0
+from configs.architectures import architecture_name, target_l0
 from configs.report import ReportConfig
 from sae.report.feature_selection import select_features, selection_rule
 from sae.report.overview import curves, density_bars, feature_columns
@@ -65,7 +65,7 @@ def _facts(sources: Sources, rule: str) -> dict[str, Any]:
         "hook": info.hook,
         "hf_hook": metadata.get("hf_hook_name"),
         "architecture": architecture_name(sae),
-        "k": expected_l0(sae),
+        "k": target_l0(sae),
         "width": info.n_features,
         "d_in": sae["d_in"],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from configs.architectures import architecture_name, expected_l0
+from configs.architectures import architecture_name, target_l0
 from sae.report.sources import Sources
 
 _REASONS = {
@@ -78,7 +78,7 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
             "architecture": architecture_name(sae),
             "d_in": sae["d_in"],
             "d_sae": sae["d_sae"],
-            "k": expected_l0(sae),
+            "k": target_l0(sae),
             "ev": metrics.get("ev"),
             "l0": metrics.get("l0"),
             "alive": info.alive / info.n_features,
@@ -110,7 +110,7 @@ def model_name(sources: Sources) -> str:
 
 
 def _trained_for(sources: Sources) -> str:
-    k = expected_l0(sources.sae)
+    k = target_l0(sources.sae)
     return "" if k is None else f" Trained for an L0 of {k:g}."
 
 

@@ -36,7 +36,7 @@ class CurvePoint(NamedTuple):
 
 
 class SaeTrainer:
-    """Trains one SAE on inputs scaled to unit mean square by its hook's calibration.
+    """Trains one SAE on inputs times its hook's scale: as sae.architectures.Architecture says.
 
     `total_steps` fixes the schedule, `batch_rows` counts the curve's rows. `autocast` runs the encoder's dense product in
     bf16; weights and Adam are fp32.

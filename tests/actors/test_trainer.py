@@ -84,7 +84,7 @@ def expected(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         assert positions["excluded"]["bos"] == 32 * 2
     cfg = _json(store, SAES[1], "cfg.json")
     assert (cfg["architecture"], cfg["metadata"]["raylens"]) == (
-        "jumprelu", {"architecture": "batchtopk", "expected_l0": 4}
+        "jumprelu", {"architecture": "batchtopk", "target_l0": 4}
     )  # fmt: skip
     return _files(store)
 

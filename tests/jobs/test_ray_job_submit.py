@@ -33,7 +33,7 @@ def test_its_jobs_run_with_the_code_that_was_uploaded(running_cluster: RunningCl
 
     artifact = running_cluster.store.list("datasets", answer["artifacts"][0].rpartition("/")[2])
     assert artifact
-    job = running_cluster.catalog.artifact(artifact[0]).job
+    job = running_cluster.catalog.artifact(artifact[0]).job_id
     assert job is not None
     row = running_cluster.catalog.job(job)
     assert row.environment["working_dir"].startswith("gcs://")

@@ -65,7 +65,7 @@ def write_artifacts(
         "hook_name": HOOK if lens else OTHER_HOOK,
         "hf_hook_name": "transformer.h.1",
         "model_name": "tiny <model>",
-        "raylens": {"architecture": architecture, "expected_l0": 3},
+        "raylens": {"architecture": architecture, "target_l0": 3},
     }
     # As training writes it: SAELens runs a BatchTopK SAE as a JumpReLU one.
     exported = {"architecture": "topk", "k": 3} if architecture == "topk" else {"architecture": "jumprelu"}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from configs.architectures import SaeConfig, TopKConfig, target_l0
 from sae.architectures import architecture_class
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,11 +27,6 @@ class ToyConfig(SaeConfig):
 
     architecture: Literal["toy"] = Field(description="ReLU and an L1 penalty.")
     l1: float = Field(1e-3, ge=0, description="Weight of the penalty.")
-
-    @property
-    def expected_l0(self) -> float:
-        """See SaeConfig."""
-        return self.d_sae / 2
 
 
 ARCHITECTURES: tuple[type[SaeConfig], ...] = (ToyConfig, '''
@@ -145,3 +141,13 @@ def test_a_new_architecture_touches_two_files(tmp_path: Path) -> None:
 def test_an_architecture_that_does_not_exist_is_named_with_those_that_do() -> None:
     with pytest.raises(ValueError, match="no SAE architecture 'gated'; the architectures are topk, batchtopk"):
         architecture_class("gated")
+
+
+def test_the_l0_that_is_shown_is_one_that_training_aimed_at() -> None:
+    config = TopKConfig(hook="blocks.0.hook_resid_post", d_sae=64, k=4)
+    assert config.target_l0 == config.planned_l0 == 4
+    aimless = SaeConfig(architecture="standard", hook="blocks.0.hook_resid_post", d_sae=64)
+    assert aimless.target_l0 is None
+    assert aimless.planned_l0 == 6.4
+    assert target_l0({"k": 4}) == target_l0({"metadata": {"raylens": {"target_l0": 4}}}) == 4
+    assert target_l0({"metadata": {"raylens": {"target_l0": None}}}) is None
