@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+BYTES: dict[str, int] = {"fp32": 4, "bf16": 2, "fp16": 2}  # of a weight
 _OVERHEAD = 1.3  # memory during the load, relative to the weights
 
 
 def needed_bytes(parameters: int, dtype: str) -> int:
     """Bytes of memory that loading a model takes."""
-    return int(parameters * _BYTES[dtype] * _OVERHEAD)
+    return int(parameters * BYTES[dtype] * _OVERHEAD)
 
 
 def process_bytes(parameters: int, dtype: str) -> int:

@@ -41,6 +41,16 @@ def test_a_model_shows_its_architecture_and_hooks(site: Site) -> None:
     assert body["hooks"][:2] == ["blocks.0.hook_resid_pre", "blocks.0.hook_attn_out"]
     assert "blocks.2.hook_resid_post" in body["hooks"]
     assert body["config"]["source"]["path"] == "tiny", "the path of the server is not shown"
+    assert [(one["dtype"], one["bytes"] // body["parameters"]) for one in body["memory"]] == [
+        ("fp32", 4),
+        ("bf16", 2),
+        ("fp16", 2),
+    ]
+    assert all(one["nodes"] == one["free_nodes"] == 1 for one in body["memory"])
+    assert {token["role"]: token["text"] for token in body["special_tokens"]} == {
+        "bos": "<|endoftext|>",
+        "eos": "<|endoftext|>",
+    }
 
 
 def test_a_model_that_cannot_be_read_has_a_page(site: Site, tmp_path: Path) -> None:
@@ -55,6 +65,7 @@ def test_a_model_that_cannot_be_read_has_a_page(site: Site, tmp_path: Path) -> N
         assert (body["hooks"], body["files"][0]["name"]) == ([], "config.json")
         assert 10 < len(body["hooks_unknown"]) <= 500
         assert "Traceback" not in body["hooks_unknown"]
+        assert body["memory"] == body["special_tokens"] == []
     finally:
         site.writer.delete(f"/v1/{ref}").raise_for_status()
 
