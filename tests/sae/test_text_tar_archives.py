@@ -133,9 +133,18 @@ def link() -> bytes:
     return sink.getvalue()
 
 
+def long_header(size: int) -> bytes:
+    sink = io.BytesIO()
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, size
+    sink.write(info.tobuf(tarfile.USTAR_FORMAT) + bytes(10_000))
+    return sink.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
+        (long_header(2 << 20), "a.tar", "a header of 2097152 bytes"),
         (b"", "a.tar", "at its beginning: empty header"),
         (b"no archive at all", "a.tar", "at its beginning"),
         (b"no archive at all" * 100, "a.tar", "no tar archive.*at its beginning"),

@@ -19,6 +19,9 @@ _TEXT = tuple(
 )
 _READ = (*_TEXT, ".json")
 _CHUNK = 1 << 20
+# Headers that hold names and other attributes, of any length: tarfile reads them whole.
+_LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_LONGEST_HEADER = 1 << 20
 
 
 def read_tar(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
@@ -78,6 +81,13 @@ def _members(stream: IO[bytes]) -> Iterator[tuple[str, bytes]]:
 
 class _StrictMember(tarfile.TarInfo):
     """A member whose header must be whole: tarfile takes a damaged one, or a cut, for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictMember:
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _LONG_HEADERS and found.size > _LONGEST_HEADER:
+            raise HeaderError(f"a header of {found.size} bytes")
+        return found
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> _StrictMember:
