@@ -58,7 +58,17 @@ class PackageSource(Config):
     files: Patterns = Field(description="Glob patterns inside the package, for example `data/**/*.json`.")
 
 
-Source = Annotated[HubSource | LocalSource | PackageSource, Field(discriminator="type")]
+class UploadSource(Config):
+    """Files that were uploaded over HTTP. The artifact's identity is the hash of their contents."""
+
+    type: Literal["upload"] = Field("upload", description="Files that were uploaded to this server (docs/data.md).")
+    upload: str = Field(
+        pattern=r"^[0-9a-f]{16}$", description="Id of a finished upload.", examples=["67d5273bd9611bd1"]
+    )
+    files: Patterns = Field((), description="Glob patterns of its files to take; empty takes what the kind needs.")
+
+
+Source = Annotated[HubSource | LocalSource | PackageSource | UploadSource, Field(discriminator="type")]
 
 
 class DatasetOptions(Config):
@@ -104,7 +114,7 @@ class DownloadConfig(StageConfig):
 
     stage: Literal["download"] = "download"
     what: Literal["model", "dataset"] = Field(description="What the source holds.")
-    source: Source = Field(description="Where it comes from: hub, local or package.")
+    source: Source = Field(description="Where it comes from: hub, local, package or upload.")
     dataset: DatasetOptions | None = Field(None, description="How files become documents; for `what: dataset` only.")
 
     @model_validator(mode="after")

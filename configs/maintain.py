@@ -10,7 +10,7 @@ from configs.base import StageConfig
 
 
 class MaintainConfig(StageConfig):
-    """Removes what nothing refers to: temporary folders of dead processes, old checkpoints and parts, expired logs."""
+    """Removes what nothing refers to: folders of dead processes, old checkpoints and parts, expired logs and uploads."""
 
     stage: Literal["maintain"] = "maintain"
     dry_run: bool = Field(True, description="Say what would go, and remove nothing.")
@@ -18,3 +18,6 @@ class MaintainConfig(StageConfig):
         7, ge=0, description="Days after which checkpoints and finished parts of a job that ended may go."
     )
     log_days: float = Field(30, ge=0, description="Days after which the log of a job that ended may go.")
+    upload_days: float = Field(
+        30, ge=0, description="Days after its last change after which an upload may go that no live job reads."
+    )

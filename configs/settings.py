@@ -54,6 +54,12 @@ class Settings(BaseSettings):
         description="each node's copies of artifacts from S3",
         json_schema_extra={"default": "$RAYLENS_HOME/cache"},
     )
+    uploads: Folder | None = Field(
+        None,
+        description="files that were uploaded over HTTP: a folder of the head, or one that all nodes share",
+        json_schema_extra={"default": "$RAYLENS_HOME/uploads"},
+    )
+    upload_bytes: int = Field(20 << 30, ge=1, description="bytes of one upload, all its files together, at most")
     cpus: int | None = Field(
         None,
         ge=1,
@@ -89,6 +95,11 @@ class Settings(BaseSettings):
     def cache_folder(self) -> Path:
         """This node's cache."""
         return self.cache or self.home / "cache"
+
+    @property
+    def uploads_folder(self) -> Path:
+        """The folder of uploads."""
+        return self.uploads or self.home / "uploads"
 
     @property
     def data_folders(self) -> tuple[Path, ...]:

@@ -5,6 +5,7 @@ python -m serve_app down                                 end it; the cluster sta
 python -m serve_app config                               a Serve config file for `serve deploy`
 python -m serve_app token create NAME --scope write      make a token; it is shown once
 python -m serve_app token list | revoke ID-OR-NAME
+python -m serve_app upload FILE-OR-FOLDER ...            send files to a server, for `source: {type: upload, upload: ID}`
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import yaml
 
@@ -28,6 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command == "token":
             return _token(given)
+        if given.command == "upload":
+            from serve_app.upload_client import run
+
+            return run(given)
         return {"up": _up, "down": _down, "config": _config}[given.command](given)
     except (ClusterError, SettingsError, TokensError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -85,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serve_app", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="up | down | config | token")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="up | down | config | token | upload")
     for name, does in (("up", "start the API on the running cluster"), ("config", "print a Serve config file")):
         one = commands.add_parser(name, help=does)
         one.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
@@ -102,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
             help="listen on another address than loopback",
         )  # fmt: skip
     commands.add_parser("down", help="end the API; the cluster stays")
+    _add_upload(commands)
     token = commands.add_parser("token", help="make, list and revoke tokens")
     verbs = token.add_subparsers(dest="does", required=True, metavar="create | list | revoke")
     create = verbs.add_parser("create", help="make a token")
@@ -111,6 +118,20 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("list", help="list all tokens")
     verbs.add_parser("revoke", help="revoke a token").add_argument("which", help="its id or name")
     return parser
+
+
+def _add_upload(commands: Any) -> None:
+    upload = commands.add_parser("upload", help="send files to a server")
+    upload.add_argument("paths", nargs="+", metavar="FILE-OR-FOLDER", help="a folder is sent with all that is in it")
+    upload.add_argument("--name", help="what the upload is called; the artifact made of it has this label")
+    upload.add_argument("--resume", metavar="ID", help="go on with an upload that was cut")
+    upload.add_argument(
+        "--url", default=f"http://127.0.0.1:{DEFAULT_PORT}", help="the server (default: this machine's)"
+    )
+    upload.add_argument(
+        "--token-file", metavar="FILE", help="file (mode 600) with a token of scope write, or - for standard input "
+        "(default: the cluster's own token in RAYLENS_HOME, which works on the server's machine)",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from serve_app.routes import (
     system,
     text_queries,
     tokens,
+    uploads,
 )
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import Problem
@@ -42,7 +43,7 @@ from serve_app.streaming.events import EventPoller
 
 # Kinds with more routes than every kind has.
 KIND_ROUTERS = {"datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features}
-ROUTERS = (feature_annotations, jobs, logs, events, cluster, text_queries, system)
+ROUTERS = (feature_annotations, uploads, jobs, logs, events, cluster, text_queries, system)
 
 
 async def no_language_model(key: str, request: dict[str, Any]) -> dict[str, Any]:

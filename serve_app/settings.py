@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from configs.settings import settings
 
 DEFAULT_PORT = 8000
+PIECE_BYTES = 64 << 20  # Serve's proxy keeps as much of a body in memory as the replica has not taken yet
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -32,6 +33,11 @@ class ApiSettings(BaseModel):
     hosts: tuple[str, ...] = Field((), description="Host names that clients use for it, beside its address.")
     origins: tuple[str, ...] = Field((), description="Origins of web pages, beside its own, that may call it.")
     body_bytes: int = Field(1 << 20, ge=1, description="Largest request body.")
+    uploads: Annotated[Path, AfterValidator(_absolute)] | None = Field(
+        None, description="Folder of uploads; `uploads` in home if it is not set."
+    )
+    upload_bytes: int = Field(20 << 30, ge=1, description="Largest upload, all its files together.")
+    piece_bytes: int = Field(PIECE_BYTES, ge=1, description="Largest piece of an uploaded file.")
     requests: int = Field(
         900, ge=1, description="Requests and streams that one replica works on at once; below Serve's limit of 1,000."
     )
@@ -42,17 +48,24 @@ class ApiSettings(BaseModel):
     def from_environment(
         cls, host: str = "127.0.0.1", port: int = DEFAULT_PORT, device: Literal["cpu", "cuda"] = "cpu"
     ) -> ApiSettings:
-        """Settings from RAYLENS_HOME, RAYLENS_DATA_ROOTS, RAYLENS_API_HOSTS and RAYLENS_API_ORIGINS."""
+        """Settings from the environment: RAYLENS_HOME, RAYLENS_DATA_ROOTS, RAYLENS_UPLOADS and so on."""
         given = settings()
         return cls(
             home=given.home,
             data_roots=given.data_folders,
+            uploads=given.uploads_folder,
+            upload_bytes=given.upload_bytes,
             host=host,
             port=port,
             device=device,
             hosts=given.api_hosts,
             origins=given.api_origins,
         )
+
+    @property
+    def uploads_folder(self) -> Path:
+        """The folder of uploads."""
+        return self.uploads or self.home / "uploads"
 
     @property
     def loopback(self) -> bool:

@@ -1,7 +1,9 @@
 """A small hub of our own: serves folders as repositories, the way huggingface_hub asks for them.
 
 A repository is a folder `root/datasets/ORG/NAME` or `root/models/ORG/NAME`. Faults may be set for the next requests
-of a path: a status (429, 503, ...) or "cut" (half of the file, then the connection ends).
+of a path: a status (429, 503, ...), "cut" (half of what was asked for, then the connection ends), "cut:N" (N bytes) or
+"reset:N" (the same, but the client sees a reset). As on the real hub, files above LFS_BYTES are named by their SHA-256,
+smaller ones by their git hash.
 """
 
 from __future__ import annotations
@@ -9,7 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +26,8 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 COMMIT = "a" * 40
+LFS_BYTES = 1000
+_PIECE = 1 << 16
 
 
 class Hub:
@@ -33,6 +40,10 @@ class Hub:
         self.gated: set[str] = set()
         self.token = ""
         self.ranges: list[str] = []
+        self.sent: Counter[str] = Counter()  # bytes of bodies, by path
+        self.retry_after = "0"
+        self.pause_s = 0.0  # after each 64 KiB
+        self.authorizations: set[str | None] = set()
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -67,15 +78,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         path = unquote(urlparse(self.path).path)
         self.hub.requests[f"{self.command} {path}"] += 1
+        self.hub.authorizations.add(self.headers.get("Authorization"))
         fault = self.hub.fault(path) if body else None
         if isinstance(fault, int):
-            return self._send(fault, b"{}", {"Retry-After": "0"})
+            return self._send(fault, b"{}", {"Retry-After": self.hub.retry_after})
         api = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/(.+))?", path)
         file = re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if api is not None:
             return self._repo(api[1], api[2], api[3] or "main")
         if file is not None:
-            return self._file("datasets" if file[1] else "models", file[2], file[4], body, fault == "cut")
+            return self._file("datasets" if file[1] else "models", file[2], file[4], body, fault if body else None)
         return self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
 
     def _allowed(self, kind: str, name: str) -> bool:
@@ -94,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev"})
         folder = self.hub.root / kind / name
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        siblings = [{"rfilename": p.relative_to(folder).as_posix(), "size": p.stat().st_size} for p in files]
+        siblings = [{"rfilename": p.relative_to(folder).as_posix(), **_metadata(p.read_bytes())} for p in files]
         info = {
             "id": name,
             "sha": COMMIT,
@@ -106,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
         self._send(200, json.dumps(info).encode(), {"Content-Type": "application/json"})
 
-    def _file(self, kind: str, name: str, file: str, body: bool, cut: bool) -> None:
+    def _file(self, kind: str, name: str, file: str, body: bool, fault: str | None) -> None:
         if not self._allowed(kind, name):
             return
         path = self.hub.root / kind / name / file
@@ -114,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
         content = path.read_bytes()
         headers = {
-            "ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes",
+            "ETag": f'"{_hash(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes",
         }  # fmt: skip
         status = 200
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
@@ -123,18 +135,44 @@ class _Handler(BaseHTTPRequestHandler):
             first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
             content, status = content[first : last + 1], 206
-        self._send(status, content, headers, body, cut)
+        self._send(status, content, headers, body, fault)
 
-    def _send(self, status: int, content: bytes, headers: dict[str, str], body: bool = True, cut: bool = False) -> None:
+    def _send(
+        self, status: int, content: bytes, headers: dict[str, str], body: bool = True, fault: str | None = None
+    ) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        kind, _, count = (fault or "").partition(":")
         if body:
-            self.wfile.write(content[: len(content) // 2] if cut else content)
-        if cut:
+            self._write(content if fault is None else content[: int(count or len(content) // 2)])
+        if fault is not None:
             self.close_connection = True
+            if kind == "reset":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _write(self, content: bytes) -> None:
+        path = unquote(urlparse(self.path).path)
+        for start in range(0, len(content), _PIECE):
+            self.wfile.write(content[start : start + _PIECE])
+            self.hub.sent[path] += len(content[start : start + _PIECE])
+            time.sleep(self.hub.pause_s)
+
+
+def _hash(content: bytes) -> str:
+    """The hash that the hub names a file by."""
+    if len(content) > LFS_BYTES:
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    size, named = len(content), _hash(content)
+    if size > LFS_BYTES:
+        return {"size": size, "blobId": "0" * 40, "lfs": {"sha256": named, "size": size, "pointerSize": 130}}
+    return {"size": size, "blobId": named}
 
 
 @contextmanager
@@ -159,6 +197,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with running_hub(tmp_path / "hub") as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         monkeypatch.delenv("HF_TOKEN", raising=False)
+        secret = str(tmp_path / "hf-home" / "token")
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", secret)
+        monkeypatch.setenv("HF_TOKEN_PATH", secret)
         cache = str(tmp_path / "hf-cache")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # for this process,
         monkeypatch.setattr(constants, "HF_HUB_CACHE", cache)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from configs.artifact_ids import ArtifactRef, fingerprint
 from configs.base import StageConfig
-from configs.download import DatasetOptions, DownloadConfig, HubSource
+from configs.download import DatasetOptions, DownloadConfig, HubSource, Source, UploadSource
+from configs.settings import PREFIX, settings
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
 
@@ -77,19 +78,24 @@ def _start(job: JobContext, identity: dict[str, Any]) -> Any:
         memory=requirement.memory or None,
         label_selector=dict(requirement.labels) or None,
         scheduling_strategy=None if requirement.labels else here,
-        runtime_env=_hub_environment() if isinstance(job.config.source, HubSource) else None,
+        runtime_env=_environment(job.config.source),
         num_returns="streaming",
         max_retries=0,  # a second run would not yield its steps at the same moments, which Ray's own retry relies on
     )
     return task.remote(job.config, identity, job.store, job.outputs[0].ref, job.attempt, requirement.threads)
 
 
-def _hub_environment() -> dict[str, Any]:
-    """Which hub the driver uses and where it keeps files, for a worker of a cluster that was started without it.
+def _environment(source: Source) -> dict[str, Any] | None:
+    """Which hub the driver uses, or where uploads are, for a worker of a cluster that was started without it.
 
-    HF_TOKEN is not among these: what a task is started with can be read by others. Nodes have it in their environment.
+    HF_TOKEN is not among these: what a task is started with can be read by others. Nodes have it in their environment,
+    or a file with it.
     """
-    names = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HOME", "HF_HUB_CACHE")
+    if isinstance(source, UploadSource):
+        return {"env_vars": {f"{PREFIX}UPLOADS": str(settings().uploads_folder)}}
+    if not isinstance(source, HubSource):
+        return None
+    names = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH")
     return {"env_vars": {name: os.environ[name] for name in names if name in os.environ}}
 
 

@@ -57,6 +57,7 @@ def run(job: JobContext) -> None:
             *_logs(raylens_home(), catalog, config.log_days),
             *_unfinished(job.store, catalog, config.unfinished_days),
             *_temporary(raylens_home()),
+            *_uploads(catalog, config.upload_days),
         ]
         _go_through(job, removals)
 
@@ -160,6 +161,32 @@ def _temporary(home: Path) -> Iterator[Removal]:
 
     for folder in orphans(home):
         yield Removal(f"folder {folder}", "its process is gone", lambda folder=folder: shutil.rmtree(folder, True))  # type: ignore[misc]
+
+
+def _uploads(catalog: Catalog, days: float) -> Iterator[Removal]:
+    """Uploads, finished or not, that did not change for long and that no live job reads; and what is left of removed ones."""
+    import shutil
+
+    from configs.settings import settings
+    from jobs.upload_users import upload_users
+    from sae.sources.uploads import UploadError, Uploads
+
+    uploads = Uploads(settings().uploads_folder, settings().upload_bytes)
+
+    def may_go(id: str) -> bool:
+        try:
+            return _old(uploads.get(id).changed_at, days) and id not in upload_users(catalog)
+        except UploadError:  # it is gone
+            return False
+
+    for upload in uploads.all():
+        id = upload.record.id
+        if may_go(id):
+            state = "finished" if upload.finished else "unfinished"
+            why = f"{state}, last changed{_ago(upload.changed_at)}"
+            yield Removal(f"upload {id}", why, partial(uploads.remove, id), partial(may_go, id))
+    for folder in uploads.leftovers():
+        yield Removal(f"folder {folder}", "its upload was removed", partial(shutil.rmtree, folder, True))
 
 
 def _old(at: float, days: float) -> bool:

@@ -6,15 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from configs.text_formats import TEXT_FORMATS, format_ending, format_endings, format_titles
+from configs.text_formats import TEXT_FORMATS, format_ending, format_endings, format_titles, is_about_data
 from sae.quoting import listed
 from sae.text.splits import split_in_name
 
 _PIECE = re.compile(r"\*\*/|\*\*|\*|.", re.DOTALL)
-_METADATA = re.compile(
-    r"(^|/)(dataset_infos?|dataset_dict|state|package|config)\.json$|(^|/)(readme|licen[cs]e)[^/]*$",
-    re.IGNORECASE,
-)
 _MODEL = re.compile(
     r"^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|preprocessor_config|"
     r".*\.safetensors\.index)\.json$|^.*\.safetensors$|^(merges|vocab)\.txt$|^.*\.(model|jinja|tiktoken)$"
@@ -57,7 +53,7 @@ def select_files(names: Sequence[str], patterns: Sequence[str], what: str, where
 
 
 def _data_files(names: Sequence[str]) -> Selection:
-    endings = {name: format_ending(name) for name in names if not _METADATA.search(name)}
+    endings = {name: format_ending(name) for name in names if not is_about_data(name)}
     titles = {name: TEXT_FORMATS[ending].title for name, ending in endings.items() if ending is not None}
     if not titles:
         return Selection([])

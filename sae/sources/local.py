@@ -1,21 +1,23 @@
-"""Files of this machine, as they are or inside an installed package. Named by the hash of what they hold."""
+"""Files of this machine: as they are, inside an installed package, or uploaded. Named by the hash of what they hold."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
-from configs.download import LocalSource, PackageSource
+from configs.download import LocalSource, PackageSource, UploadSource
+from configs.settings import settings
 from sae.quoting import listed, printable, quoted, shortened, shortened_path
 from sae.sources.file_selection import Selection, SourceError, folders_with_splits, select_files
 from sae.sources.model_label import model_label
 from sae.sources.quantised import check_not_quantised
 from sae.sources.resolved_source import ResolvedSource
+from sae.sources.uploads import Uploads
 
 
 def resolve_local(source: LocalSource, what: str) -> ResolvedSource:
@@ -26,13 +28,32 @@ def resolve_local(source: LocalSource, what: str) -> ResolvedSource:
     where = shortened_path(path)
     if not path.is_dir():
         raise SourceError(f"there is no file or folder {where}")
-    selection = select_files(_names(path), source.files, what, where)
-    if what == "dataset" and not source.files and (folders := folders_with_splits(selection.names)):
-        raise SourceError(
-            f"{where} holds several datasets, each with splits of its own: {listed(folders)}; give the path of one, or "
-            "name files in source.files"
-        )
+    selection = _one_dataset(_names(path), source.files, what, where, "give the path of one, or name")
     return _resolved(path, selection, path.resolve().name, what)
+
+
+def resolve_upload(source: UploadSource, what: str) -> ResolvedSource:
+    """Files of a finished upload, by the hashes that were checked when it was finished. Raises SourceError."""
+    uploads = Uploads(settings().uploads_folder, settings().upload_bytes)
+    upload = uploads.get(source.upload)
+    if not upload.finished:
+        raise SourceError(f"upload {source.upload} is not finished: finish it with the hashes of its files first")
+    hashes, root = upload.record.sha256, uploads.files_folder(source.upload)
+    selection = _one_dataset(list(hashes), source.files, what, f"upload {source.upload}", "name")
+    label = upload.record.name or (selection.names[0] if len(selection.names) == 1 else f"upload {source.upload}")
+    found = _resolved(root, selection, label, what, hashes)
+    return found._replace(fetch=partial(_unchanged, root, hashes))
+
+
+def _one_dataset(names: list[str], patterns: Sequence[str], what: str, where: str, advice: str) -> Selection:
+    """The files to take. Raises SourceError if they seem to be of several datasets."""
+    selection = select_files(names, patterns, what, where)
+    if what == "dataset" and not patterns and (folders := folders_with_splits(selection.names)):
+        raise SourceError(
+            f"{where} holds several datasets, each with splits of its own: {listed(folders)}; {advice} files in "
+            "source.files"
+        )
+    return selection
 
 
 def resolve_package(source: PackageSource, what: str) -> ResolvedSource:
@@ -67,13 +88,16 @@ def _names(root: Path) -> list[str]:
     return names
 
 
-def _resolved(root: Path, selection: Selection, label: str, what: str) -> ResolvedSource:
+def _resolved(
+    root: Path, selection: Selection, label: str, what: str, hashes: Mapping[str, str] | None = None
+) -> ResolvedSource:
+    """`hashes`: those of files, where they are known already."""
     if what == "model":
         check_not_quantised(root / "config.json", printable(label))
         label = model_label(root / selection.names[0] if len(selection.names) == 1 else root, label)
     return ResolvedSource(
         printable(label),
-        {"files": [[printable(name), _sha256(root / name)] for name in selection.names]},
+        {"files": [[printable(name), (hashes or {}).get(name) or _sha256(root / name)] for name in selection.names]},
         selection.names,
         sum((root / name).stat().st_size for name in selection.names),
         partial(_already_local, root),
@@ -82,6 +106,15 @@ def _resolved(root: Path, selection: Selection, label: str, what: str) -> Resolv
 
 
 def _already_local(root: Path, names: Sequence[str], progress: Callable[[int], None]) -> Path:
+    return root
+
+
+def _unchanged(root: Path, hashes: Mapping[str, str], names: Sequence[str], progress: Callable[[int], None]) -> Path:
+    """The folder of uploaded files that still hold what was uploaded. Raises SourceError."""
+    for done, name in enumerate(names, 1):
+        if _sha256(root / name) != hashes[name]:
+            raise SourceError(f"{quoted(name)} is no longer what was uploaded: upload it again")
+        progress(done)
     return root
 
 

@@ -34,7 +34,7 @@ size that would fit. After a `503`, wait for `Retry-After` seconds.
 
 # Kinds whose stage makes more than one kind.
 _KINDS = {
-    "datasets": "Documents of text from the hub, a package or one of the server's folders",
+    "datasets": "Documents of text from the hub, a package, an upload or one of the server's folders",
     "models": "Language models: architecture, hook points, tokenizer",
 }
 
@@ -48,6 +48,7 @@ def tags() -> list[dict[str, Any]]:
     """The tags of the document: one for each kind, and those of the other routes."""
     kinds = {kind: f"{kind_title(kind)}." for kind in ARTIFACT_KINDS}
     others = {
+        "uploads": "Files that a client sends piece by piece: sources of datasets and models.",
         "jobs": "Jobs make artifacts: one stage, or a pipeline of several.",
         "events": "The events of all jobs, as they happen.",
         "cluster": "The nodes: capacity, free resources, and which stages fit.",

@@ -23,7 +23,7 @@ _MEANING: dict[int | str, tuple[str, str, str]] = {
         "catalog_unavailable",
         "the catalog does not answer: ...",
     ),
-    507: ("The store is full.", "store_full", "cannot store ...: no space is left"),
+    507: ("The store, or the disk of uploads, is full.", "store_full", "cannot store ...: no space is left"),
     "4XX": (
         "Other faults of a request: malformed (400), too large (413, 414), another host (421) or origin (403).",
         "malformed_json",

@@ -1,4 +1,4 @@
-"""Datasets: documents from the hub, a package or one of the server's data folders."""
+"""Datasets: documents from the hub, a package, an upload or one of the server's data folders."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_mod
 from pydantic.fields import FieldInfo
 
 from configs.base import Resources, StageConfig
-from configs.download import DatasetOptions, DownloadConfig, HubSource, LocalSource, PackageSource
+from configs.download import DatasetOptions, DownloadConfig, HubSource, LocalSource, PackageSource, UploadSource
 from configs.stages import ARTIFACT_KINDS, STAGES, StageEntry, config_union
 from serve_app.schemas.common import SubmitRequest, artifact_ref
 
@@ -51,7 +51,7 @@ class DataFolderSource(LocalSource):
 
 
 class _DownloadRequest(SubmitRequest):
-    source: Annotated[HubSource | DataFolderSource | PackageSource, Field(discriminator="type")] = Field(
+    source: Annotated[HubSource | DataFolderSource | PackageSource | UploadSource, Field(discriminator="type")] = Field(
         description="Where the files are."
     )
     resources: Resources = Field(default_factory=Resources, description="Overrides of the profile's requirement.")

@@ -6,6 +6,7 @@ It is a plain ASGI layer, so that it covers new routes, WebSockets and paths tha
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/v1/health", "/v1/ready"})
 PUBLIC_ASSETS = "/docs/assets/"
 # Queries that have a body, so that they are POST. They change nothing.
 READ_POSTS = frozenset({"/v1/text/tokens", "/v1/text/features"})
+# Pieces of uploads, the only bodies that are larger than a form: they are written to the disk as they come.
+PIECES = re.compile(r"/v1/uploads/[0-9a-f]{16}/files/.+")
 _READ_METHODS = ("GET", "HEAD", "OPTIONS")
 _PROTOCOL = "bearer."  # a browser's WebSocket cannot send an Authorization header: the token is one of its protocols
 MAX_TARGET = 8192
@@ -43,7 +46,7 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: ApiSettings, tokens: Tokens) -> None:
         self._app, self._tokens = app, tokens
         self._hosts, self._origins = settings.allowed_hosts(), frozenset(settings.origins)
-        self._body_bytes, self._most = settings.body_bytes, settings.requests
+        self._body_bytes, self._piece_bytes, self._most = settings.body_bytes, settings.piece_bytes, settings.requests
         self._requests = 0  # in progress
         self._threads = ThreadPoolExecutor(2, "raylens-auth")
 
@@ -57,7 +60,7 @@ class Guard:
             self._check_target(scope)
             self._check_host(headers)
             self._check_origin(scope, headers)
-            self._check_size(headers)
+            self._check_size(scope, headers)
             self._check_load(scope)
             check = partial(self._authenticate, scope, headers)
             scope.setdefault("state", {}).update(principal=None if _public(scope) else await check(), check=check)
@@ -66,7 +69,7 @@ class Guard:
             return
         self._requests += 1
         try:
-            await self._app(scope, self._limited(receive), _with_headers(scope, send))
+            await self._app(scope, self._limited(scope, receive), _with_headers(scope, send))
         finally:
             self._requests -= 1
 
@@ -112,31 +115,34 @@ class Guard:
         if not own:
             raise ApiError(403, "origin_not_allowed", "RAYLENS_API_ORIGINS does not name the origin of this web page")
 
-    def _check_size(self, headers: Headers) -> None:
+    def _most_bytes(self, scope: Scope) -> int:
+        """Largest body of a request."""
+        is_piece = scope["type"] == "http" and scope["method"] == "PATCH" and PIECES.fullmatch(scope["path"])
+        return self._piece_bytes if is_piece else self._body_bytes
+
+    def _check_size(self, scope: Scope, headers: Headers) -> None:
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             raise ApiError(400, "bad_request", "Content-Length must be a number")
-        if len(length) > 15 or int(length) > self._body_bytes:
-            raise self._too_large()
+        most = self._most_bytes(scope)
+        if len(length) > 15 or int(length) > most:
+            raise _too_large(most)
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """Limits a body without Content-Length."""
-        received = 0
+        received, most = 0, self._most_bytes(scope)
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
-                if received > self._body_bytes:
+                if received > most:
                     # FastAPI answers 400 for any other error while it reads a body.
-                    raise HTTPException(413, self._too_large().detail, {"Connection": "close"})
+                    raise HTTPException(413, _too_large(most).detail, {"Connection": "close"})
             return message
 
         return counted
-
-    def _too_large(self) -> ApiError:
-        return ApiError(413, "body_too_large", f"a body has at most {self._body_bytes} bytes", {"Connection": "close"})
 
     async def _authenticate(self, scope: Scope, headers: Headers) -> Principal:
         text = _bearer(scope, headers)
@@ -160,6 +166,10 @@ class Guard:
                 403, "insufficient_scope", f"this token lacks the scope `{needed}`", {"WWW-Authenticate": challenge}
             )
         return principal
+
+
+def _too_large(most: int) -> ApiError:
+    return ApiError(413, "body_too_large", f"this body can have at most {most} bytes", {"Connection": "close"})
 
 
 def _public(scope: Scope) -> bool:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import json
+import os
 import shutil
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +27,7 @@ from jobs.stages import download
 from sae.formats.dataset import iter_documents
 from sae.sources import ResolvedSource, SourceError
 from sae.sources.artifact_size import artifact_bytes
+from sae.sources.uploads import Uploads
 from tests.artifacts import hashes, make_job
 from tests.hub import COMMIT, Hub, hub
 from tests.tiny_model import documents as documents_of
@@ -77,6 +82,63 @@ def test_a_local_file_becomes_a_dataset(store: Store, tmp_path: Path) -> None:
     assert job_of(store, dataset({"type": "local", "path": str(path)})).outputs[0].ref != job.outputs[0].ref
     path.write_text('{"text": "else"}\n')
     assert job_of(store, config).outputs[0].ref != job.outputs[0].ref
+
+
+def test_an_upload_becomes_the_dataset_of_its_content(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYLENS_UPLOADS", str(tmp_path / "uploads"))
+    uploads = Uploads(tmp_path / "uploads", 1 << 20)
+    content = b'{"text": "one"}\n{"text": "two"}\n'
+    id = uploads.create("news", "ada").record.id
+    with uploads.piece(id, "a.jsonl", 0) as piece:
+        piece.write(content)
+    uploads.finish(id, {"a.jsonl": hashlib.sha256(content).hexdigest()})
+    (tmp_path / "a.jsonl").write_bytes(content)
+    job = job_of(store, dataset({"type": "upload", "upload": id}))
+    assert job.outputs[0].label == "news"
+    assert (
+        job.outputs[0].ref
+        == job_of(store, dataset({"type": "local", "path": str(tmp_path / "a.jsonl")})).outputs[0].ref
+    )
+    download.run(job)
+    assert texts(store, job) == ["one", "two"]
+
+
+def test_a_tar_archive_becomes_a_dataset(store: Store, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        for name, content in (("1.txt", b"one"), ("1.json", b'{"url": "u"}'), ("2.txt", b"two")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    job = run(store, dataset({"type": "local", "path": str(tmp_path / "a.tar.gz")}))
+    assert texts(store, job) == ["one", "two"]
+    manifest = store.manifest(job.outputs[0].ref)
+    assert manifest is not None
+    assert manifest.summary["columns"] == ["file", "url"]
+
+
+def test_no_token_is_in_what_a_download_leaves(
+    store: Store, hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (hub.repo("dataset", "me/secret") / "a.txt").write_text("text")
+    hub.gated, hub.token = {"me/secret"}, "open-sesame-4711"
+    secret = Path(os.environ["HF_TOKEN_PATH"])
+    secret.parent.mkdir()
+    secret.touch(mode=0o600)
+    secret.write_text(hub.token)
+    job = job_of(store, dataset({"type": "hub", "repo": "me/secret"}))
+    logged: list[str] = []
+    job.progress = SimpleNamespace(start=lambda *a: None, update=lambda *a: None, log=logged.append)  # type: ignore[assignment]
+    download.run(job)
+    assert texts(store, job) == ["text"]
+    manifest = store.manifest(job.outputs[0].ref)
+    assert (
+        hub.token
+        not in f"{manifest}{job.config}{job.outputs}{logged}{caplog.text}{download._environment(job.config.source)}"
+    )
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and hub.token.encode() in path.read_bytes()]
+    assert left == [secret]
 
 
 def test_the_same_bytes_twice(store: Store, tmp_path: Path) -> None:
@@ -218,7 +280,7 @@ def test_a_model_that_cannot_be_used_is_refused_before_its_weights_are_fetched(
 
 def test_a_missing_repository_is_said_at_submission(store: Store, hub: Hub) -> None:
     with pytest.raises(
-        SourceError, match=rf"^there is no dataset 'no/such' on {hub.url}; if it is private, set HF_TOKEN$"
+        SourceError, match=rf"^there is no dataset 'no/such' on {hub.url}; if it is private, set HF_TOKEN, or write"
     ):
         job_of(store, dataset({"type": "hub", "repo": "no/such"}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from configs.maintain import MaintainConfig
 from jobs.life.driver_setup import log_file
 from jobs.life.stage_context import JobContext
 from jobs.stages import maintain
+from sae.sources.uploads import Uploads
 
 DAY = 86_400.0
 
@@ -161,3 +163,33 @@ def test_folders_of_dead_processes_go_and_those_of_live_ones_stay(world: World) 
     world.run(dry_run=False)
     assert not dead.exists()
     assert mine.exists()
+
+
+def test_uploads_that_nobody_reads_go_after_some_days(world: World) -> None:
+    uploads = Uploads(world.home / "uploads", 1 << 20)
+    ids = {}
+    for name, days_ago in (("fresh", 1), ("old", 40), ("read", 40), ("continued", 40)):
+        id = ids[name] = uploads.create(name, "ada").record.id
+        with uploads.piece(id, "a.txt", 0) as piece:
+            piece.write(b"text")
+        record = world.home / "uploads" / id / "upload.json"
+        at = time.time() - days_ago * DAY
+        record.write_text(uploads.get(id).record.model_copy(update={"created_at": at}).model_dump_json())
+        if name != "continued":
+            os.utime(uploads.files_folder(id) / "a.txt", (at, at))
+    source = {"type": "upload", "upload": ids["read"], "files": []}
+    world.catalog.submit(
+        stage="pipeline", fingerprint="9" * 16, config={"stages": [{"dataset": {"source": source}}]}, requirement={},
+        outputs=[], inputs={}, created_by="ada",
+    )  # fmt: skip
+    (world.home / "uploads" / ".removed-0123456789abcdef").mkdir()
+    said = world.run(upload_days=30)
+    assert [line for line in said if "upload" in line] == [
+        f"would remove upload {ids['old']}: unfinished, last changed 40 days ago",
+        f"would remove folder {world.home}/uploads/.removed-0123456789abcdef: its upload was removed",
+    ]
+    world.run(upload_days=30, dry_run=False)
+    assert {upload.record.name for upload in uploads.all()} == {"fresh", "read", "continued"}
+    assert uploads.leftovers() == []
+    world.run(upload_days=0.5, dry_run=False)
+    assert {upload.record.name for upload in uploads.all()} == {"read", "continued"}

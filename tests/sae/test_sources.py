@@ -180,47 +180,6 @@ def test_hub_files_come_by_commit(hub: Hub) -> None:
     assert not (root / "notes.md").exists()
 
 
-def test_a_busy_hub_and_a_cut_connection_are_got_over(hub: Hub) -> None:
-    content = '{"text": "x"}\n' * 1000
-    (hub.repo("dataset", "me/texts") / "a.jsonl").write_text(content)
-    hub.faults = {"/api/": [429, 503], "/resolve/": ["cut", 503]}
-    root = resolve_source(HubSource(repo="me/texts"), "dataset").fetch(["a.jsonl"], quiet)
-    assert (root / "a.jsonl").read_text() == content
-    assert not any(hub.faults.values())
-
-
-def test_what_is_wrong_with_the_hub_is_said(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    (hub.repo("model", "me/model") / "config.json").write_text("{}")
-    with pytest.raises(
-        SourceError, match=rf"^there is no model 'no/such' on {hub.url}; if it is private, set HF_TOKEN$"
-    ):
-        resolve_source(HubSource(repo="no/such"), "model")
-    with pytest.raises(SourceError, match=r"model 'me/model' on .* has no revision 'v9'"):
-        resolve_source(HubSource(repo="me/model", revision="v9"), "model")
-    with pytest.raises(SourceError, match="'a b' cannot name a repository"):
-        resolve_source(HubSource(repo="a b"), "model")
-    with pytest.raises(SourceError, match=r"model me/model at aaaaaaaaaaaa has no model .*; there are config\.json"):
-        resolve_source(HubSource(repo="me/model"), "model")
-    monkeypatch.setattr("sae.sources.hub.ATTEMPTS", 2)
-    hub.faults = {"/api/": [500] * 20}
-    with pytest.raises(SourceError, match="answers 500 for model 'me/model'"):
-        resolve_source(HubSource(repo="me/model"), "model")
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(SourceError, match=r"cannot get model 'me/model' from http://127\.0\.0\.1:9"):
-        resolve_source(HubSource(repo="me/model"), "model")
-
-
-def test_a_gated_repository_takes_the_token_of_the_environment_only(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    (hub.repo("dataset", "me/secret") / "a.txt").write_text("x")
-    hub.gated, hub.token = {"me/secret"}, "sesame"
-    with pytest.raises(SourceError, match="is gated: accept its terms there and set HF_TOKEN"):
-        resolve_source(HubSource(repo="me/secret"), "dataset")
-    monkeypatch.setenv("HF_TOKEN", "sesame")
-    found = resolve_source(HubSource(repo="me/secret"), "dataset")
-    assert (found.fetch(found.names, quiet) / "a.txt").read_text() == "x"
-    assert "sesame" not in repr(found)
-
-
 def put(repo: Path, *names: str, card: str = "") -> None:
     for name in names:
         (repo / name).parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import random
 import shutil
+import signal
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
@@ -11,10 +19,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from serve_app.upload_client import Sender
 from tests.running_cluster import RunningCluster
 from tests.serve_app.following import client, killed
 from tests.serve_app.sample_artifacts import DATASET, MODEL, SampleArtifacts
-from tests.serve_app.served import Served
+from tests.serve_app.served import Served, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +87,38 @@ def test_nothing_is_lost_when_replicas_are_killed(site: Served) -> None:
     assert found.connections >= 2, "at least one follower was on a replica that died"
     # A request that was on the replica when it died has no answer: of four clients that is four a kill at most.
     assert len(found.failures) <= kills * 4, found.failures
+
+
+def test_an_upload_goes_on_when_replicas_are_killed(site: Served, tmp_path: Path) -> None:
+    data = random.Random(7).randbytes(24 << 20)
+    (tmp_path / "a.bin").write_bytes(data)
+    found: list[dict[str, Any]] = []
+
+    def send() -> None:
+        with client(site) as http:
+            http.event_hooks = {"request": [lambda request: time.sleep(0.15)]}  # time for two kills
+            found.append(Sender(http, piece=256 << 10, pause_s=0.2).send([tmp_path / "a.bin"], "over kills"))
+
+    sending = threading.Thread(target=send)
+    replicas = len(site.ready())
+    with client(site) as http:
+        sending.start()
+        for kill in range(2):
+            wait_until(lambda kill=kill: come(http) > (kill + 1) << 22, 60, "more of the upload")
+            victim = site.pids()[0]
+            os.kill(victim, signal.SIGKILL)
+            wait_until(
+                lambda victim=victim: len(set(site.ready()) - {victim}) == replicas, 120, "a replica in its place"
+            )
+        sending.join(120)
+    assert found and found[0]["state"] == "finished"
+    assert [file["sha256"] for file in found[0]["files"]] == [hashlib.sha256(data).hexdigest()]
+
+
+def come(http: httpx2.Client) -> int:
+    """Bytes of the newest upload; 0 while the replica that was asked is dead."""
+    try:
+        items = http.get("/v1/uploads").json()["items"]
+    except (httpx2.HTTPError, ValueError, KeyError):
+        return 0
+    return int(items[0]["bytes"]) if items else 0

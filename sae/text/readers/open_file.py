@@ -45,14 +45,16 @@ def open_text(file: SourceFile) -> io.TextIOWrapper:
     """
     stream = open_bytes(file)
     try:
-        _check_first_bytes(file, cast(io.BufferedReader, stream).peek(6))
+        check_first_bytes(file, stream)
     except BaseException:
         stream.close()
         raise
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def _check_first_bytes(file: SourceFile, first: bytes) -> None:
+def check_first_bytes(file: SourceFile, stream: IO[bytes]) -> None:
+    """Raises DatasetError if a stream at its beginning is compressed, though its name does not say so, or UTF-16."""
+    first = cast(io.BufferedReader, stream).peek(6)
     for magic, ending in _FIRST_BYTES.items():
         if first.startswith(magic):
             raise DatasetError(
