@@ -24,6 +24,7 @@ from configs.tokenize import TokenizeConfig
 from sae.formats.dataset import DatasetReader
 from sae.text.flat_tokens import FlatTokens, open_flat, tokenize_chunk
 from sae.text.packing import pack_shard
+from sae.text.row_pieces import open_rows
 from sae.text.shard_layout import Shard, SplitLayout
 from sae.text.tokenizer_spec import TokenizerSpec
 
@@ -47,6 +48,11 @@ def chunk_name(number: int) -> str:
     return f"chunk-{number:05d}.arrow"
 
 
+def rows_name(split: str) -> str:
+    """Name of the file that lists the pieces of a split's rows."""
+    return f"rows-{split}.arrow"
+
+
 def store_chunk(
     item: dict[str, Any], *, target: PartsTarget, dataset: ArtifactFiles, spec: TokenizerSpec, threads: int
 ) -> dict[str, Any]:
@@ -68,10 +74,18 @@ def store_shard(
     flats: ArtifactFiles,
     layouts: dict[str, SplitLayout],
     spec: TokenizerSpec,
+    length: int,
     config: TokenizeConfig,
 ) -> dict[str, Any]:
-    """Second pass: `item` {name, split, number, start, stop, weight} names shuffled rows; stores their shard."""
+    """Second pass: `item` {name, split, number, start, stop, weight} names shuffled rows; stores their shard.
+
+    Rows are listed in a file of `flats` unless they can be computed. The note beside the part has the `roles`: how many
+    positions of the shard have each.
+    """
     shard = Shard(item["split"], item["number"], item["start"], item["stop"])
+    layout = layouts[shard.split]
+    if rows_name(shard.split) in flats.names:
+        layout = layout._replace(pieces=open_rows(flats.path(rows_name(shard.split))))
     opened: dict[int, FlatTokens] = {}
 
     def flat(chunk: int) -> FlatTokens:
@@ -81,17 +95,8 @@ def store_shard(
 
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
-        pack_shard(
-            shard,
-            layouts[shard.split],
-            flat,
-            spec,
-            config.context_length,
-            config.seed,
-            config.return_attention_mask,
-            path,
-        )
-        target.store.put(target.ref, target.attempt, path.name, path, part=True)
+        roles = pack_shard(shard, layout, flat, spec, length, config, path)
+        target.store.put(target.ref, target.attempt, path.name, path, extra={"roles": roles}, part=True)
     return {"weight": item["weight"]}
 
 

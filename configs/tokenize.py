@@ -1,14 +1,20 @@
-"""Config of the tokenize stage: documents to packed rows of `context_length` tokens."""
+"""Config of the tokenize stage: documents to rows of at most `context_length` tokens."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from configs.base import Seed, StageConfig
 from configs.download import DownloadConfig
 from configs.inputs import DatasetId, IdOrConfig, ModelId
+
+Packing = Literal["concatenate", "best_fit", "off"]
+Truncation = Literal["overflow", "cut", "refuse"]
+Padding = Literal["none", "longest", "max_length"]
+Side = Literal["right", "left"]
+Attention = Literal["row", "document"]
 
 
 class TokenizeConfig(StageConfig):
@@ -19,7 +25,7 @@ class TokenizeConfig(StageConfig):
         description="The text: a dataset id or the config that downloads it."
     )
     model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The model whose tokenizer is used.")
-    context_length: int = Field(128, ge=8, description="Tokens in a row; at most the model's own limit.")
+    context_length: int = Field(128, ge=8, description="Most tokens in a row; at most the model's own limit.")
     bos: Literal["tokenizer", "always", "never"] = Field(
         "tokenizer",
         description="Whether a row begins with BOS: as the tokenizer itself does, always, or never. BOS is never data.",
@@ -30,7 +36,33 @@ class TokenizeConfig(StageConfig):
         description="What the name of a special token inside a document (`<|endoftext|>`) becomes: `text` as any other "
         "characters, or `special`, the token itself, which is counted apart from text. BOS, EOS and PAD are never data.",
     )
-    attention: Literal["row", "document"] = Field(
+    packing: Packing = Field(
+        "concatenate",
+        description="How documents fill rows. `concatenate`: one after the other, cut where a row ends. `best_fit`: "
+        "several whole documents in a row, none that fits into a row is cut. `off`: one document in a row.",
+    )
+    truncation: Truncation = Field(
+        "overflow",
+        description="What becomes of tokens that do not fit into a row: `overflow` into further rows, `cut` off and "
+        "counted, or `refuse` the document with an error. `concatenate` has `overflow` alone.",
+    )
+    truncation_side: Side = Field(
+        "right",
+        description="The end of a document that is cut off; with `overflow`, the end at which its shorter piece lies.",
+    )
+    stride: int = Field(
+        0,
+        ge=0,
+        description="Tokens that a row repeats from the row before it where a text goes on (`overflow`). They are "
+        "context alone: their role is `repeated`, and no token is data twice.",
+    )
+    padding: Padding = Field(
+        "max_length",
+        description="How far rows are padded in the files: to `context_length` (`max_length`), to the longest row of all "
+        "(`longest`), or not at all (`none`; they are padded to the longest one when they are read).",
+    )
+    padding_side: Side = Field("right", description="The side of a row on which its padding is. Padding is never data.")
+    attention: Attention = Field(
         "row", description="`row`: attention crosses the documents of a row. `document`: it stays inside each document."
     )
     return_attention_mask: bool = Field(
@@ -43,3 +75,23 @@ class TokenizeConfig(StageConfig):
         2048, ge=1, description="Rows in each output shard (the last one of a split has fewer)."
     )
     chunk_bytes: int = Field(1 << 20, ge=1, description="Text bytes in one chunk of work; fixed, so bytes do not vary.")
+
+    @model_validator(mode="after")
+    def _truncation_fits(self) -> TokenizeConfig:
+        if self.packing == "concatenate" and self.truncation != "overflow":
+            raise ValueError(
+                f"`truncation: {self.truncation}` needs `packing: best_fit` or `off`: with `concatenate` a document goes "
+                "on in the next row"
+            )
+        if self.truncation_side == "left" and (self.packing == "concatenate" or self.truncation == "refuse"):
+            raise ValueError(
+                "`truncation_side: left` needs `packing: best_fit` or `off`, with `truncation: cut` or `overflow`"
+            )
+        if self.stride and self.truncation != "overflow":
+            raise ValueError(f"`stride` repeats tokens that overflow; with `truncation: {self.truncation}` set it to 0")
+        if self.stride > self.context_length - 2:
+            raise ValueError(
+                f"`stride` {self.stride} leaves a row no token of its own: set it to {self.context_length - 2} or less "
+                f"(context_length {self.context_length})"
+            )
+        return self

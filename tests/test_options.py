@@ -30,7 +30,7 @@ HOOK = "blocks.1.hook_resid_post"
 LINES = '{"text": "one two", "other": "three", "split": "train", "half": "test"}\n{"text": "<b>four</b>", "other": "five"}\n'
 EXAMPLES: dict[str, dict[str, Any]] = {
     "download": {"what": "dataset", "source": {"type": "local", "path": "lines.jsonl"}, "dataset": {}},
-    "tokenize": {"dataset": DATASET, "model": MODEL},
+    "tokenize": {"dataset": DATASET, "model": MODEL, "packing": "off"},  # where all options are open
     "harvest": {"model": MODEL, "tokens": TOKENS, "hooks": [HOOK]},
     "train": {
         "model": MODEL, "tokens": TOKENS, "cache": {}, "lm_dtype": "fp32", "autocast": "off",

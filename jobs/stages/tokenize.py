@@ -1,4 +1,4 @@
-"""The tokenize stage: documents to packed, shuffled rows of tokens.
+"""The tokenize stage: documents to shuffled rows of tokens.
 
     python -m jobs tokenize --config configs/presets/tokenize.yaml
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sae.text.shard_layout import SplitLayout
     from sae.text.tokenizer_spec import TokenizerSpec
 
-VERSION = 2
+VERSION = 3
 _BYTES_PER_TEXT_BYTE = 4  # 5 bytes a token in flat files, and less than that in shards; English takes 2 in all
 _WEIGHTS = (".safetensors", ".gguf")
 
@@ -44,10 +44,11 @@ def outputs(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], fp: st
 
 
 def store_bytes(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
-    """Flat files and shards together, for text of at most one token in two bytes."""
+    """Flat files and shards together, for text of at most one token in two bytes; shards hold repeated tokens too."""
     dataset = store.manifest(inputs["dataset"][0])
     text = dataset.summary.get("text_bytes", 0) if dataset is not None else 0
-    return _BYTES_PER_TEXT_BYTE * int(text)
+    payload = config.context_length - 1
+    return _BYTES_PER_TEXT_BYTE * int(text) * payload // (payload - config.stride)
 
 
 def run(job: JobContext) -> None:
@@ -66,9 +67,9 @@ def run(job: JobContext) -> None:
     reader = DatasetReader(job.files("dataset"))
     counts = _tokenize(job, reader, spec, flat)
     _check_counts(job, spec, counts)
-    layouts = split_layouts(counts, config.context_length - (spec.row_bos is not None))
-    shards = _pack(job, spec, flat, tokens, layouts)
-    _publish(job, tokens_info(config, spec, counts, layouts, reader.info.documents), shards)
+    layouts = split_layouts(counts, spec, config)
+    shards, roles = _pack(job, spec, flat, tokens, layouts)
+    _publish(job, tokens_info(config, spec, counts, layouts, roles, reader.info.documents), shards)
     job.store.delete(flat.ref)
 
 
@@ -136,21 +137,41 @@ def _check_counts(job: JobContext, spec: TokenizerSpec, counts: list[ChunkCounts
 
 def _pack(
     job: JobContext, spec: TokenizerSpec, flat: PartsTarget, tokens: PartsTarget, layouts: list[SplitLayout]
-) -> list[StoredFile]:
-    """Second pass: the output shards, in order of split and number."""
+) -> tuple[list[StoredFile], dict[str, list[int]]]:
+    """Second pass: the output shards, in order of split and number, and each split's positions by role."""
     from actors.tokenize_tasks import store_shard
     from sae.formats.tokens import shard_name
-    from sae.text.shard_layout import split_shards
+    from sae.text.shard_layout import row_length, split_shards
 
     shards = [shard for layout in layouts for shard in split_shards(layout, job.config.rows_per_shard)]
     items = [{"name": shard_name(s.split, s.number), **s._asdict(), "weight": s.stop - s.start} for s in shards]
+    sent = {layout.split: _store_rows(job, layout, flat) for layout in layouts}
     _run(
         job, "pack", "rows", items, store_shard, tokens,
-        flats=_flat_files(job, flat), layouts={layout.split: layout for layout in layouts}, spec=spec,
+        flats=_flat_files(job, flat), layouts=sent, spec=spec, length=row_length(layouts, spec, job.config),
         config=job.config,
     )  # fmt: skip
     parts = job.store.parts(tokens.ref)
-    return [parts[item["name"]][0] for item in items]
+    roles: dict[str, list[int]] = {}
+    for shard, item in zip(shards, items, strict=True):
+        counts = parts[item["name"]][1]["roles"]
+        before = roles.get(shard.split, [0] * len(counts))
+        roles[shard.split] = [one + other for one, other in zip(before, counts, strict=True)]
+    return [parts[item["name"]][0] for item in items], roles
+
+
+def _store_rows(job: JobContext, layout: SplitLayout, flat: PartsTarget) -> SplitLayout:
+    """The layout as tasks are sent it: a list of rows, as long as the documents are many, goes through the store."""
+    from actors.tokenize_tasks import rows_name
+    from sae.text.row_pieces import NO_ROWS, ListedRows
+
+    if not isinstance(layout.pieces, ListedRows):
+        return layout
+    name = rows_name(layout.split)
+    if name not in job.store.parts(flat.ref):
+        layout.pieces.save(job.scratch / name)
+        job.store.put(flat.ref, job.attempt, name, job.scratch / name, part=True)
+    return layout._replace(pieces=NO_ROWS)
 
 
 def _run(

@@ -25,7 +25,10 @@ _SCHEMA = pa.schema([("doc", pa.int64()), ("tokens", pa.large_list(pa.int32())),
 
 
 class SplitCounts(NamedTuple):
-    """What a chunk holds of one split. `stream` counts tokens and separators; `lengths` counts documents by tokens."""
+    """What a chunk holds of one split. `stream` counts tokens and separators; `lengths` counts documents by tokens.
+
+    `document_tokens` is the tokens of each document, in order: little-endian int32.
+    """
 
     documents: int
     stream: int
@@ -33,6 +36,7 @@ class SplitCounts(NamedTuple):
     boundary: int
     separators: int
     lengths: dict[int, int]
+    document_tokens: bytes
 
 
 class ChunkCounts(NamedTuple):
@@ -43,17 +47,31 @@ class ChunkCounts(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, for the note beside a finished part."""
-        splits = {name: part._asdict() | {"lengths": list(part.lengths.items())} for name, part in self.splits.items()}
-        return {"splits": splits, "seen": base64.b64encode(self.seen).decode()}
+        splits = {
+            name: part._asdict()
+            | {"lengths": list(part.lengths.items()), "document_tokens": _encoded(part.document_tokens)}
+            for name, part in self.splits.items()
+        }
+        return {"splits": splits, "seen": _encoded(self.seen)}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ChunkCounts:
         """Reads what to_json gave."""
         splits = {
-            name: SplitCounts(**{**part, "lengths": {length: n for length, n in part["lengths"]}})
+            name: SplitCounts(
+                **{
+                    **part,
+                    "lengths": {length: n for length, n in part["lengths"]},
+                    "document_tokens": base64.b64decode(part["document_tokens"]),
+                }
+            )
             for name, part in value["splits"].items()
         }
         return cls(splits, base64.b64decode(value["seen"]))
+
+
+def _encoded(value: bytes) -> str:
+    return base64.b64encode(value).decode()
 
 
 @lru_cache(maxsize=2)
@@ -107,7 +125,8 @@ def write_flat(
             separators = len(members) * len(end)
             stream = sum(length * n for length, n in lengths.items()) + separators
             special, boundary = int(by_role[Role.SPECIAL]), int(by_role[Role.BOUNDARY])
-            counts[split] = SplitCounts(len(members), stream, special, boundary, separators, dict(lengths))
+            each = np.asarray([len(encoded[i]) for i in members], "<i4").tobytes()
+            counts[split] = SplitCounts(len(members), stream, special, boundary, separators, dict(lengths), each)
     _write(path, order, ends, np.concatenate(tokens), np.concatenate(roles))
     return ChunkCounts(counts, np.packbits(seen).tobytes())
 
