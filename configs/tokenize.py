@@ -26,6 +26,11 @@ class TokenizeConfig(StageConfig):
     )
     model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The model whose tokenizer is used.")
     context_length: int = Field(128, ge=8, description="Most tokens in a row; at most the model's own limit.")
+    add_special_tokens: bool = Field(
+        True,
+        description="Put special tokens into the rows: BOS as `bos` says, and `separator` after each document. "
+        "Recommended for most models. False puts in neither, and is recorded as `bos: never` and `separator: none` too.",
+    )
     bos: Literal["tokenizer", "always", "never"] = Field(
         "tokenizer",
         description="Whether a row begins with BOS: as the tokenizer itself does, always, or never. BOS is never data.",
@@ -75,6 +80,25 @@ class TokenizeConfig(StageConfig):
         2048, ge=1, description="Rows in each output shard (the last one of a split has fewer)."
     )
     chunk_bytes: int = Field(1 << 20, ge=1, description="Text bytes in one chunk of work; fixed, so bytes do not vary.")
+
+    @model_validator(mode="after")
+    def _special_tokens_agree(self) -> TokenizeConfig:
+        """One record of each choice, whichever options it was given by, so that equal rows have one identity."""
+        off = {"bos": "never", "separator": "none"}
+        none = all(getattr(self, name) == value for name, value in off.items())
+        if self.add_special_tokens and none:
+            if "add_special_tokens" in self.model_fields_set:
+                raise ValueError("`add_special_tokens: true` adds nothing with `bos: never` and `separator: none`")
+            object.__setattr__(self, "add_special_tokens", False)
+        if not self.add_special_tokens:
+            for name, value in off.items():
+                if name in self.model_fields_set and getattr(self, name) != value:
+                    raise ValueError(
+                        f"`add_special_tokens: false` puts in neither BOS nor a separator: leave out "
+                        f"`{name}: {getattr(self, name)}`"
+                    )
+                object.__setattr__(self, name, value)
+        return self
 
     @model_validator(mode="after")
     def _truncation_fits(self) -> TokenizeConfig:

@@ -82,8 +82,11 @@ def _changed(config: StageConfig, path: list[str]) -> StageConfig:
     owner: Any = config
     for part in path[:-1]:
         owner = owner[int(part)] if isinstance(owner, tuple) else getattr(owner, part)
-    for other in (*_choices(type(owner).model_fields[path[-1]].annotation), *OTHERS):
-        body = config.model_dump(mode="json")
+    others = (*_choices(type(owner).model_fields[path[-1]].annotation), *OTHERS)
+    # An option that speaks for others (`add_special_tokens`) is changed where those were not given.
+    for other, given in [(other, given) for given in (False, True) for other in others]:
+        body = config.model_dump(mode="json", exclude_unset=given and len(path) == 1)
+        body.setdefault(path[0], getattr(config, path[0]))
         node: Any = body
         for part in path[:-1]:
             node = node[int(part)] if isinstance(node, list) else node[part]

@@ -95,10 +95,35 @@ def tokenize_chunk(documents: pa.Table, spec: TokenizerSpec, path: Path) -> Chun
     return write_flat(path, docs, splits, [encoding.ids for encoding in encoded], spec)
 
 
+class FlatTokens(NamedTuple):
+    """What a flat file holds: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T]."""
+
+    doc: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int32]
+    roles: npt.NDArray[np.uint8]
+
+
 def write_flat(
     path: Path, docs: Sequence[int], splits: Sequence[str], encoded: Sequence[Sequence[int]], spec: TokenizerSpec
 ) -> ChunkCounts:
     """Writes the documents of a chunk; `encoded` are their tokens. Documents without tokens are left out."""
+    counts, flat = flat_tokens(docs, splits, encoded, spec)
+    offsets = pa.array(flat.ends)
+    columns = [
+        pa.array(flat.doc),
+        pa.LargeListArray.from_arrays(offsets, pa.array(flat.tokens)),
+        pa.LargeListArray.from_arrays(offsets, pa.array(flat.roles)),
+    ]
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
+    return counts
+
+
+def flat_tokens(
+    docs: Sequence[int], splits: Sequence[str], encoded: Sequence[Sequence[int]], spec: TokenizerSpec
+) -> tuple[ChunkCounts, FlatTokens]:
+    """The documents of a chunk as write_flat writes them, and their counts."""
     seen = np.zeros(spec.id_limit, bool)
     end = np.asarray([] if spec.separator is None else [spec.separator], np.int32)
     end_roles = np.full(len(end), Role.SEPARATOR, np.uint8)
@@ -127,30 +152,10 @@ def write_flat(
             special, boundary = int(by_role[Role.SPECIAL]), int(by_role[Role.BOUNDARY])
             each = np.asarray([len(encoded[i]) for i in members], "<i4").tobytes()
             counts[split] = SplitCounts(len(members), stream, special, boundary, separators, dict(lengths), each)
-    _write(path, order, ends, np.concatenate(tokens), np.concatenate(roles))
-    return ChunkCounts(counts, np.packbits(seen).tobytes())
-
-
-def _write(
-    path: Path, order: list[int], ends: list[int], tokens: npt.NDArray[np.int32], roles: npt.NDArray[np.uint8]
-) -> None:
-    offsets = pa.array(ends, pa.int64())
-    columns = [
-        pa.array(order, pa.int64()),
-        pa.LargeListArray.from_arrays(offsets, pa.array(tokens)),
-        pa.LargeListArray.from_arrays(offsets, pa.array(roles)),
-    ]
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
-
-
-class FlatTokens(NamedTuple):
-    """A flat file mapped into memory: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T]."""
-
-    doc: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
-    tokens: npt.NDArray[np.int32]
-    roles: npt.NDArray[np.uint8]
+    flat = FlatTokens(
+        np.asarray(order, np.int64), np.asarray(ends, np.int64), np.concatenate(tokens), np.concatenate(roles)
+    )
+    return ChunkCounts(counts, np.packbits(seen).tobytes()), flat
 
 
 def open_flat(path: Path) -> FlatTokens:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast, get_args
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from configs.base import Resources, StageConfig
@@ -129,32 +129,6 @@ def _accepts(adapter: TypeAdapter[Any], value: str) -> bool:
     except ValidationError:
         return False
     return True
-
-
-class TokenizeRequest(stage_request(STAGES["tokenize"])):  # type: ignore[misc]
-    """A dataset to pack into rows of tokens. Each token has a role, so padding is never data."""
-
-    add_special_tokens: bool = Field(
-        True,
-        description="Put special tokens into the rows: BOS as `bos` says, and `separator` after each document. "
-        "Recommended for most models. False puts in neither.",
-    )
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if not self.add_special_tokens:
-            for name, off in (("bos", "never"), ("separator", "none")):
-                if name in self.model_fields_set and getattr(self, name) != off:
-                    raise ValueError(
-                        f"add_special_tokens is false, but {name} is {getattr(self, name)!r}: leave it out"
-                    )
-        return self
-
-    def stage_config(self) -> StageConfig:
-        """The tokenize stage's config, which names each special token by itself."""
-        config: StageConfig = super().stage_config()
-        off = {} if self.add_special_tokens else {"bos": "never", "separator": "none"}
-        return config.model_copy(update=off)
 
 
 if TYPE_CHECKING:

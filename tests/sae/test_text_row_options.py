@@ -261,8 +261,19 @@ def test_concatenated_rows_repeat_the_stride() -> None:
         ({"packing": "off", "truncation": "refuse", "truncation_side": "left"}, "`truncation_side: left` needs"),
         ({"packing": "off", "truncation": "cut", "stride": 2}, "with `truncation: cut` set it to 0"),
         ({"stride": 7}, "set it to 6 or less"),
+        ({"add_special_tokens": False, "bos": "always"}, "leave out `bos: always`"),
+        ({"add_special_tokens": False, "separator": "eos"}, "leave out `separator: eos`"),
+        ({"add_special_tokens": True, "bos": "never", "separator": "none"}, "`add_special_tokens: true` adds nothing"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         settings_of(8, **options)
+
+
+def test_no_special_tokens_is_recorded_in_one_way() -> None:
+    off = settings_of(8, add_special_tokens=False)
+    assert (off.add_special_tokens, off.bos, off.separator) == (False, "never", "none")
+    assert settings_of(8, bos="never", separator="none").science() == off.science()
+    assert TokenizeConfig.model_validate(off.model_dump(mode="json")) == off
+    assert settings_of(8).add_special_tokens is True
