@@ -22,6 +22,7 @@ from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
 from sae.formats.dataset import DatasetReader
+from sae.text.chosen_documents import chosen_documents, extra_columns
 from sae.text.flat_tokens import FlatTokens, open_flat, tokenize_chunk
 from sae.text.packing import pack_shard
 from sae.text.row_pieces import open_rows
@@ -54,15 +55,22 @@ def rows_name(split: str) -> str:
 
 
 def store_chunk(
-    item: dict[str, Any], *, target: PartsTarget, dataset: ArtifactFiles, spec: TokenizerSpec, threads: int
+    item: dict[str, Any],
+    *,
+    target: PartsTarget,
+    dataset: ArtifactFiles,
+    spec: TokenizerSpec,
+    config: TokenizeConfig,
+    threads: int,
 ) -> dict[str, Any]:
     """First pass: `item` {name, file, start, stop, weight} names documents; stores their flat token file."""
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes in this process
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-    documents = DatasetReader(dataset).read(item["file"], item["start"], item["stop"], ["doc", "split", "text"])
+    columns = ["doc", "split", "text", *extra_columns(config)]
+    documents = DatasetReader(dataset).read(item["file"], item["start"], item["stop"], columns)
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
-        counts = tokenize_chunk(documents, spec, path)
+        counts = tokenize_chunk(chosen_documents(documents, config), spec, path)
         target.store.put(target.ref, target.attempt, path.name, path, extra=counts.to_json(), part=True)
     return {"weight": item["weight"]}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from configs.base import Seed, StageConfig
+from configs.base import Config, Seed, StageConfig
 from configs.download import DownloadConfig
 from configs.inputs import DatasetId, IdOrConfig, ModelId
 
@@ -15,6 +15,26 @@ Truncation = Literal["overflow", "cut", "refuse"]
 Padding = Literal["none", "longest", "max_length"]
 Side = Literal["right", "left"]
 Attention = Literal["row", "document"]
+Split = Literal["train", "validation", "test"]
+
+
+class Resplit(Config):
+    """Splits the documents of a dataset anew, by a seeded hash. Equal texts, or groups, fall into the same split."""
+
+    test: float = Field(0.05, ge=0, lt=1, description="Expected share of split `test`.")
+    validation: float = Field(0.0, ge=0, lt=1, description="Expected share of split `validation`; the rest is `train`.")
+    group_column: str | None = Field(
+        None,
+        description="Column of the dataset whose values stay together: all documents with the same value fall into one "
+        "split. A document without a value, or without this option, goes by its text.",
+    )
+    seed: Seed = Field(0, description="Seed of the choice.")
+
+    @model_validator(mode="after")
+    def _train_remains(self) -> Resplit:
+        if self.test + self.validation >= 1:
+            raise ValueError(f"test {self.test:g} and validation {self.validation:g} leave nothing for split train")
+        return self
 
 
 class TokenizeConfig(StageConfig):
@@ -25,6 +45,20 @@ class TokenizeConfig(StageConfig):
         description="The text: a dataset id or the config that downloads it."
     )
     model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The model whose tokenizer is used.")
+    resplit: Resplit | None = Field(
+        None, description="How to split the documents again; if not given, each is of the split that the dataset says."
+    )
+    splits: tuple[Split, ...] = Field(
+        ("train", "validation", "test"), min_length=1, description="The splits to tokenize; others are left out."
+    )
+    max_rows: int | None = Field(
+        None, ge=1, description="Take at most this many rows of each split: the first ones in shuffled order."
+    )
+    max_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Take at most this many tokens of each split, padding not counted: whole rows, in shuffled order.",
+    )
     context_length: int = Field(128, ge=8, description="Most tokens in a row; at most the model's own limit.")
     add_special_tokens: bool = Field(
         True,
@@ -80,6 +114,13 @@ class TokenizeConfig(StageConfig):
         2048, ge=1, description="Rows in each output shard (the last one of a split has fewer)."
     )
     chunk_bytes: int = Field(1 << 20, ge=1, description="Text bytes in one chunk of work; fixed, so bytes do not vary.")
+
+    @field_validator("splits")
+    @classmethod
+    def _in_order(cls, splits: tuple[Split, ...]) -> tuple[Split, ...]:
+        """Which splits, not in what order they were named: equal rows have one identity."""
+        every: tuple[Split, ...] = ("train", "validation", "test")
+        return tuple(split for split in every if split in splits)
 
     @model_validator(mode="after")
     def _special_tokens_agree(self) -> TokenizeConfig:

@@ -57,6 +57,7 @@ def run(job: JobContext) -> None:
         return
     from actors.tokenize_tasks import PartsTarget
     from sae.formats.dataset import DatasetReader
+    from sae.text.chosen_documents import check_columns
     from sae.text.shard_layout import split_layouts
     from sae.text.statistics import tokens_info
 
@@ -65,11 +66,12 @@ def run(job: JobContext) -> None:
     flat = PartsTarget(job.store, ArtifactRef("checkpoints", job.fingerprint), job.attempt)
     tokens = PartsTarget(job.store, job.outputs[0].ref, job.attempt)
     reader = DatasetReader(job.files("dataset"))
+    check_columns(reader.info, config, str(job.one("dataset")))
     counts = _tokenize(job, reader, spec, flat)
     _check_counts(job, spec, counts)
     layouts = split_layouts(counts, spec, config)
     shards, roles = _pack(job, spec, flat, tokens, layouts)
-    _publish(job, tokens_info(config, spec, counts, layouts, roles, reader.info.documents), shards)
+    _publish(job, tokens_info(config, spec, counts, layouts, roles), shards)
     job.store.delete(flat.ref)
 
 
@@ -118,7 +120,7 @@ def _tokenize(job: JobContext, reader: DatasetReader, spec: TokenizerSpec, flat:
     ]
     _run(
         job, "tokenize", "documents", items, store_chunk, flat,
-        dataset=job.files("dataset"), spec=spec, threads=job.requirement.threads,
+        dataset=job.files("dataset"), spec=spec, config=job.config, threads=job.requirement.threads,
     )  # fmt: skip
     parts = job.store.parts(flat.ref)
     return [ChunkCounts.from_json(parts[item["name"]][1]) for item in items]
@@ -130,7 +132,8 @@ def _check_counts(job: JobContext, spec: TokenizerSpec, counts: list[ChunkCounts
     from sae.text.tokenizer_spec import TokenizeError, check_vocabulary
 
     if not any(chunk.splits for chunk in counts):
-        raise TokenizeError(f"{job.one('dataset')} gives no tokens: none of its documents has any")
+        wanted = ", ".join(job.config.splits)
+        raise TokenizeError(f"{job.one('dataset')} gives no tokens: none of its documents of {wanted} has any")
     embeddings = _embeddings(job.scratch / "tokenizer")
     check_vocabulary(max(seen_ids(counts, spec.id_limit)), embeddings, str(job.one("model")))
 
@@ -148,7 +151,7 @@ def _pack(
     sent = {layout.split: _store_rows(job, layout, flat) for layout in layouts}
     _run(
         job, "pack", "rows", items, store_shard, tokens,
-        flats=_flat_files(job, flat), layouts=sent, spec=spec, length=row_length(layouts, spec, job.config),
+        flats=_flat_files(job, flat), layouts=sent, spec=spec, length=row_length(layouts, job.config),
         config=job.config,
     )  # fmt: skip
     parts = job.store.parts(tokens.ref)

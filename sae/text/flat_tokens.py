@@ -40,10 +40,14 @@ class SplitCounts(NamedTuple):
 
 
 class ChunkCounts(NamedTuple):
-    """What the first pass says of a chunk: counts by split, and a bit for each token id that occurs in its text."""
+    """What the first pass says of a chunk: counts by split, and a bit for each token id that occurs in its text.
+
+    `documents` counts those without tokens too.
+    """
 
     splits: dict[str, SplitCounts]
     seen: bytes
+    documents: int
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, for the note beside a finished part."""
@@ -52,7 +56,7 @@ class ChunkCounts(NamedTuple):
             | {"lengths": list(part.lengths.items()), "document_tokens": _encoded(part.document_tokens)}
             for name, part in self.splits.items()
         }
-        return {"splits": splits, "seen": _encoded(self.seen)}
+        return {"splits": splits, "seen": _encoded(self.seen), "documents": self.documents}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ChunkCounts:
@@ -67,7 +71,7 @@ class ChunkCounts(NamedTuple):
             )
             for name, part in value["splits"].items()
         }
-        return cls(splits, base64.b64decode(value["seen"]))
+        return cls(splits, base64.b64decode(value["seen"]), value["documents"])
 
 
 def _encoded(value: bytes) -> str:
@@ -155,7 +159,7 @@ def flat_tokens(
     flat = FlatTokens(
         np.asarray(order, np.int64), np.asarray(ends, np.int64), np.concatenate(tokens), np.concatenate(roles)
     )
-    return ChunkCounts(counts, np.packbits(seen).tobytes()), flat
+    return ChunkCounts(counts, np.packbits(seen).tobytes(), len(docs)), flat
 
 
 def open_flat(path: Path) -> FlatTokens:

@@ -39,7 +39,7 @@ def pack_shard(
 
     `flat(c)` gives the tokens of chunk c.
     """
-    rows = row_order(layout.split, layout.rows, config.seed)[shard.start : shard.stop]
+    rows = row_order(layout.split, layout.pieces.rows, config.seed)[shard.start : shard.stop]
     padded = config.padding != "none"
     packed = pack_rows(rows, layout, flat, spec, length, padded and config.padding_side == "left")
     write_shard(path, shard.split, *packed, config.return_attention_mask, padded)

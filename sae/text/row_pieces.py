@@ -27,15 +27,21 @@ class Piece(NamedTuple):
     separated: int  # 1 if a separator that the stream does not have here follows, else 0
 
 
+class Stretches(NamedTuple):
+    """Stretches [begin, end) of the stream, int64 [n] each."""
+
+    begin: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+
+
 class RowPieces(Protocol):
-    """The pieces of each row. `rows` in all; `longest` is the most positions that a row's pieces take."""
+    """The pieces of each row; `rows` in all."""
 
     @property
     def rows(self) -> int: ...
-    @property
-    def longest(self) -> int: ...
     def sizes(self) -> npt.NDArray[np.int64]: ...
     def of_row(self, row: int) -> Iterator[Piece]: ...
+    def own_tokens(self, rows: npt.NDArray[np.int64]) -> Stretches: ...
 
 
 class ConcatenatedRows(NamedTuple):
@@ -50,11 +56,6 @@ class ConcatenatedRows(NamedTuple):
         """How many rows there are."""
         return 1 + max(0, -(-(self.total - self.payload) // (self.payload - self.stride)))
 
-    @property
-    def longest(self) -> int:
-        """Positions of the longest row."""
-        return min(self.total, self.payload)
-
     def sizes(self) -> npt.NDArray[np.int64]:
         """Positions int64 [rows] that each row's pieces take."""
         found = np.full(self.rows, self.payload, np.int64)
@@ -65,6 +66,12 @@ class ConcatenatedRows(NamedTuple):
         """The one piece of a row."""
         begin = row * (self.payload - self.stride)
         yield Piece(begin, min(self.payload, self.total - begin), self.stride if row else 0, 0)
+
+    def own_tokens(self, rows: npt.NDArray[np.int64]) -> Stretches:
+        """What the rows hold and do not repeat."""
+        begin = rows * (self.payload - self.stride)
+        end = np.minimum(begin + self.payload, self.total)
+        return Stretches(begin + np.where(rows > 0, self.stride, 0), end)
 
 
 class ListedRows(NamedTuple):
@@ -81,11 +88,6 @@ class ListedRows(NamedTuple):
         """How many rows there are."""
         return len(self.first) - 1
 
-    @property
-    def longest(self) -> int:
-        """Positions of the longest row."""
-        return int(self.sizes().max())
-
     def sizes(self) -> npt.NDArray[np.int64]:
         """Positions int64 [rows] that each row's pieces take."""
         sizes: npt.NDArray[np.int64] = np.add.reduceat(self.length + self.separated.astype(np.int64), self.first[:-1])
@@ -96,6 +98,14 @@ class ListedRows(NamedTuple):
         part = slice(int(self.first[row]), int(self.first[row + 1]))
         columns = (column[part].tolist() for column in (self.begin, self.length, self.repeated, self.separated))
         return map(Piece._make, zip(*columns, strict=True))
+
+    def own_tokens(self, rows: npt.NDArray[np.int64]) -> Stretches:
+        """What the rows hold and do not repeat."""
+        counts = np.diff(self.first)[rows]
+        before = np.cumsum(counts) - counts
+        index = np.repeat(self.first[rows] - before, counts) + np.arange(counts.sum())
+        begin = self.begin[index]
+        return Stretches(begin + self.repeated[index], begin + self.length[index])
 
     def save(self, path: Path) -> None:
         """Writes the file that open_rows reads."""

@@ -17,35 +17,26 @@ from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import SPLITS
 from sae.text.best_fit import best_fit
 from sae.text.document_pieces import document_pieces
+from sae.text.documents_of_rows import RowDocuments, documents_of_rows
 from sae.text.flat_tokens import ChunkCounts
 from sae.text.row_pieces import ConcatenatedRows, RowPieces, list_rows
-from sae.text.tokenizer_spec import TokenizerSpec
-
-
-class Divided(NamedTuple):
-    """What became of documents that did not fit into one row."""
-
-    documents: int  # those with tokens in more than one row
-    cut_documents: int  # those that lost tokens
-    cut_tokens: int
+from sae.text.tokenizer_spec import TokenizeError, TokenizerSpec
 
 
 class SplitLayout(NamedTuple):
     """One split: its rows, and where each chunk's tokens lie.
 
-    Chunk c holds the stream's tokens [starts[c], starts[c+1]), and they begin at token within[c] of its flat file.
+    Chunk c holds the stream's tokens [starts[c], starts[c+1]), and they begin at token within[c] of its flat file. The
+    files hold the first `rows` of the `pieces.rows` rows in shuffled order; the longest takes `longest` positions.
     """
 
     split: str
     pieces: RowPieces
     starts: tuple[int, ...]
     within: tuple[int, ...]
-    divided: Divided
-
-    @property
-    def rows(self) -> int:
-        """Rows in all."""
-        return self.pieces.rows
+    rows: int
+    longest: int
+    documents: RowDocuments
 
 
 class Shard(NamedTuple):
@@ -68,40 +59,64 @@ def split_layouts(counts: Sequence[ChunkCounts], spec: TokenizerSpec, config: To
         if starts[-1]:
             joined = b"".join(part.document_tokens for part in parts if part is not None)
             lengths = np.frombuffer(joined, "<i4").astype(np.int64)
-            pieces, divided = _rows(lengths, starts[-1], spec, config)
-            layouts.append(SplitLayout(split, pieces, starts, tuple(within), divided))
+            layouts.append(_layout(split, starts, tuple(within), lengths, spec, config))
         within = [offset + size for offset, size in zip(within, sizes, strict=True)]
     return layouts
 
 
-def _rows(
-    lengths: npt.NDArray[np.int64], total: int, spec: TokenizerSpec, config: TokenizeConfig
-) -> tuple[RowPieces, Divided]:
-    """Rows of one split from its documents' tokens int64 [D] and the length of its stream."""
-    payload = config.context_length - (spec.row_bos is not None)
-    separated = spec.separator is not None
+def _layout(
+    split: str,
+    starts: tuple[int, ...],
+    within: tuple[int, ...],
+    lengths: npt.NDArray[np.int64],
+    spec: TokenizerSpec,
+    config: TokenizeConfig,
+) -> SplitLayout:
+    """The layout of one split from its documents' tokens int64 [D]."""
+    bos, separated = spec.row_bos is not None, spec.separator is not None
+    payload = config.context_length - bos
     ends = np.cumsum(lengths + separated)
     begins = ends - lengths - separated
+    pieces = _pieces(lengths, begins, int(ends[-1]), payload, separated, config)
+    order = row_order(split, pieces.rows, config.seed)
+    sizes = pieces.sizes()[order] + bos
+    rows = _wanted(sizes, split, config)
+    documents = documents_of_rows(pieces.own_tokens(order[:rows]), lengths, begins)
+    return SplitLayout(split, pieces, starts, within, rows, int(sizes[:rows].max()), documents)
+
+
+def _pieces(
+    lengths: npt.NDArray[np.int64],
+    begins: npt.NDArray[np.int64],
+    total: int,
+    payload: int,
+    separated: bool,
+    config: TokenizeConfig,
+) -> RowPieces:
     if config.packing == "concatenate":
-        rows = ConcatenatedRows(total, payload, config.stride)
-        row = np.maximum(0, -(-(begins + 1 - payload) // (payload - config.stride)))  # the first one that has the begin
-        crossing = begins + lengths > row * (payload - config.stride) + payload
-        return rows, Divided(int(crossing.sum()), 0, 0)
+        return ConcatenatedRows(total, payload, config.stride)
     pieces = document_pieces(lengths, begins, payload, config.truncation, config.truncation_side, config.stride)
     sizes = pieces.sizes(payload, separated)
     row = best_fit(sizes, payload) if config.packing == "best_fit" else np.arange(len(sizes))
-    listed = list_rows(row, *pieces, sizes > pieces.length)
-    longer = int((lengths > payload).sum())
-    if config.truncation == "cut":
-        return listed, Divided(0, longer, int(np.maximum(lengths - payload, 0).sum()))
-    return listed, Divided(longer, 0, 0)
+    return list_rows(row, *pieces, sizes > pieces.length)
 
 
-def row_length(layouts: Sequence[SplitLayout], spec: TokenizerSpec, config: TokenizeConfig) -> int:
+def _wanted(sizes: npt.NDArray[np.int64], split: str, config: TokenizeConfig) -> int:
+    """How many of the rows, whose `sizes` are in shuffled order, the config wants."""
+    rows = min(len(sizes), config.max_rows or len(sizes))
+    if config.max_tokens is not None:
+        rows = min(rows, int(np.searchsorted(np.cumsum(sizes), config.max_tokens, "right")))
+        if not rows:
+            raise TokenizeError(
+                f"max_tokens {config.max_tokens:,} is less than the {int(sizes[0]):,} tokens of the first row of split "
+                f"{split}: set it to that at least"
+            )
+    return rows
+
+
+def row_length(layouts: Sequence[SplitLayout], config: TokenizeConfig) -> int:
     """Length of the rows as training reads them: that of the config, or of the longest row."""
-    if config.padding == "max_length":
-        return config.context_length
-    return max(layout.pieces.longest for layout in layouts) + (spec.row_bos is not None)
+    return config.context_length if config.padding == "max_length" else max(layout.longest for layout in layouts)
 
 
 def split_shards(layout: SplitLayout, rows_per_shard: int) -> list[Shard]:

@@ -21,12 +21,11 @@ def tokens_info(
     counts: Sequence[ChunkCounts],
     layouts: Sequence[SplitLayout],
     roles: Mapping[str, Sequence[int]],
-    documents: int,
 ) -> TokensInfo:
-    """All that `tokens.json` says. `roles`: positions of each split's files by role; `documents`: of the dataset."""
-    splits = split_figures(counts, layouts, roles, config.rows_per_shard)
+    """All that `tokens.json` says. `roles`: positions of each split's files by role."""
+    splits = split_figures(layouts, roles, config.rows_per_shard)
     return TokensInfo(
-        context_length=row_length(layouts, spec, config),
+        context_length=row_length(layouts, config),
         attention=config.attention,
         separator=config.separator,
         bos=spec.row_bos is not None,
@@ -36,7 +35,7 @@ def tokens_info(
         eos_id=spec.eos_id,
         pad_id=spec.pad_id,
         splits=splits,
-        statistics=statistics(counts, splits, documents, spec),
+        statistics=statistics(counts, splits, spec),
         packing=config.packing,
         truncation=config.truncation,
         truncation_side=config.truncation_side,
@@ -47,12 +46,11 @@ def tokens_info(
 
 
 def split_figures(
-    counts: Sequence[ChunkCounts],
     layouts: Sequence[SplitLayout],
     roles: Mapping[str, Sequence[int]],
     rows_per_shard: int,
 ) -> dict[str, dict[str, Any]]:
-    """By split: rows, tokens (all positions but padding), roles (positions by role), documents, shards.
+    """By split: rows, tokens (all positions but padding), roles (positions by role), documents in the rows, shards.
 
     `divided_documents` have tokens in more than one row, `cut_documents` lost the `cut_tokens`.
     """
@@ -63,19 +61,17 @@ def split_figures(
             "rows": layout.rows,
             "tokens": sum(by_role.values()) - by_role["pad"],
             "roles": by_role,
-            "documents": sum(chunk.splits[layout.split].documents for chunk in counts if layout.split in chunk.splits),
-            "divided_documents": layout.divided.documents,
-            "cut_documents": layout.divided.cut_documents,
-            "cut_tokens": layout.divided.cut_tokens,
+            **layout.documents._asdict(),
             "shards": -(-layout.rows // rows_per_shard),
         }
     return figures
 
 
-def statistics(
-    counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]], documents: int, spec: TokenizerSpec
-) -> dict[str, Any]:
-    """Totals, document lengths in tokens with their histogram, unique tokens and the share of each split in percent."""
+def statistics(counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]], spec: TokenizerSpec) -> dict[str, Any]:
+    """Totals of the rows; lengths of all documents that were tokenized, with their histogram, and their unique tokens.
+
+    Also the share of each split in percent of rows.
+    """
     lengths: Counter[int] = Counter()
     for chunk in counts:
         for part in chunk.splits.values():
@@ -92,7 +88,7 @@ def statistics(
             if role is not Role.DATA
         },
         "documents": lengths.total(),
-        "documents_without_tokens": documents - lengths.total(),
+        "documents_without_tokens": sum(chunk.documents for chunk in counts) - lengths.total(),
         "document_tokens": length_figures(lengths),
         "vocab_size": spec.vocab_size,
         "unique_tokens": unique,

@@ -64,7 +64,7 @@ def preview(
     counts, flat = flat_tokens([0], ["train"], [encoding.ids], spec)
     rows = []
     for layout in split_layouts([counts], spec, config):
-        length = row_length([layout], spec, config)
+        length = row_length([layout], config)
         if layout.rows * length > MOST_POSITIONS:
             raise TokenizeError(
                 f"the preview has {layout.rows:,} rows of {length:,} tokens, and at most {MOST_POSITIONS:,} tokens are "

@@ -52,7 +52,7 @@ def pack(folder: Path, chunks: list[list[Document]], known: TokenizerSpec, confi
         assert counts[-1] == found
         first += len(chunk)
     layouts = split_layouts(counts, known, config)
-    length = row_length(layouts, known, config)
+    length = row_length(layouts, config)
     roles = {layout.split: [0] * len(Role) for layout in layouts}
 
     def flat(chunk: int) -> FlatTokens:
@@ -63,7 +63,7 @@ def pack(folder: Path, chunks: list[list[Document]], known: TokenizerSpec, confi
             path = folder / shard_name(shard.split, shard.number)
             found_roles = pack_shard(shard, layout, flat, known, length, config, path)
             roles[shard.split] = [a + b for a, b in zip(roles[shard.split], found_roles, strict=True)]
-    tokens_info(config, known, counts, layouts, roles, first).save(folder / "tokens.json")
+    tokens_info(config, known, counts, layouts, roles).save(folder / "tokens.json")
     rows = {}
     for layout in layouts:
         shuffled = TokensReader(LocalFiles(folder), layout.split).read(0, layout.rows)

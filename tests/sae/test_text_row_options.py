@@ -116,6 +116,7 @@ def test_each_token_is_data_once_whatever_the_options(
         rows = stored_rows(folder, split, config.return_attention_mask)
         _check_data(rows, own, config, payload, separator)
         _check_figures(rows, own, info.splits[split], payload, config)
+        _check_documents(rows, [document.ids for _, document in numbered], info.splits[split])
         _check_padding(rows, config, info.context_length)
         _check_reader(rows, TokensReader(LocalFiles(folder), split))
         assert all(row.bos == (row_bos is not None) for row in rows)
@@ -124,6 +125,63 @@ def test_each_token_is_data_once_whatever_the_options(
             assert all(len({token.doc for token in row.tokens}) == 1 for row in rows)
     assert max(widths) <= length
     assert info.context_length == (length if config.padding == "max_length" else max(widths))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    chunks=chunk_lists,
+    options=option_sets(),
+    max_rows=st.one_of(st.none(), st.integers(1, 5)),
+    max_tokens=st.one_of(st.none(), st.integers(1, 60)),
+    row_bos=st.sampled_from([None, BOS]),
+    separator=st.sampled_from([None, EOS]),
+)
+def test_the_rows_wanted_are_the_first_of_all_rows(
+    tmp_path_factory: pytest.TempPathFactory,
+    chunks: list[list[Document]],
+    options: dict[str, Any],
+    max_rows: int | None,
+    max_tokens: int | None,
+    row_bos: int | None,
+    separator: int | None,
+) -> None:
+    options = {**options, "truncation": "cut" if options["truncation"] == "refuse" else options["truncation"]}
+    assume(any(document.ids for chunk in chunks for document in chunk))
+    known, (everything, some) = spec(row_bos, separator, pad=PAD), (tmp_path_factory.mktemp("rows") for _ in range(2))
+    pack(everything, chunks, known, settings_of(9, **options))
+    texts = [document.ids for chunk in chunks for document in chunk]
+    expected = {}
+    for split in load_info(LocalFiles(everything)).splits:
+        rows = stored_rows(everything, split, options["return_attention_mask"])
+        widths = np.cumsum([row.bos + len(row.tokens) for row in rows])
+        count = min(max_rows or len(rows), int((widths <= (max_tokens or widths[-1])).sum()))
+        expected[split] = [(row.bos, row.tokens) for row in rows[:count]]
+    config = settings_of(9, **options, max_rows=max_rows, max_tokens=max_tokens)
+    if not all(expected.values()):
+        with pytest.raises(TokenizeError, match=r"max_tokens .* is less than the .* of the first row of split"):
+            pack(some, chunks, known, config)
+        return
+    pack(some, chunks, known, config)
+    for split, wanted in expected.items():
+        rows = stored_rows(some, split, options["return_attention_mask"])
+        assert [(row.bos, row.tokens) for row in rows] == wanted
+        _check_documents(rows, texts, load_info(LocalFiles(some)).splits[split])
+
+
+def _check_documents(rows: list[StoredRow], texts: list[list[int]], figures: dict[str, Any]) -> None:
+    """The documents that the rows hold, and what those lack, counted from the rows themselves."""
+    rows_of: dict[int, set[int]] = {}
+    tokens: dict[int, int] = {}
+    for number, row in enumerate(rows):
+        for token in row.tokens:
+            if token.role in OF_TEXT:
+                rows_of.setdefault(token.doc, set()).add(number)
+                tokens[token.doc] = tokens.get(token.doc, 0) + 1
+    lost = [len(texts[doc]) - count for doc, count in tokens.items()]
+    assert figures["rows"] == len(rows)
+    assert figures["documents"] == len(rows_of)
+    assert figures["divided_documents"] == sum(len(found) > 1 for found in rows_of.values())
+    assert (figures["cut_documents"], figures["cut_tokens"]) == (sum(more > 0 for more in lost), sum(lost))
 
 
 def _check_data(
@@ -170,12 +228,6 @@ def _check_figures(
     longer = [len(ids) - payload for ids in own.values() if len(ids) > payload]
     cut = config.truncation == "cut"
     assert (figures["cut_documents"], figures["cut_tokens"]) == ((len(longer), sum(longer)) if cut else (0, 0))
-    rows_of: dict[int, set[int]] = {doc: set() for doc in own}
-    for number, row in enumerate(rows):
-        for token in row.tokens:
-            if token.role in OF_TEXT:
-                rows_of[token.doc].add(number)
-    assert figures["divided_documents"] == sum(len(found) > 1 for found in rows_of.values())
     if config.packing == "off":
         step = payload - config.stride
         further = 0 if cut else sum(-(-more // step) for more in longer)
@@ -234,7 +286,8 @@ def test_listed_rows_are_read_back(tmp_path: Path) -> None:
     rows = list_rows(np.array([1, 0, 1, 2]), begin, length, np.array([0, 1, 0, 0]), np.array([True, False, True, True]))
     rows.save(tmp_path / "rows")
     read = open_rows(tmp_path / "rows")
-    assert (read.rows, read.longest, read.sizes().tolist()) == (3, 19, [3, 19, 2])
+    assert (read.rows, read.sizes().tolist()) == (3, [3, 19, 2])
+    assert np.transpose(read.own_tokens(np.array([2, 1]))).tolist() == [[30, 31], [0, 8], [14, 23]]
     assert [list(read.of_row(row)) for row in range(3)] == [
         [(10, 3, 1, 0)], [(0, 8, 0, 1), (14, 9, 0, 1)], [(30, 1, 0, 1)],
     ]  # fmt: skip
@@ -250,7 +303,8 @@ def test_concatenated_rows_repeat_the_stride() -> None:
         (15, 5, 3, 0),
     ]
     assert rows.sizes().tolist() == [8, 8, 8, 5]
-    assert (ConcatenatedRows(8, 8, 3).rows, ConcatenatedRows(9, 8, 3).rows, ConcatenatedRows(5, 8).longest) == (1, 2, 5)
+    assert np.transpose(rows.own_tokens(np.array([3, 0, 1]))).tolist() == [[18, 20], [0, 8], [8, 13]]
+    assert (ConcatenatedRows(8, 8, 3).rows, ConcatenatedRows(9, 8, 3).rows, ConcatenatedRows(5, 8).rows) == (1, 2, 1)
 
 
 @pytest.mark.parametrize(

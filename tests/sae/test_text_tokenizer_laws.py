@@ -84,13 +84,13 @@ def tokenize(folder: Path, whole: PreTrainedTokenizerFast, config: TokenizeConfi
     documents = pa.table({"doc": range(len(given)), "split": ["train"] * len(given), "text": given})
     counts = [tokenize_chunk(documents, spec, folder / "chunk")]
     layouts = split_layouts(counts, spec, config)
-    length = row_length(layouts, spec, config)
+    length = row_length(layouts, config)
     roles = [0] * len(Role)
     for shard in split_shards(layouts[0], config.rows_per_shard):
         path = folder / f"train-{shard.number:05d}.parquet"
         found = pack_shard(shard, layouts[0], lambda _: open_flat(folder / "chunk"), spec, length, config, path)
         roles = [a + b for a, b in zip(roles, found, strict=True)]
-    tokens_info(config, spec, counts, layouts, {"train": roles}, len(given)).save(folder / "tokens.json")
+    tokens_info(config, spec, counts, layouts, {"train": roles}).save(folder / "tokens.json")
     return load_info(LocalFiles(folder))
 
 
