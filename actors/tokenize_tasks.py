@@ -22,7 +22,7 @@ from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
 from sae.formats.dataset import DatasetReader
-from sae.text.chosen_documents import chosen_documents, extra_columns
+from sae.text.chosen_documents import chosen_documents, extra_columns, metadata_of
 from sae.text.flat_tokens import FlatTokens, open_flat, tokenize_chunk
 from sae.text.packing import pack_shard
 from sae.text.row_pieces import open_rows
@@ -68,9 +68,10 @@ def store_chunk(
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
     columns = ["doc", "split", "text", *extra_columns(config)]
     documents = DatasetReader(dataset).read(item["file"], item["start"], item["stop"], columns)
+    documents = chosen_documents(documents, config)
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
-        counts = tokenize_chunk(chosen_documents(documents, config), spec, path)
+        counts = tokenize_chunk(documents, spec, path, metadata_of(documents, config))
         target.store.put(target.ref, target.attempt, path.name, path, extra=counts.to_json(), part=True)
     return {"weight": item["weight"]}
 

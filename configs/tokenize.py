@@ -109,6 +109,11 @@ class TokenizeConfig(StageConfig):
         description="Also write an `attention_mask` column, for other programs: RayLens itself reads `roles`, which says "
         "more. False saves the room.",
     )
+    metadata_columns: tuple[str, ...] = Field(
+        (),
+        description="Columns of the dataset to keep: a `metadata` column of the files has their values for each document "
+        "of a row.",
+    )
     seed: Seed = Field(0, description="Seed of the row shuffle within each split.")
     rows_per_shard: int = Field(
         2048, ge=1, description="Rows in each output shard (the last one of a split has fewer)."
@@ -121,6 +126,13 @@ class TokenizeConfig(StageConfig):
         """Which splits, not in what order they were named: equal rows have one identity."""
         every: tuple[Split, ...] = ("train", "validation", "test")
         return tuple(split for split in every if split in splits)
+
+    @field_validator("metadata_columns")
+    @classmethod
+    def _once(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(columns)) < len(columns):
+            raise ValueError("a column is named twice: name each once")
+        return columns
 
     @model_validator(mode="after")
     def _special_tokens_agree(self) -> TokenizeConfig:

@@ -9,6 +9,7 @@ which training reads them. Columns:
 | roles | list<uint8>, same length | a `Role` for each token |
 | segments | list<struct<doc: int64, start: int32, offset: int64>> | the row's documents, see below |
 | split | string | train, validation or test |
+| metadata | list<struct<large_string ...>>, only if the config keeps columns | the dataset's columns, for each segment |
 | attention_mask | list<uint8>, only if the config wants it | 0 on padding, else 1 |
 
 From row position `start` of a segment up to the next one are the tokens of document `doc`, the first of them being
@@ -91,12 +92,16 @@ class TokenRows(NamedTuple):
 
 
 class Segments(NamedTuple):
-    """Segments of n rows: those of row i are `[splits[i], splits[i+1])` of doc int64, start int32, offset int64."""
+    """Segments of n rows: those of row i are `[splits[i], splits[i+1])` of doc int64, start int32, offset int64.
+
+    `metadata`: a struct of texts for each segment, where the config keeps columns of the dataset.
+    """
 
     splits: npt.NDArray[np.int64]
     doc: npt.NDArray[np.int64]
     start: npt.NDArray[np.int32]
     offset: npt.NDArray[np.int64]
+    metadata: pa.StructArray | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,8 @@ def write_shard(
         "segments": pa.ListArray.from_arrays(pa.array(segments.splits.astype(np.int32)), records),
         "split": pa.array([split] * n, pa.string()),
     }
+    if segments.metadata is not None:
+        columns["metadata"] = pa.ListArray.from_arrays(pa.array(segments.splits.astype(np.int32)), segments.metadata)
     if attention_mask:
         columns["attention_mask"] = values(kept.astype(np.uint8))
     pq.write_table(pa.table(columns), path, compression="zstd", row_group_size=ROW_GROUP, use_dictionary=["split"])

@@ -23,7 +23,7 @@ def check_columns(info: DatasetInfo, config: TokenizeConfig, where: str) -> None
 def extra_columns(config: TokenizeConfig) -> list[str]:
     """Columns of the dataset that are read beside doc, split and text."""
     group = config.resplit.group_column if config.resplit is not None else None
-    return [] if group is None else [group]
+    return list(dict.fromkeys([*([] if group is None else [group]), *config.metadata_columns]))
 
 
 def chosen_documents(documents: pa.Table, config: TokenizeConfig) -> pa.Table:
@@ -33,6 +33,14 @@ def chosen_documents(documents: pa.Table, config: TokenizeConfig) -> pa.Table:
         documents = documents.set_column(index, "split", pa.array(_splits(documents, config.resplit), pa.string()))
     wanted = pc.is_in(documents.column("split"), pa.array(config.splits, pa.string()))
     return documents.filter(wanted)
+
+
+def metadata_of(documents: pa.Table, config: TokenizeConfig) -> pa.StructArray | None:
+    """The columns to keep with the tokens, a struct for each document; None if the config wants none."""
+    if not config.metadata_columns:
+        return None
+    columns = [text_column(documents, name).combine_chunks() for name in config.metadata_columns]
+    return pa.StructArray.from_arrays(columns, names=list(config.metadata_columns))
 
 
 def text_column(documents: pa.Table, name: str) -> pa.ChunkedArray:

@@ -1,6 +1,7 @@
 """FlatTokens token files: the tokens of one chunk of documents, without gaps, between the two passes of tokenizing.
 
-An Arrow file of one record batch, a row a document: doc int64, tokens large_list<int32>, roles large_list<uint8>.
+An Arrow file of one record batch, a row a document: doc int64, tokens large_list<int32>, roles large_list<uint8>, and
+metadata struct<large_string ...> if the config keeps columns of the dataset.
 Documents are sorted by split (train, validation, test), then by number; each is followed by its separator. It is read
 through memory mapping, so a row's tokens are read and nothing else.
 """
@@ -20,8 +21,6 @@ import pyarrow as pa
 
 from sae.formats.tokens import SPLITS, Role
 from sae.text.tokenizer_spec import TokenizerSpec, text_roles
-
-_SCHEMA = pa.schema([("doc", pa.int64()), ("tokens", pa.large_list(pa.int32())), ("roles", pa.large_list(pa.uint8()))])
 
 
 class SplitCounts(NamedTuple):
@@ -90,42 +89,60 @@ def open_tokenizer(serialized: str, special_strings: str) -> Any:
     return tokenizer
 
 
-def tokenize_chunk(documents: pa.Table, spec: TokenizerSpec, path: Path) -> ChunkCounts:
-    """First pass: documents (columns doc, split, text) to a flat token file. Whole documents, nothing cut or added."""
+def tokenize_chunk(
+    documents: pa.Table, spec: TokenizerSpec, path: Path, metadata: pa.StructArray | None = None
+) -> ChunkCounts:
+    """First pass: documents (columns doc, split, text) to a flat token file. Whole documents, nothing cut or added.
+
+    `metadata`: what to keep with the tokens of each document.
+    """
     texts = documents.column("text").to_pylist()
     tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
     encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     docs, splits = documents.column("doc").to_pylist(), documents.column("split").to_pylist()
-    return write_flat(path, docs, splits, [encoding.ids for encoding in encoded], spec)
+    return write_flat(path, docs, splits, [encoding.ids for encoding in encoded], spec, metadata)
 
 
 class FlatTokens(NamedTuple):
-    """What a flat file holds: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T]."""
+    """What a flat file holds: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T], metadata [D] if kept."""
 
     doc: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
     tokens: npt.NDArray[np.int32]
     roles: npt.NDArray[np.uint8]
+    metadata: pa.StructArray | None = None
 
 
 def write_flat(
-    path: Path, docs: Sequence[int], splits: Sequence[str], encoded: Sequence[Sequence[int]], spec: TokenizerSpec
+    path: Path,
+    docs: Sequence[int],
+    splits: Sequence[str],
+    encoded: Sequence[Sequence[int]],
+    spec: TokenizerSpec,
+    metadata: pa.StructArray | None = None,
 ) -> ChunkCounts:
     """Writes the documents of a chunk; `encoded` are their tokens. Documents without tokens are left out."""
-    counts, flat = flat_tokens(docs, splits, encoded, spec)
+    counts, flat = flat_tokens(docs, splits, encoded, spec, metadata)
     offsets = pa.array(flat.ends)
-    columns = [
-        pa.array(flat.doc),
-        pa.LargeListArray.from_arrays(offsets, pa.array(flat.tokens)),
-        pa.LargeListArray.from_arrays(offsets, pa.array(flat.roles)),
-    ]
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
+    columns = {
+        "doc": pa.array(flat.doc),
+        "tokens": pa.LargeListArray.from_arrays(offsets, pa.array(flat.tokens)),
+        "roles": pa.LargeListArray.from_arrays(offsets, pa.array(flat.roles)),
+    }
+    if flat.metadata is not None:
+        columns["metadata"] = flat.metadata
+    batch = pa.record_batch(list(columns.values()), names=list(columns))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
     return counts
 
 
 def flat_tokens(
-    docs: Sequence[int], splits: Sequence[str], encoded: Sequence[Sequence[int]], spec: TokenizerSpec
+    docs: Sequence[int],
+    splits: Sequence[str],
+    encoded: Sequence[Sequence[int]],
+    spec: TokenizerSpec,
+    metadata: pa.StructArray | None = None,
 ) -> tuple[ChunkCounts, FlatTokens]:
     """The documents of a chunk as write_flat writes them, and their counts."""
     seen = np.zeros(spec.id_limit, bool)
@@ -149,7 +166,7 @@ def flat_tokens(
             tokens += [ids, end]
             roles += [own_roles, end_roles]
             ends.append(ends[-1] + len(ids) + len(end))
-            order.append(docs[i])
+            order.append(i)
         if members:
             separators = len(members) * len(end)
             stream = sum(length * n for length, n in lengths.items()) + separators
@@ -157,7 +174,11 @@ def flat_tokens(
             each = np.asarray([len(encoded[i]) for i in members], "<i4").tobytes()
             counts[split] = SplitCounts(len(members), stream, special, boundary, separators, dict(lengths), each)
     flat = FlatTokens(
-        np.asarray(order, np.int64), np.asarray(ends, np.int64), np.concatenate(tokens), np.concatenate(roles)
+        np.asarray([docs[i] for i in order], np.int64),
+        np.asarray(ends, np.int64),
+        np.concatenate(tokens),
+        np.concatenate(roles),
+        None if metadata is None else metadata.take(pa.array(order, pa.int64())),
     )
     return ChunkCounts(counts, np.packbits(seen).tobytes(), len(docs)), flat
 
@@ -168,5 +189,9 @@ def open_flat(path: Path) -> FlatTokens:
         batch = pa.ipc.open_file(source).get_batch(0)
     tokens, roles = batch.column("tokens"), batch.column("roles")
     return FlatTokens(
-        batch.column("doc").to_numpy(), tokens.offsets.to_numpy(), tokens.values.to_numpy(), roles.values.to_numpy()
+        batch.column("doc").to_numpy(),
+        tokens.offsets.to_numpy(),
+        tokens.values.to_numpy(),
+        roles.values.to_numpy(),
+        batch.column("metadata") if "metadata" in batch.schema.names else None,
     )

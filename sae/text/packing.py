@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role, Segments, write_shard
@@ -104,6 +105,7 @@ class _SegmentList:
         self._docs: list[npt.NDArray[np.int64]] = []
         self._starts: list[npt.NDArray[np.int64]] = []
         self._offsets: list[npt.NDArray[np.int64]] = []
+        self._metadata: list[pa.StructArray] = []
         self._splits = [0]
         self._count = 0
 
@@ -116,6 +118,8 @@ class _SegmentList:
         self._docs.append(source.doc[low:high])
         self._starts.append(first - begin + position)
         self._offsets.append(first - begins)
+        if source.metadata is not None:
+            self._metadata.append(source.metadata.slice(low, high - low))
         self._count += high - low
 
     def end_row(self) -> None:
@@ -129,4 +133,5 @@ class _SegmentList:
             np.concatenate(self._docs),
             np.concatenate(self._starts).astype(np.int32),
             np.concatenate(self._offsets),
+            pa.concat_arrays(self._metadata) if self._metadata else None,
         )

@@ -1,20 +1,24 @@
-"""Which documents are tokenized, and of which split: the same whatever the chunks, and equal ones always together."""
+"""Which documents are tokenized, of which split, and with which columns: the same whatever the chunks."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from configs.tokenize import Resplit
 from sae.formats.dataset import DatasetInfo
-from sae.text.chosen_documents import check_columns, chosen_documents, extra_columns
+from sae.text.chosen_documents import check_columns, chosen_documents, extra_columns, metadata_of
+from sae.text.flat_tokens import open_flat, write_flat
+from sae.text.packing import pack_shard
+from sae.text.shard_layout import split_layouts, split_shards
 from sae.text.splits import heldout_split
 from sae.text.tokenizer_spec import TokenizeError
-from tests.sae.test_text_packing import SPLITS, settings_of
+from tests.sae.test_text_packing import SPLITS, settings_of, spec
 
 rows = st.lists(
     st.tuples(st.sampled_from(SPLITS), st.text("ab", max_size=3), st.sampled_from([None, "x", "y", "z"])), max_size=20
@@ -37,12 +41,14 @@ def chosen(given: list[tuple[str, str, str | None]], **options: Any) -> dict[int
     return dict(zip(found["doc"].to_pylist(), found["split"].to_pylist(), strict=True))
 
 
+@settings(deadline=None)
 @given(given=rows, splits=st.sets(st.sampled_from(SPLITS), min_size=1))
 def test_other_splits_are_left_out(given: list[tuple[str, str, str | None]], splits: set[str]) -> None:
     found = chosen(given, splits=tuple(splits))
     assert found == {doc: split for doc, (split, _, _) in enumerate(given) if split in splits}
 
 
+@settings(deadline=None)
 @given(given=rows, cut=st.integers(0, 20), seed=st.integers(0, 3), group=st.sampled_from([None, "group"]))
 def test_what_belongs_together_falls_into_one_split(
     given: list[tuple[str, str, str | None]], cut: int, seed: int, group: str | None
@@ -89,3 +95,36 @@ def test_wrong_choices_are_refused() -> None:
         check_columns(info, config, "datasets/x")
     check_columns(info, settings_of(8), "datasets/x")
     assert settings_of(8, splits=["test", "train", "test"]).splits == ("train", "test")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    values=st.lists(st.tuples(st.integers(0, 12), st.sampled_from([None, "", "x", "größer"])), min_size=1, max_size=8),
+    packing=st.sampled_from(["concatenate", "best_fit", "off"]),
+)
+def test_metadata_stays_with_its_document(
+    tmp_path_factory: pytest.TempPathFactory, values: list[tuple[int, str | None]], packing: str
+) -> None:
+    assume(any(tokens for tokens, _ in values))
+    folder, known = tmp_path_factory.mktemp("rows"), spec(0, 1)
+    config = settings_of(8, rows_per_shard=1000, packing=packing, metadata_columns=["group", "only in other files"])
+    given = [(SPLITS[i % 2], "", group) for i, (_, group) in enumerate(values)]
+    documents = chosen_documents(table(given), config)
+    ids = [[5] * tokens for tokens, _ in values]
+    kept = metadata_of(documents, config)
+    counts = write_flat(folder / "flat", list(range(len(values))), [row[0] for row in given], ids, known, kept)
+    for layout in split_layouts([counts], known, config):
+        (shard,) = split_shards(layout, config.rows_per_shard)
+        pack_shard(shard, layout, lambda _: open_flat(folder / "flat"), known, 8, config, folder / "shard")
+        for row in pq.read_table(folder / "shard").to_pylist():
+            expected = [{"group": values[s["doc"]][1], "only in other files": None} for s in row["segments"]]
+            assert row["metadata"] == expected
+
+
+def test_metadata_is_text() -> None:
+    documents = table([("train", "a", "b")]).append_column("n", pa.array([1]))
+    with pytest.raises(TokenizeError, match="column 'n' of the dataset holds int64, and text is needed"):
+        metadata_of(documents, settings_of(8, metadata_columns=["n"]))
+    assert metadata_of(documents, settings_of(8)) is None
+    with pytest.raises(ValueError, match="named twice"):
+        settings_of(8, metadata_columns=["n", "n"])
