@@ -58,20 +58,23 @@ def store_chunk(
     item: dict[str, Any],
     *,
     target: PartsTarget,
-    dataset: ArtifactFiles,
+    datasets: list[ArtifactFiles],
     spec: TokenizerSpec,
     config: TokenizeConfig,
     threads: int,
 ) -> dict[str, Any]:
-    """First pass: `item` {name, file, start, stop, weight} names documents; stores their flat token file."""
+    """First pass: `item` {name, dataset, file, start, stop, weight, first_document} names documents.
+
+    Stores their flat token file. Documents are numbered from `first_document` on, over all datasets of a mixture.
+    """
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes in this process
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
     columns = ["doc", "split", "text", *extra_columns(config)]
-    documents = DatasetReader(dataset).read(item["file"], item["start"], item["stop"], columns)
-    documents = chosen_documents(documents, config)
+    reader = DatasetReader(datasets[item["dataset"]])
+    documents = chosen_documents(reader.read(item["file"], item["start"], item["stop"], columns), config)
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
-        counts = tokenize_chunk(documents, spec, path, metadata_of(documents, config))
+        counts = tokenize_chunk(documents, spec, path, item["first_document"], metadata_of(documents, config))
         target.store.put(target.ref, target.attempt, path.name, path, extra=counts.to_json(), part=True)
     return {"weight": item["weight"]}
 

@@ -44,6 +44,15 @@ class TokenizeConfig(StageConfig):
     dataset: Annotated[DatasetId | DownloadConfig, IdOrConfig()] = Field(
         description="The text: a dataset id or the config that downloads it."
     )
+    other_datasets: tuple[Annotated[DatasetId | DownloadConfig, IdOrConfig()], ...] = Field(
+        (), max_length=63, description="Datasets to mix with `dataset`, each an id or the config that downloads it."
+    )
+    weights: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (),
+        description="Shares of the rows of each split that are from `dataset` and from each of `other_datasets`, as numbers "
+        "in proportion. Rows are taken until one dataset has no more, and none is taken twice. A dataset that lacks a "
+        "split has no part in it.",
+    )
     model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The model whose tokenizer is used.")
     resplit: Resplit | None = Field(
         None, description="How to split the documents again; if not given, each is of the split that the dataset says."
@@ -133,6 +142,20 @@ class TokenizeConfig(StageConfig):
         if len(set(columns)) < len(columns):
             raise ValueError("a column is named twice: name each once")
         return columns
+
+    @model_validator(mode="after")
+    def _mixture_fits(self) -> TokenizeConfig:
+        datasets = (self.dataset, *self.other_datasets)
+        if len(self.weights) != (len(datasets) if self.other_datasets else 0):
+            raise ValueError(
+                f"`weights` has {len(self.weights)} numbers: give one for `dataset` and one for each of the "
+                f"{len(self.other_datasets)} `other_datasets`"
+                if self.other_datasets
+                else "`weights` are for a mixture: name `other_datasets`, or leave them out"
+            )
+        if any(one == other for i, one in enumerate(datasets) for other in datasets[:i]):
+            raise ValueError("a dataset is named twice in the mixture: name each once and add up its weights")
+        return self
 
     @model_validator(mode="after")
     def _special_tokens_agree(self) -> TokenizeConfig:

@@ -30,7 +30,11 @@ HOOK = "blocks.1.hook_resid_post"
 LINES = '{"text": "one two", "other": "three", "split": "train", "half": "test"}\n{"text": "<b>four</b>", "other": "five"}\n'
 EXAMPLES: dict[str, dict[str, Any]] = {
     "download": {"what": "dataset", "source": {"type": "local", "path": "lines.jsonl"}, "dataset": {}},
-    "tokenize": {"dataset": DATASET, "model": MODEL, "packing": "off"},  # where all options are open
+    # With these all options are open.
+    "tokenize": {
+        "dataset": DATASET, "other_datasets": [DATASET.replace("0", "2")], "weights": [2, 1], "model": MODEL,
+        "packing": "off",
+    },
     "harvest": {"model": MODEL, "tokens": TOKENS, "hooks": [HOOK]},
     "train": {
         "model": MODEL, "tokens": TOKENS, "cache": {}, "lm_dtype": "fp32", "autocast": "off",
@@ -45,7 +49,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 # Tried in turn, after the choices that the option itself names, until one is another valid value.
 OTHERS = (
     False, True, 1, 2, 3, 17, 64, 256, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
-    ["blocks.0.hook_mlp_out"], ["train"], {"test": 0.5},
+    ["blocks.0.hook_mlp_out"], ["train"], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
     *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)),
 )  # fmt: skip
 # A source counts by what it holds, not by where it is or how it was named.

@@ -35,7 +35,16 @@ _WEIGHTS = (".safetensors", ".gguf")
 
 def inputs(config: TokenizeConfig) -> dict[str, StageConfig | str]:
     """The text, and the model whose tokenizer is used."""
-    return {"dataset": config.dataset, "model": config.model}
+    return {
+        "dataset": config.dataset,
+        **dict(zip(_other_roles(config), config.other_datasets, strict=True)),
+        "model": config.model,
+    }
+
+
+def _other_roles(config: TokenizeConfig) -> list[str]:
+    """Roles of the datasets of a mixture behind the first."""
+    return [f"dataset_{number}" for number in range(2, len(config.other_datasets) + 2)]
 
 
 def outputs(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
@@ -45,8 +54,8 @@ def outputs(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], fp: st
 
 def store_bytes(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
     """Flat files and shards together, for text of at most one token in two bytes; shards hold repeated tokens too."""
-    dataset = store.manifest(inputs["dataset"][0])
-    text = dataset.summary.get("text_bytes", 0) if dataset is not None else 0
+    manifests = [store.manifest(inputs[role][0]) for role in ("dataset", *_other_roles(config))]
+    text = sum(manifest.summary.get("text_bytes", 0) for manifest in manifests if manifest is not None)
     payload = config.context_length - 1
     return _BYTES_PER_TEXT_BYTE * int(text) * payload // (payload - config.stride)
 
@@ -65,14 +74,31 @@ def run(job: JobContext) -> None:
     spec = _checked_spec(job)
     flat = PartsTarget(job.store, ArtifactRef("checkpoints", job.fingerprint), job.attempt)
     tokens = PartsTarget(job.store, job.outputs[0].ref, job.attempt)
-    reader = DatasetReader(job.files("dataset"))
-    check_columns(reader.info, config, str(job.one("dataset")))
-    counts = _tokenize(job, reader, spec, flat)
-    _check_counts(job, spec, counts)
-    layouts = split_layouts(counts, spec, config)
-    shards, roles = _pack(job, spec, flat, tokens, layouts)
-    _publish(job, tokens_info(config, spec, counts, layouts, roles), shards)
+    roles = ["dataset", *_other_roles(config)]
+    readers = [DatasetReader(job.files(role)) for role in roles]
+    for role, reader in zip(roles, readers, strict=True):
+        check_columns(reader.info, config, str(job.one(role)))
+    counts = _tokenize(job, readers, spec, flat)
+    every = [chunk for chunks in counts for chunk in chunks]
+    _check_counts(job, spec, every)
+    layouts = split_layouts(every, spec, config, [len(chunks) for chunks in counts])
+    shards, by_role = _pack(job, spec, flat, tokens, layouts)
+    _publish(job, tokens_info(config, spec, every, layouts, by_role, _mixture(job, readers)), shards)
     job.store.delete(flat.ref)
+
+
+def _first_documents(readers: list[DatasetReader]) -> list[int]:
+    """The number of each dataset's first document: they are numbered over all datasets of a mixture."""
+    documents = [reader.info.documents for reader in readers]
+    return [sum(documents[:i]) for i in range(len(documents))]
+
+
+def _mixture(job: JobContext, readers: list[DatasetReader]) -> list[dict[str, Any]]:
+    """The datasets of a mixture as tokens.json has them; empty if there is one alone."""
+    columns = zip(job.config.weights, ["dataset", *_other_roles(job.config)], _first_documents(readers), strict=False)
+    return [
+        {"dataset": str(job.one(role)), "weight": weight, "first_document": first} for weight, role, first in columns
+    ]
 
 
 def _checked_spec(job: JobContext) -> TokenizerSpec:
@@ -108,22 +134,33 @@ def _without_weights(model: ArtifactFiles, folder: Path) -> Path:
     return folder
 
 
-def _tokenize(job: JobContext, reader: DatasetReader, spec: TokenizerSpec, flat: PartsTarget) -> list[ChunkCounts]:
-    """First pass: a flat token file for each chunk of documents. Gives the chunks' counts, in order."""
+def _tokenize(
+    job: JobContext, readers: list[DatasetReader], spec: TokenizerSpec, flat: PartsTarget
+) -> list[list[ChunkCounts]]:
+    """First pass: a flat token file for each chunk of documents. Gives the chunks' counts, in order, by dataset."""
     from actors.tokenize_tasks import chunk_name, store_chunk
     from sae.text.flat_tokens import ChunkCounts
 
-    chunks = reader.chunks(job.config.chunk_bytes)
-    items: list[dict[str, Any]] = [
-        {"name": chunk_name(i), "file": file, "start": start, "stop": stop, "weight": stop - start}
-        for i, (file, start, stop) in enumerate(chunks)
-    ]
+    items: list[list[dict[str, Any]]] = []
+    for number, (reader, first) in enumerate(zip(readers, _first_documents(readers), strict=True)):
+        before = sum(map(len, items))
+        chunks = reader.chunks(job.config.chunk_bytes)
+        items.append(
+            [
+                {
+                    "name": chunk_name(i), "dataset": number, "file": file, "start": start, "stop": stop,
+                    "weight": stop - start, "first_document": first,
+                }
+                for i, (file, start, stop) in enumerate(chunks, before)
+            ]
+        )  # fmt: skip
+    datasets = [job.files(role) for role in ("dataset", *_other_roles(job.config))]
     _run(
-        job, "tokenize", "documents", items, store_chunk, flat,
-        dataset=job.files("dataset"), spec=spec, config=job.config, threads=job.requirement.threads,
+        job, "tokenize", "documents", [item for chunks in items for item in chunks], store_chunk, flat,
+        datasets=datasets, spec=spec, config=job.config, threads=job.requirement.threads,
     )  # fmt: skip
     parts = job.store.parts(flat.ref)
-    return [ChunkCounts.from_json(parts[item["name"]][1]) for item in items]
+    return [[ChunkCounts.from_json(parts[item["name"]][1]) for item in chunks] for chunks in items]
 
 
 def _check_counts(job: JobContext, spec: TokenizerSpec, counts: list[ChunkCounts]) -> None:

@@ -125,6 +125,8 @@ class TokensInfo:
     stride: int = 0
     padding: str = "max_length"
     padding_side: Side = "right"
+    # Of a mixture: each dataset as {dataset, weight, first_document}, the number that its documents count from.
+    mixture: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Writes `tokens.json`."""

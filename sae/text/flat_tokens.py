@@ -90,16 +90,21 @@ def open_tokenizer(serialized: str, special_strings: str) -> Any:
 
 
 def tokenize_chunk(
-    documents: pa.Table, spec: TokenizerSpec, path: Path, metadata: pa.StructArray | None = None
+    documents: pa.Table,
+    spec: TokenizerSpec,
+    path: Path,
+    first_document: int = 0,
+    metadata: pa.StructArray | None = None,
 ) -> ChunkCounts:
     """First pass: documents (columns doc, split, text) to a flat token file. Whole documents, nothing cut or added.
 
-    `metadata`: what to keep with the tokens of each document.
+    `first_document` is added to their numbers; `metadata` is what to keep with the tokens of each.
     """
     texts = documents.column("text").to_pylist()
     tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
     encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    docs, splits = documents.column("doc").to_pylist(), documents.column("split").to_pylist()
+    docs = [first_document + doc for doc in documents.column("doc").to_pylist()]
+    splits = documents.column("split").to_pylist()
     return write_flat(path, docs, splits, [encoding.ids for encoding in encoded], spec, metadata)
 
 

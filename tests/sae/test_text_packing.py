@@ -41,8 +41,17 @@ def spec(row_bos: int | None, separator: int | None, pad: int = EOS) -> Tokenize
     )
 
 
-def pack(folder: Path, chunks: list[list[Document]], known: TokenizerSpec, config: TokenizeConfig) -> Packed:
-    """Both passes in this process; rows are put back into their original order."""
+def pack(
+    folder: Path,
+    chunks: list[list[Document]],
+    known: TokenizerSpec,
+    config: TokenizeConfig,
+    datasets: list[int] | None = None,
+) -> Packed:
+    """Both passes in this process; rows are put back into their original order.
+
+    `datasets`: chunks of each dataset of a mixture.
+    """
     counts, first = [], 0
     for number, chunk in enumerate(chunks):
         docs = range(first, first + len(chunk))
@@ -51,7 +60,7 @@ def pack(folder: Path, chunks: list[list[Document]], known: TokenizerSpec, confi
         counts.append(ChunkCounts.from_json(found.to_json()))
         assert counts[-1] == found
         first += len(chunk)
-    layouts = split_layouts(counts, known, config)
+    layouts = split_layouts(counts, known, config, datasets)
     length = row_length(layouts, config)
     roles = {layout.split: [0] * len(Role) for layout in layouts}
 
@@ -67,7 +76,7 @@ def pack(folder: Path, chunks: list[list[Document]], known: TokenizerSpec, confi
     rows = {}
     for layout in layouts:
         shuffled = TokensReader(LocalFiles(folder), layout.split).read(0, layout.rows)
-        back = np.argsort(row_order(layout.split, layout.rows, config.seed))
+        back = np.argsort(layout.order(config.seed))
         rows[layout.split] = TokenRows(*(column[back] for column in shuffled))
     return Packed(rows, counts, folder)
 
