@@ -70,7 +70,9 @@ class Evaluator:
         for start in range(chunk.start, chunk.stop, settings.batch_rows):
             rows = tokens.read(start, min(start + settings.batch_rows, chunk.stop))
             batch = Batch(start, rows, min(max(0, settings.loss_rows - start), len(rows.roles)))
-            results.append(evaluate_batch(model, hook, sae, batch, settings.policy, tokens.attention))
+            results.append(
+                evaluate_batch(model, hook, sae, batch, settings.policy, tokens.attention, tokens.padding_side)
+            )
         with temporary_folder() as folder:
             path = Path(folder) / "part"
             save_results(join(results), path)

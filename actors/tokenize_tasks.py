@@ -22,8 +22,10 @@ from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
 from sae.formats.dataset import DatasetReader
+from sae.text.chosen_documents import chosen_documents, extra_columns, metadata_of
 from sae.text.flat_tokens import FlatTokens, open_flat, tokenize_chunk
 from sae.text.packing import pack_shard
+from sae.text.row_pieces import open_rows
 from sae.text.shard_layout import Shard, SplitLayout
 from sae.text.tokenizer_spec import TokenizerSpec
 
@@ -47,16 +49,32 @@ def chunk_name(number: int) -> str:
     return f"chunk-{number:05d}.arrow"
 
 
+def rows_name(split: str) -> str:
+    """Name of the file that lists the pieces of a split's rows."""
+    return f"rows-{split}.arrow"
+
+
 def store_chunk(
-    item: dict[str, Any], *, target: PartsTarget, dataset: ArtifactFiles, spec: TokenizerSpec, threads: int
+    item: dict[str, Any],
+    *,
+    target: PartsTarget,
+    datasets: list[ArtifactFiles],
+    spec: TokenizerSpec,
+    config: TokenizeConfig,
+    threads: int,
 ) -> dict[str, Any]:
-    """First pass: `item` {name, file, start, stop, weight} names documents; stores their flat token file."""
+    """First pass: `item` {name, dataset, file, start, stop, weight, first_document} names documents.
+
+    Stores their flat token file. Documents are numbered from `first_document` on, over all datasets of a mixture.
+    """
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes in this process
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-    documents = DatasetReader(dataset).read(item["file"], item["start"], item["stop"], ["doc", "split", "text"])
+    columns = ["doc", "split", "text", *extra_columns(config)]
+    reader = DatasetReader(datasets[item["dataset"]])
+    documents = chosen_documents(reader.read(item["file"], item["start"], item["stop"], columns), config)
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
-        counts = tokenize_chunk(documents, spec, path)
+        counts = tokenize_chunk(documents, spec, path, item["first_document"], metadata_of(documents, config))
         target.store.put(target.ref, target.attempt, path.name, path, extra=counts.to_json(), part=True)
     return {"weight": item["weight"]}
 
@@ -68,10 +86,18 @@ def store_shard(
     flats: ArtifactFiles,
     layouts: dict[str, SplitLayout],
     spec: TokenizerSpec,
+    length: int,
     config: TokenizeConfig,
 ) -> dict[str, Any]:
-    """Second pass: `item` {name, split, number, start, stop, weight} names shuffled rows; stores their shard."""
+    """Second pass: `item` {name, split, number, start, stop, weight} names shuffled rows; stores their shard.
+
+    Rows are listed in a file of `flats` unless they can be computed. The note beside the part has the `roles`: how many
+    positions of the shard have each.
+    """
     shard = Shard(item["split"], item["number"], item["start"], item["stop"])
+    layout = layouts[shard.split]
+    if rows_name(shard.split) in flats.names:
+        layout = layout._replace(pieces=open_rows(flats.path(rows_name(shard.split))))
     opened: dict[int, FlatTokens] = {}
 
     def flat(chunk: int) -> FlatTokens:
@@ -81,17 +107,8 @@ def store_shard(
 
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
-        pack_shard(
-            shard,
-            layouts[shard.split],
-            flat,
-            spec,
-            config.context_length,
-            config.seed,
-            config.return_attention_mask,
-            path,
-        )
-        target.store.put(target.ref, target.attempt, path.name, path, part=True)
+        roles = pack_shard(shard, layout, flat, spec, length, config, path)
+        target.store.put(target.ref, target.attempt, path.name, path, extra={"roles": roles}, part=True)
     return {"weight": item["weight"]}
 
 

@@ -81,7 +81,7 @@ def _expand(raw: dict[str, Any], path: Path, parents: tuple[Path, ...]) -> dict[
         if key not in raw:
             del out[key]
     if isinstance(out.get("stages"), list):
-        out["stages"] = [_nested(item, path, parents) for item in out["stages"]]
+        out["stages"] = _nested(out["stages"], path, parents)
     source = out.get("source")
     if isinstance(source, dict) and source.get("type") == "local" and isinstance(source.get("path"), str):
         local = Path(source["path"]).expanduser()
@@ -105,7 +105,7 @@ def _nested(value: Any, path: Path, parents: tuple[Path, ...]) -> Any:
         return _read(path.parent / value, parents)
     if isinstance(value, dict):
         return _expand(value, path, parents)
-    return value
+    return [_nested(item, path, parents) for item in value] if isinstance(value, list) else value
 
 
 def _set(raw: dict[str, Any], override: str) -> None:

@@ -17,8 +17,8 @@ def activations_of_rows(
     """Activations float32 [n, L, d] by hook name, and roles uint8 [n, L], of rows [start, stop); on the model's device."""
     rows = tokens.read(start, stop)
     ids = torch.from_numpy(rows.input_ids).long().to(model.device)
-    document = torch.from_numpy(rows.document).to(model.device) if tokens.attention == "document" else None
-    values = model.run_to(ids, list(hooks), document)
+    groups = rows.attention_groups(tokens.attention, tokens.padding_side)
+    values = model.run_to(ids, list(hooks), None if groups is None else torch.from_numpy(groups).to(model.device))
     return {name: value.float() for name, value in values.items()}, torch.from_numpy(rows.roles).to(model.device)
 
 

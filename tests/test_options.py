@@ -30,7 +30,11 @@ HOOK = "blocks.1.hook_resid_post"
 LINES = '{"text": "one two", "other": "three", "split": "train", "half": "test"}\n{"text": "<b>four</b>", "other": "five"}\n'
 EXAMPLES: dict[str, dict[str, Any]] = {
     "download": {"what": "dataset", "source": {"type": "local", "path": "lines.jsonl"}, "dataset": {}},
-    "tokenize": {"dataset": DATASET, "model": MODEL},
+    # With these all options are open.
+    "tokenize": {
+        "dataset": DATASET, "other_datasets": [DATASET.replace("0", "2")], "weights": [2, 1], "model": MODEL,
+        "packing": "off",
+    },
     "harvest": {"model": MODEL, "tokens": TOKENS, "hooks": [HOOK]},
     "train": {
         "model": MODEL, "tokens": TOKENS, "cache": {}, "lm_dtype": "fp32", "autocast": "off",
@@ -45,7 +49,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 # Tried in turn, after the choices that the option itself names, until one is another valid value.
 OTHERS = (
     False, True, 1, 2, 3, 17, 64, 256, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
-    ["blocks.0.hook_mlp_out"],
+    ["blocks.0.hook_mlp_out"], ["train"], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
     *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)),
 )  # fmt: skip
 # A source counts by what it holds, not by where it is or how it was named.
@@ -82,8 +86,11 @@ def _changed(config: StageConfig, path: list[str]) -> StageConfig:
     owner: Any = config
     for part in path[:-1]:
         owner = owner[int(part)] if isinstance(owner, tuple) else getattr(owner, part)
-    for other in (*_choices(type(owner).model_fields[path[-1]].annotation), *OTHERS):
-        body = config.model_dump(mode="json")
+    others = (*_choices(type(owner).model_fields[path[-1]].annotation), *OTHERS)
+    # An option that speaks for others (`add_special_tokens`) is changed where those were not given.
+    for other, given in [(other, given) for given in (False, True) for other in others]:
+        body = config.model_dump(mode="json", exclude_unset=given and len(path) == 1)
+        body.setdefault(path[0], getattr(config, path[0]))
         node: Any = body
         for part in path[:-1]:
             node = node[int(part)] if isinstance(node, list) else node[part]

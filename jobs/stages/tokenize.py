@@ -1,4 +1,4 @@
-"""The tokenize stage: documents to packed, shuffled rows of tokens.
+"""The tokenize stage: documents to shuffled rows of tokens.
 
     python -m jobs tokenize --config configs/presets/tokenize.yaml
 
@@ -28,14 +28,23 @@ if TYPE_CHECKING:
     from sae.text.shard_layout import SplitLayout
     from sae.text.tokenizer_spec import TokenizerSpec
 
-VERSION = 2
+VERSION = 3
 _BYTES_PER_TEXT_BYTE = 4  # 5 bytes a token in flat files, and less than that in shards; English takes 2 in all
 _WEIGHTS = (".safetensors", ".gguf")
 
 
 def inputs(config: TokenizeConfig) -> dict[str, StageConfig | str]:
     """The text, and the model whose tokenizer is used."""
-    return {"dataset": config.dataset, "model": config.model}
+    return {
+        "dataset": config.dataset,
+        **dict(zip(_other_roles(config), config.other_datasets, strict=True)),
+        "model": config.model,
+    }
+
+
+def _other_roles(config: TokenizeConfig) -> list[str]:
+    """Roles of the datasets of a mixture behind the first."""
+    return [f"dataset_{number}" for number in range(2, len(config.other_datasets) + 2)]
 
 
 def outputs(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
@@ -44,10 +53,11 @@ def outputs(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], fp: st
 
 
 def store_bytes(config: TokenizeConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
-    """Flat files and shards together, for text of at most one token in two bytes."""
-    dataset = store.manifest(inputs["dataset"][0])
-    text = dataset.summary.get("text_bytes", 0) if dataset is not None else 0
-    return _BYTES_PER_TEXT_BYTE * int(text)
+    """Flat files and shards together, for text of at most one token in two bytes; shards hold repeated tokens too."""
+    manifests = [store.manifest(inputs[role][0]) for role in ("dataset", *_other_roles(config))]
+    text = sum(manifest.summary.get("text_bytes", 0) for manifest in manifests if manifest is not None)
+    payload = config.context_length - 1
+    return _BYTES_PER_TEXT_BYTE * int(text) * payload // (payload - config.stride)
 
 
 def run(job: JobContext) -> None:
@@ -56,6 +66,7 @@ def run(job: JobContext) -> None:
         return
     from actors.tokenize_tasks import PartsTarget
     from sae.formats.dataset import DatasetReader
+    from sae.text.chosen_documents import check_columns
     from sae.text.shard_layout import split_layouts
     from sae.text.statistics import tokens_info
 
@@ -63,13 +74,31 @@ def run(job: JobContext) -> None:
     spec = _checked_spec(job)
     flat = PartsTarget(job.store, ArtifactRef("checkpoints", job.fingerprint), job.attempt)
     tokens = PartsTarget(job.store, job.outputs[0].ref, job.attempt)
-    reader = DatasetReader(job.files("dataset"))
-    counts = _tokenize(job, reader, spec, flat)
-    _check_counts(job, spec, counts)
-    layouts = split_layouts(counts, config.context_length - (spec.row_bos is not None))
-    shards = _pack(job, spec, flat, tokens, layouts)
-    _publish(job, tokens_info(config, spec, counts, layouts, reader.info.documents), shards)
+    roles = ["dataset", *_other_roles(config)]
+    readers = [DatasetReader(job.files(role)) for role in roles]
+    for role, reader in zip(roles, readers, strict=True):
+        check_columns(reader.info, config, str(job.one(role)))
+    counts = _tokenize(job, readers, spec, flat)
+    every = [chunk for chunks in counts for chunk in chunks]
+    _check_counts(job, spec, every)
+    layouts = split_layouts(every, spec, config, [len(chunks) for chunks in counts])
+    shards, by_role = _pack(job, spec, flat, tokens, layouts)
+    _publish(job, tokens_info(config, spec, every, layouts, by_role, _mixture(job, readers)), shards)
     job.store.delete(flat.ref)
+
+
+def _first_documents(readers: list[DatasetReader]) -> list[int]:
+    """The number of each dataset's first document: they are numbered over all datasets of a mixture."""
+    documents = [reader.info.documents for reader in readers]
+    return [sum(documents[:i]) for i in range(len(documents))]
+
+
+def _mixture(job: JobContext, readers: list[DatasetReader]) -> list[dict[str, Any]]:
+    """The datasets of a mixture as tokens.json has them; empty if there is one alone."""
+    columns = zip(job.config.weights, ["dataset", *_other_roles(job.config)], _first_documents(readers), strict=False)
+    return [
+        {"dataset": str(job.one(role)), "weight": weight, "first_document": first} for weight, role, first in columns
+    ]
 
 
 def _checked_spec(job: JobContext) -> TokenizerSpec:
@@ -105,22 +134,33 @@ def _without_weights(model: ArtifactFiles, folder: Path) -> Path:
     return folder
 
 
-def _tokenize(job: JobContext, reader: DatasetReader, spec: TokenizerSpec, flat: PartsTarget) -> list[ChunkCounts]:
-    """First pass: a flat token file for each chunk of documents. Gives the chunks' counts, in order."""
+def _tokenize(
+    job: JobContext, readers: list[DatasetReader], spec: TokenizerSpec, flat: PartsTarget
+) -> list[list[ChunkCounts]]:
+    """First pass: a flat token file for each chunk of documents. Gives the chunks' counts, in order, by dataset."""
     from actors.tokenize_tasks import chunk_name, store_chunk
     from sae.text.flat_tokens import ChunkCounts
 
-    chunks = reader.chunks(job.config.chunk_bytes)
-    items: list[dict[str, Any]] = [
-        {"name": chunk_name(i), "file": file, "start": start, "stop": stop, "weight": stop - start}
-        for i, (file, start, stop) in enumerate(chunks)
-    ]
+    items: list[list[dict[str, Any]]] = []
+    for number, (reader, first) in enumerate(zip(readers, _first_documents(readers), strict=True)):
+        before = sum(map(len, items))
+        chunks = reader.chunks(job.config.chunk_bytes)
+        items.append(
+            [
+                {
+                    "name": chunk_name(i), "dataset": number, "file": file, "start": start, "stop": stop,
+                    "weight": stop - start, "first_document": first,
+                }
+                for i, (file, start, stop) in enumerate(chunks, before)
+            ]
+        )  # fmt: skip
+    datasets = [job.files(role) for role in ("dataset", *_other_roles(job.config))]
     _run(
-        job, "tokenize", "documents", items, store_chunk, flat,
-        dataset=job.files("dataset"), spec=spec, threads=job.requirement.threads,
+        job, "tokenize", "documents", [item for chunks in items for item in chunks], store_chunk, flat,
+        datasets=datasets, spec=spec, config=job.config, threads=job.requirement.threads,
     )  # fmt: skip
     parts = job.store.parts(flat.ref)
-    return [ChunkCounts.from_json(parts[item["name"]][1]) for item in items]
+    return [[ChunkCounts.from_json(parts[item["name"]][1]) for item in chunks] for chunks in items]
 
 
 def _check_counts(job: JobContext, spec: TokenizerSpec, counts: list[ChunkCounts]) -> None:
@@ -129,28 +169,49 @@ def _check_counts(job: JobContext, spec: TokenizerSpec, counts: list[ChunkCounts
     from sae.text.tokenizer_spec import TokenizeError, check_vocabulary
 
     if not any(chunk.splits for chunk in counts):
-        raise TokenizeError(f"{job.one('dataset')} gives no tokens: none of its documents has any")
+        wanted = ", ".join(job.config.splits)
+        raise TokenizeError(f"{job.one('dataset')} gives no tokens: none of its documents of {wanted} has any")
     embeddings = _embeddings(job.scratch / "tokenizer")
     check_vocabulary(max(seen_ids(counts, spec.id_limit)), embeddings, str(job.one("model")))
 
 
 def _pack(
     job: JobContext, spec: TokenizerSpec, flat: PartsTarget, tokens: PartsTarget, layouts: list[SplitLayout]
-) -> list[StoredFile]:
-    """Second pass: the output shards, in order of split and number."""
+) -> tuple[list[StoredFile], dict[str, list[int]]]:
+    """Second pass: the output shards, in order of split and number, and each split's positions by role."""
     from actors.tokenize_tasks import store_shard
     from sae.formats.tokens import shard_name
-    from sae.text.shard_layout import split_shards
+    from sae.text.shard_layout import row_length, split_shards
 
     shards = [shard for layout in layouts for shard in split_shards(layout, job.config.rows_per_shard)]
     items = [{"name": shard_name(s.split, s.number), **s._asdict(), "weight": s.stop - s.start} for s in shards]
+    sent = {layout.split: _store_rows(job, layout, flat) for layout in layouts}
     _run(
         job, "pack", "rows", items, store_shard, tokens,
-        flats=_flat_files(job, flat), layouts={layout.split: layout for layout in layouts}, spec=spec,
+        flats=_flat_files(job, flat), layouts=sent, spec=spec, length=row_length(layouts, job.config),
         config=job.config,
     )  # fmt: skip
     parts = job.store.parts(tokens.ref)
-    return [parts[item["name"]][0] for item in items]
+    roles: dict[str, list[int]] = {}
+    for shard, item in zip(shards, items, strict=True):
+        counts = parts[item["name"]][1]["roles"]
+        before = roles.get(shard.split, [0] * len(counts))
+        roles[shard.split] = [one + other for one, other in zip(before, counts, strict=True)]
+    return [parts[item["name"]][0] for item in items], roles
+
+
+def _store_rows(job: JobContext, layout: SplitLayout, flat: PartsTarget) -> SplitLayout:
+    """The layout as tasks are sent it: a list of rows, as long as the documents are many, goes through the store."""
+    from actors.tokenize_tasks import rows_name
+    from sae.text.row_pieces import NO_ROWS, ListedRows
+
+    if not isinstance(layout.pieces, ListedRows):
+        return layout
+    name = rows_name(layout.split)
+    if name not in job.store.parts(flat.ref):
+        layout.pieces.save(job.scratch / name)
+        job.store.put(flat.ref, job.attempt, name, job.scratch / name, part=True)
+    return layout._replace(pieces=NO_ROWS)
 
 
 def _run(

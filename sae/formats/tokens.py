@@ -1,18 +1,20 @@
-"""The `tokens` artifact: Parquet shards of packed rows, and `tokens.json` that describes them.
+"""The `tokens` artifact: Parquet shards of rows, and `tokens.json` that describes them.
 
 A shard `train-00000.parquet` holds exactly `rows_per_shard` rows of one split (the last shard fewer), in the order in
 which training reads them. Columns:
 
 | column | type | meaning |
 |---|---|---|
-| input_ids | list<int32>, `context_length` long | token ids |
+| input_ids | list<int32>, `context_length` long (with `padding: none` as long as the row) | token ids |
 | roles | list<uint8>, same length | a `Role` for each token |
 | segments | list<struct<doc: int64, start: int32, offset: int64>> | the row's documents, see below |
 | split | string | train, validation or test |
+| metadata | list<struct<large_string ...>>, only if the config keeps columns | the dataset's columns, for each segment |
 | attention_mask | list<uint8>, only if the config wants it | 0 on padding, else 1 |
 
 From row position `start` of a segment up to the next one are the tokens of document `doc`, the first of them being
-token `offset` of that document. The separator that follows a document belongs to it.
+token `offset` of that document. The separator that follows a document belongs to it. `context_length` of `tokens.json`
+is the length of the rows as TokensReader gives them: that of the config, or of the longest row.
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ import json
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from configs.tokenize import Attention, Side
 from sae.formats.artifact_files import ArtifactFilesLike
 
 TOKENS_JSON = "tokens.json"
@@ -52,6 +55,7 @@ class Role(IntEnum):
     SEPARATOR = 3
     PAD = 4
     BOUNDARY = 5  # BOS, EOS or PAD inside a document's own text: never data
+    REPEATED = 6  # stands in another row too, where it counts; here it is context alone
 
 
 class TokenRows(NamedTuple):
@@ -68,14 +72,36 @@ class TokenRows(NamedTuple):
         """Rows [start, stop) of these."""
         return TokenRows(self.input_ids[start:stop], self.roles[start:stop], self.document[start:stop])
 
+    def attention_groups(self, attention: Attention, padding_side: Side) -> npt.NDArray[np.int64] | None:
+        """Groups int64 [n, L] that attention stays inside, as LanguageModel takes them; None if it sees all before it.
+
+        Padding on the left is a group of its own: what follows neither sees it nor counts its positions. Padding on the
+        right needs none, as nothing is behind it. Whether there are groups depends on no row, so that a row gives the
+        same values in any batch.
+        """
+        if padding_side == "right":
+            return self.document if attention == "document" else None
+        padding = self.roles == Role.PAD
+        groups: npt.NDArray[np.int64] = padding.astype(np.int64)
+        if attention == "row":
+            return groups
+        groups = np.where(padding, -2, self.document)
+        bos = groups[:, :-1] == -1  # the row's own belongs to the document behind it
+        groups[:, :-1][bos] = groups[:, 1:][bos]
+        return groups
+
 
 class Segments(NamedTuple):
-    """Segments of n rows: those of row i are `[splits[i], splits[i+1])` of doc int64, start int32, offset int64."""
+    """Segments of n rows: those of row i are `[splits[i], splits[i+1])` of doc int64, start int32, offset int64.
+
+    `metadata`: a struct of texts for each segment, where the config keeps columns of the dataset.
+    """
 
     splits: npt.NDArray[np.int64]
     doc: npt.NDArray[np.int64]
     start: npt.NDArray[np.int32]
     offset: npt.NDArray[np.int64]
+    metadata: pa.StructArray | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +109,7 @@ class TokensInfo:
     """What `tokens.json` says. `splits[name]` holds rows, tokens, roles (count by role), documents and shards."""
 
     context_length: int
-    attention: Literal["row", "document"]
+    attention: Attention
     separator: str
     bos: bool  # whether each row begins with BOS
     rows_per_shard: int
@@ -93,6 +119,14 @@ class TokensInfo:
     pad_id: int
     splits: dict[str, dict[str, Any]]
     statistics: dict[str, Any] = field(default_factory=dict)
+    packing: str = "concatenate"
+    truncation: str = "overflow"
+    truncation_side: Side = "right"
+    stride: int = 0
+    padding: str = "max_length"
+    padding_side: Side = "right"
+    # Of a mixture: each dataset as {dataset, weight, first_document}, the number that its documents count from.
+    mixture: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Writes `tokens.json`."""
@@ -124,22 +158,33 @@ def write_shard(
     roles: npt.NDArray[np.uint8],
     segments: Segments,
     attention_mask: bool = False,
+    padded: bool = True,
 ) -> None:
-    """Writes rows [n, L] as one shard. Equal rows give equal bytes: all settings are fixed here."""
+    """Writes rows [n, L] as one shard. Equal rows give equal bytes: all settings are fixed here.
+
+    Not `padded`: without the padding, which must then be at the end of rows.
+    """
     n, length = input_ids.shape
-    rows = pa.array(np.arange(n + 1, dtype=np.int32) * length)
+    kept = roles != Role.PAD
+    widths = np.full(n, length) if padded else kept.sum(1)
+    rows = pa.array(np.concatenate([[0], np.cumsum(widths)]).astype(np.int32))
+
+    def values(of: npt.NDArray[Any]) -> pa.ListArray:
+        return pa.ListArray.from_arrays(rows, pa.array(of.reshape(-1) if padded else of[kept]))
+
     records = pa.StructArray.from_arrays(
         [pa.array(segments.doc), pa.array(segments.start), pa.array(segments.offset)], fields=list(_SEGMENT)
     )
     columns = {
-        "input_ids": pa.ListArray.from_arrays(rows, pa.array(input_ids.reshape(-1))),
-        "roles": pa.ListArray.from_arrays(rows, pa.array(roles.reshape(-1))),
+        "input_ids": values(input_ids),
+        "roles": values(roles),
         "segments": pa.ListArray.from_arrays(pa.array(segments.splits.astype(np.int32)), records),
         "split": pa.array([split] * n, pa.string()),
     }
+    if segments.metadata is not None:
+        columns["metadata"] = pa.ListArray.from_arrays(pa.array(segments.splits.astype(np.int32)), segments.metadata)
     if attention_mask:
-        mask = (roles != Role.PAD).astype(np.uint8)
-        columns["attention_mask"] = pa.ListArray.from_arrays(rows, pa.array(mask.reshape(-1)))
+        columns["attention_mask"] = values(kept.astype(np.uint8))
     pq.write_table(pa.table(columns), path, compression="zstd", row_group_size=ROW_GROUP, use_dictionary=["split"])
 
 
@@ -159,6 +204,7 @@ class TokensReader:
         self.n_rows: int = self.info.splits[split]["rows"]
         self.context_length = self.info.context_length
         self.attention = self.info.attention
+        self.padding_side: Side = self.info.padding_side
         self.bos_id, self.eos_id, self.pad_id = self.info.bos_id, self.info.eos_id, self.info.pad_id
         self._files = files
         self._groups: dict[tuple[int, int], TokenRows] = {}  # by shard and row group, the one read last at the end
@@ -203,7 +249,7 @@ class TokensReader:
                 table = shard_file.read_row_group(group, columns=["input_ids", "roles", "segments"])
         except (OSError, pa.ArrowException, IndexError) as error:
             raise TokensError(f"cannot read rows of {name} ({path}): {error}; tokenize again") from None
-        rows = _decode(table, self.context_length)
+        rows = _decode(table, self.info)
         if rows is None or len(rows.input_ids) != expected:
             raise TokensError(
                 f"{name}: row group {group} does not hold {expected} rows of {self.context_length} tokens as "
@@ -220,21 +266,34 @@ def _column(table: pa.Table, name: str) -> pa.ListArray:
     return table.column(name).combine_chunks()
 
 
-def _decode(table: pa.Table, length: int) -> TokenRows | None:
-    """Rows of a table, or None if they are not `length` long."""
-    n = table.num_rows
-    input_ids = _column(table, "input_ids").flatten().to_numpy()
-    roles = _column(table, "roles").flatten().to_numpy()
-    if input_ids.size != n * length or roles.size != n * length:
+def _decode(table: pa.Table, info: TokensInfo) -> TokenRows | None:
+    """Rows of a table, or None if they are not as long as `tokens.json` says."""
+    n, length = table.num_rows, info.context_length
+    stored = _column(table, "input_ids")
+    widths = np.diff(stored.offsets.to_numpy())
+    input_ids, roles = stored.flatten().to_numpy(), _column(table, "roles").flatten().to_numpy()
+    if roles.size != input_ids.size or not (widths <= length if info.padding == "none" else widths == length).all():
         return None
+    shift = np.zeros(n, np.int64)
+    if info.padding == "none":
+        shift = length - widths if info.padding_side == "left" else shift
+        column = np.arange(length) - shift[:, None]
+        kept = (column >= 0) & (column < widths[:, None])
+        input_ids, roles = _spread(input_ids, kept, info.pad_id), _spread(roles, kept, Role.PAD)
     lists = _column(table, "segments")
-    offsets = lists.offsets.to_numpy()
     records = lists.flatten()
     doc, start = records.field("doc").to_numpy(), records.field("start").to_numpy()
-    row = np.repeat(np.arange(n, dtype=np.int64), np.diff(offsets))
-    document = _fill(doc, row * length + start, n, length)
+    row = np.repeat(np.arange(n, dtype=np.int64), np.diff(lists.offsets.to_numpy()))
+    document = _fill(doc, row * length + start + shift[row], n, length)
     document[roles.reshape(n, length) == Role.PAD] = -1
     return TokenRows(input_ids.reshape(n, length), roles.reshape(n, length), document)
+
+
+def _spread(values: npt.NDArray[Any], kept: npt.NDArray[np.bool_], padding: int) -> npt.NDArray[Any]:
+    """Values one behind the other, where `kept` is true; `padding` elsewhere."""
+    out = np.full(kept.shape, padding, values.dtype)
+    out[kept] = values
+    return out
 
 
 def _fill(doc: npt.NDArray[np.int64], position: npt.NDArray[np.int64], n: int, length: int) -> npt.NDArray[np.int64]:

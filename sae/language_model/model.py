@@ -226,7 +226,7 @@ class LanguageModel:
         if not torch.allclose(second[0], second[1], rtol=1e-3, atol=1e-5 * float(second.abs().max())):
             raise ModelError(
                 f"{type(self._model).__name__} lets attention cross documents whatever its position ids are: "
-                "tokenize with attention: row"
+                "tokenize with attention: row and padding_side: right"
             )
         self._documents_checked = True
 

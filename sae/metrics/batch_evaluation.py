@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from configs.data_positions import DataPolicy
+from configs.tokenize import Attention, Side
 from sae.calibration import check_finite, count_excluded, data_mask
 from sae.formats.sae_folder import Sae
 from sae.formats.tokens import TokenRows
 from sae.language_model import HookPoint, LanguageModel
 from sae.language_model.resumed_forward import ResumedForward, logits_of
 from sae.metrics.loss import RowLosses, row_losses
-from sae.metrics.positions import Attention, count_unscored, scored_positions
+from sae.metrics.positions import count_unscored, scored_positions
 from sae.metrics.reconstruction import Counts, RowSums, latent_counts, row_sums
 
 
@@ -40,12 +41,18 @@ class Batch(NamedTuple):
 
 @torch.inference_mode()
 def evaluate_batch(
-    lm: LanguageModel, hook: HookPoint, sae: Sae, batch: Batch, policy: DataPolicy, attention: Attention
+    lm: LanguageModel,
+    hook: HookPoint,
+    sae: Sae,
+    batch: Batch,
+    policy: DataPolicy,
+    attention: Attention,
+    padding_side: Side = "right",
 ) -> RowResults:
     """Sums of one batch. Raises NonFiniteActivations naming hook, row and position if an activation is not finite."""
     ids = torch.from_numpy(batch.rows.input_ids.astype(np.int64)).to(lm.device)
-    document = torch.from_numpy(batch.rows.document).to(lm.device) if attention == "document" else None
-    resumed = ResumedForward(lm, ids, hook, document)
+    groups = batch.rows.attention_groups(attention, padding_side)
+    resumed = ResumedForward(lm, ids, hook, None if groups is None else torch.from_numpy(groups).to(lm.device))
     x = resumed.activations.float()
     norms = x.norm(dim=-1)
     check_finite(norms, hook.name, batch.first_row)

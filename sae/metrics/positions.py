@@ -7,12 +7,10 @@ predicted). The last position of a row is never scored.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-Attention = Literal["row", "document"]
+from configs.tokenize import Attention
 
 
 def scored_positions(data: NDArray[np.bool_], document: NDArray[np.int64], attention: Attention) -> NDArray[np.bool_]:

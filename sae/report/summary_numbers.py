@@ -14,6 +14,7 @@ _REASONS = {
     "special": "other special tokens",
     "pad": "padding",
     "boundary": "BOS, EOS and padding tokens inside texts",
+    "repeated": "tokens repeated from another row, where they count",
 }
 _SCORE = "Loss recovered by the reconstruction: 0 is no better than {} activations, 1 the untouched model."
 

@@ -1,6 +1,7 @@
 """FlatTokens token files: the tokens of one chunk of documents, without gaps, between the two passes of tokenizing.
 
-An Arrow file of one record batch, a row a document: doc int64, tokens large_list<int32>, roles large_list<uint8>.
+An Arrow file of one record batch, a row a document: doc int64, tokens large_list<int32>, roles large_list<uint8>, and
+metadata struct<large_string ...> if the config keeps columns of the dataset.
 Documents are sorted by split (train, validation, test), then by number; each is followed by its separator. It is read
 through memory mapping, so a row's tokens are read and nothing else.
 """
@@ -21,11 +22,12 @@ import pyarrow as pa
 from sae.formats.tokens import SPLITS, Role
 from sae.text.tokenizer_spec import TokenizerSpec, text_roles
 
-_SCHEMA = pa.schema([("doc", pa.int64()), ("tokens", pa.large_list(pa.int32())), ("roles", pa.large_list(pa.uint8()))])
-
 
 class SplitCounts(NamedTuple):
-    """What a chunk holds of one split. `stream` counts tokens and separators; `lengths` counts documents by tokens."""
+    """What a chunk holds of one split. `stream` counts tokens and separators; `lengths` counts documents by tokens.
+
+    `document_tokens` is the tokens of each document, in order: little-endian int32.
+    """
 
     documents: int
     stream: int
@@ -33,27 +35,46 @@ class SplitCounts(NamedTuple):
     boundary: int
     separators: int
     lengths: dict[int, int]
+    document_tokens: bytes
 
 
 class ChunkCounts(NamedTuple):
-    """What the first pass says of a chunk: counts by split, and a bit for each token id that occurs in its text."""
+    """What the first pass says of a chunk: counts by split, and a bit for each token id that occurs in its text.
+
+    `documents` counts those without tokens too.
+    """
 
     splits: dict[str, SplitCounts]
     seen: bytes
+    documents: int
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, for the note beside a finished part."""
-        splits = {name: part._asdict() | {"lengths": list(part.lengths.items())} for name, part in self.splits.items()}
-        return {"splits": splits, "seen": base64.b64encode(self.seen).decode()}
+        splits = {
+            name: part._asdict()
+            | {"lengths": list(part.lengths.items()), "document_tokens": _encoded(part.document_tokens)}
+            for name, part in self.splits.items()
+        }
+        return {"splits": splits, "seen": _encoded(self.seen), "documents": self.documents}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ChunkCounts:
         """Reads what to_json gave."""
         splits = {
-            name: SplitCounts(**{**part, "lengths": {length: n for length, n in part["lengths"]}})
+            name: SplitCounts(
+                **{
+                    **part,
+                    "lengths": {length: n for length, n in part["lengths"]},
+                    "document_tokens": base64.b64decode(part["document_tokens"]),
+                }
+            )
             for name, part in value["splits"].items()
         }
-        return cls(splits, base64.b64decode(value["seen"]))
+        return cls(splits, base64.b64decode(value["seen"]), value["documents"])
+
+
+def _encoded(value: bytes) -> str:
+    return base64.b64encode(value).decode()
 
 
 @lru_cache(maxsize=2)
@@ -68,19 +89,67 @@ def open_tokenizer(serialized: str, special_strings: str) -> Any:
     return tokenizer
 
 
-def tokenize_chunk(documents: pa.Table, spec: TokenizerSpec, path: Path) -> ChunkCounts:
-    """First pass: documents (columns doc, split, text) to a flat token file. Whole documents, nothing cut or added."""
+def tokenize_chunk(
+    documents: pa.Table,
+    spec: TokenizerSpec,
+    path: Path,
+    first_document: int = 0,
+    metadata: pa.StructArray | None = None,
+) -> ChunkCounts:
+    """First pass: documents (columns doc, split, text) to a flat token file. Whole documents, nothing cut or added.
+
+    `first_document` is added to their numbers; `metadata` is what to keep with the tokens of each.
+    """
     texts = documents.column("text").to_pylist()
     tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
     encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    docs, splits = documents.column("doc").to_pylist(), documents.column("split").to_pylist()
-    return write_flat(path, docs, splits, [encoding.ids for encoding in encoded], spec)
+    docs = [first_document + doc for doc in documents.column("doc").to_pylist()]
+    splits = documents.column("split").to_pylist()
+    return write_flat(path, docs, splits, [encoding.ids for encoding in encoded], spec, metadata)
+
+
+class FlatTokens(NamedTuple):
+    """What a flat file holds: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T], metadata [D] if kept."""
+
+    doc: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int32]
+    roles: npt.NDArray[np.uint8]
+    metadata: pa.StructArray | None = None
 
 
 def write_flat(
-    path: Path, docs: Sequence[int], splits: Sequence[str], encoded: Sequence[Sequence[int]], spec: TokenizerSpec
+    path: Path,
+    docs: Sequence[int],
+    splits: Sequence[str],
+    encoded: Sequence[Sequence[int]],
+    spec: TokenizerSpec,
+    metadata: pa.StructArray | None = None,
 ) -> ChunkCounts:
     """Writes the documents of a chunk; `encoded` are their tokens. Documents without tokens are left out."""
+    counts, flat = flat_tokens(docs, splits, encoded, spec, metadata)
+    offsets = pa.array(flat.ends)
+    columns = {
+        "doc": pa.array(flat.doc),
+        "tokens": pa.LargeListArray.from_arrays(offsets, pa.array(flat.tokens)),
+        "roles": pa.LargeListArray.from_arrays(offsets, pa.array(flat.roles)),
+    }
+    if flat.metadata is not None:
+        columns["metadata"] = flat.metadata
+    batch = pa.record_batch(list(columns.values()), names=list(columns))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return counts
+
+
+def flat_tokens(
+    docs: Sequence[int],
+    splits: Sequence[str],
+    encoded: Sequence[Sequence[int]],
+    spec: TokenizerSpec,
+    metadata: pa.StructArray | None = None,
+) -> tuple[ChunkCounts, FlatTokens]:
+    """The documents of a chunk as write_flat writes them, and their counts."""
     seen = np.zeros(spec.id_limit, bool)
     end = np.asarray([] if spec.separator is None else [spec.separator], np.int32)
     end_roles = np.full(len(end), Role.SEPARATOR, np.uint8)
@@ -102,36 +171,21 @@ def write_flat(
             tokens += [ids, end]
             roles += [own_roles, end_roles]
             ends.append(ends[-1] + len(ids) + len(end))
-            order.append(docs[i])
+            order.append(i)
         if members:
             separators = len(members) * len(end)
             stream = sum(length * n for length, n in lengths.items()) + separators
             special, boundary = int(by_role[Role.SPECIAL]), int(by_role[Role.BOUNDARY])
-            counts[split] = SplitCounts(len(members), stream, special, boundary, separators, dict(lengths))
-    _write(path, order, ends, np.concatenate(tokens), np.concatenate(roles))
-    return ChunkCounts(counts, np.packbits(seen).tobytes())
-
-
-def _write(
-    path: Path, order: list[int], ends: list[int], tokens: npt.NDArray[np.int32], roles: npt.NDArray[np.uint8]
-) -> None:
-    offsets = pa.array(ends, pa.int64())
-    columns = [
-        pa.array(order, pa.int64()),
-        pa.LargeListArray.from_arrays(offsets, pa.array(tokens)),
-        pa.LargeListArray.from_arrays(offsets, pa.array(roles)),
-    ]
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
-
-
-class FlatTokens(NamedTuple):
-    """A flat file mapped into memory: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T]."""
-
-    doc: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
-    tokens: npt.NDArray[np.int32]
-    roles: npt.NDArray[np.uint8]
+            each = np.asarray([len(encoded[i]) for i in members], "<i4").tobytes()
+            counts[split] = SplitCounts(len(members), stream, special, boundary, separators, dict(lengths), each)
+    flat = FlatTokens(
+        np.asarray([docs[i] for i in order], np.int64),
+        np.asarray(ends, np.int64),
+        np.concatenate(tokens),
+        np.concatenate(roles),
+        None if metadata is None else metadata.take(pa.array(order, pa.int64())),
+    )
+    return ChunkCounts(counts, np.packbits(seen).tobytes(), len(docs)), flat
 
 
 def open_flat(path: Path) -> FlatTokens:
@@ -140,5 +194,9 @@ def open_flat(path: Path) -> FlatTokens:
         batch = pa.ipc.open_file(source).get_batch(0)
     tokens, roles = batch.column("tokens"), batch.column("roles")
     return FlatTokens(
-        batch.column("doc").to_numpy(), tokens.offsets.to_numpy(), tokens.values.to_numpy(), roles.values.to_numpy()
+        batch.column("doc").to_numpy(),
+        tokens.offsets.to_numpy(),
+        tokens.values.to_numpy(),
+        roles.values.to_numpy(),
+        batch.column("metadata") if "metadata" in batch.schema.names else None,
     )

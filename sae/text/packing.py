@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role, Segments, write_shard
 from sae.text.flat_tokens import FlatTokens
-from sae.text.shard_layout import Shard, SplitLayout, row_order
+from sae.text.row_pieces import Piece
+from sae.text.shard_layout import Shard, SplitLayout
 from sae.text.tokenizer_spec import TokenizerSpec
 
 
@@ -29,15 +32,21 @@ def pack_shard(
     layout: SplitLayout,
     flat: Callable[[int], FlatTokens],
     spec: TokenizerSpec,
-    context_length: int,
-    seed: int,
-    attention_mask: bool,
+    length: int,
+    config: TokenizeConfig,
     path: Path,
-) -> None:
-    """Writes one output file of packed rows in shuffled order. `flat(c)` gives the tokens of chunk c."""
-    rows = row_order(layout.split, layout.rows, seed)[shard.start : shard.stop]
-    packed = pack_rows(rows, layout, flat, spec, context_length)
-    write_shard(path, shard.split, packed.input_ids, packed.roles, packed.segments, attention_mask)
+) -> list[int]:
+    """Writes one output file of rows of `length` positions in shuffled order; returns how many have each role.
+
+    `flat(c)` gives the tokens of chunk c.
+    """
+    rows = layout.order(config.seed)[shard.start : shard.stop]
+    padded = config.padding != "none"
+    packed = pack_rows(rows, layout, flat, spec, length, padded and config.padding_side == "left")
+    write_shard(path, shard.split, *packed, config.return_attention_mask, padded)
+    counts = np.bincount(packed.roles.reshape(-1), minlength=len(Role))
+    counts[Role.PAD] *= padded
+    return [int(count) for count in counts]
 
 
 def pack_rows(
@@ -45,52 +54,84 @@ def pack_rows(
     layout: SplitLayout,
     flat: Callable[[int], FlatTokens],
     spec: TokenizerSpec,
-    context_length: int,
+    length: int,
+    pad_left: bool = False,
 ) -> PackedRows:
     """Rows with the original numbers `rows`, in that order. `flat(c)` gives the tokens of chunk c."""
-    first = 0 if spec.row_bos is None else 1
-    payload = context_length - first
-    input_ids = np.full((len(rows), context_length), spec.pad_id, np.int32)
-    roles = np.full((len(rows), context_length), Role.PAD, np.uint8)
-    if spec.row_bos is not None:
-        input_ids[:, 0], roles[:, 0] = spec.row_bos, Role.BOS
-    docs: list[npt.NDArray[np.int64]] = []
-    starts: list[npt.NDArray[np.int64]] = []
-    offsets: list[npt.NDArray[np.int64]] = []
-    splits = [0]
+    input_ids = np.full((len(rows), length), spec.pad_id, np.int32)
+    roles = np.full((len(rows), length), Role.PAD, np.uint8)
+    segments = _SegmentList()
     for i, row in enumerate(rows.tolist()):
-        position, count = first, 0
-        token, stop = row * payload, min((row + 1) * payload, layout.starts[-1])
-        while token < stop:
-            chunk = bisect_right(layout.starts, token) - 1
-            length = min(stop, layout.starts[chunk + 1]) - token
-            source = flat(chunk)
-            begin = token - layout.starts[chunk] + layout.within[chunk]
-            input_ids[i, position : position + length] = source.tokens[begin : begin + length]
-            roles[i, position : position + length] = source.roles[begin : begin + length]
-            doc, start, offset = _segments(source, begin, begin + length)
-            docs.append(doc)
-            starts.append(start + position)
-            offsets.append(offset)
-            count += len(doc)
-            position += length
-            token += length
-        splits.append(splits[-1] + count)
-    segments = Segments(
-        np.asarray(splits, np.int64),
-        np.concatenate(docs),
-        np.concatenate(starts).astype(np.int32),
-        np.concatenate(offsets),
-    )
-    return PackedRows(input_ids, roles, segments)
+        pieces = list(layout.pieces.of_row(row))
+        position = 0
+        if pad_left:
+            position = length - sum(piece.length + piece.separated for piece in pieces) - (spec.row_bos is not None)
+        if spec.row_bos is not None:
+            input_ids[i, position], roles[i, position] = spec.row_bos, Role.BOS
+            position += 1
+        for piece in pieces:
+            start = position
+            for source, begin, end in _sources(piece, layout, flat):
+                stop = position + end - begin
+                input_ids[i, position:stop] = source.tokens[begin:end]
+                roles[i, position:stop] = source.roles[begin:end]
+                segments.add(source, begin, end, position)
+                position = stop
+            roles[i, start : start + piece.repeated] = Role.REPEATED
+            if piece.separated and spec.separator is not None:
+                input_ids[i, position], roles[i, position] = spec.separator, Role.SEPARATOR
+                position += 1
+        segments.end_row()
+    return PackedRows(input_ids, roles, segments.arrays())
 
 
-def _segments(
-    source: FlatTokens, begin: int, end: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Documents of the flat tokens [begin, end): number, position of its first token in the range, that token's offset."""
-    low = int(np.searchsorted(source.ends, begin, "right")) - 1
-    high = int(np.searchsorted(source.ends, end, "left"))
-    begins = source.ends[low:high]
-    position = np.maximum(begins, begin)
-    return source.doc[low:high], position - begin, position - begins
+def _sources(
+    piece: Piece, layout: SplitLayout, flat: Callable[[int], FlatTokens]
+) -> Iterator[tuple[FlatTokens, int, int]]:
+    """Where a piece's tokens lie: a flat file and its tokens [begin, end). A piece may go over several chunks."""
+    token, stop = piece.begin, piece.begin + piece.length
+    while token < stop:
+        chunk = bisect_right(layout.starts, token) - 1
+        length = min(stop, layout.starts[chunk + 1]) - token
+        begin = token - layout.starts[chunk] + layout.within[chunk]
+        yield flat(chunk), begin, begin + length
+        token += length
+
+
+class _SegmentList:
+    """Segments of rows that are added one after the other."""
+
+    def __init__(self) -> None:
+        self._docs: list[npt.NDArray[np.int64]] = []
+        self._starts: list[npt.NDArray[np.int64]] = []
+        self._offsets: list[npt.NDArray[np.int64]] = []
+        self._metadata: list[pa.StructArray] = []
+        self._splits = [0]
+        self._count = 0
+
+    def add(self, source: FlatTokens, begin: int, end: int, position: int) -> None:
+        """Adds the documents of the flat tokens [begin, end), which stand at `position` of the row."""
+        low = int(np.searchsorted(source.ends, begin, "right")) - 1
+        high = int(np.searchsorted(source.ends, end, "left"))
+        begins = source.ends[low:high]
+        first = np.maximum(begins, begin)
+        self._docs.append(source.doc[low:high])
+        self._starts.append(first - begin + position)
+        self._offsets.append(first - begins)
+        if source.metadata is not None:
+            self._metadata.append(source.metadata.slice(low, high - low))
+        self._count += high - low
+
+    def end_row(self) -> None:
+        """Ends a row."""
+        self._splits.append(self._count)
+
+    def arrays(self) -> Segments:
+        """The segments of all rows."""
+        return Segments(
+            np.asarray(self._splits, np.int64),
+            np.concatenate(self._docs),
+            np.concatenate(self._starts).astype(np.int32),
+            np.concatenate(self._offsets),
+            pa.concat_arrays(self._metadata) if self._metadata else None,
+        )

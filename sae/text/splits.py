@@ -70,5 +70,13 @@ def _paired(names: list[str]) -> dict[str, str]:
 
 def heldout_split(text: str, fraction: float, seed: int) -> str:
     """`test` for a share `fraction` of all texts, else `train`. Equal texts fall into the same split, so none leaks."""
-    digest = hashlib.sha256(f"{seed}\n".encode() + text.encode()).digest()
-    return "test" if int.from_bytes(digest[:8], "big") < fraction * 2**64 else "train"
+    return hashed_split(text, fraction, 0, seed)
+
+
+def hashed_split(key: str, test: float, validation: float, seed: int) -> str:
+    """`test` for a share of all keys, `validation` for another, else `train`, by a hash of (seed, key)."""
+    digest = hashlib.sha256(f"{seed}\n".encode() + key.encode()).digest()
+    place = int.from_bytes(digest[:8], "big")
+    if place < test * 2**64:
+        return "test"
+    return "validation" if place < (test + validation) * 2**64 else "train"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role, TokensInfo
 from sae.text.flat_tokens import ChunkCounts
-from sae.text.shard_layout import SplitLayout
+from sae.text.shard_layout import SplitLayout, row_length
 from sae.text.tokenizer_spec import TokenizerSpec
 
 
@@ -20,12 +20,13 @@ def tokens_info(
     spec: TokenizerSpec,
     counts: Sequence[ChunkCounts],
     layouts: Sequence[SplitLayout],
-    documents: int,
+    roles: Mapping[str, Sequence[int]],
+    mixture: Sequence[dict[str, Any]] = (),
 ) -> TokensInfo:
-    """All that `tokens.json` says. `documents` is the number of documents of the dataset."""
-    splits = split_figures(counts, layouts, config.context_length, config.rows_per_shard, spec)
+    """All that `tokens.json` says. `roles`: positions of each split's files by role; `mixture`: see TokensInfo."""
+    splits = split_figures(layouts, roles, config.rows_per_shard)
     return TokensInfo(
-        context_length=config.context_length,
+        context_length=row_length(layouts, config),
         attention=config.attention,
         separator=config.separator,
         bos=spec.row_bos is not None,
@@ -35,47 +36,46 @@ def tokens_info(
         eos_id=spec.eos_id,
         pad_id=spec.pad_id,
         splits=splits,
-        statistics=statistics(counts, splits, documents, spec),
+        statistics=statistics(counts, splits, spec),
+        packing=config.packing,
+        truncation=config.truncation,
+        truncation_side=config.truncation_side,
+        stride=config.stride,
+        padding=config.padding,
+        padding_side=config.padding_side,
+        mixture=list(mixture),
     )
 
 
 def split_figures(
-    counts: Sequence[ChunkCounts],
     layouts: Sequence[SplitLayout],
-    context_length: int,
+    roles: Mapping[str, Sequence[int]],
     rows_per_shard: int,
-    spec: TokenizerSpec,
 ) -> dict[str, dict[str, Any]]:
-    """By split: rows, tokens (all positions but padding), roles (positions by role), documents, shards."""
+    """By split: rows, tokens (all positions but padding), roles (positions by role), documents in the rows, shards.
+
+    `rows_of_datasets`: rows of each dataset, of which a mixture has several. `divided_documents` have tokens in more than
+    one row, `cut_documents` lost the `cut_tokens`.
+    """
     figures = {}
     for layout in layouts:
-        parts = [chunk.splits[layout.split] for chunk in counts if layout.split in chunk.splits]
-        stream, rows = layout.starts[-1], layout.rows
-        special, separators = sum(p.special for p in parts), sum(p.separators for p in parts)
-        boundary = sum(p.boundary for p in parts)
-        bos = 0 if spec.row_bos is None else rows
-        by_role = {
-            Role.DATA: stream - special - boundary - separators,
-            Role.BOS: bos,
-            Role.SPECIAL: special,
-            Role.BOUNDARY: boundary,
-            Role.SEPARATOR: separators,
-            Role.PAD: rows * context_length - stream - bos,
-        }
+        by_role = {role.name.lower(): roles[layout.split][role] for role in Role}
         figures[layout.split] = {
-            "rows": rows,
-            "tokens": stream + bos,
-            "roles": {role.name.lower(): n for role, n in by_role.items()},
-            "documents": sum(p.documents for p in parts),
-            "shards": -(-rows // rows_per_shard),
+            "rows": layout.rows,
+            "tokens": sum(by_role.values()) - by_role["pad"],
+            "roles": by_role,
+            "rows_of_datasets": list(layout.taken),
+            **layout.documents._asdict(),
+            "shards": -(-layout.rows // rows_per_shard),
         }
     return figures
 
 
-def statistics(
-    counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]], documents: int, spec: TokenizerSpec
-) -> dict[str, Any]:
-    """Totals, document lengths in tokens with their histogram, unique tokens and the share of each split in percent."""
+def statistics(counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]], spec: TokenizerSpec) -> dict[str, Any]:
+    """Totals of the rows; lengths of all documents that were tokenized, with their histogram, and their unique tokens.
+
+    Also the share of each split in percent of rows.
+    """
     lengths: Counter[int] = Counter()
     for chunk in counts:
         for part in chunk.splits.values():
@@ -92,7 +92,7 @@ def statistics(
             if role is not Role.DATA
         },
         "documents": lengths.total(),
-        "documents_without_tokens": documents - lengths.total(),
+        "documents_without_tokens": sum(chunk.documents for chunk in counts) - lengths.total(),
         "document_tokens": length_figures(lengths),
         "vocab_size": spec.vocab_size,
         "unique_tokens": unique,

@@ -9,8 +9,12 @@ from tokenizers import Tokenizer
 
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role
-from sae.text.flat_tokens import open_tokenizer
-from sae.text.tokenizer_spec import read_tokenizer_spec, text_roles
+from sae.text.flat_tokens import flat_tokens, open_tokenizer
+from sae.text.packing import pack_rows
+from sae.text.shard_layout import row_length, split_layouts
+from sae.text.tokenizer_spec import TokenizeError, read_tokenizer_spec
+
+MOST_POSITIONS = 10_000
 
 
 class StoredTokenizer:
@@ -50,19 +54,40 @@ class PreviewToken(NamedTuple):
 
 def preview(
     tokenizer: StoredTokenizer, config: TokenizeConfig, text: str, embeddings: int | None
-) -> list[PreviewToken]:
-    """The tokens that a row with only this document in it begins with. Raises TokenizeError as the stage does."""
+) -> list[list[PreviewToken]]:
+    """The rows of a dataset that has this document alone. Raises TokenizeError as the stage does.
+
+    Also raises it if the rows have more than MOST_POSITIONS in all.
+    """
     spec = read_tokenizer_spec(tokenizer, config, embeddings)
     encoding = open_tokenizer(spec.tokenizer_json, spec.special_strings).encode(text, add_special_tokens=False)
-    roles = text_roles(np.asarray(encoding.ids, np.int32), spec).tolist()
-    tokens = [
-        PreviewToken(id, text[start:stop], Role(role).name.lower(), start, stop)
-        for id, role, (start, stop) in zip(encoding.ids, roles, encoding.offsets, strict=True)
-    ]
-    begin = [_put_in(tokenizer, spec.row_bos, Role.BOS)] if spec.row_bos is not None else []
-    end = [_put_in(tokenizer, spec.separator, Role.SEPARATOR)] if spec.separator is not None else []
-    return [*begin, *tokens, *end]
+    counts, flat = flat_tokens([0], ["train"], [encoding.ids], spec)
+    rows = []
+    for layout in split_layouts([counts], spec, config):
+        length = row_length([layout], config)
+        if layout.rows * length > MOST_POSITIONS:
+            raise TokenizeError(
+                f"the preview has {layout.rows:,} rows of {length:,} tokens, and at most {MOST_POSITIONS:,} tokens are "
+                "shown: take a shorter text or a smaller stride"
+            )
+        pad_left = config.padding_side == "left"
+        packed = pack_rows(np.arange(layout.rows), layout, lambda _: flat, spec, length, pad_left)
+        for ids, roles, offset in zip(packed.input_ids, packed.roles, packed.segments.offset.tolist(), strict=True):
+            kept = slice(None) if config.padding != "none" else roles != Role.PAD
+            rows.append(_row(tokenizer, text, ids[kept].tolist(), roles[kept].tolist(), encoding.offsets[offset:]))
+    return rows
 
 
-def _put_in(tokenizer: StoredTokenizer, id: int, role: Role) -> PreviewToken:
-    return PreviewToken(id, tokenizer.backend_tokenizer.id_to_token(id) or "", role.name.lower(), None, None)
+def _row(
+    tokenizer: StoredTokenizer, text: str, ids: list[int], roles: list[int], places: list[tuple[int, int]]
+) -> list[PreviewToken]:
+    """One row. `places`: characters of the document's tokens from the row's first one on."""
+    found, own = [], iter(places)
+    for id, role in zip(ids, roles, strict=True):
+        if role in (Role.BOS, Role.SEPARATOR, Role.PAD):
+            string = tokenizer.backend_tokenizer.id_to_token(id) or ""
+            found.append(PreviewToken(id, string, Role(role).name.lower(), None, None))
+        else:
+            start, stop = next(own)
+            found.append(PreviewToken(id, text[start:stop], Role(role).name.lower(), start, stop))
+    return found

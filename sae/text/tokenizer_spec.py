@@ -65,7 +65,9 @@ def read_tokenizer_spec(
             "`bos: always`, but the tokenizer has no BOS token: set bos to tokenizer or never, or name its bos_token in "
             "the model's tokenizer_config.json"
         )
-    adds = config.bos == "always" or (config.bos == "tokenizer" and _adds_bos(tokenizer))
+    adds = config.add_special_tokens and (
+        config.bos == "always" or (config.bos == "tokenizer" and _adds_bos(tokenizer))
+    )
     for what, token in (("BOS", bos if adds else None), ("separator", separator)):
         if embeddings is not None and token is not None and token >= embeddings:
             raise TokenizeError(

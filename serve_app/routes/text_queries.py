@@ -20,6 +20,7 @@ from serve_app.language_models.model_memory import process_bytes
 from serve_app.openapi.responses import problems
 from serve_app.routes.cluster import admitted_requirements
 from serve_app.schemas.features import (
+    WHOLE_TEXT,
     ActivationsRequest,
     Preview,
     PreviewRequest,
@@ -30,6 +31,7 @@ from serve_app.schemas.features import (
 )
 
 router = APIRouter(prefix="/v1/text", tags=["text"])
+_REGULAR = ("data", "repeated")
 _NO_DATASET = "datasets/" + "0" * 16
 
 
@@ -39,22 +41,20 @@ def tokenize_text(api: ApiDep, body: PreviewRequest) -> Preview:
 
     The first answer about a model takes some seconds.
     """
-    bos, separator = (body.bos, body.separator) if body.add_special_tokens else ("never", "none")
-    tokens = _tokens(api, body.model.removeprefix("models/"), body.text, bos, separator)
-    special = [token.role != "data" for token in tokens]
-    counts = {
-        "tokens": len(tokens),
-        "special": sum(special),
-        "regular": len(tokens) - sum(special),
-        "characters": len(body.text),
-    }
+    rows = _rows(api, body.model.removeprefix("models/"), body.text, body.tokenize_config())
+    tokens = [
+        PreviewToken(**token._asdict(), special=token.role not in _REGULAR, row=row, position=position)
+        for row, tokens in enumerate(rows)
+        for position, token in enumerate(tokens)
+    ]
+    special = sum(token.special for token in tokens)
     return Preview(
-        tokens=[
-            PreviewToken(**token._asdict(), special=is_special, position=position)
-            for position, (token, is_special) in enumerate(zip(tokens, special, strict=True))
-        ],
-        attention_mask=[1] * len(tokens) if body.return_attention_mask else None,
-        counts=counts,
+        tokens=tokens,
+        attention_mask=[int(token.role != "pad") for token in tokens] if body.return_attention_mask else None,
+        counts={
+            "rows": len(rows), "tokens": len(tokens), "special": special, "regular": len(tokens) - special,
+            "characters": len(body.text),
+        },
     )  # fmt: skip
 
 
@@ -103,7 +103,14 @@ def _model_query(api: Api, body: ActivationsRequest) -> _ModelQuery:
     train = TrainConfig.model_validate(manifest.config)
     model, tokens_id = (manifest.inputs[role].partition("/")[2] for role in ("model", "tokens"))
     tokenize = artifact_requests.files_of(api, "tokens", tokens_id).manifest.config
-    tokens = _tokens(api, model, body.text, tokenize["bos"], "none")
+    config = TokenizeConfig.model_validate(
+        {
+            "dataset": _NO_DATASET, "model": f"models/{model}", "bos": tokenize["bos"], "separator": "none",
+            "special_strings": tokenize["special_strings"], "context_length": WHOLE_TEXT, "padding": "none",
+        }
+    )  # fmt: skip
+    rows = _rows(api, model, body.text, config)
+    tokens = rows[0] if rows else []
     _check_capacity(api, model, train.lm_dtype)
     request = {
         "sae": id,
@@ -115,15 +122,12 @@ def _model_query(api: Api, body: ActivationsRequest) -> _ModelQuery:
     return _ModelQuery(model, train.lm_dtype, tokens, request)
 
 
-def _tokens(api: Api, model: str, text: str, bos: str, separator: str) -> list[previews.PreviewToken]:
+def _rows(api: Api, model: str, text: str, config: TokenizeConfig) -> list[list[previews.PreviewToken]]:
     artifact_requests.row_of(api, "models", model)
     summary = api.model_summaries.get(model)
-    config = TokenizeConfig.model_validate(
-        {"dataset": _NO_DATASET, "model": f"models/{model}", "bos": bos, "separator": separator}
-    )
-    tokens = previews.preview(summary.tokenizer, config, text, summary.embeddings)
-    strings = api.model_summaries.pieces(model).strings([token.id for token in tokens])
-    return [token._replace(text=string) for token, string in zip(tokens, strings, strict=True)]
+    rows = previews.preview(summary.tokenizer, config, text, summary.embeddings)
+    strings = iter(api.model_summaries.pieces(model).strings([token.id for row in rows for token in row]))
+    return [[token._replace(text=next(strings)) for token in row] for row in rows]
 
 
 def _check_capacity(api: Api, model: str, dtype: str) -> None:

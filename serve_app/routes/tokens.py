@@ -1,4 +1,4 @@
-"""Tokens: packed rows, and their statistics."""
+"""Tokens: rows, and their statistics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from serve_app import artifact_requests
 from serve_app.dependencies import Api
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.artifacts import Artifact
-from serve_app.schemas.requests import TokenizeRequest
 
 
 class TokensArtifact(Artifact):
@@ -37,4 +36,4 @@ def _read(api: Api, id: str) -> TokensArtifact:
     )
 
 
-router = artifact_routes("tokens", TokenizeRequest, TokensArtifact, _read)
+router = artifact_routes("tokens", None, TokensArtifact, _read)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from configs.tokenize import Padding, Side, TokenizeConfig, Truncation
 from serve_app.schemas.common import RequestBody, artifact_ref
+
+WHOLE_TEXT = 1 << 20  # a row that takes any text of a request
 
 
 class FeatureSummary(BaseModel):
@@ -103,6 +106,31 @@ class PreviewRequest(RequestBody):
     return_attention_mask: bool = Field(True, description="Also give the attention mask.")
     bos: Literal["tokenizer", "always", "never"] = Field("tokenizer", description="As in a tokenize config.")
     separator: Literal["eos", "bos", "none"] = Field("eos", description="As in a tokenize config.")
+    special_strings: Literal["text", "special"] = Field("text", description="As in a tokenize config.")
+    context_length: int | None = Field(
+        None, ge=8, le=8192, description="Most tokens in a row; if not given, the whole text is one row."
+    )
+    truncation: Truncation = Field("overflow", description="As in a tokenize config with `packing: off`.")
+    truncation_side: Side = Field("right", description="As in a tokenize config.")
+    stride: int = Field(0, ge=0, description="As in a tokenize config.")
+    padding: Padding = Field("none", description="As in a tokenize config; `max_length` needs a `context_length`.")
+    padding_side: Side = Field("right", description="As in a tokenize config.")
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        if self.context_length is None and self.padding == "max_length":
+            raise ValueError("`padding: max_length` pads to `context_length`, which is not given")
+        try:
+            self.tokenize_config()
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return self
+
+    def tokenize_config(self) -> TokenizeConfig:
+        """The config whose rows are shown: one document a row."""
+        given = self.model_dump(exclude={"text"}, exclude_unset=True) | {"padding": self.padding}
+        given["context_length"] = self.context_length or WHOLE_TEXT
+        return TokenizeConfig.model_validate({**given, "dataset": "datasets/" + "0" * 16, "packing": "off"})
 
 
 class PreviewToken(BaseModel):
@@ -111,7 +139,11 @@ class PreviewToken(BaseModel):
     id: int = Field(description="Its id.")
     text: str = Field(description="Its text.", examples=[" area"])
     special: bool = Field(description="Whether it is a special token.")
-    role: str = Field(description="`data`, `bos`, `special` or `separator`: only data is ever trained on.")
+    role: str = Field(
+        description="`data`, `bos`, `special`, `separator`, `pad`, `boundary` (BOS, EOS or PAD inside the text) or "
+        "`repeated` (from the row before): only data is ever trained on."
+    )
+    row: int = Field(description="Number of its row, from 0.")
     position: int = Field(description="Position in the row, from 0.")
     start: int | None = Field(description="First character that it covers; null for a token that is not in the text.")
     stop: int | None = Field(description="The character after its last one.")
@@ -122,11 +154,11 @@ class Preview(BaseModel):
 
     tokens: list[PreviewToken] = Field(description="The tokens, in order.")
     attention_mask: list[int] | None = Field(
-        description="1 for each token, as nothing is padded; null if not requested."
+        description="For each token 1, or 0 if it is padding; null if not requested."
     )
     counts: dict[str, int] = Field(
-        description="All tokens, special tokens, regular tokens, and characters.",
-        examples=[{"tokens": 11, "special": 1, "regular": 10, "characters": 25}],
+        description="Rows, all tokens, special tokens, regular tokens, and characters.",
+        examples=[{"rows": 1, "tokens": 11, "special": 1, "regular": 10, "characters": 25}],
     )
 
 

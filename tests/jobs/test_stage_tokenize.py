@@ -26,6 +26,10 @@ from tests.tiny_model import documents
 
 DATASET = ArtifactRef("datasets", "3" * 16)
 INPUTS = {"dataset": [DATASET], "model": [MODEL]}
+EVERY_OPTION: dict[str, Any] = {
+    "packing": "best_fit", "stride": 4, "padding": "none", "padding_side": "left", "bos": "always", "max_rows": 60,
+    "resplit": {"test": 0.4, "group_column": "author"}, "metadata_columns": ["author"], "return_attention_mask": False,
+}  # fmt: skip
 FP = "4" * 16
 TOKENS = ArtifactRef("tokens", FP)
 
@@ -37,7 +41,8 @@ def make_store(folder: Path, model: Path, texts: int = 240) -> Store:
     docs = folder / "documents"
     docs.mkdir()
     splits = ("train", "train", "train", "train", "test")
-    write_documents(docs, (Document(splits[i % 5], t, {}) for i, t in enumerate(documents(texts))), rows_per_file=100)
+    made = (Document(splits[i % 5], t, {"author": f"author {i % 7}"}) for i, t in enumerate(documents(texts)))
+    write_documents(docs, made, rows_per_file=100)
     put_folder(store, DATASET, docs, "download")
     return store
 
@@ -60,13 +65,43 @@ def store(tmp_path: Path, tiny_gpt2: Path, ray_cluster: str) -> Store:
     return make_store(tmp_path, tiny_gpt2)
 
 
-def test_the_same_bytes_on_one_two_and_four_workers(store: Store) -> None:
+@pytest.mark.parametrize("options", [{}, EVERY_OPTION], ids=["defaults", "options"])
+def test_the_same_bytes_on_one_two_and_four_workers(store: Store, options: dict[str, Any]) -> None:
     found = []
     for workers in (1, 2, 4):
-        found.append(run(store, workers))
+        found.append(run(store, workers, **options))
         store.delete(TOKENS)
     assert found[0] == found[1] == found[2]
-    assert {"tokens.json", "train-00000.parquet", "train-00001.parquet", "test-00000.parquet"} <= set(found[0])
+    assert {"tokens.json", "train-00000.parquet", "test-00000.parquet"} <= set(found[0])
+
+
+def test_options_reach_the_rows(store: Store) -> None:
+    run(store, **EVERY_OPTION)
+    files = store.files(TOKENS)
+    info = load_info(files)
+    authors: dict[str, set[str]] = {}
+    for split, figures in info.splits.items():
+        rows = [
+            row for name in files.names if name.startswith(split) for row in pq.read_table(files.path(name)).to_pylist()
+        ]
+        assert len(rows) == figures["rows"] <= 60
+        assert len({len(row["input_ids"]) for row in rows}) > 1, "not padded"
+        assert all(Role.PAD not in row["roles"] for row in rows)
+        assert sum(row["roles"].count(Role.REPEATED) for row in rows) == figures["roles"]["repeated"] > 0
+        assert all("attention_mask" not in row for row in rows)
+        for row in rows:
+            assert [m["author"] for m in row["metadata"]] == [f"author {s['doc'] % 7}" for s in row["segments"]]
+            authors.setdefault(split, set()).update(m["author"] for m in row["metadata"])
+        read = TokensReader(files, split).read(0, len(rows))
+        assert (read.roles[:, -1] != Role.PAD).all(), "padded on the left when read"
+        assert read.input_ids.shape == (len(rows), info.context_length)
+    assert authors["train"] and authors["test"] and not authors["train"] & authors["test"]
+    missing = {"resplit": {"group_column": "topic"}}
+    store.delete(TOKENS)
+    with pytest.raises(
+        ValueError, match="datasets/3333333333333333 has no column 'topic': beside the text it has author"
+    ):
+        run(store, **missing)
 
 
 def test_rows_hold_the_documents(store: Store, tiny_gpt2: Path) -> None:
@@ -99,6 +134,36 @@ def _collect(row: dict[str, Any], found: dict[int, list[tuple[int, int]]]) -> No
                 found[segment["doc"]].append((segment["offset"] + place - segment["start"], row["input_ids"][place]))
 
 
+def test_a_mixture_has_rows_of_each_dataset_by_weight(store: Store, tmp_path: Path) -> None:
+    other = ArtifactRef("datasets", "5" * 16)
+    (tmp_path / "other").mkdir()
+    texts = documents(90, seed=5)
+    write_documents(tmp_path / "other", (Document("train", text, {}) for text in texts))
+    put_folder(store, other, tmp_path / "other", "download")
+    found = []
+    for workers in (1, 3):
+        options = {"other_datasets": [str(other)], "weights": [1, 3], "bos": "always"}
+        asked = config(**options)
+        assert list(tokenize.inputs(asked)) == ["dataset", "dataset_2", "model"]
+        requirement = Requirement(workers=workers, cpus=1, threads=1)
+        job = make_job(tokenize, asked, store, {**INPUTS, "dataset_2": [other]}, FP, requirement=requirement)
+        assert tokenize.store_bytes(asked, job.inputs, store) == 0  # neither dataset has a summary here
+        tokenize.run(job)
+        found.append(hashes(store, TOKENS))
+        info, train = load_info(store.files(TOKENS)), TokensReader(store.files(TOKENS), "train")
+        document = train.read(0, train.n_rows).document[:, 1]
+        store.delete(TOKENS)
+    assert found[0] == found[1]
+    assert info.mixture == [
+        {"dataset": str(DATASET), "weight": 1, "first_document": 0},
+        {"dataset": str(other), "weight": 3, "first_document": 240},
+    ]
+    first, second = info.splits["train"]["rows_of_datasets"]
+    assert abs(second - 3 * first) <= 4
+    assert info.splits["test"]["rows_of_datasets"] == [info.splits["test"]["rows"], 0]
+    assert ((document < 240).sum(), (document >= 240).sum()) == (first, second)
+
+
 def test_statistics_count_what_is_there(store: Store) -> None:
     run(store)
     info = load_info(store.files(TOKENS))
@@ -116,22 +181,23 @@ def test_statistics_count_what_is_there(store: Store) -> None:
     assert round(sum(info.statistics["split_percent"].values()), 6) == 100
 
 
+@pytest.mark.parametrize("options", [{}, EVERY_OPTION], ids=["defaults", "options"])
 def test_a_stop_keeps_what_is_finished_and_the_next_attempt_goes_on(
-    store: Store, tmp_path: Path, tiny_gpt2: Path
+    store: Store, tmp_path: Path, tiny_gpt2: Path, options: dict[str, Any]
 ) -> None:
     (tmp_path / "other").mkdir()
-    undisturbed = run(make_store(tmp_path / "other", tiny_gpt2))
+    undisturbed = run(make_store(tmp_path / "other", tiny_gpt2), **options)
     calls = iter([False, False, False, True])
     with pytest.raises(Stopped, match="the next attempt goes on from there"):
-        run(store, workers=1, stop=lambda: next(calls))
+        run(store, workers=1, stop=lambda: next(calls), **options)
     kept = store.parts(ArtifactRef("checkpoints", FP))
     assert 0 < len(kept) < 12
     assert store.manifest(TOKENS) is None
-    assert run(store, attempt=2) == undisturbed
+    assert run(store, attempt=2, **options) == undisturbed
     manifest = store.manifest(TOKENS)
     assert manifest is not None
     assert not store.parts(ArtifactRef("checkpoints", FP))
-    assert run(store, attempt=3) == undisturbed  # nothing is left to do
+    assert run(store, attempt=3, **options) == undisturbed  # nothing is left to do
     assert store.manifest(TOKENS) == manifest
 
 

@@ -78,7 +78,13 @@ def constant(calibration: Calibration, value: torch.Tensor) -> Sae:
 
 
 def measure(
-    lm: LanguageModel, sae: Sae, rows: TokenRows, loss_rows: int = N, size: int = N, attention: str = "row"
+    lm: LanguageModel,
+    sae: Sae,
+    rows: TokenRows,
+    loss_rows: int = N,
+    size: int = N,
+    attention: str = "row",
+    padding_side: str = "right",
 ) -> list[RowResults]:
     """Results of batches of `size` rows."""
     hook: HookPoint = lm.hook(HOOK)
@@ -86,7 +92,7 @@ def measure(
         Batch(s, TokenRows(*(column[s : s + size] for column in rows)), max(0, min(size, loss_rows - s)))
         for s in range(0, N, size)
     ]
-    return [evaluate_batch(lm, hook, sae, b, POLICY, attention) for b in batches]  # type: ignore[arg-type]
+    return [evaluate_batch(lm, hook, sae, b, POLICY, attention, padding_side) for b in batches]  # type: ignore[arg-type]
 
 
 def test_artifact_ids(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
@@ -98,6 +104,22 @@ def test_artifact_ids(lm: LanguageModel, rows: TokenRows, calibration: Calibrati
     assert [metrics[f"{kind}_score_{a}"] for kind in ("ce", "kl") for a in ("zero", "mean")] == [1, 1, 1, 1]
     assert metrics["kl_zero"] > 0
     assert metrics["kl_mean"] > 0
+
+
+@pytest.mark.parametrize("attention", ["row", "document"])
+def test_metrics_do_not_depend_on_the_side_of_the_padding(
+    lm: LanguageModel, rows: TokenRows, calibration: Calibration, attention: str
+) -> None:
+    moved = TokenRows(*(np.concatenate([c[:4], np.roll(c[4:], 4, axis=1)]) for c in rows))
+    assert (moved.roles[4:, :4] == Role.PAD).all()
+    g, d = torch.Generator().manual_seed(0), len(calibration.mean)
+    sae = make(calibration, torch.randn(64, d, generator=g) * 0.1, torch.randn(d, 64, generator=g), calibration.mean)
+    right = summarise(measure(lm, sae, rows, attention=attention)).metrics
+    left = summarise(measure(lm, sae, moved, attention=attention, padding_side="left")).metrics
+    assert left["excluded"] == right["excluded"]
+    assert left["tokens"] == right["tokens"]
+    for name in ("ev", "l0", "ce_clean", "ce_sae", "kl_sae", "kl_mean"):
+        assert left[name] == pytest.approx(right[name], rel=1e-4), name
 
 
 def test_zero_sae(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
@@ -138,7 +160,9 @@ def test_ev_against_all_data_at_once(
 
 def test_excluded_positions_are_counted_by_reason(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
     metrics = summarise(measure(lm, identity(calibration), rows, loss_rows=4)).metrics
-    assert metrics["excluded"] == {"bos": 6, "boundary": 0, "separator": 6, "special": 1, "pad": 8, "sink": 1}
+    assert metrics["excluded"] == {
+        "bos": 6, "boundary": 0, "separator": 6, "special": 1, "repeated": 0, "pad": 8, "sink": 1,
+    }  # fmt: skip
     assert metrics["tokens"] + sum(metrics["excluded"].values()) == N * L == metrics["rows"] * L
     loss = metrics["loss"]
     assert loss["rows"] == 4

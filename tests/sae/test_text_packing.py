@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from configs.tokenize import TokenizeConfig
 from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import Role, TokenRows, TokensReader, load_info, shard_name
-from sae.text.flat_tokens import ChunkCounts, open_flat, write_flat
+from sae.text.flat_tokens import ChunkCounts, FlatTokens, open_flat, write_flat
 from sae.text.packing import pack_shard
-from sae.text.shard_layout import row_order, split_layouts, split_shards
+from sae.text.shard_layout import row_length, row_order, split_layouts, split_shards
 from sae.text.statistics import length_figures, seen_ids, split_percent, tokens_info
 from sae.text.tokenizer_spec import TokenizerSpec
 
@@ -41,8 +41,17 @@ def spec(row_bos: int | None, separator: int | None, pad: int = EOS) -> Tokenize
     )
 
 
-def pack(folder: Path, chunks: list[list[Document]], known: TokenizerSpec, config: TokenizeConfig) -> Packed:
-    """Both passes in this process; rows are put back into their original order."""
+def pack(
+    folder: Path,
+    chunks: list[list[Document]],
+    known: TokenizerSpec,
+    config: TokenizeConfig,
+    datasets: list[int] | None = None,
+) -> Packed:
+    """Both passes in this process; rows are put back into their original order.
+
+    `datasets`: chunks of each dataset of a mixture.
+    """
     counts, first = [], 0
     for number, chunk in enumerate(chunks):
         docs = range(first, first + len(chunk))
@@ -51,37 +60,30 @@ def pack(folder: Path, chunks: list[list[Document]], known: TokenizerSpec, confi
         counts.append(ChunkCounts.from_json(found.to_json()))
         assert counts[-1] == found
         first += len(chunk)
-    layouts = split_layouts(counts, config.context_length - (known.row_bos is not None))
+    layouts = split_layouts(counts, known, config, datasets)
+    length = row_length(layouts, config)
+    roles = {layout.split: [0] * len(Role) for layout in layouts}
+
+    def flat(chunk: int) -> FlatTokens:
+        return open_flat(folder / f"{chunk}.arrow")
+
     for layout in layouts:
         for shard in split_shards(layout, config.rows_per_shard):
             path = folder / shard_name(shard.split, shard.number)
-            pack_shard(
-                shard,
-                layout,
-                lambda c: open_flat(folder / f"{c}.arrow"),
-                known,
-                config.context_length,
-                config.seed,
-                False,
-                path,
-            )
-    tokens_info(config, known, counts, layouts, first).save(folder / "tokens.json")
+            found_roles = pack_shard(shard, layout, flat, known, length, config, path)
+            roles[shard.split] = [a + b for a, b in zip(roles[shard.split], found_roles, strict=True)]
+    tokens_info(config, known, counts, layouts, roles).save(folder / "tokens.json")
     rows = {}
     for layout in layouts:
         shuffled = TokensReader(LocalFiles(folder), layout.split).read(0, layout.rows)
-        back = np.argsort(row_order(layout.split, layout.rows, config.seed))
+        back = np.argsort(layout.order(config.seed))
         rows[layout.split] = TokenRows(*(column[back] for column in shuffled))
     return Packed(rows, counts, folder)
 
 
-def settings_of(length: int, per_shard: int = 3, seed: int = 0) -> TokenizeConfig:
-    return TokenizeConfig(
-        dataset="datasets/" + "0" * 16,
-        model="models/" + "0" * 16,
-        context_length=length,
-        rows_per_shard=per_shard,
-        seed=seed,
-    )
+def settings_of(length: int, per_shard: int = 3, **options: Any) -> TokenizeConfig:
+    given = {"context_length": length, "rows_per_shard": per_shard, "return_attention_mask": False, **options}
+    return TokenizeConfig(dataset="datasets/" + "0" * 16, model="models/" + "0" * 16, **given)
 
 
 documents = st.builds(Document, st.sampled_from(SPLITS), st.lists(st.integers(0, VOCAB - 1), max_size=30))
@@ -191,6 +193,6 @@ def test_unique_tokens_are_those_of_the_text(tmp_path: Path) -> None:
     assert seen_ids(packed.counts, VOCAB) == [5, 7, 49]
     statistics = load_info(LocalFiles(tmp_path)).statistics
     assert (statistics["unique_tokens"], statistics["unique_percent"]) == (3, 6.0)
-    assert statistics["excluded"] == {"bos": 2, "special": 0, "separator": 2, "pad": 7, "boundary": 0}
+    assert statistics["excluded"] == {"bos": 2, "special": 0, "separator": 2, "pad": 7, "boundary": 0, "repeated": 0}
     assert statistics["data_tokens"] == 5
     assert statistics["split_percent"] == {"train": 50.0, "test": 50.0}

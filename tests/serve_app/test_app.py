@@ -230,10 +230,32 @@ def test_a_preview_is_what_the_stage_would_make(site: Site, special: bool) -> No
     assert tokens[-1]["special"] is special, "the separator"
     assert preview["attention_mask"] == ([1] * len(tokens) if special else None)
     assert preview["counts"] == {
-        "tokens": len(tokens), "special": int(special), "regular": len(text), "characters": len(TEXT),
+        "rows": 1, "tokens": len(tokens), "special": int(special), "regular": len(text), "characters": len(TEXT),
     }  # fmt: skip
     long = site.reader.post("/v1/text/tokens", json={**body, "text": "x" * 1001})
     assert long.status_code == 422
+
+
+def test_a_preview_has_the_rows_that_the_options_give(site: Site) -> None:
+    body = {"model": str(MODEL), "text": TEXT, "separator": "none"}
+    whole = [token["id"] for token in site.reader.post("/v1/text/tokens", json=body).json()["tokens"]]
+    more = {"context_length": 8, "stride": 3, "padding": "max_length", "padding_side": "left"}
+    preview = site.reader.post("/v1/text/tokens", json={**body, **more}).raise_for_status().json()
+    rows = preview["counts"]["rows"]
+    assert rows == 1 + -(-(len(whole) - 8) // 5)
+    assert [(t["row"], t["position"]) for t in preview["tokens"]] == [(r, p) for r in range(rows) for p in range(8)]
+    assert [t["id"] for t in preview["tokens"] if t["role"] == "data"] == whole
+    assert sum(t["role"] == "repeated" for t in preview["tokens"]) == 3 * (rows - 1)
+    assert preview["attention_mask"] == [int(t["role"] != "pad") for t in preview["tokens"]]
+    assert preview["tokens"][-1]["role"] == "data"
+    for wrong, message in (
+        ({"padding": "max_length"}, "`context_length`, which is not given"),
+        ({"truncation": "cut", "stride": 2}, "set it to 0"),
+        ({"add_special_tokens": False, "bos": "always"}, "leave out `bos: always`"),
+        ({"context_length": 8, "truncation": "refuse"}, "do not fit into a row"),
+    ):
+        refused = site.reader.post("/v1/text/tokens", json={**body, **wrong})
+        assert (refused.status_code, message in refused.json()["detail"]) == (422, True), refused.text
 
 
 def test_which_features_fire_on_a_text(site: Site, samples: SampleArtifacts) -> None:

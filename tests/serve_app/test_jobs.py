@@ -61,6 +61,13 @@ def test_a_request_takes_every_option_of_its_stage(entry: StageEntry) -> None:
 
 
 def test_requests_name_their_inputs_by_reference() -> None:
+    tokens = stage_request(STAGES["tokenize"])
+    mixed = {"dataset": "datasets/" + "0" * 16, "model": "models/" + "0" * 16, "weights": [1, 2]}
+    second = "datasets/" + "1" * 16
+    assert tokens.model_validate({**mixed, "other_datasets": [second]}).stage_config().other_datasets == (second,)
+    for wrong in ("models/" + "0" * 16, {"stage": "download", "what": "dataset"}):
+        with pytest.raises(ValidationError):
+            tokens.model_validate({**mixed, "other_datasets": [wrong]})
     sae = stage_request(STAGES["evaluate"])
     assert sae.model_validate({"sae": "saes/" + "0" * 16}).stage_config().science()["sae"] == "saes/" + "0" * 16
     for wrong in ("models/" + "0" * 16, "saes/x", {"stage": "train"}, "train.yaml"):
