@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from configs.base import Config, Seed, StageConfig
 from configs.text_formats import format_titles
+from configs.text_templates import template_parts
 
 Patterns = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=300)], ...], Field(max_length=64)]
 
@@ -70,26 +71,74 @@ class UploadSource(Config):
 
 Source = Annotated[HubSource | LocalSource | PackageSource | UploadSource, Field(discriminator="type")]
 
+TEXT_COLUMN = "text"  # the default: a source without it is searched for the column that can be it
+PROMPT_AND_RESPONSE = ("prompt", "response")
+Column = Annotated[str, Field(min_length=1, max_length=300)]
+ChatRole = Literal["system", "user", "assistant", "tool"]
+
 
 class DatasetOptions(Config):
     """How files become documents."""
 
-    text_column: str = Field("text", description="Column that holds the text, for formats that have columns.")
+    text_column: Column = Field(
+        TEXT_COLUMN,
+        description="Column that holds the text, for formats that have columns: its name, or a path into nested values "
+        f"(`a.b[0].c`). If there is no column `{TEXT_COLUMN}` and no other is named here, it is found: chat messages "
+        "first, then `prompt_column` with `response_column`, then the only column of text. A source with several is "
+        "refused, and CSV and TSV are not searched for a column of text, for they need not have a header.",
+    )
+    text_template: Annotated[str, Field(max_length=10_000)] | None = Field(
+        None,
+        description="Joins several columns to one text: `{title}\\n\\n{body}` with names or paths in braces (a brace "
+        "itself is doubled). null inside it is an empty text; a column that a row does not have is an error.",
+    )
+    chat_column: Column | None = Field(
+        None,
+        description="Column (or path) with the messages of a conversation: objects with role and content, or with from "
+        "and value (ShareGPT). null finds it, as `text_column` says. The dataset then has a column `messages` beside "
+        "the text, and the text is the conversation written plainly.",
+    )
+    prompt_column: Column = Field(
+        PROMPT_AND_RESPONSE[0],
+        description="Column (or path) whose text is what a user says; with `response_column` it makes a chat. If one of "
+        "the two is not its default, documents are made of them; else they are found, as `text_column` says.",
+    )
+    response_column: Column = Field(
+        PROMPT_AND_RESPONSE[1],
+        description="Column (or path) whose text is what the assistant answers to `prompt_column`.",
+    )
+    chat_roles: Annotated[
+        dict[Annotated[str, Field(min_length=1, max_length=100)], ChatRole], Field(max_length=100)
+    ] = Field(
+        default_factory=dict,
+        description="Roles of chat messages that are not known, each with the one that it stands for, for example "
+        "{'narrator': 'system'}. It goes before the known ones (human, gpt, developer, function and the like).",
+    )
     split_column: str | None = Field(
         "split",
         description="Column that says which split a row belongs to (train, validation or test), if the file has it; null "
         "to use none. A row without a value, or a source that has train alone, goes by `heldout_fraction`.",
     )
-    documents: Literal["rows", "sections"] = Field(
+    documents: Literal["rows", "chats", "sections"] = Field(
         "rows",
-        description="`rows`: a document a row (or a text file). `sections`: a document for each top-level section of a "
-        "nested JSON file, its texts as lines behind their keys, with the columns region (folder), country (file) and "
-        "section.",
+        description="`rows`: a document a row (or a text file). `chats`: the same, but a row is a chat even if it has a "
+        "column of text. `sections`: a document for each top-level section of a nested JSON file, its texts as lines "
+        "behind their keys, with the columns region (folder), country (file) and section.",
     )
     invalid_text: Literal["error", "skip", "replace"] = Field(
         "error",
         description="What becomes of a document that is no valid Unicode (bytes that are not UTF-8, half of a surrogate "
         "pair): end with an error that says where, leave it out, or put U+FFFD in place of each. All are counted.",
+    )
+    max_document_bytes: int = Field(
+        512 << 20,
+        ge=1,
+        description="Largest size of a document's text in bytes of UTF-8; `long_documents` says what then.",
+    )
+    long_documents: Literal["error", "skip", "cut"] = Field(
+        "error",
+        description="What becomes of a document above `max_document_bytes`: end with an error that says where, leave it "
+        "out, or cut it to that size between two characters (a chat between two messages). All are counted.",
     )
     strip_html: bool = Field(False, description="Remove HTML tags and decode entities.")
     heldout_fraction: float = Field(
@@ -107,6 +156,30 @@ class DatasetOptions(Config):
         description="Take at most this many documents, the first ones: of each split of the source if it has splits, of "
         "all if it has none.",
     )
+
+    @field_validator("text_template")
+    @classmethod
+    def _names_columns(cls, template: str | None) -> str | None:
+        if template is not None:
+            template_parts(template)
+        return template
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> DatasetOptions:
+        texts = {"text_column": self.text_column != TEXT_COLUMN, "text_template": self.text_template is not None}
+        chats = {"chat_column": self.chat_column is not None, "prompt_column": self.names_prompt_and_response()}
+        others = {
+            "documents: sections": self.documents == "sections",
+            "documents: chats": self.documents == "chats" and not any(chats.values()),
+        }
+        chosen = [name for name, is_chosen in {**texts, **chats, **others}.items() if is_chosen]
+        if len(chosen) > 1:
+            raise ValueError(f"give one of {' and '.join(chosen)}: each says by itself what a document is made of")
+        return self
+
+    def names_prompt_and_response(self) -> bool:
+        """Whether a prompt and its response are named, so that no other shape is looked for."""
+        return (self.prompt_column, self.response_column) != PROMPT_AND_RESPONSE
 
 
 class DownloadConfig(StageConfig):

@@ -2,13 +2,14 @@
 
 A file `documents-00000.parquet` has the columns doc (int64, the document's number in the dataset), split (string:
 train, validation or test), text (string), text_bytes (int64, length of the text in UTF-8), and whatever other columns
-the source had, as strings.
+the source had, as strings. If documents are chats there is a column `messages` too: a list of structs of strings,
+the fields of `Message`; the text is then the chat written plainly.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ from sae.formats.artifact_files import ArtifactFilesLike
 
 DOCUMENTS_JSON = "documents.json"
 SPLITS = ("train", "validation", "test")
-_OWN = ("doc", "split", "text", "text_bytes")
+MESSAGES = "messages"
+OWN_COLUMNS = ("doc", "split", "text", "text_bytes", MESSAGES)
 _FILE_BYTES = 64 << 20  # text in one file; what a writer holds in memory at once
 _GROUP_BYTES = 1 << 20  # text in one row group; what a reader holds in memory at once
 
@@ -29,12 +31,27 @@ class DatasetError(ValueError):
     """A dataset that cannot be made or read; the message says which file and what would be right."""
 
 
+class Message(NamedTuple):
+    """One message of a chat."""
+
+    role: str  # system, user, assistant or tool
+    content: str
+    thinking: str | None = None  # what the assistant thinks before it answers
+    tool_calls: str | None = None  # of an assistant, as the JSON that the source had
+    tool_call_id: str | None = None  # of a tool's answer: the call that it answers
+    name: str | None = None  # of who speaks, or of the tool
+
+
+_MESSAGES_TYPE = pa.list_(pa.struct([(name, pa.string()) for name in Message._fields]))
+
+
 class Document(NamedTuple):
-    """One document. Its number is its place in the dataset."""
+    """One document. Its number is its place in the dataset. `messages` only if it is a chat."""
 
     split: str
     text: str
     columns: dict[str, str | None]
+    messages: tuple[Message, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,7 @@ class DatasetWriter:
             counts = self._splits.setdefault(_known(document.split), {"documents": 0, "text_bytes": 0})
             counts["documents"] += 1
             counts["text_bytes"] += size
-            self._columns.update(document.columns)
+            self._columns.update(document.columns, () if document.messages is None else (MESSAGES,))
         _write_file(self._folder / name, self._batch, sizes, self.documents - len(self._batch))
         self._files[name] = len(self._batch)
         self._batch, self._batch_bytes = [], 0
@@ -116,8 +133,10 @@ def _known(split: str) -> str:
 
 def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int) -> None:
     names = sorted({name for document in batch for name in document.columns})
+    chats = any(document.messages is not None for document in batch)
     schema = pa.schema(
         [("doc", pa.int64()), ("split", pa.string()), ("text", pa.large_string()), ("text_bytes", pa.int64())]
+        + ([(MESSAGES, _MESSAGES_TYPE)] if chats else [])
         + [(name, pa.string()) for name in names]
     )
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -129,8 +148,14 @@ def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int)
                 "text": [document.text for document in part],
                 "text_bytes": sizes[start:stop],
             }
+            if chats:
+                columns[MESSAGES] = [_message_rows(document) for document in part]
             columns.update({name: [document.columns.get(name) for document in part] for name in names})
             writer.write_table(pa.table(columns, schema=schema))
+
+
+def _message_rows(document: Document) -> list[dict[str, str | None]] | None:
+    return None if document.messages is None else [message._asdict() for message in document.messages]
 
 
 def _spans(sizes: list[int], most: int) -> Iterator[tuple[int, int]]:
@@ -186,8 +211,14 @@ class DatasetReader:
         for name, start, stop in self.chunks(_GROUP_BYTES):
             for row in self.read(name, start, stop).to_pylist():
                 if split is None or row["split"] == split:
-                    extra = {key: value for key, value in row.items() if key not in _OWN}
-                    yield row["doc"], Document(row["split"], row["text"], extra)
+                    extra = {key: value for key, value in row.items() if key not in OWN_COLUMNS}
+                    yield row["doc"], Document(row["split"], row["text"], extra, read_messages(row))
+
+
+def read_messages(row: Mapping[str, Any]) -> tuple[Message, ...] | None:
+    """The messages of a row of a dataset; None if it is no chat."""
+    messages = row.get(MESSAGES)
+    return None if messages is None else tuple(Message(**message) for message in messages)
 
 
 def iter_documents(files: ArtifactFilesLike, split: str | None = None) -> Iterator[tuple[int, Document]]:

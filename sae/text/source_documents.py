@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from configs.download import DatasetOptions
 from configs.text_formats import format_ending
-from sae.formats.dataset import DatasetError, Document
+from sae.formats.dataset import OWN_COLUMNS, DatasetError, Document
 from sae.quoting import printable, quoted, shortened, shortened_path
-from sae.text.html import strip_html
+from sae.text.document_limits import replace_invalid
 from sae.text.json_sections import sections
 from sae.text.readers import SourceFile, SourceRow, reader_of
-from sae.text.readers.column_checks import check_text_column, kind_of, not_text
 from sae.text.readers.json_files import load_json
 from sae.text.readers.open_file import DAMAGED
+from sae.text.row_content import ContentCounts, RowContent
+from sae.text.row_shapes import RowShape
 from sae.text.splits import canonical_split, heldout_split, splits_by_file
 
 MOST_COLUMNS = 1000  # beside the text; a file of JSON Lines may have another key in each row
-_RESERVED = ("doc", "split", "text", "text_bytes")
 
 
 class SourceDocuments:
@@ -26,8 +26,9 @@ class SourceDocuments:
 
     `splits`: the split of each file where that is known already, else it is read from their names. With
     `ignore_splits` all documents go by the held-out choice. Documents without a visible character are left out and
-    counted in `empty`, those that are no valid Unicode in `invalid`; `left_out` has the columns that are not kept and
-    `source_splits` the splits that the source itself gave. Iterating raises DatasetError that names the file.
+    counted in `empty`, those that are no valid Unicode in `invalid`, those above the largest size in `long`;
+    `left_out` has the columns that are not kept, `source_splits` the splits that the source itself gave, and `shape`
+    what documents are made of, once a row has said it. Iterating raises DatasetError that names the file.
     """
 
     def __init__(
@@ -39,14 +40,23 @@ class SourceDocuments:
     ) -> None:
         self.files = sorted((SourceFile(printable(name), path) for name, path in files), key=lambda file: file.name)
         self.options = options
-        self.empty = 0
-        self.invalid = 0
         self.files_done = 0
         self.source_splits: set[str] = set()
         self.left_out: set[str] = set()
+        self._content = RowContent(options)
         self._columns: dict[str, str] = {}  # of the source's rows, with their names in the dataset
         self._ignore_splits = ignore_splits
         self._file_splits = (splits_by_file([file.name for file in self.files]) if splits is None else splits) or {}
+
+    @property
+    def counts(self) -> ContentCounts:
+        """How many rows were no documents, and why."""
+        return self._content.counts
+
+    @property
+    def shape(self) -> RowShape | None:
+        """What documents are made of; None before the first row that says it."""
+        return self._content.shape
 
     def __iter__(self) -> Iterator[Document]:
         taken: Counter[str | None] = Counter()
@@ -54,13 +64,14 @@ class SourceDocuments:
             if not self._is_full(taken, self._file_splits.get(file.name)):
                 yield from self._file_documents(file, taken)
             self.files_done += 1
+        self._content.check_shape()
 
     def _file_documents(self, file: SourceFile, taken: Counter[str | None]) -> Iterator[Document]:
         try:
             for row in self._rows(file):
-                text = self._text(file, row)
+                content = self._content.of_row(file.name, row)
                 split = self._source_split(file, row)
-                if text is None:
+                if content is None:
                     continue
                 if self._is_full(taken, split):
                     if self.options.split_column in row.values:
@@ -68,8 +79,8 @@ class SourceDocuments:
                     break
                 taken[split] += 1
                 if split is None or self._ignore_splits:
-                    split = heldout_split(text, self.options.heldout_fraction, self.options.heldout_seed)
-                yield Document(split, text, self._other_columns(row))
+                    split = heldout_split(content.text, self.options.heldout_fraction, self.options.heldout_seed)
+                yield Document(split, content.text, self._other_columns(row), content.messages)
         except DatasetError:
             raise
         except (OSError, ValueError, RecursionError, *DAMAGED) as error:
@@ -80,7 +91,7 @@ class SourceDocuments:
         return self.options.max_documents is not None and taken[split] >= self.options.max_documents
 
     def _rows(self, file: SourceFile) -> Iterator[SourceRow]:
-        if self.options.documents == "rows":
+        if self.options.documents != "sections":
             return reader_of(file.name)(file, self.options)
         if format_ending(file.name) != "json":
             raise DatasetError(f"{file.name}: `documents: sections` reads .json files only; use `documents: rows`")
@@ -92,32 +103,6 @@ class SourceDocuments:
         for section, text in sections(load_json(file), self.options.strip_html):
             where = f"section {quoted(section)}"
             yield SourceRow(where, {**folders, "section": section, self.options.text_column: text})
-
-    def _text(self, file: SourceFile, row: SourceRow) -> str | None:
-        """The text of a row; None if it is no document."""
-        column = self.options.text_column
-        if column not in row.values:
-            check_text_column(
-                file.name, row.where, column, {name: kind_of(value) for name, value in row.values.items()}
-            )
-        text = row.values[column]
-        if text is not None and type(text) is not str:
-            raise not_text(file.name, row.where, column, kind_of(text))
-        if text is not None and self.options.strip_html and self.options.documents == "rows":
-            text = strip_html(text)
-        if text is None or not text.strip():
-            self.empty += 1
-            return None
-        return text if is_unicode(text) else self._invalid(file, row, text)
-
-    def _invalid(self, file: SourceFile, row: SourceRow, text: str) -> str | None:
-        if self.options.invalid_text == "error":
-            raise DatasetError(
-                f"{file.name}: {row.where}: {_wrong_character(text)}; convert the file to UTF-8, or set "
-                "dataset.invalid_text to skip or replace"
-            )
-        self.invalid += 1
-        return replace_invalid(text) if self.options.invalid_text == "replace" else None
 
     def _source_split(self, file: SourceFile, row: SourceRow) -> str | None:
         """The split that the source gives a row; None if it gives none."""
@@ -138,8 +123,10 @@ class SourceDocuments:
 
     def _other_columns(self, row: SourceRow) -> dict[str, str | None]:
         columns: dict[str, str | None] = {}
+        used = self._content.used_columns(row)
+        self.left_out |= self._content.unread
         for key, value in row.values.items():
-            if key in (self.options.text_column, self.options.split_column) or value is None:
+            if key in used or key == self.options.split_column or value is None:
                 continue
             name = self._columns.get(key)
             if name is None and len(self._columns) < MOST_COLUMNS:
@@ -151,33 +138,6 @@ class SourceDocuments:
         return columns
 
 
-def is_unicode(text: str) -> bool:
-    """Whether UTF-8 can hold a text: lone surrogates, which JSON and Python strings may hold, it cannot."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def replace_invalid(text: str) -> str:
-    """The text with each lone surrogate replaced by U+FFFD."""
-    return text if is_unicode(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _wrong_character(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        code = ord(text[error.start])
-        around = replace_invalid(text[max(0, error.start - 20) : error.start + 20])
-        what = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}, half of a pair,"
-        return f"{what} at character {error.start} is not UTF-8 ({quoted(around)})"
-    raise ValueError("the text is valid")
-
-
 def _free_name(name: str) -> str:
     """The column's name, out of the way of the dataset's own columns; different names stay different."""
     return f"source_{name}" if _is_reserved(name) else name
@@ -186,4 +146,4 @@ def _free_name(name: str) -> str:
 def _is_reserved(name: str) -> bool:
     while name.startswith("source_"):
         name = name.removeprefix("source_")
-    return name in _RESERVED
+    return name in OWN_COLUMNS

@@ -10,6 +10,7 @@ from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError, DatasetInfo, DatasetWriter
 from sae.quoting import listed
 from sae.text.readers import SourceFile
+from sae.text.row_shapes import found_note
 from sae.text.source_documents import SourceDocuments
 
 
@@ -18,8 +19,8 @@ def write_dataset(
 ) -> Generator[int, None, dict[str, Any]]:
     """Writes all documents into `folder`. Gives the number of files read so far after each document.
 
-    Returns {"documents", "text_bytes", "splits", "columns", "empty_documents", "invalid_documents", "notes"}. `splits`
-    as SourceDocuments takes it. Raises DatasetError.
+    Returns {"documents", "text_bytes", "splits", "columns", "empty_documents", "invalid_documents", "long_documents",
+    "notes"}. `splits` as SourceDocuments takes it. Raises DatasetError.
     """
     source = SourceDocuments(files, options, splits)
     info = yield from _write(source, folder)
@@ -31,8 +32,9 @@ def write_dataset(
         "text_bytes": info.text_bytes,
         "splits": info.splits,
         "columns": info.columns,
-        "empty_documents": source.empty,
-        "invalid_documents": source.invalid,
+        "empty_documents": source.counts.empty,
+        "invalid_documents": source.counts.invalid,
+        "long_documents": source.counts.long,
         "notes": _notes(source, info, options),
     }
 
@@ -45,7 +47,8 @@ def _write(source: SourceDocuments, folder: Path) -> Generator[int, None, Datase
     if not writer.documents:
         raise DatasetError(
             f"the dataset is empty: no document of {listed(file.name for file in source.files)} has any text "
-            f"({source.empty} rows without text, {source.invalid} that are no valid Unicode)"
+            f"({source.counts.empty} rows without text, {source.counts.invalid} that are no valid Unicode, "
+            f"{source.counts.long} above dataset.max_document_bytes)"
         )
     return writer.finish()
 
@@ -60,9 +63,17 @@ def _notes(source: SourceDocuments, info: DatasetInfo, options: DatasetOptions) 
             f"no document is of split test, which evaluation reads by default; there are {info.documents:,} "
             f"of {others}: raise dataset.heldout_fraction (now {options.heldout_fraction:g}), or set `split` there"
         )
-    if source.invalid:
+    counts = source.counts
+    if source.shape is not None and (found := found_note(source.shape, options)):
+        notes.append(found)
+    if counts.invalid:
         done = "replaced in" if options.invalid_text == "replace" else "the reason to leave out"
-        notes.append(f"characters that are no valid Unicode were {done} {source.invalid:,} documents")
+        notes.append(f"characters that are no valid Unicode were {done} {counts.invalid:,} documents")
+    if counts.long:
+        done = "cut to that size" if options.long_documents == "cut" else "left out"
+        notes.append(f"{counts.long:,} documents had more than {options.max_document_bytes:,} bytes and were {done}")
+    if counts.nulls:
+        notes.append(f"null stood in columns of the template {counts.nulls:,} times and became an empty text")
     if source.left_out:
         notes.append(f"columns that hold no plain values were left out: {listed(sorted(source.left_out))}")
     return notes

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from sae.formats.dataset import DatasetReader
+from sae.formats.dataset import OWN_COLUMNS, DatasetReader, read_messages
 from serve_app import artifact_requests
 from serve_app.dependencies import ApiDep
 from serve_app.openapi.responses import problems
@@ -17,7 +17,17 @@ from serve_app.schemas.common import HexId, Page
 from serve_app.schemas.requests import DatasetRequest
 
 router = artifact_routes("datasets", DatasetRequest)
-_OWN = ("doc", "split", "text", "text_bytes")
+
+
+class ChatMessage(BaseModel):
+    """One message of a chat; its texts up to `characters` characters."""
+
+    role: str = Field(description="system, user, assistant or tool.", examples=["user"])
+    content: str = Field(description="What is said.")
+    thinking: str | None = Field(description="What the assistant thinks before it answers.")
+    tool_calls: str | None = Field(description="Calls of tools by the assistant, as JSON.")
+    tool_call_id: str | None = Field(description="The call that a tool answers.")
+    name: str | None = Field(description="Name of who speaks, or of the tool.")
 
 
 class Sample(BaseModel):
@@ -27,6 +37,9 @@ class Sample(BaseModel):
     split: str = Field(description="train, validation or test.", examples=["train"])
     text: str = Field(description="Its text, up to `characters` characters.")
     text_bytes: int = Field(description="Bytes of the whole text in UTF-8.")
+    messages: list[ChatMessage] | None = Field(
+        description="The messages if the document is a chat; `text` is then the chat written plainly."
+    )
     columns: dict[str, Any] = Field(description="Other columns of the source; texts up to `characters` characters.")
 
 
@@ -55,8 +68,16 @@ def list_samples(api: ApiDep, id: HexId, query: Annotated[SampleQuery, Query()])
 
 
 def _sample(row: dict[str, Any], characters: int) -> Sample:
-    own = {key: value for key, value in row.items() if key not in _OWN}
-    columns = {key: value[:characters] if isinstance(value, str) else value for key, value in own.items()}
+    messages = read_messages(row)
     return Sample(
-        doc=row["doc"], split=row["split"], text=row["text"][:characters], text_bytes=row["text_bytes"], columns=columns
+        doc=row["doc"],
+        split=row["split"],
+        text=row["text"][:characters],
+        text_bytes=row["text_bytes"],
+        messages=None if messages is None else [ChatMessage(**_cut(one._asdict(), characters)) for one in messages],
+        columns=_cut({key: value for key, value in row.items() if key not in OWN_COLUMNS}, characters),
     )
+
+
+def _cut(values: dict[str, Any], characters: int) -> dict[str, Any]:
+    return {key: value[:characters] if isinstance(value, str) else value for key, value in values.items()}

@@ -37,18 +37,23 @@ MADE_ON_S3 = ("tokens", "saes", "reports")
 ELSEWHERE = (HubSource, PackageSource, UploadSource, MaintainConfig, Resources)
 # Read from the settings that features.json holds: their effect is tested in tests/actors/test_extractor.py.
 READ_FROM_SETTINGS = ("ExtractConfig.logit_tokens", "ExtractConfig.neighbours")
+# Read if documents are chats: tests/sae/test_text_chat_messages.py.
+READ_FOR_CHATS = ("DatasetOptions.chat_roles",)
 
 
 def _write_configs(folder: Path, model: Path) -> Path:
     folder.mkdir()
     lines = [json.dumps({"text": text, "split": None}) for text in documents(300, seed=3)]
     lines.append(r'{"text": "half a surrogate pair: \ud800", "split": null}')
+    lines.append(json.dumps({"text": "too long " * 10_000, "split": None}))
     (folder / "texts.jsonl").write_text("\n".join(lines))
     local = {"type": "local"}
     configs: dict[str, dict[str, Any]] = {
         "data": {
             "stage": "download", "what": "dataset", "source": {**local, "path": "texts.jsonl"},
-            "dataset": {"heldout_fraction": 0.3, "invalid_text": "skip"},
+            "dataset": {
+                "heldout_fraction": 0.3, "invalid_text": "skip", "max_document_bytes": 20_000, "long_documents": "skip",
+            },
         },
         "model": {"stage": "download", "what": "model", "source": {**local, "path": str(model)}},
         "tokens": {
@@ -133,7 +138,7 @@ def _options() -> list[str]:
                 waiting += inner
                 if not inner and name not in ("stage", "type", "architecture"):
                     found.add(f"{model.__name__}.{name}")
-    return sorted(found.difference(READ_FROM_SETTINGS))
+    return sorted(found.difference(READ_FROM_SETTINGS, READ_FOR_CHATS))
 
 
 @pytest.mark.timeout(600)

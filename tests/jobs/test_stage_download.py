@@ -24,7 +24,7 @@ from jobs.life.outcome import root_cause
 from jobs.life.planner import Planner, step_requirement
 from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import download
-from sae.formats.dataset import iter_documents
+from sae.formats.dataset import Message, iter_documents
 from sae.sources import ResolvedSource, SourceError
 from sae.sources.artifact_size import artifact_bytes
 from sae.sources.uploads import Uploads
@@ -141,6 +141,20 @@ def test_no_token_is_in_what_a_download_leaves(
     assert left == [secret]
 
 
+def test_chats_become_a_dataset(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    turns = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "<b>Hello.</b>"}]
+    path.write_text("".join(json.dumps({"conversations": turns, "n": i}) + "\n" for i in range(3)))
+    job = run(store, dataset({"type": "local", "path": str(path)}, strip_html=True))
+    (document, *_) = [document for _, document in iter_documents(store.files(job.outputs[0].ref))]
+    assert document.messages == (Message("user", "Hi"), Message("assistant", "Hello."))
+    assert document.columns == {"n": "0"}
+    manifest = store.manifest(job.outputs[0].ref)
+    assert manifest is not None
+    assert manifest.summary["columns"] == ["messages", "n"]
+    assert any("chats were read from `conversations`" in note for note in manifest.summary["notes"])
+
+
 def test_the_same_bytes_twice(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": f"text {i}", "n": i}) + "\n" for i in range(500)))
@@ -165,7 +179,7 @@ def test_a_source_that_changes_after_submission_is_refused(store: Store, tmp_pat
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", '{"body": "x"}', r"a\.jsonl: line 1 has no column 'text'; it has 'body'"),
+        ("a.jsonl", '{"body": 1}', r"a\.jsonl: line 1 has no column 'text'; it has 'body' \(a number\)"),
         ("a.jsonl", '{"text": " "}', "the dataset is empty"),
         ("a.parquet", "PAR1", r"cannot read a\.parquet"),
     ],

@@ -140,6 +140,12 @@ TEXTS: dict[str, tuple[str, bytes, list[str]]] = {
     "parquet, dictionary": ("a.parquet", parquet(text=pa.array([A, B, A]).dictionary_encode()), [A, B, A]),
     "parquet, null text": ("a.parquet", parquet(text=[A, None, B]), [A, B]),
     "parquet, no text at all": ("a.parquet", parquet(text=pa.nulls(3)), []),
+    "json lines, one other column": ("a.jsonl", lines({"content": A, "n": 1}, {"content": B}), [A, B]),
+    "json lines, one other column, at first null": ("a.jsonl", lines({"content": None}, {"content": B}), [B]),
+    "json lines, nested": ("a.jsonl", lines({"data": {"text": A, "n": 1}}), [A]),
+    "parquet, one other column": ("a.parquet", parquet(n=[1], day=pa.array([1], pa.date32()), content=[A]), [A]),
+    "parquet, nested": ("a.parquet", parquet(data=[{"text": A, "n": 1}, {"text": None}], n=[1, 2]), [A]),
+    "parquet, a name with a dot": ("a.parquet", parquet(**{"meta.text": [A]}), [A]),
     "parquet, no rows": ("a.parquet", parquet(text=pa.array([], pa.string())), []),
 }
 
@@ -186,7 +192,23 @@ MESSAGES: dict[str, tuple[str, bytes, str]] = {
         lines({"text": A}, {"id": 2}),
         "line 2 has no column 'text'; it has 'id'",
     ),
-    "json lines, one other column": ("a.jsonl", lines({"content": A}), "set dataset.text_column to 'content'"),
+    "csv, one other column": ("a.csv", b"content\nx\n", "set dataset.text_column to 'content'"),
+    "json lines, two other columns": (
+        "a.jsonl",
+        lines({"body": A, "title": B}),
+        "it has 'body', 'title'; set dataset.text_column to the one .* or join several by dataset.text_template",
+    ),
+    "json lines, two nested texts": (
+        "a.jsonl",
+        lines({"data": {"a": A, "b": B}}),
+        r"no column 'text'; it has 'data\.a', 'data\.b'; set",
+    ),
+    "json lines, a number alone": ("a.jsonl", lines({"id": 1}), "no column 'text'; it has 'id' \\(a number\\); set"),
+    "json lines, never a value": (
+        "a.jsonl",
+        lines({"a": None}, {"a": None}),
+        "line 1 has no column 'text'; it has 'a'",
+    ),
     "json lines, a number": (
         "a.jsonl",
         lines({"text": A}, {"text": 42}),
@@ -194,7 +216,6 @@ MESSAGES: dict[str, tuple[str, bytes, str]] = {
     ),
     "json lines, a long number": ("a.jsonl", b'{"text": ' + b"9" * 5000 + b"}", "holds a number, not text"),
     "json lines, a list": ("a.jsonl", lines({"text": ["p", "q"]}), "column 'text' of line 1 holds a list, not text"),
-    "json lines, nested": ("a.jsonl", lines({"data": {"text": A}}), r"no column 'text'; it has 'data' \(an object\)"),
     "json lines, a comma too many": (
         "a.jsonl",
         b'{"text": "a",}\n',
@@ -232,15 +253,10 @@ MESSAGES: dict[str, tuple[str, bytes, str]] = {
         lines({"text": A, "split": "x" * 500}),
         r"column 'split' of line 1 holds 'x+…'; expected train",
     ),
-    "json lines, chat": (
+    "json lines, two chats": (
         "a.jsonl",
-        lines({"messages": [{"role": "user", "content": "hi"}]}),
-        r"'messages' \(chat messages\); chat messages are not read yet",
-    ),
-    "json lines, ShareGPT": (
-        "a.jsonl",
-        lines({"conversations": [{"from": "human", "value": "hi"}]}),
-        "chat messages are not read yet",
+        lines({key: [{"role": "user", "content": "hi"}] for key in ("chosen", "rejected")}),
+        "line 1 has several columns that hold chat messages: 'chosen', 'rejected'; set dataset.chat_column to one",
     ),
     "json, nothing": ("a.json", b"", "the file is empty, which is not JSON"),
     "json, columns": ("a.json", json.dumps({"text": [A, B]}).encode(), "an object of columns; .* write it row by row"),
@@ -263,16 +279,6 @@ MESSAGES: dict[str, tuple[str, bytes, str]] = {
     "parquet, binary": ("a.parquet", parquet(text=[b"x"]), "column 'text' of the file holds binary values, not text"),
     "parquet, dates": ("a.parquet", parquet(text=pa.array([1], pa.date32())), r"holds date32\[day\] values, not text"),
     "parquet, a list": ("a.parquet", parquet(text=[["p"]]), "holds a list, not text"),
-    "parquet, chat": (
-        "a.parquet",
-        parquet(messages=[[{"role": "user", "content": "hi"}]]),
-        "chat messages are not read yet",
-    ),
-    "parquet, a name with a dot": (
-        "a.parquet",
-        parquet(**{"meta.text": [A]}),
-        "set dataset.text_column to 'meta.text'",
-    ),
     "parquet, two text columns": (
         "a.parquet",
         table(pa.Table.from_arrays([pa.array(["x"]), pa.array(["y"])], names=["text", "text"])),
@@ -356,7 +362,7 @@ def test_text_that_is_no_valid_unicode_goes_by_the_policy(
     assert [d.text for d in documents(tmp_path, name, content, invalid_text="replace")] == replaced
     assert [d.text for d in documents(tmp_path, name, content, invalid_text="skip")] == replaced[1:]
     source = SourceDocuments([SourceFile(name, tmp_path / name)], DatasetOptions(invalid_text="skip"))
-    assert len(list(source)) == source.invalid == 1
+    assert len(list(source)) == source.counts.invalid == 1
 
 
 def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_order_limit_and_empty_documents(tmp_path: Path) -> None:
     assert [d.text for d in read(tmp_path, max_documents=4)] == ["a0", "a1", "a2", "b0"]
     source = SourceDocuments([SourceFile("a.jsonl", tmp_path / "a.jsonl")], DatasetOptions())
     assert len(list(source)) == 3
-    assert (source.empty, source.files_done) == (2, 1)
+    assert (source.counts.empty, source.files_done) == (2, 1)
 
 
 def test_splits_of_the_source_are_kept(tmp_path: Path) -> None:

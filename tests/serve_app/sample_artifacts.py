@@ -19,13 +19,14 @@ from configs.download import DownloadConfig
 from configs.extract import ExtractConfig
 from configs.tokenize import TokenizeConfig
 from jobs.stages import extract
-from sae.formats.dataset import Document, write_documents
+from sae.formats.dataset import Document, Message, write_documents
 from sae.language_model import LanguageModel
 from tests.actors import extract_world
 from tests.actors.extract_world import WIDTH, K, inline, make_saes, put_artifact, train_config, write_tokens
 from tests.tiny_model import documents
 
 DATASET = ArtifactRef("datasets", "d" * 16)
+CHAT = 9  # the document that is a chat
 MODEL, TOKENS = extract_world.MODEL, extract_world.TOKENS
 EVALUATION, REPORT = ArtifactRef("evaluations", "e" * 16), ArtifactRef("reports", "f" * 16)
 DOCUMENTS = 30
@@ -78,8 +79,10 @@ def make_samples(root: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> Sam
 def _dataset(store: Store, root: Path) -> None:
     folder = root / "documents"
     folder.mkdir(parents=True)
+    chat = (Message("user", "Who steers the boat?"), Message("assistant", "The captain.", thinking="It is a boat."))
     texts = [
-        Document("test" if i % 10 == 0 else "train", t, {"topic": "x"}) for i, t in enumerate(documents(DOCUMENTS))
+        Document("test" if i % 10 == 0 else "train", t, {"topic": "x"}, chat if i == CHAT else None)
+        for i, t in enumerate(documents(DOCUMENTS))
     ]
     info = write_documents(folder, texts, rows_per_file=8)
     source = {"type": "hub", "repo": "someone/texts"}

@@ -17,7 +17,7 @@ from serve_app.openapi import description
 from tests.actors.extract_world import WIDTH, K
 from tests.artifacts import put_folder
 from tests.serve_app.conftest import Site
-from tests.serve_app.sample_artifacts import DATASET, DOCUMENTS, EVALUATION, MODEL, TOKENS, SampleArtifacts
+from tests.serve_app.sample_artifacts import CHAT, DATASET, DOCUMENTS, EVALUATION, MODEL, TOKENS, SampleArtifacts
 
 TEXT = "Anna wrote about the harbour. The captain steers the grey boat."
 
@@ -89,6 +89,9 @@ def test_samples_are_paged_over_files(site: Site) -> None:
     assert [row["doc"] for row in seen] == list(range(DOCUMENTS))
     assert {row["split"] for row in seen} == {"train", "test"}
     assert seen[0]["columns"] == {"topic": "x"}
+    assert [row["doc"] for row in seen if row["messages"] is not None] == [CHAT]
+    thought = {"thinking": "It is a boat.", "tool_calls": None, "tool_call_id": None, "name": None}
+    assert seen[CHAT]["messages"][1] == {"role": "assistant", "content": "The captain.", **thought}
     short = site.reader.get(f"/v1/datasets/{DATASET.id}/samples", params={"characters": 1, "limit": 1}).json()["items"][
         0
     ]

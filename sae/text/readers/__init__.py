@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from configs.download import DatasetOptions
 from configs.text_formats import TEXT_FORMATS, format_ending, format_endings
 from sae.formats.dataset import DatasetError
+from sae.text.readers.column_checks import Columns
 
 
 class SourceFile(NamedTuple):
@@ -22,11 +23,13 @@ class SourceFile(NamedTuple):
 class SourceRow(NamedTuple):
     """One row of a file: where it is, for messages (`line 3`), and its values by column.
 
-    Bytes of a text that are not UTF-8 come as lone surrogates (Python's `surrogateescape`).
+    Bytes of a text that are not UTF-8 come as lone surrogates (Python's `surrogateescape`). `columns` is what the
+    file's schema says of its columns; None if the format has none.
     """
 
     where: str
     values: Mapping[str, Any]
+    columns: Columns | None = None
 
 
 class Reader(Protocol):

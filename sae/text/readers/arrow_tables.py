@@ -10,19 +10,24 @@ import pyarrow.parquet as pq
 
 from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError
+from sae.text.column_paths import root_of
 from sae.text.readers import SourceFile, SourceRow
-from sae.text.readers.column_checks import check_text_column, kind_of_type, not_text, unique_names
+from sae.text.readers.column_checks import Columns, columns_of_schema, kind_of_type, unique_names
 from sae.text.readers.open_file import open_bytes
+from sae.text.row_shapes import find_shape, shape_paths
 
 _BATCH = 256  # rows
+# Values that Python cannot hold: dates past year 9999, bytes that are not UTF-8, and the like.
+_UNREADABLE = (OverflowError, ValueError, TypeError, NotImplementedError, pa.ArrowException)
 
 
 def read_parquet(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
-    """The rows of a Parquet file. Columns with nested values are not read."""
+    """The rows of a Parquet file. Of columns with nested values only those are read that documents are made of."""
     with open_bytes(file) as stream, pq.ParquetFile(stream) as parquet:
-        _check_schema(file, options, parquet.schema_arrow)
-        plain = [field.name for field in parquet.schema_arrow if not pa.types.is_nested(field.type)]
-        yield from _rows(parquet.iter_batches(batch_size=_BATCH, columns=plain))
+        schema = parquet.schema_arrow
+        used = _used_columns(file, options, schema)
+        wanted = [field.name for field in schema if not pa.types.is_nested(field.type) or field.name in used]
+        yield from _rows(parquet.iter_batches(batch_size=_BATCH, columns=wanted), columns_of_schema(schema), used)
 
 
 def read_arrow(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
@@ -35,28 +40,49 @@ def read_arrow(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]
             batches: Iterable[pa.RecordBatch] = map(reader.get_batch, range(reader.num_record_batches))
         else:
             reader = batches = pa.ipc.open_stream(stream)
-        _check_schema(file, options, reader.schema)
-        yield from _rows(batches)
+        used = _used_columns(file, options, reader.schema)
+        yield from _rows(batches, columns_of_schema(reader.schema), used)
 
 
-def _check_schema(file: SourceFile, options: DatasetOptions, schema: pa.Schema) -> None:
-    column = options.text_column
-    kinds = {field.name: kind_of_type(field.type) for field in schema}
-    check_text_column(file.name, "the file", column, kinds)
-    if schema.names.count(column) > 1:
-        raise DatasetError(f"{file.name} has {schema.names.count(column)} columns {column!r}: rename all but one")
-    if kinds[column] not in ("", "nothing"):
-        raise not_text(file.name, "the file", column, kinds[column])
+def _used_columns(file: SourceFile, options: DatasetOptions, schema: pa.Schema) -> set[str]:
+    """The columns that documents are made of. Raises DatasetError if they are not there, or there twice."""
+    shape = find_shape(file.name, "the file", columns_of_schema(schema), options)
+    used = {root_of(path, schema.names) for path in shape_paths(shape)} if shape is not None else set()
+    for column in used:
+        if schema.names.count(column) > 1:
+            raise DatasetError(f"{file.name} has {schema.names.count(column)} columns {column!r}: rename all but one")
+    return used
 
 
-def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[SourceRow]:
+def _rows(batches: Iterable[pa.RecordBatch], columns: Columns, used: set[str]) -> Iterator[SourceRow]:
     number = 0
     for batch in batches:
         names = unique_names(batch.schema.names)
-        columns = [_values(column) for column in batch.columns]
-        for values in zip(*columns, strict=True):
+        values = [_used_values(part) if name in used else _values(part) for name, part in zip(names, batch.columns)]
+        for row in zip(*values, strict=True):
             number += 1
-            yield SourceRow(f"row {number}", dict(zip(names, values, strict=True)))
+            yield SourceRow(f"row {number}", dict(zip(names, row, strict=True)), columns)
+
+
+def _used_values(column: pa.Array) -> list[Any]:
+    """A column's values, nested ones too; what Python cannot hold becomes nothing, the rest of its row stays."""
+    if not pa.types.is_nested(column.type):
+        return _values(column)
+    try:
+        values: list[Any] = column.to_pylist()
+        return values
+    except _UNREADABLE:
+        return [_nested(scalar) for scalar in column]
+
+
+def _nested(scalar: pa.Scalar) -> Any:
+    if not scalar.is_valid:
+        return None
+    if pa.types.is_struct(scalar.type):
+        return {name: _nested(scalar[name]) for name in scalar}
+    if isinstance(scalar, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
+        return [_nested(inner) for inner in scalar.values]
+    return _values(pa.array([scalar], scalar.type))[0]
 
 
 def _values(column: pa.Array) -> list[Any]:
@@ -67,7 +93,7 @@ def _values(column: pa.Array) -> list[Any]:
         if kind_of_type(column.type) == "":
             return _texts(column)
         return [None] * len(column) if pa.types.is_nested(column.type) else column.to_pylist()
-    except (OverflowError, ValueError, TypeError, NotImplementedError, pa.ArrowException):
+    except _UNREADABLE:
         return [None] * len(column)
 
 

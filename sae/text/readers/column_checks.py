@@ -1,11 +1,11 @@
-"""Columns of source files: their names, what they hold, and the errors for a text column that is not one."""
+"""Columns of source files: their names, what they hold, and the errors for a column that is not what it should be."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -13,7 +13,47 @@ from sae.formats.dataset import DatasetError
 from sae.quoting import quoted
 
 CHAT = "chat messages"
+NOTHING = "nothing"
+EMPTY_LIST = "an empty list"
 _TURNS = ({"role", "content"}, {"from", "value"})  # keys of one message, as OpenAI and ShareGPT write them
+_DEPTH = 5  # of nested objects in which a text is looked for
+
+
+class Columns(NamedTuple):
+    """What the columns of a row or file hold, in words ("" for text): `kinds` by name, `nested` by path below them."""
+
+    kinds: dict[str, str]
+    nested: dict[str, str]
+
+
+def columns_of_row(row: Mapping[str, Any]) -> Columns:
+    """The columns of one row of JSON."""
+    return Columns(
+        {name: kind_of(value) for name, value in row.items()},
+        {path: kind for name, value in row.items() for path, kind in _nested_values(name, value, _DEPTH)},
+    )
+
+
+def columns_of_schema(schema: pa.Schema) -> Columns:
+    """The columns of a Parquet or Arrow file."""
+    return Columns(
+        {field.name: kind_of_type(field.type) for field in schema},
+        {path: kind for field in schema for path, kind in _nested_types(field.name, field.type, _DEPTH)},
+    )
+
+
+def _nested_values(path: str, value: Any, depth: int) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and depth:
+        for key, inner in value.items():
+            yield f"{path}.{key}", kind_of(inner)
+            yield from _nested_values(f"{path}.{key}", inner, depth - 1)
+
+
+def _nested_types(path: str, type_: pa.DataType, depth: int) -> Iterator[tuple[str, str]]:
+    if pa.types.is_struct(type_) and depth:
+        for field in type_:
+            yield f"{path}.{field.name}", kind_of_type(field.type)
+            yield from _nested_types(f"{path}.{field.name}", field.type, depth - 1)
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -29,18 +69,27 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return unique
 
 
-def check_text_column(file: str, where: str, column: str, kinds: Mapping[str, str]) -> None:
-    """Raises DatasetError if `column` is not among `kinds`, which says what each column holds ("" for text)."""
-    if column not in kinds:
-        raise DatasetError(
-            f"{file}: {where} has no column {quoted(column)}; it has {_columns(kinds)}{_suggestion(column, kinds)}"
-        )
+def missing_column(
+    file: str, where: str, column: str, kinds: Mapping[str, str], option: str = "text_column"
+) -> DatasetError:
+    """The error for a column or path that is not there; `option` is the one that names it."""
+    advice = _suggestion(column, kinds) if option == "text_column" else f"; it is named by dataset.{option}"
+    return DatasetError(f"{file}: {where} has no column {quoted(column)}; it has {_listed(kinds)}{advice}")
+
+
+def several_columns(file: str, where: str, candidates: Sequence[str], what: str, option: str) -> DatasetError:
+    """The error for a source in which several columns can be the one that is looked for."""
+    shown = ", ".join(quoted(name, 40) for name in candidates[:6])
+    more = f" and {len(candidates) - 6} more" if len(candidates) > 6 else ""
+    return DatasetError(
+        f"{file}: {where} has several columns that hold {what}: {shown}{more}; set dataset.{option} to one of them"
+    )
 
 
 def not_text(file: str, where: str, column: str, kind: str) -> DatasetError:
     """The error for a text column whose value is something else."""
     advice = (
-        "these are not read yet: write each conversation as one text into a column of its own"
+        f"set dataset.chat_column to {quoted(column)}"
         if kind == CHAT
         else "set dataset.text_column to a column of text, or write the texts into one"
     )
@@ -53,15 +102,17 @@ def kind_of(value: Any) -> str:
         case str():
             return "" if type(value) is str else "a number"
         case None:
-            return "nothing"
+            return NOTHING
         case bool():
             return "true or false"
         case int() | float():
             return "a number"
         case dict():
             return "an object"
+        case []:
+            return EMPTY_LIST
         case list():
-            first = value[0] if value else None
+            first = value[0]
             return CHAT if isinstance(first, dict) and any(keys <= first.keys() for keys in _TURNS) else "a list"
     return type(value).__name__
 
@@ -72,14 +123,14 @@ def kind_of_type(type_: pa.DataType) -> str:
         return kind_of_type(type_.value_type)
     if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
         return ""
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_):
         inner = type_.value_type
         names = {field.name for field in inner} if pa.types.is_struct(inner) else set()
         return CHAT if any(keys <= names for keys in _TURNS) else "a list"
-    return "nothing" if pa.types.is_null(type_) else "an object" if pa.types.is_nested(type_) else f"{type_} values"
+    return NOTHING if pa.types.is_null(type_) else "an object" if pa.types.is_nested(type_) else f"{type_} values"
 
 
-def _columns(kinds: Mapping[str, str], most: int = 6) -> str:
+def _listed(kinds: Mapping[str, str], most: int = 6) -> str:
     shown = [quoted(name, 40) + (f" ({kind})" if kind else "") for name, kind in list(kinds.items())[:most]]
     return ", ".join(shown) + (f" and {len(kinds) - most} more" if len(kinds) > most else "") or "none"
 
@@ -92,6 +143,6 @@ def _suggestion(column: str, kinds: Mapping[str, str]) -> str:
         return f"; set dataset.text_column to {quoted(near[0])}" + (
             ", with its blanks" if near[0] != near[0].strip() else ""
         )
-    if CHAT in kinds.values():
-        return f"; {CHAT} are not read yet: write each conversation as one text into a column of its own"
+    if len(texts) > 1:
+        return "; set dataset.text_column to the one that holds the text, or join several by dataset.text_template"
     return "; set dataset.text_column to the column that holds the text"

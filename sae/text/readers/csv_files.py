@@ -9,8 +9,9 @@ from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError
 from sae.quoting import quoted
 from sae.text.readers import SourceFile, SourceRow
-from sae.text.readers.column_checks import check_text_column, unique_names
+from sae.text.readers.column_checks import Columns, missing_column, unique_names
 from sae.text.readers.open_file import open_text
+from sae.text.row_shapes import TextShape, find_shape, shape_paths
 
 _LONGEST_FIELD = 1 << 30  # characters; Python's default refuses fields above 128 KiB
 
@@ -62,14 +63,18 @@ def _advice(message: str) -> str:
 
 
 def _check_header(file: SourceFile, options: DatasetOptions, header: list[str], delimiter: str) -> None:
-    column = options.text_column
-    if column not in header:
-        other = next((c for c in ";\t|," if c != delimiter and len(header) == 1 and c in header[0]), None)
-        if other is not None:
-            raise DatasetError(
-                f"{file.name}: its fields seem to be separated by {other!r} (first line: {quoted(header[0])}), but a "
-                f".{'csv' if delimiter == ',' else 'tsv'} file is read with {delimiter!r}: write it with that"
-            )
-    check_text_column(file.name, "the first line, which names the columns,", column, dict.fromkeys(header, ""))
-    if header.count(column) > 1:
-        raise DatasetError(f"{file.name} has {header.count(column)} columns {column!r}: rename all but one")
+    """Raises DatasetError if the columns that documents are made of are not there, or there twice."""
+    where, kinds = "the first line, which names the columns,", dict.fromkeys(header, "")
+    other = next((c for c in ";\t|," if c != delimiter and len(header) == 1 and c in header[0]), None)
+    if other is not None and header[0] != options.text_column:
+        raise DatasetError(
+            f"{file.name}: its fields seem to be separated by {other!r} (first line: {quoted(header[0])}), but a "
+            f".{'csv' if delimiter == ',' else 'tsv'} file is read with {delimiter!r}: write it with that"
+        )
+    shape = find_shape(file.name, where, Columns(kinds, {}), options)
+    if isinstance(shape, TextShape) and shape.path != options.text_column:
+        # Found, not named: the file may have no header, and its first text would be lost.
+        raise missing_column(file.name, where, options.text_column, kinds)
+    for column in shape_paths(shape) if shape is not None else ():
+        if header.count(column) > 1:
+            raise DatasetError(f"{file.name} has {header.count(column)} columns {column!r}: rename all but one")

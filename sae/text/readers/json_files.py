@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from configs.download import DatasetOptions
+from sae.text.column_paths import root_of
 from sae.text.readers import SourceFile, SourceRow
-from sae.text.readers.column_checks import kind_of
+from sae.text.readers.column_checks import CHAT, kind_of
 from sae.text.readers.open_file import open_text
 
 _MOST_DIGITS = 4000  # of a whole number; Python refuses to read longer ones
@@ -42,7 +43,7 @@ def read_json(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
         for number, value in enumerate(content, 1):
             yield SourceRow(f"row {number}", _object(value, f"row {number}"))
     else:
-        yield SourceRow("row 1", _single(_object(content, "the file"), options.text_column))
+        yield SourceRow("row 1", _single(_object(content, "the file"), options))
 
 
 def load_json(file: SourceFile) -> Any:
@@ -93,11 +94,12 @@ def _object(value: Any, where: str, advice: str = "write each row as an object")
     return value
 
 
-def _single(row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+def _single(row: Mapping[str, Any], options: DatasetOptions) -> Mapping[str, Any]:
     """A file's only object. Raises ValueError if rows seem to be inside it, or columns."""
-    rows = next((k for k, v in row.items() if isinstance(v, list) and v and isinstance(v[0], dict)), None)
-    if isinstance(row.get(column), list) and all(isinstance(value, list) for value in row.values()):
+    if isinstance(row.get(options.text_column), list) and all(isinstance(value, list) for value in row.values()):
         raise ValueError("the file is an object of columns; an array of objects is read: write it row by row")
-    if column not in row and rows is not None:
+    named = {root_of(path, row) for path in (options.text_column, options.chat_column or options.text_column)}
+    rows = next((k for k, v in row.items() if isinstance(v, list) and v and isinstance(v[0], dict)), None)
+    if rows is not None and not named & row.keys() and kind_of(row[rows]) != CHAT and options.text_template is None:
         raise ValueError(f"the file is one object, whose rows seem to be under {rows!r}: write that array alone")
     return row

@@ -1,0 +1,181 @@
+"""What a row says: its text and, if it is a chat, its messages; under the policies for what cannot be a document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from configs.download import ChatRole, DatasetOptions
+from sae.formats.dataset import DatasetError, Message
+from sae.quoting import quoted
+from sae.text.chat_messages import BETWEEN, ChatError, plain_text, read_chat, unread_keys
+from sae.text.column_paths import MISSING, root_of, value_at
+from sae.text.document_limits import cut_text, is_longer, is_unicode, replace_invalid, wrong_character
+from sae.text.html import strip_html
+from sae.text.readers import SourceRow
+from sae.text.readers.column_checks import columns_of_row, kind_of, missing_column, not_text
+from sae.text.row_shapes import ChatShape, RowShape, TemplateShape, TextShape, find_shape, shape_paths
+
+_PAIR: tuple[tuple[ChatRole, str], ...] = (("user", "prompt_column"), ("assistant", "response_column"))
+
+
+class Content(NamedTuple):
+    """The text of a row, and its messages if it is a chat."""
+
+    text: str
+    messages: tuple[Message, ...] | None = None
+
+
+@dataclass
+class ContentCounts:
+    """Rows without text; rows that were no valid Unicode; rows above the largest size; nulls inside templates."""
+
+    empty: int = 0
+    invalid: int = 0
+    long: int = 0
+    nulls: int = 0
+
+
+class RowContent:
+    """Reads what rows say, by the shape that their columns have. Not for rows of two sources."""
+
+    def __init__(self, options: DatasetOptions) -> None:
+        self.options = options
+        self.counts = ContentCounts()
+        self.shape: RowShape | None = None
+        self.unread: set[str] = set()  # keys of messages that are not kept
+        self._undecided: tuple[str, SourceRow] | None = None
+
+    def of_row(self, file: str, row: SourceRow) -> Content | None:
+        """The content of a row; None if it is no document. Raises DatasetError."""
+        if self.shape is None:
+            columns = row.columns or columns_of_row(row.values)
+            self.shape = find_shape(file, row.where, columns, self.options)
+        match self.shape:
+            case None:
+                self._undecided = self._undecided or (file, row)
+                content = None
+            case TextShape():
+                content = self._text(file, row, self.shape.path)
+            case TemplateShape():
+                content = self._joined(file, row, self.shape)
+            case ChatShape():
+                content = self._chat(file, row, self.shape)
+        if content is None or not content.text.strip():
+            self.counts.empty += 1
+            return None
+        content = self._valid(file, row, content)
+        return None if content is None else self._short(file, row, content)
+
+    def used_columns(self, row: SourceRow) -> set[str]:
+        """The columns of a row that its content is made of."""
+        paths = shape_paths(self.shape) if self.shape is not None else ()
+        return {root_of(path, row.values) for path in paths}
+
+    def check_shape(self) -> None:
+        """Raises DatasetError if there were rows, and none of them said what documents are made of."""
+        if self.shape is None and self._undecided is not None:
+            file, row = self._undecided
+            kinds = (row.columns or columns_of_row(row.values)).kinds
+            raise missing_column(file, row.where, self.options.text_column, kinds)
+
+    def _text(self, file: str, row: SourceRow, path: str) -> Content | None:
+        text = self._value(file, row, path, "text_column")
+        if text is None:
+            return None
+        if type(text) is not str:
+            raise not_text(file, row.where, path, kind_of(text))
+        return Content(self._plain(text))
+
+    def _joined(self, file: str, row: SourceRow, shape: TemplateShape) -> Content:
+        """The columns joined by the template. Empty if all of them are, whatever the template writes between them."""
+        texts, any_text = [], False
+        for before, path in shape.parts:
+            value = self._value(file, row, path, "text_template") if path is not None else ""
+            if isinstance(value, bytes | list | dict):
+                raise DatasetError(
+                    f"{file}: column {quoted(path)} of {row.where} holds {kind_of(value)}, which dataset.text_template "
+                    "cannot join: name a plain value, by a path such as a.b[0].c"
+                )
+            self.counts.nulls += value is None
+            text = "" if value is None else str(value)
+            any_text = any_text or bool(text.strip())
+            texts += [before, self._plain(text)]
+        return Content("".join(texts) if any_text else "")
+
+    def _chat(self, file: str, row: SourceRow, shape: ChatShape) -> Content:
+        messages: list[Message] = []
+        sides = _PAIR if len(shape.paths) == len(_PAIR) else ((None, "chat_column"),)
+        for path, (speaker, option) in zip(shape.paths, sides, strict=True):
+            value = self._value(file, row, path, option)
+            try:
+                messages += read_chat(value, self.options.chat_roles, speaker)
+            except ChatError as error:
+                raise DatasetError(f"{file}: column {quoted(path)} of {row.where}: {error}") from None
+            self.unread |= {replace_invalid(f"{path}[].{key}") for key in unread_keys(value)}
+        if self.options.strip_html:
+            messages = [_without_html(message) for message in messages]
+        return _as_content(messages)
+
+    def _value(self, file: str, row: SourceRow, path: str, option: str) -> Any:
+        value = value_at(row.values, path)
+        if value is MISSING:
+            raise missing_column(file, row.where, path, columns_of_row(row.values).kinds, option)
+        return value
+
+    def _plain(self, text: str) -> str:
+        return strip_html(text) if self.options.strip_html and self.options.documents != "sections" else text
+
+    def _valid(self, file: str, row: SourceRow, content: Content) -> Content | None:
+        if is_unicode(content.text):
+            return content
+        if self.options.invalid_text == "error":
+            raise DatasetError(
+                f"{file}: {row.where}: {wrong_character(content.text)}; convert the file to UTF-8, or set "
+                "dataset.invalid_text to skip or replace"
+            )
+        self.counts.invalid += 1
+        if self.options.invalid_text == "skip":
+            return None
+        if content.messages is None:
+            return Content(replace_invalid(content.text))
+        fields = (message._asdict().items() for message in content.messages)
+        return _as_content([Message(**{k: v and replace_invalid(v) for k, v in one}) for one in fields])
+
+    def _short(self, file: str, row: SourceRow, content: Content) -> Content | None:
+        most = self.options.max_document_bytes
+        if not is_longer(content.text, most):
+            return content
+        if self.options.long_documents == "error":
+            raise DatasetError(
+                f"{file}: {row.where}: the document has {len(content.text.encode()):,} bytes, above "
+                f"dataset.max_document_bytes ({most:,}): raise that, or set dataset.long_documents to skip or cut"
+            )
+        self.counts.long += 1
+        if self.options.long_documents == "skip":
+            return None
+        cut = Content(cut_text(content.text, most)) if content.messages is None else _cut_chat(content.messages, most)
+        return cut if cut.text.strip() else None
+
+
+def _as_content(messages: Sequence[Message]) -> Content:
+    return Content(plain_text(messages), tuple(messages))
+
+
+def _without_html(message: Message) -> Message:
+    thinking = message.thinking
+    return message._replace(
+        content=strip_html(message.content), thinking=None if thinking is None else strip_html(thinking)
+    )
+
+
+def _cut_chat(messages: Sequence[Message], most: int) -> Content:
+    """The first messages whose plain text has `most` bytes or less; none if the first alone has more."""
+    total = 0
+    for number, message in enumerate(messages):
+        size = len(plain_text([message]).encode())
+        total += size + (len(BETWEEN) if total and size else 0)
+        if total > most:
+            return _as_content(messages[:number])
+    return _as_content(messages)
