@@ -1,0 +1,161 @@
+"""Chats rendered by a tokenizer's chat template, with the role of each character of the text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
+from typing import Any, NamedTuple, Protocol
+
+import jinja2
+
+from sae.formats.dataset import Message
+from sae.quoting import shortened
+from sae.text.chat_environment import ChatEnvironment
+from sae.text.chat_messages import ChatError
+from sae.text.chat_values import (
+    TEXT_ROLES,
+    TextRole,
+    TracedText,
+    UntraceableError,
+    has_bare_values,
+    joined,
+    roles_of,
+    trace,
+)
+
+_FAILS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+class ChatTokenizer(Protocol):
+    """What is used of a transformers tokenizer."""
+
+    special_tokens_map: dict[str, Any]
+
+    def get_chat_template(self, chat_template: str | None = None, tools: list[Any] | None = None) -> str: ...
+    def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any: ...
+
+
+class RoleSpan(NamedTuple):
+    """Characters [start, stop) of a rendered chat, all of one role."""
+
+    start: int
+    stop: int
+    role: TextRole
+
+
+class RenderedChat(NamedTuple):
+    """A chat as the model reads it. `spans` cover the whole text in its order; neighbours differ in role."""
+
+    text: str
+    spans: tuple[RoleSpan, ...]
+
+
+def render_chat(
+    tokenizer: ChatTokenizer,
+    messages: Sequence[Message],
+    tools: Sequence[Mapping[str, Any]] = (),
+    *,
+    variables: Mapping[str, Any] | None = None,
+    add_generation_prompt: bool = False,
+    thinking_tags: tuple[str, str] | None = ("<think>", "</think>"),
+) -> RenderedChat:
+    """Renders messages by the tokenizer's chat template, and says who wrote which character.
+
+    Roles: `system`, `user`, `assistant` (its tool calls too), `tool` (its answers, and the definitions in `tools`),
+    `thinking` (of the assistant: apart from its answer, or in its content between `thinking_tags`, tags included), and
+    `template` for all that the template itself writes. `variables` are given to the template, beside the tokenizer's
+    special tokens. The text is the one of `tokenizer.apply_chat_template`.
+
+    Raises ChatError if the tokenizer has no chat template or the template refuses the messages, and UntraceableError,
+    a ChatError, if it treats them in a way after which roles could only be guessed.
+    """
+    plain = [_template_message(message) for message in messages]
+    definitions = [dict(tool) for tool in tools] or None
+    options = {**(variables or {}), "add_generation_prompt": add_generation_prompt}
+    try:
+        source = tokenizer.get_chat_template(None, definitions)
+        expected = tokenizer.apply_chat_template(plain, tools=definitions, tokenize=False, **options)
+    except _FAILS as error:
+        raise ChatError(f"the chat template does not take this chat: {_reason(error)}") from None
+    spoken = [_traced_message(message, thinking_tags) for message in plain]
+    values = {**tokenizer.special_tokens_map, "documents": None, **options}
+    bare_values = has_bare_values([[message.get("tool_calls", []) for message in plain], definitions or []])
+    text = _render(source, bare_values, messages=spoken, tools=trace(definitions, "tool"), **values)
+    if text != expected:
+        raise UntraceableError("the chat template cannot be followed: it gives another text when it is traced")
+    return RenderedChat(expected, _spans(roles_of(text)))
+
+
+def _render(source: str, bare_values: bool, **values: Any) -> str:
+    environment, template = _compiled(source)
+    try:
+        with environment.lock:
+            environment.bare_values = bare_values
+            return template.render(**values)
+    except UntraceableError as error:
+        raise UntraceableError(f"the chat template cannot be followed: {error}") from None
+    except _FAILS as error:
+        raise UntraceableError(f"the chat template cannot be followed: {_reason(error)}") from None
+
+
+@lru_cache(maxsize=16)
+def _compiled(source: str) -> tuple[ChatEnvironment, jinja2.Template]:
+    environment = ChatEnvironment()
+    return environment, environment.from_string(source)
+
+
+def _template_message(message: Message) -> dict[str, Any]:
+    """A message as templates take it: only what it has."""
+    calls = None
+    if message.tool_calls is not None:
+        try:
+            calls = json.loads(message.tool_calls)
+        except ValueError as error:
+            raise ChatError(f"tool calls are not JSON ({error}): {shortened(message.tool_calls)}") from None
+    values = {
+        "role": message.role,
+        "content": message.content,
+        "reasoning_content": message.thinking,
+        "tool_calls": calls,
+        "tool_call_id": message.tool_call_id,
+        "name": message.name,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _traced_message(message: Mapping[str, Any], tags: tuple[str, str] | None) -> dict[str, Any]:
+    role: TextRole = message["role"]
+    traced = {key: value if key == "role" else trace(value, role) for key, value in message.items()}
+    if role == "assistant" and tags is not None:
+        traced["content"] = _with_thinking(message["content"], tags)
+    if "reasoning_content" in message:
+        thinking = trace(message["reasoning_content"], "thinking")
+        traced = {"thinking": thinking, **traced, "reasoning_content": thinking}  # transformers gives it both names
+    return traced
+
+
+def _with_thinking(content: str, tags: tuple[str, str]) -> TracedText:
+    """An assistant's content with what stands between tags as thinking; tags may be open at its beginning and end."""
+    start, end = map(re.escape, tags)
+    pattern = rf"(?s)\A(?:(?!{start}).)*?{end}|{start}.*?(?:{end}|\Z)"
+    parts, position = [], 0
+    for found in re.finditer(pattern, content):
+        parts += [trace(content[position : found.start()], "assistant"), trace(found[0], "thinking")]
+        position = found.end()
+    return joined([*parts, trace(content[position:], "assistant")])
+
+
+def _spans(roles: bytes) -> tuple[RoleSpan, ...]:
+    spans, start = [], 0
+    for code, run in groupby(roles):
+        stop = start + sum(1 for _ in run)
+        spans.append(RoleSpan(start, stop, TEXT_ROLES[code]))
+        start = stop
+    return tuple(spans)
+
+
+def _reason(error: BaseException) -> str:
+    return shortened(str(error) or type(error).__name__, 200)
