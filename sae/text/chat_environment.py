@@ -7,6 +7,7 @@ method through which roles would be lost is refused when somebody's words go thr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import wraps
 from threading import Lock
 from typing import Any
@@ -32,8 +33,10 @@ _KEEP_ROLES = frozenset({
 
 
 class ChatEnvironment(ImmutableSandboxedEnvironment):
-    """An environment of templates. `bare_values`: whether messages hold true, false or null; set it before rendering,
-    under `lock`.
+    """An environment of templates. What follows is set before rendering, under `lock`.
+
+    `bare_values`: whether messages hold true, false or null. `now`: the time that a template may write; None if it may
+    write none. `wrote_time` says afterwards whether it did.
     """
 
     intercepted_binops = frozenset({"%"})
@@ -44,6 +47,8 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         )
         self.lock = Lock()
         self.bare_values = False
+        self.now: datetime | None = None
+        self.wrote_time = False
         own: dict[str, Callable[..., Any]] = {
             "tojson": self._tojson, "join": self._join, "replace": self._replace, "string": self.written,
             "safe": self.written,
@@ -53,7 +58,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             for name, function in self.filters.items()
         }
         self.globals["raise_exception"] = _raise_exception
-        self.globals["strftime_now"] = _strftime_now
+        self.globals["strftime_now"] = self._strftime_now
 
     def concat(self, texts: Iterable[str]) -> str:
         """Joins what a template writes."""
@@ -90,6 +95,15 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             if type(owner) is str and name in ("join", "replace"):
                 called = getattr(joined((owner,)), name)
         return super().call(context, called, *args, **kwargs)
+
+    def _strftime_now(self, form: str) -> str:
+        if self.now is None:
+            raise UntraceableError(
+                "it writes today's date, so that equal requests would give other texts another day: give the date to "
+                "write (on_date)"
+            )
+        self.wrote_time = True
+        return self.now.strftime(form)
 
     def _tojson(
         self, x: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
@@ -147,10 +161,3 @@ def _refusing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _raise_exception(message: str) -> None:
     raise jinja2.TemplateError(str.__str__(message))
-
-
-def _strftime_now(form: str) -> str:
-    raise UntraceableError(
-        "it writes today's date, so that equal requests would give other texts another day; most such templates take "
-        "the variable `date_string` instead"
-    )

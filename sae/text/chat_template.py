@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
@@ -27,6 +28,8 @@ from sae.text.chat_values import (
 )
 
 _FAILS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+_TRIES = 2  # a template may write the time, and a minute may end between two renderings
 
 
 class ChatTokenizer(Protocol):
@@ -59,6 +62,7 @@ def render_chat(
     tools: Sequence[Mapping[str, Any]] = (),
     *,
     variables: Mapping[str, Any] | None = None,
+    on_date: date | None = None,
     add_generation_prompt: bool = False,
     thinking_tags: tuple[str, str] | None = ("<think>", "</think>"),
 ) -> RenderedChat:
@@ -67,7 +71,8 @@ def render_chat(
     Roles: `system`, `user`, `assistant` (its tool calls too), `tool` (its answers, and the definitions in `tools`),
     `thinking` (of the assistant: apart from its answer, or in its content between `thinking_tags`, tags included), and
     `template` for all that the template itself writes. `variables` are given to the template, beside the tokenizer's
-    special tokens. The text is the one of `tokenizer.apply_chat_template`.
+    special tokens; `on_date` is what a template that writes today's date writes instead. But for that date the text is the
+    one of `tokenizer.apply_chat_template`.
 
     Raises ChatError if the tokenizer has no chat template or the template refuses the messages, and UntraceableError,
     a ChatError, if it treats them in a way after which roles could only be guessed.
@@ -77,24 +82,45 @@ def render_chat(
     options = {**(variables or {}), "add_generation_prompt": add_generation_prompt}
     try:
         source = tokenizer.get_chat_template(None, definitions)
-        expected = tokenizer.apply_chat_template(plain, tools=definitions, tokenize=False, **options)
+    except _FAILS as error:
+        raise ChatError(f"the tokenizer has no chat template to use: {_reason(error)}") from None
+    values = {
+        **tokenizer.special_tokens_map,
+        **options,
+        "messages": [_traced_message(message, thinking_tags) for message in plain],
+        "tools": trace(definitions, "tool"),
+        "documents": None,
+    }
+    bare_values = has_bare_values([[message.get("tool_calls", []) for message in plain], definitions or []])
+    for _ in range(_TRIES):
+        expected = _transformers_text(tokenizer, plain, definitions, options)
+        text, has_time = _render(source, bare_values, None if on_date is None else datetime.now(), values)
+        if text == expected:
+            break
+    else:
+        raise UntraceableError("the chat template cannot be followed: it gives another text when it is traced")
+    if on_date is not None and has_time:
+        text, _ = _render(source, bare_values, datetime.combine(on_date, time()), values)
+    return RenderedChat("".join(text), _spans(roles_of(text)))
+
+
+def _transformers_text(
+    tokenizer: ChatTokenizer, messages: list[dict[str, Any]], tools: list[Any] | None, options: Mapping[str, Any]
+) -> str:
+    try:
+        text: str = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **options)
     except _FAILS as error:
         raise ChatError(f"the chat template does not take this chat: {_reason(error)}") from None
-    spoken = [_traced_message(message, thinking_tags) for message in plain]
-    values = {**tokenizer.special_tokens_map, "documents": None, **options}
-    bare_values = has_bare_values([[message.get("tool_calls", []) for message in plain], definitions or []])
-    text = _render(source, bare_values, messages=spoken, tools=trace(definitions, "tool"), **values)
-    if text != expected:
-        raise UntraceableError("the chat template cannot be followed: it gives another text when it is traced")
-    return RenderedChat(expected, _spans(roles_of(text)))
+    return text
 
 
-def _render(source: str, bare_values: bool, **values: Any) -> str:
+def _render(source: str, bare_values: bool, now: datetime | None, values: Mapping[str, Any]) -> tuple[str, bool]:
+    """The text with its roles, and whether the time `now` is in it."""
     environment, template = _compiled(source)
     try:
         with environment.lock:
-            environment.bare_values = bare_values
-            return template.render(**values)
+            environment.bare_values, environment.now, environment.wrote_time = bare_values, now, False
+            return template.render(**values), environment.wrote_time
     except UntraceableError as error:
         raise UntraceableError(f"the chat template cannot be followed: {error}") from None
     except _FAILS as error:

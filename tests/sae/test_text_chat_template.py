@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from itertools import groupby
 from typing import Any
 
@@ -295,6 +296,14 @@ def test_variables_reach_the_template() -> None:
     template = "{{ date_string if date_string is defined else strftime_now('%d') }}{{ messages[0].content }}"
     rendered = render_chat(tokenizer_of(template), [Message("user", "x")], variables={"date_string": "26 Jul 2024"})
     assert same(rendered, by_template("26 Jul 2024") + said("user", "x"))
+
+
+def test_a_date_that_a_template_writes_is_the_one_that_is_given() -> None:
+    source = "{{ 'Today: ' ~ strftime_now('%d %B %Y') ~ '|' }}{{ messages[0].content }}"
+    rendered = render_chat(tokenizer_of(source), [Message("user", "14 July 1789")], on_date=date(1789, 7, 14))
+    assert same(rendered, by_template("Today: 14 July 1789|") + said("user", "14 July 1789"))
+    plain = render_chat(TOKENIZERS["ChatML"], [Message("user", "x")], on_date=date(1789, 7, 14))
+    assert plain == render_chat(TOKENIZERS["ChatML"], [Message("user", "x")])
 
 
 @pytest.mark.parametrize(
