@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -45,6 +45,7 @@ class RowContent:
         self.counts = ContentCounts()
         self.shape: RowShape | None = None
         self.unread: set[str] = set()  # keys of messages that are not kept
+        self._paths: tuple[str, ...] = ()
         self._undecided: tuple[str, SourceRow] | None = None
 
     def of_row(self, file: str, row: SourceRow) -> Content | None:
@@ -52,6 +53,7 @@ class RowContent:
         if self.shape is None:
             columns = row.columns or columns_of_row(row.values)
             self.shape = find_shape(file, row.where, columns, self.options)
+            self._paths = shape_paths(self.shape) if self.shape is not None else ()
         match self.shape:
             case None:
                 self._undecided = self._undecided or (file, row)
@@ -68,10 +70,11 @@ class RowContent:
         content = self._valid(file, row, content)
         return None if content is None else self._short(file, row, content)
 
-    def used_columns(self, row: SourceRow) -> set[str]:
+    def used_columns(self, row: SourceRow) -> Collection[str]:
         """The columns of a row that its content is made of."""
-        paths = shape_paths(self.shape) if self.shape is not None else ()
-        return {root_of(path, row.values) for path in paths}
+        if all(path in row.values for path in self._paths):
+            return self._paths  # no path into nested values: most sources
+        return {root_of(path, row.values) for path in self._paths}
 
     def check_shape(self) -> None:
         """Raises DatasetError if there were rows, and none of them said what documents are made of."""

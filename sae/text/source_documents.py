@@ -124,7 +124,8 @@ class SourceDocuments:
     def _other_columns(self, row: SourceRow) -> dict[str, str | None]:
         columns: dict[str, str | None] = {}
         used = self._content.used_columns(row)
-        self.left_out |= self._content.unread
+        if self._content.unread:
+            self.left_out |= self._content.unread
         for key, value in row.values.items():
             if key in used or key == self.options.split_column or value is None:
                 continue

@@ -9,16 +9,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from configs.download import DatasetOptions
 from configs.text_templates import template_parts
-from sae.formats.dataset import DatasetError, Document
+from sae.formats.artifact_files import LocalFiles
+from sae.formats.dataset import DatasetError, Document, iter_documents, write_documents
 from sae.text.column_paths import MISSING, value_at
 from sae.text.document_limits import cut_text, is_longer
 from sae.text.readers import SourceFile
+from sae.text.row_shapes import ChatShape
 from sae.text.source_documents import SourceDocuments
 
 ROW = {
@@ -194,3 +196,74 @@ def test_a_text_is_cut_between_characters(text: str, most: int) -> None:
     assert is_longer(text, most) == (cut != text)
     if cut != text:
         assert len(text[: len(cut) + 1].encode()) > most
+
+
+keys = st.sampled_from(
+    ["text", "messages", "role", "content", "from", "value", "prompt", "response", "split", "thinking", "tool_calls", "a"]
+)  # fmt: skip
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from(["user", "gpt", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=8,
+)  # fmt: skip
+shapes: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {},
+        {"documents": "chats"},
+        {"chat_column": "messages"},
+        {"chat_column": "a[0].messages"},
+        {"response_column": "a.text"},
+        {"text_column": "a.text"},
+        {"text_template": "{a} {messages[0].content}"},
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.dictionaries(keys, values, max_size=4), min_size=1, max_size=4),
+    shapes,
+    st.sampled_from(["error", "skip", "replace"]),
+    st.booleans(),
+)
+def test_any_rows_give_documents_or_one_message(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[dict[str, Any]],
+    shape: dict[str, Any],
+    policy: str,
+    arrow: bool,
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    name = "rows.jsonl"
+    if arrow:
+        try:
+            pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+            name = "rows.parquet"
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+            pass  # values that no table holds together
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = DatasetOptions(**shape, invalid_text=policy, max_document_bytes=50, long_documents="cut")  # type: ignore[arg-type]
+    source = SourceDocuments([SourceFile(name, folder / name)], options)
+    try:
+        found = list(source)
+    except DatasetError as error:
+        assert len(str(error)) < 500  # noqa: PT017
+        assert name in str(error)  # noqa: PT017
+        return
+    for document in found:
+        assert document.text.strip()
+        assert len(document.text.encode()) <= 50
+        assert (document.messages is None) == (not isinstance(source.shape, ChatShape))
+    counts = source.counts
+    left_out = counts.empty + (counts.invalid if policy == "skip" else 0)
+    assert len(found) + left_out <= len(rows) <= len(found) + left_out + counts.long
+    if found:
+        (folder / "out").mkdir(exist_ok=True)
+        write_documents(folder / "out", found)
+        assert [document for _, document in iter_documents(LocalFiles(folder / "out"))] == filled(found)
+
+
+def filled(documents: list[Document]) -> list[Document]:
+    """With null in each column that another document has."""
+    names = sorted({name for document in documents for name in document.columns})
+    return [one._replace(columns={name: one.columns.get(name) for name in names}) for one in documents]

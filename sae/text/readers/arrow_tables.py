@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
@@ -59,7 +60,8 @@ def _rows(batches: Iterable[pa.RecordBatch], columns: Columns, used: set[str]) -
     for batch in batches:
         names = unique_names(batch.schema.names)
         values = [_used_values(part) if name in used else _values(part) for name, part in zip(names, batch.columns)]
-        for row in zip(*values, strict=True):
+        # Rows of which no column is read are rows all the same.
+        for row in zip(*values, strict=True) if values else repeat((), batch.num_rows):
             number += 1
             yield SourceRow(f"row {number}", dict(zip(names, row, strict=True)), columns)
 
