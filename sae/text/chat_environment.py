@@ -22,7 +22,9 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from sae.text.chat_values import TracedJson, UntraceableError, as_text, has_bare_values, is_traced, joined
+from sae.text.chat_traced_json import TracedJson
+from sae.text.chat_traced_text import UntraceableError, joined
+from sae.text.chat_traced_values import as_text, has_bare_values, is_traced
 
 # They give back what they are given, or numbers that no template writes in place of a text.
 _KEEP_ROLES = frozenset({

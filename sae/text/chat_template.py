@@ -16,16 +16,8 @@ from sae.formats.dataset import Message
 from sae.quoting import shortened
 from sae.text.chat_environment import ChatEnvironment
 from sae.text.chat_messages import ChatError
-from sae.text.chat_values import (
-    TEXT_ROLES,
-    TextRole,
-    TracedText,
-    UntraceableError,
-    has_bare_values,
-    joined,
-    roles_of,
-    trace,
-)
+from sae.text.chat_traced_text import TEXT_ROLES, TextRole, TracedText, UntraceableError, joined, roles_of
+from sae.text.chat_traced_values import has_bare_values, trace
 
 _FAILS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from sae.formats.dataset import Message
 from sae.text.chat_messages import ChatError
 from sae.text.chat_template import RenderedChat, RoleSpan, render_chat
-from sae.text.chat_values import TEXT_ROLES, UntraceableError
+from sae.text.chat_traced_text import TEXT_ROLES, UntraceableError
 from tests.sae.chat_templates import (
     BOS,
     CASES,
