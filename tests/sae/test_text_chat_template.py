@@ -218,10 +218,12 @@ FOLLOWED = [
     "{{ c | upper }}{{ c | lower }}{{ c.capitalize() }}",
     "{{ c | tojson }}|{{ [c, {'k': c}] | tojson(indent=2) }}|{{ {'y': c, 'x': 1} | tojson(sort_keys=true) }}",
     "{{ messages | join('|', attribute='content') }}|{{ messages | map(attribute='content') | map('upper') | join }}",
+    "{{ c.join(['x', 'y', 'x']) }}|{{ ['x', 'y', 'x'] | join(c) }}",
     "{{ ', '.join([c, 'x']) }}|{{ c * 2 }}|{{ c.removeprefix('é').removesuffix('ß') }}",
     "{% set x %}<{{ c }}>{% endset %}{{ x }}{% macro m(t) %}[{{ t }}]{% endmacro %}{{ m(c) }}",
     "{% for letter in c %}{{ letter }}.{% endfor %}{{ c | reverse }}|{{ c | list | join }}",
     "{% set n = namespace(t='') %}{% for m in messages %}{% set n.t = n.t + m.content %}{% endfor %}{{ n.t }}",
+    "{{ c[::2] }}|{{ c[1:-1:3] }}|{{ c.split('>') | last }}|{{ c.rsplit('>', 1)[0] }}|{{ c.rpartition('>') | join }}",
     "{{ c | string }}|{{ c | length }}|{{ c | default('x') }}|{% filter upper %}x{{ c }}{% endfilter %}",
     "{% macro m() %}<{{ caller() }}>{% endmacro %}{% call m() %}{{ c }}{% endcall %}",
 ]
@@ -242,20 +244,25 @@ LOST = {
 
 
 @pytest.mark.parametrize("template", FOLLOWED)
-@settings(max_examples=30, deadline=None)
-@given(text=st.text('abAB \nßİ"é😀', max_size=9))
-def test_what_a_template_does_to_a_text_is_followed(template: str, text: str) -> None:
-    """A letter that stands in the message alone is its speaker's, and one that stands in the template alone is not."""
-    message = Message("user", text.translate({ord(letter): 0xE000 + ord(letter) for letter in "abAB"}))
+@settings(max_examples=60, deadline=None)
+@given(user=st.text('abAB \nßİ"é😀', max_size=7), assistant=st.text('abAB \nßİ"é😀', max_size=7))
+def test_what_a_template_does_to_a_text_is_followed(template: str, user: str, assistant: str) -> None:
+    """A letter that one message alone has is its speaker's, and one that the template alone has is the template's."""
+
+    def marked(text: str, first: int) -> str:
+        return text.translate({ord(letter): first + ord(letter) for letter in "abAB"})
+
+    messages = [Message("user", marked(user, 0xE000)), Message("assistant", marked(assistant, 0xE100))]
+    source = "{% set c = messages[0].content ~ '>' ~ messages[1].content ~ '\n' %}" + template
     try:
-        rendered = render_chat(tokenizer_of("{% set c = messages[0].content %}" + template), [message])
+        rendered = render_chat(tokenizer_of(source), messages, thinking_tags=None)
     except UntraceableError as error:
         assert "neighbours" in str(error)  # noqa: PT017
         return
     for span in rendered.spans:
         for character in rendered.text[span.start : span.stop]:
-            if "\ue000" <= character <= "\ue0ff":
-                assert span.role == "user"
+            if "\ue000" <= character <= "\ue1ff":
+                assert span.role == ("user" if character < "\ue100" else "assistant")
             elif character in ".<>|+,[]{}":
                 assert span.role == "template"
 
