@@ -16,7 +16,7 @@ from sae.formats.dataset import Message
 from sae.quoting import shortened
 from sae.text.chat_environment import ChatEnvironment
 from sae.text.chat_messages import ChatError
-from sae.text.chat_traced_text import TEXT_ROLES, TextRole, TracedText, UntraceableError, joined, roles_of
+from sae.text.chat_traced_text import TEXT_ROLES, TextRole, TracedText, UntraceableError, joined, plain_copy, roles_of
 from sae.text.chat_traced_values import has_bare_values, trace
 
 _FAILS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -93,7 +93,7 @@ def render_chat(
         raise UntraceableError("the chat template cannot be followed: it gives another text when it is traced")
     if on_date is not None and has_time:
         text, _ = _render(source, bare_values, datetime.combine(on_date, time()), values)
-    return RenderedChat("".join(text), _spans(roles_of(text)))
+    return RenderedChat(plain_copy(text), _spans(roles_of(text)))
 
 
 def _transformers_text(

@@ -163,6 +163,11 @@ def joined(texts: Iterable[str]) -> TracedText:
     return TracedText("".join(parts), b"".join(map(roles_of, parts)))
 
 
+def plain_copy(text: str) -> str:
+    """The text alone."""
+    return str.__getitem__(text, slice(None))
+
+
 def roles_of(text: str) -> bytes:
     """The role of each character of a text."""
     return text._roles if isinstance(text, TracedText) else _TEMPLATE * len(text)
