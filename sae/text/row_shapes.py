@@ -13,6 +13,8 @@ from sae.formats.dataset import DatasetError
 from sae.text.column_paths import root_of
 from sae.text.readers.column_checks import CHAT, EMPTY_LIST, NOTHING, Columns, missing_column, not_text, several_columns
 
+_FILE = "file"  # the column in which readers put a file's name: never the text, unless the options say so
+
 
 class TextShape(NamedTuple):
     """A document is the text at `path`."""
@@ -101,6 +103,7 @@ def _found_chat(file: str, where: str, columns: Columns, options: DatasetOptions
 def _found_text(file: str, where: str, columns: Columns, options: DatasetOptions) -> TextShape | None:
     if options.documents == "chats":
         return None
+    columns = columns._replace(kinds={name: kind for name, kind in columns.kinds.items() if name != _FILE})
     for kinds in columns:
         texts = [name for name, kind in kinds.items() if not kind and name != options.split_column]
         if len(texts) > 1:

@@ -171,6 +171,13 @@ def test_the_shape_of_the_first_row_that_says_one_holds(tmp_path: Path) -> None:
         texts(tmp_path, [{"content": "one"}, {"text": "two"}])
 
 
+def test_the_name_of_a_file_is_never_found_to_be_the_text(tmp_path: Path) -> None:
+    assert texts(tmp_path, [{"file": "a.txt", "content": "one"}]) == ["one"]
+    with pytest.raises(DatasetError, match=r"no column 'text'; it has 'n' \(a number\)"):
+        texts(tmp_path, [{"file": "a.txt", "n": 1}])
+    assert texts(tmp_path, [{"file": "a.txt", "n": 1}], text_column="file") == ["a.txt"]
+
+
 LONG = [{"text": "short"}, {"text": "é" * 10}, {"text": "x" * 10}]
 
 
