@@ -18,7 +18,7 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from actors.download_task import Result
 
-VERSION = 2
+VERSION = 3
 TRIES = 3  # of a worker that dies
 _KIND = {"model": "models", "dataset": "datasets"}
 

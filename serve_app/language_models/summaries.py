@@ -58,7 +58,8 @@ class ModelSummaries:
     @cachedmethod(lambda self: self._pieces, condition=lambda self: self._condition)
     def pieces(self, id: str) -> TokenText:
         """Strings of the token ids of `models/ID`. Raises StoreError if there is no such model."""
-        return TokenText(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
+        path = self._store.files(ArtifactRef("models", id)).path("tokenizer.json")
+        return TokenText(path.read_text(encoding="utf-8"))
 
     def _raw(self, id: str) -> dict[str, Any]:
         ref = ArtifactRef("models", id)

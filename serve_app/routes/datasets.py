@@ -9,14 +9,30 @@ from pydantic import BaseModel, Field
 
 from sae.formats.dataset import DatasetReader
 from serve_app import artifact_requests
-from serve_app.dependencies import ApiDep
+from serve_app.dependencies import Api, ApiDep
 from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, decode, encode
 from serve_app.routes.artifacts import artifact_routes
+from serve_app.schemas.artifacts import Artifact
 from serve_app.schemas.common import HexId, Page
 from serve_app.schemas.requests import DatasetRequest
 
-router = artifact_routes("datasets", DatasetRequest)
+
+class Dataset(Artifact):
+    """A dataset with its statistics."""
+
+    statistics: dict[str, Any] = Field(
+        description="Lengths of documents in characters, share of each split and which are missing, scripts by Unicode "
+        "block, texts that occur more than once within and across splits, and near duplicates if they were looked for."
+    )
+
+
+def _read(api: Api, id: str) -> Dataset:
+    found = artifact_requests.row_of(api, "datasets", id).summary.get("statistics", {})
+    return artifact_requests.artifact_detail(api, Dataset, "datasets", id, statistics=found)
+
+
+router = artifact_routes("datasets", DatasetRequest, Dataset, _read)
 _OWN = ("doc", "split", "text", "text_bytes")
 
 

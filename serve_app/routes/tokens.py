@@ -18,8 +18,9 @@ class TokensArtifact(Artifact):
     add_special_tokens: bool = Field(description="Whether special tokens were put into the rows: BOS or a separator.")
     return_attention_mask: bool = Field(description="Whether the rows have an `attention_mask` column.")
     statistics: dict[str, Any] = Field(
-        description="Tokens, documents, lengths before packing and their histogram, roles, share of the vocabulary seen, "
-        "and for each split its rows, tokens and documents."
+        description="Tokens, documents, lengths before packing and their histogram, roles, the tokens that occur (share of "
+        "the vocabulary, coverage curve, the most frequent), the share of each split and which are missing, and for each "
+        "split its rows, tokens and documents."
     )
 
 
