@@ -75,6 +75,7 @@ def test_figures_are_those_of_the_whole(
     assert found["split_percent"] == split_percent(rows)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=200))
 def test_lengths_are_those_of_numpy(lengths: list[int]) -> None:
     found = length_figures(Counter(lengths))
@@ -90,6 +91,7 @@ def test_the_histogram_has_powers_of_two() -> None:
     assert found["p95"] == 100
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(SPLITS), st.integers(1, 10**9), min_size=1))
 def test_split_shares_sum_to_100(rows: dict[str, int]) -> None:
     shares = split_percent(rows)
@@ -98,6 +100,7 @@ def test_split_shares_sum_to_100(rows: dict[str, int]) -> None:
     assert set(missing_splits(rows, SPLITS)) == set(SPLITS) - set(rows)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 199), max_size=60), max_size=6))
 def test_counts_of_chunks_add_up(chunks: list[list[int]]) -> None:
     packed = [pack_counts(np.array(chunk, np.int32)) for chunk in chunks]
