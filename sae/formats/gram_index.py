@@ -2,7 +2,7 @@
 
 A search reads only row groups that hold all grams of its substring. Bits are of hashes of grams, so a row group may be
 read in vain, but none is left out that has a match. Letters A to Z count as a to z, so that one index serves searches that
-ignore case. Bits take about 7% of the bytes of the text.
+ignore case. Bits take about 7% of the bytes of the text, and an eighth at most.
 """
 
 from __future__ import annotations
@@ -33,21 +33,26 @@ class GramIndexWriter:
 
     def __init__(self) -> None:
         self._groups: list[npt.NDArray[np.uint8]] = []  # a bit for each hash
+        self._text_bytes = 0
 
     def add(self, texts: Sequence[str]) -> None:
         """Takes the texts of the next row group."""
         seen = np.zeros(1 << _MOST_BITS, bool)
         whole = texts[0] if len(texts) == 1 else "\0".join(texts)
         for start in range(0, len(whole), _PIECE):  # a large document is alone, and is not copied as a whole
-            seen[_hashes(whole[start : start + _PIECE + GRAM].encode().lower())] = True
+            data = whole[start : start + _PIECE + GRAM].encode().lower()
+            seen[_hashes(data)] = True
+            self._text_bytes += len(data)
         self._groups.append(np.packbits(seen))
 
     def save(self, path: Path) -> None:
         """Writes uint8 [hashes, row groups / 8]: bit 7 of the first byte is the first row group."""
         seen = np.stack([np.unpackbits(group).astype(bool) for group in self._groups])
         most = int(seen.sum(axis=1).max())
-        # A quarter of the bits or fewer are set, as far as the largest index allows.
-        bits = min(_MOST_BITS, max(_LEAST_BITS, (4 * most - 1).bit_length()))
+        most_bytes = self._text_bytes // 8 // -(-len(seen) // 8)  # for each byte of row groups
+        # Half of the bits or fewer are set, as far as the size allows.
+        bits = min(_MOST_BITS, (2 * most - 1).bit_length(), most_bytes.bit_length() - 1)
+        bits = max(_LEAST_BITS, bits)
         folded = seen.reshape(len(seen), 1 << bits, -1).any(axis=2)
         path.write_bytes(save({_TENSOR: np.ascontiguousarray(np.packbits(folded, axis=0).T)}))
 
