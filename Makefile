@@ -31,7 +31,7 @@ down: .venv/.installed  ## End it
 	$(BIN)/python -m cluster down
 
 bench: .venv/.installed .venv-peers/.installed  ## The tables of benchmarks/results
-	for name in demo matmul_rate topk_step ray_overhead end_to_end four_saes jobs catalog api; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in demo matmul_rate topk_step ray_overhead end_to_end four_saes jobs catalog api data_statistics samples; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # An environment is whole while its `.installed` is there; one whose installation was interrupted is made anew. torch
 # comes with its own dependencies first: on a GPU machine these are the CUDA libraries, which no lock file of a machine

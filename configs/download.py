@@ -156,6 +156,13 @@ class DatasetOptions(Config):
         description="Take at most this many documents, the first ones: of each split of the source if it has splits, of "
         "all if it has none.",
     )
+    near_duplicates: float | None = Field(
+        None,
+        ge=0.6,
+        le=1,
+        description="Also count documents that are nearly equal: those whose sets of 9 consecutive characters have at "
+        "least this Jaccard similarity (0.8 is usual), estimated by MinHash. Null: only equal texts are counted.",
+    )
 
     @field_validator("text_template")
     @classmethod

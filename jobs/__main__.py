@@ -9,6 +9,9 @@
     python -m jobs cancel JOB      end now; the last checkpoint stays
     python -m jobs rm KIND/ID      remove an artifact; says what refers to it, if anything does
     python -m jobs gc --dry-run    which intermediate artifacts nothing refers to; without --dry-run they are removed
+    python -m jobs samples datasets/ID [--contains TEXT] [--where COLUMN=VALUE] ...   documents of a dataset
+    python -m jobs rows tokens/ID [--contains TEXT] [--token ID] ...    rows of tokens, with roles and borders of documents
+    python -m jobs statistics KIND/ID   the counts, sizes and metrics of an artifact
     python -m jobs resume JOB      a stopped, cancelled or failed job goes on from its last checkpoint
 
 The same under `ray job submit --working-dir . -- python -m jobs ...`. Standard output carries one line, a JSON object

@@ -1,4 +1,4 @@
-"""The commands of `python -m jobs` beside the stages: reading jobs, stopping them, resuming them, removing artifacts."""
+"""The commands of `python -m jobs` beside the stages: for jobs, and for looking at artifacts and removing them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from cluster.catalog import DISPATCHER, Catalog, CatalogError, JobRow, State, open_catalog
 from jobs.artifact_removal import gc, gc_arguments, rm, rm_arguments
+from jobs.data_commands import rows, rows_arguments, samples, samples_arguments, statistics, statistics_arguments
 
 POLL_S = 0.5
 
@@ -166,6 +167,9 @@ COMMANDS: dict[str, Command] = {
     "resume": Command("let a stopped, cancelled or failed job go on from its last checkpoint", _job, _resume),
     "rm": Command("remove artifacts that nothing refers to any more", rm_arguments, rm),
     "gc": Command("remove all intermediate artifacts that nothing refers to", gc_arguments, gc),
+    "samples": Command("documents of a dataset: paged, searched, filtered", samples_arguments, samples),
+    "rows": Command("rows of tokens with roles and borders of documents: paged, searched", rows_arguments, rows),
+    "statistics": Command("the counts, sizes and metrics of an artifact", statistics_arguments, statistics),
     # For the dispatcher and for `python -m cluster up`.
     "drive": Command(argparse.SUPPRESS, _drive_arguments, _drive),
     "dispatcher": Command(argparse.SUPPRESS, _dispatcher_arguments, _dispatcher),

@@ -3,21 +3,27 @@
 A file `documents-00000.parquet` has the columns doc (int64, the document's number in the dataset), split (string:
 train, validation or test), text (string), text_bytes (int64, length of the text in UTF-8), and whatever other columns
 the source had, as strings. If documents are chats there is a column `messages` too: a list of structs of strings,
-the fields of `Message`; the text is then the chat written plainly.
+the fields of `Message`; the text is then the chat written plainly. Row groups hold 1 MiB of text. Beside it,
+`documents-00000.grams.safetensors` says which row groups a substring can be in.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
 from sae.formats.artifact_files import ArtifactFilesLike
+from sae.formats.gram_index import GramIndexWriter, groups_with, index_name
 
 DOCUMENTS_JSON = "documents.json"
 SPLITS = ("train", "validation", "test")
@@ -139,9 +145,11 @@ def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int)
         + ([(MESSAGES, _MESSAGES_TYPE)] if chats else [])
         + [(name, pa.string()) for name in names]
     )
+    grams = GramIndexWriter()
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for start, stop in _spans(sizes, _GROUP_BYTES):
             part = batch[start:stop]
+            grams.add([document.text for document in part])
             columns: dict[str, list[Any]] = {
                 "doc": list(range(first + start, first + stop)),
                 "split": [document.split for document in part],
@@ -152,6 +160,7 @@ def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int)
                 columns[MESSAGES] = [_message_rows(document) for document in part]
             columns.update({name: [document.columns.get(name) for document in part] for name in names})
             writer.write_table(pa.table(columns, schema=schema))
+    grams.save(path.with_name(index_name(path.name)))
 
 
 def _message_rows(document: Document) -> list[dict[str, str | None]] | None:
@@ -198,13 +207,29 @@ class DatasetReader:
 
     def read(self, name: str, start: int, stop: int, columns: list[str] | None = None) -> pa.Table:
         """Rows [start, stop) of a file. Reads only the row groups that hold them."""
+        with self.open(name) as file:
+            groups, first = _groups(file.metadata, start, stop)
+            return file.read_row_groups(groups, columns=columns).slice(start - first, stop - start)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[pq.ParquetFile]:
+        """A file for reading. Raises DatasetError, here and in the block, if it cannot be read."""
         path = self._files.path(name)
         try:
             with pq.ParquetFile(path) as file:
-                groups, first = _groups(file.metadata, start, stop)
-                return file.read_row_groups(groups, columns=columns).slice(start - first, stop - start)
+                yield file
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"cannot read documents from {path}: {error}; download the dataset again") from None
+
+    def groups_with(self, name: str, grams: Sequence[bytes]) -> npt.NDArray[np.bool_] | None:
+        """Which row groups of a file may hold all grams: bool [row groups or more]; None if that is not known."""
+        if not grams or index_name(name) not in self._files.names:
+            return None
+        path = self._files.path(index_name(name))
+        try:
+            return groups_with(path, grams)
+        except (OSError, SafetensorError) as error:
+            raise DatasetError(f"cannot read {path}: {error}; download the dataset again") from None
 
     def documents(self, split: str | None = None) -> Iterator[tuple[int, Document]]:
         """All documents with their numbers, in order; only those of `split` if given. Holds 1 MiB of text at a time."""

@@ -63,7 +63,7 @@ def open_sources(artifacts: Artifacts) -> Sources:
         _json(artifacts.model, MODEL_CONFIG, "a language model"),
         pq.read_table(_path(artifacts.sae, CURVES, "an SAE")),
         TokensReader(artifacts.tokens, features.info.split),
-        TokenText(_path(artifacts.model, TOKENIZER, "a language model")),
+        TokenText(_path(artifacts.model, TOKENIZER, "a language model").read_text(encoding="utf-8")),
     )
 
 

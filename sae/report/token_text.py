@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from tokenizers import Tokenizer
 
@@ -15,14 +14,14 @@ _BYTE_TOKEN_LENGTH = len("<0x0A>")
 class TokenText:
     """Strings of token ids, for byte-level (GPT-2, Llama 3) and SentencePiece-like (Llama 2, Gemma) tokenizers.
 
-    Reads `tokenizer.json` alone: neither torch nor transformers is needed to show text.
+    Needs the content of `tokenizer.json` alone: neither torch nor transformers.
     """
 
-    def __init__(self, tokenizer_json: Path) -> None:
-        self._tokenizer = Tokenizer.from_file(str(tokenizer_json))
+    def __init__(self, tokenizer_json: str) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer_json)
         added = self._tokenizer.get_added_tokens_decoder()
         self._added = {number: str(token.content) for number, token in added.items()}
-        decoder = json.loads(tokenizer_json.read_text(encoding="utf-8")).get("decoder")
+        decoder = json.loads(tokenizer_json).get("decoder")
         self._byte_level = '"ByteLevel"' in json.dumps(decoder)
         self._text: dict[int, str | None] = {}  # None: no whole characters by itself
         self._parts: dict[int, bytes] = {}
@@ -48,6 +47,10 @@ class TokenText:
                 run = []
             found.append(whole)
         return found + _join(run)
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token, which need not be whole characters. Those of consecutive tokens are their text."""
+        return self._decode(token)
 
     def _learn(self, token: int) -> str | None:
         piece = self._decode(token)

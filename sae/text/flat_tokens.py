@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sae.formats.tokens import SPLITS, Role
+from sae.text.token_counts import pack_counts
 from sae.text.tokenizer_spec import TokenizerSpec, text_roles
 
 
@@ -39,13 +40,13 @@ class SplitCounts(NamedTuple):
 
 
 class ChunkCounts(NamedTuple):
-    """What the first pass says of a chunk: counts by split, and a bit for each token id that occurs in its text.
+    """What the first pass says of a chunk: counts by split, and how often each token id occurs in its text (packed).
 
     `documents` counts those without tokens too.
     """
 
     splits: dict[str, SplitCounts]
-    seen: bytes
+    tokens: bytes
     documents: int
 
     def to_json(self) -> dict[str, Any]:
@@ -55,7 +56,7 @@ class ChunkCounts(NamedTuple):
             | {"lengths": list(part.lengths.items()), "document_tokens": _encoded(part.document_tokens)}
             for name, part in self.splits.items()
         }
-        return {"splits": splits, "seen": _encoded(self.seen), "documents": self.documents}
+        return {"splits": splits, "tokens": _encoded(self.tokens), "documents": self.documents}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ChunkCounts:
@@ -70,7 +71,7 @@ class ChunkCounts(NamedTuple):
             )
             for name, part in value["splits"].items()
         }
-        return cls(splits, base64.b64decode(value["seen"]), value["documents"])
+        return cls(splits, base64.b64decode(value["tokens"]), value["documents"])
 
 
 def _encoded(value: bytes) -> str:
@@ -150,7 +151,6 @@ def flat_tokens(
     metadata: pa.StructArray | None = None,
 ) -> tuple[ChunkCounts, FlatTokens]:
     """The documents of a chunk as write_flat writes them, and their counts."""
-    seen = np.zeros(spec.id_limit, bool)
     end = np.asarray([] if spec.separator is None else [spec.separator], np.int32)
     end_roles = np.full(len(end), Role.SEPARATOR, np.uint8)
     tokens: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
@@ -165,7 +165,6 @@ def flat_tokens(
         for i in members:
             ids = np.asarray(encoded[i], np.int32)
             own_roles = text_roles(ids, spec)
-            seen[ids] = True
             by_role += np.bincount(own_roles, minlength=len(Role))
             lengths[len(ids)] += 1
             tokens += [ids, end]
@@ -185,7 +184,8 @@ def flat_tokens(
         np.concatenate(roles),
         None if metadata is None else metadata.take(pa.array(order, pa.int64())),
     )
-    return ChunkCounts(counts, np.packbits(seen).tobytes(), len(docs)), flat
+    own = pack_counts(flat.tokens[flat.roles != Role.SEPARATOR])
+    return ChunkCounts(counts, own, len(docs)), flat
 
 
 def open_flat(path: Path) -> FlatTokens:

@@ -1,4 +1,4 @@
-"""Figures of a tokens artifact. Lengths are of documents before packing: no padding, no separators."""
+"""Figures of a tokens artifact, from counts of chunks that add up. Lengths are of documents before packing: no padding."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from configs.tokenize import TokenizeConfig
-from sae.formats.tokens import Role, TokensInfo
+from sae.formats.tokens import SPLITS, Role, TokensInfo
+from sae.report.token_text import TokenText
+from sae.text.distributions import coverage, length_figures, missing_splits, split_percent
 from sae.text.flat_tokens import ChunkCounts
 from sae.text.shard_layout import SplitLayout, row_length
+from sae.text.token_counts import add_counts, most_frequent
 from sae.text.tokenizer_spec import TokenizerSpec
 
 
@@ -72,16 +75,17 @@ def split_figures(
 
 
 def statistics(counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]], spec: TokenizerSpec) -> dict[str, Any]:
-    """Totals of the rows; lengths of all documents that were tokenized, with their histogram, and their unique tokens.
+    """Totals of the rows and the share of each split; lengths of all documents that were tokenized, and their tokens.
 
-    Also the share of each split in percent of rows.
+    `unique_tokens`, `coverage` and `top_tokens` are of the documents' own text: without what was put into rows.
     """
     lengths: Counter[int] = Counter()
     for chunk in counts:
         for part in chunk.splits.values():
             lengths.update(part.lengths)
     data = sum(figures["roles"]["data"] for figures in splits.values())
-    unique = len(seen_ids(counts, spec.id_limit))
+    occurrences = add_counts((chunk.tokens for chunk in counts), spec.id_limit)
+    unique = int(np.count_nonzero(occurrences))
     return {
         "rows": sum(figures["rows"] for figures in splits.values()),
         "tokens": sum(figures["tokens"] for figures in splits.values()),
@@ -97,42 +101,13 @@ def statistics(counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]],
         "vocab_size": spec.vocab_size,
         "unique_tokens": unique,
         "unique_percent": 100 * unique / spec.vocab_size,
+        "coverage": coverage(occurrences),
+        "top_tokens": most_frequent(occurrences, TokenText(spec.tokenizer_json)),
         "split_percent": split_percent({name: figures["rows"] for name, figures in splits.items()}),
+        "missing_splits": missing_splits(splits, SPLITS),
     }
-
-
-def length_figures(lengths: Counter[int]) -> dict[str, Any]:
-    """min, mean, median, max and a histogram [from, below, documents] over powers of two."""
-    total = lengths.total()
-    values = np.array(sorted(lengths), np.int64)
-    upto = np.cumsum([lengths[int(value)] for value in values])
-    middle = [int(values[np.searchsorted(upto, rank, "right")]) for rank in ((total - 1) // 2, total // 2)]
-    bins: Counter[int] = Counter()
-    for length, documents in lengths.items():
-        bins[length.bit_length() - 1] += documents
-    return {
-        "min": int(values[0]),
-        "mean": sum(length * n for length, n in lengths.items()) / total,
-        "median": sum(middle) / 2,
-        "max": int(values[-1]),
-        "histogram": [[1 << power, 1 << (power + 1), bins[power]] for power in range(min(bins), max(bins) + 1)],
-    }
-
-
-def split_percent(rows: dict[str, int]) -> dict[str, float]:
-    """Share of each split in percent with two decimals. They sum to 100: the largest remainders are rounded up."""
-    total = sum(rows.values())
-    exact = {name: 10_000 * n / total for name, n in rows.items()}
-    floors = {name: int(value) for name, value in exact.items()}
-    short = 10_000 - sum(floors.values())
-    for name in sorted(exact, key=lambda name: (floors[name] - exact[name], name))[:short]:
-        floors[name] += 1
-    return {name: value / 100 for name, value in floors.items()}
 
 
 def seen_ids(counts: Sequence[ChunkCounts], id_limit: int) -> list[int]:
     """Token ids that occur in the text, ascending."""
-    seen = np.zeros(-(-id_limit // 8), np.uint8)
-    for chunk in counts:
-        seen |= np.frombuffer(chunk.seen, np.uint8)
-    return [int(i) for i in np.flatnonzero(np.unpackbits(seen))]
+    return [int(i) for i in np.flatnonzero(add_counts((chunk.tokens for chunk in counts), id_limit))]

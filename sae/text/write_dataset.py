@@ -9,6 +9,7 @@ from typing import Any
 from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError, DatasetInfo, DatasetWriter
 from sae.quoting import listed
+from sae.text.document_statistics import DocumentStatistics
 from sae.text.readers import SourceFile
 from sae.text.row_shapes import found_note
 from sae.text.source_documents import SourceDocuments
@@ -20,13 +21,13 @@ def write_dataset(
     """Writes all documents into `folder`. Gives the number of files read so far after each document.
 
     Returns {"documents", "text_bytes", "splits", "columns", "empty_documents", "invalid_documents", "long_documents",
-    "notes"}. `splits` as SourceDocuments takes it. Raises DatasetError.
+    "notes", "statistics"}. `splits` as SourceDocuments takes it. Raises DatasetError.
     """
     source = SourceDocuments(files, options, splits)
-    info = yield from _write(source, folder)
+    info, statistics = yield from _write(source, folder)
     if source.source_splits == {"train"} and options.heldout_fraction > 0:
         source = SourceDocuments(files, options, splits, ignore_splits=True)
-        info = yield from _write(source, folder)
+        info, statistics = yield from _write(source, folder)
     return {
         "documents": info.documents,
         "text_bytes": info.text_bytes,
@@ -36,13 +37,15 @@ def write_dataset(
         "invalid_documents": source.counts.invalid,
         "long_documents": source.counts.long,
         "notes": _notes(source, info, options),
+        "statistics": statistics.figures(),
     }
 
 
-def _write(source: SourceDocuments, folder: Path) -> Generator[int, None, DatasetInfo]:
-    writer = DatasetWriter(folder)
+def _write(source: SourceDocuments, folder: Path) -> Generator[int, None, tuple[DatasetInfo, DocumentStatistics]]:
+    writer, statistics = DatasetWriter(folder), DocumentStatistics(source.options.near_duplicates)
     for document in source:
         writer.add(document)
+        statistics.add(document.split, document.text)
         yield source.files_done
     if not writer.documents:
         raise DatasetError(
@@ -50,7 +53,7 @@ def _write(source: SourceDocuments, folder: Path) -> Generator[int, None, Datase
             f"({source.counts.empty} rows without text, {source.counts.invalid} that are no valid Unicode, "
             f"{source.counts.long} above dataset.max_document_bytes)"
         )
-    return writer.finish()
+    return writer.finish(), statistics
 
 
 def _notes(source: SourceDocuments, info: DatasetInfo, options: DatasetOptions) -> list[str]:

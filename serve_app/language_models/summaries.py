@@ -22,6 +22,7 @@ from cluster.machines.paths import code_root
 from cluster.store import ArtifactFiles, Store
 from configs.artifact_ids import ArtifactRef
 from sae.report.token_text import TokenText
+from sae.text.row_search import RowTexts
 from sae.text.tokenization_preview import StoredTokenizer
 from serve_app.errors import ApiError, not_found
 
@@ -48,6 +49,7 @@ class ModelSummaries:
         self._condition = threading.Condition()
         self._summaries: LRUCache[Any, ModelSummary] = LRUCache(_KEPT)
         self._pieces: LRUCache[Any, TokenText] = LRUCache(_KEPT)
+        self._row_texts: LRUCache[Any, RowTexts] = LRUCache(_KEPT)
 
     @cachedmethod(lambda self: self._summaries, condition=lambda self: self._condition)
     def get(self, id: str) -> ModelSummary:
@@ -58,7 +60,13 @@ class ModelSummaries:
     @cachedmethod(lambda self: self._pieces, condition=lambda self: self._condition)
     def pieces(self, id: str) -> TokenText:
         """Strings of the token ids of `models/ID`. Raises StoreError if there is no such model."""
-        return TokenText(self._store.files(ArtifactRef("models", id)).path("tokenizer.json"))
+        path = self._store.files(ArtifactRef("models", id)).path("tokenizer.json")
+        return TokenText(path.read_text(encoding="utf-8"))
+
+    @cachedmethod(lambda self: self._row_texts, condition=lambda self: self._condition)
+    def row_texts(self, id: str) -> RowTexts:
+        """The text of rows that the tokenizer of `models/ID` made. Raises StoreError if there is no such model."""
+        return RowTexts(self.pieces(id))
 
     def _raw(self, id: str) -> dict[str, Any]:
         ref = ArtifactRef("models", id)

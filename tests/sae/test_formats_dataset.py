@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sae.formats.artifact_files import LocalFiles
@@ -36,6 +36,7 @@ def test_equal_documents_give_equal_bytes(tmp_path: Path) -> None:
     assert seen[0] == seen[1]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 120))
 def test_chunks_cover_every_document_once(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], most: int

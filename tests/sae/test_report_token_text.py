@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,10 +13,8 @@ from tests.sae.report_artifacts import END, TEXTS, tokenizer
 
 
 @pytest.fixture(scope="module")
-def token_text(tmp_path_factory: pytest.TempPathFactory) -> TokenText:
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-    tokenizer().save(str(path))
-    return TokenText(path)
+def token_text() -> TokenText:
+    return TokenText(tokenizer().to_str())
 
 
 TOKENIZER = tokenizer()
@@ -53,10 +50,10 @@ def test_line_ends_and_markup_stay_as_they_are(token_text: TokenText) -> None:
         assert "".join(token_text.strings(TOKENIZER.encode(text).ids)).replace(CONTINUES, "") == text
 
 
-def test_sentencepiece_bytes_are_joined(tmp_path: Path) -> None:
+def test_sentencepiece_bytes_are_joined() -> None:
     vocabulary = {"<unk>": 0, "▁the": 1, "<0xC3>": 2, "<0xA9>": 3, "▁": 4, "x": 5}
     model = {"type": "BPE", "vocab": vocabulary, "merges": [], "byte_fallback": True, "unk_token": "<unk>"}
     decoder = {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]}
-    path = tmp_path / "tokenizer.json"
-    path.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model, "decoder": decoder}))
-    assert TokenText(path).strings([1, 2, 3, 4, 5]) == [" the", "é", CONTINUES, " ", "x"]
+    text = TokenText(json.dumps({"version": "1.0", "added_tokens": [], "model": model, "decoder": decoder}))
+    assert b"".join(text.piece(token) for token in (1, 2, 3, 4, 5)) == " the\u00e9 x".encode()
+    assert text.strings([1, 2, 3, 4, 5]) == [" the", "é", CONTINUES, " ", "x"]

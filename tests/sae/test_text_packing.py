@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from configs.tokenize import TokenizeConfig
 from sae.formats.artifact_files import LocalFiles
@@ -16,12 +18,13 @@ from sae.formats.tokens import Role, TokenRows, TokensReader, load_info, shard_n
 from sae.text.flat_tokens import ChunkCounts, FlatTokens, open_flat, write_flat
 from sae.text.packing import pack_shard
 from sae.text.shard_layout import row_length, row_order, split_layouts, split_shards
-from sae.text.statistics import length_figures, seen_ids, split_percent, tokens_info
+from sae.text.statistics import seen_ids, tokens_info
 from sae.text.tokenizer_spec import TokenizerSpec
 
 BOS, EOS, SPECIAL, VOCAB = 0, 1, 2, 50
 SPLITS = ("train", "validation", "test")
 EXPECTED = [855, 921, 269, 11, 850]  # of row_order('train', 1000, 0)
+TOKENIZER = Tokenizer(WordLevel({f"w{i}": i for i in range(VOCAB)}, unk_token="w0")).to_str()
 
 
 class Document(NamedTuple):
@@ -37,7 +40,7 @@ class Packed(NamedTuple):
 
 def spec(row_bos: int | None, separator: int | None, pad: int = EOS) -> TokenizerSpec:
     return TokenizerSpec(
-        VOCAB, VOCAB, BOS, EOS, pad, row_bos, separator, (BOS, EOS, SPECIAL), (BOS, EOS), "special", ""
+        VOCAB, VOCAB, BOS, EOS, pad, row_bos, separator, (BOS, EOS, SPECIAL), (BOS, EOS), "special", TOKENIZER
     )
 
 
@@ -168,23 +171,6 @@ def test_the_same_shuffle_for_the_same_seed_and_split() -> None:
     assert first[:5].tolist() == EXPECTED  # a change here changes every tokens artifact: raise the stage's VERSION
     assert first.tolist() != row_order("test", 1000, 0).tolist()
     assert first.tolist() != row_order("train", 1000, 1).tolist()
-
-
-def test_length_figures_are_exact() -> None:
-    from collections import Counter
-
-    lengths = [1, 1, 2, 3, 9, 100]
-    figures = length_figures(Counter(lengths))
-    assert (figures["min"], figures["max"], figures["median"]) == (1, 100, 2.5)
-    assert figures["mean"] == sum(lengths) / 6
-    assert figures["histogram"] == [[1, 2, 2], [2, 4, 2], [4, 8, 0], [8, 16, 1], [16, 32, 0], [32, 64, 0], [64, 128, 1]]
-
-
-@given(st.dictionaries(st.sampled_from(SPLITS), st.integers(1, 10**9), min_size=1))
-def test_split_shares_sum_to_100(rows: dict[str, int]) -> None:
-    shares = split_percent(rows)
-    assert round(sum(shares.values()), 6) == 100
-    assert all(abs(shares[name] - 100 * n / sum(rows.values())) < 0.0101 for name, n in rows.items())
 
 
 def test_unique_tokens_are_those_of_the_text(tmp_path: Path) -> None:

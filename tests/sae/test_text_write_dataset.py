@@ -64,3 +64,20 @@ def test_what_was_left_out_is_counted_and_said(tmp_path: Path) -> None:
     ]
     with pytest.raises(DatasetError, match=r"the dataset is empty: no document of a\.jsonl has any text \(1 rows"):
         write(tmp_path, [{"text": " "}])
+
+
+def test_statistics_are_of_the_documents_that_were_written(tmp_path: Path) -> None:
+    text = "a long enough text about the harbour and the boats that lie in it"
+    rows = [{"text": text, "split": "train"}, {"text": text.upper(), "split": "train"}, {"text": " "}]
+    rows += [{"text": f"число {i}", "split": "train"} for i in range(200)] + [{"text": text, "split": "train"}]
+    found = write(tmp_path, rows, heldout_fraction=0.2)["statistics"]
+    # All documents came from split train, and were divided in a second pass over the source: they count once.
+    assert found["missing_splits"] == ["validation"]
+    assert found["scripts"][0] == {
+        "block": "Cyrillic", "documents": 200, "documents_with_any": 200, "letters": 1000,
+    }  # fmt: skip
+    assert found["duplicates"]["documents"] == found["duplicates"]["texts"] == 1
+    assert found["duplicates"]["largest"] == [{"doc": 0, "documents": 2}]
+    assert "near_duplicates" not in found
+    near = write(tmp_path, rows, heldout_fraction=0.2, near_duplicates=1)["statistics"]["near_duplicates"]
+    assert near == {"similarity": 1.0, "documents": 2, "groups": 1, "largest": [{"doc": 0, "documents": 3}]}

@@ -21,6 +21,7 @@ from configs.tokenize import TokenizeConfig
 from jobs.stages import extract
 from sae.formats.dataset import Document, Message, write_documents
 from sae.language_model import LanguageModel
+from sae.text.document_statistics import DocumentStatistics
 from tests.actors import extract_world
 from tests.actors.extract_world import WIDTH, K, inline, make_saes, put_artifact, train_config, write_tokens
 from tests.tiny_model import documents
@@ -87,7 +88,11 @@ def _dataset(store: Store, root: Path) -> None:
     info = write_documents(folder, texts, rows_per_file=8)
     source = {"type": "hub", "repo": "someone/texts"}
     config = DownloadConfig.model_validate({"what": "dataset", "source": source})
+    statistics = DocumentStatistics()
+    for document in texts:
+        statistics.add(document.split, document.text)
     summary = {"documents": info.documents, "text_bytes": info.text_bytes, "splits": info.splits}
+    summary |= {"statistics": statistics.figures()}
     put_artifact(store, DATASET, folder, config=config.science(), summary=summary, label="someone/texts@abc")
 
 
