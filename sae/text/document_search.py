@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sae.formats.dataset import DatasetReader
+from sae.formats.dataset import OWN_COLUMNS, DatasetReader
 from sae.quoting import listed, quoted
 from sae.text.text_search import SearchError, TextSearch
 
@@ -46,6 +46,7 @@ class Found(NamedTuple):
 
 def parse_where(conditions: Sequence[str], columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Conditions `COLUMN=VALUE` as pairs. The name of a column may hold `=`. Raises SearchError for an unknown column."""
+    columns = [name for name in columns if name not in OWN_COLUMNS]  # messages are no text
     found = []
     for condition in conditions:
         names = [name for name in columns if condition.startswith(f"{name}=")]

@@ -211,4 +211,4 @@ def test_bytes_are_predicted_before_the_start(
     extract.run(job)
     store.delete(job.outputs[0].ref)
     # The toy's 96 random directions are not distributed as a trained SAE's features: only the order of size is right.
-    assert sum(written) < extract.store_bytes(config, {"sae": streamed}, store) < 3 * sum(written)
+    assert sum(written) / 2 < extract.store_bytes(config, {"sae": streamed}, store) < 2 * sum(written)
