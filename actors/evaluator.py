@@ -84,7 +84,7 @@ class Evaluator:
         refuse_emulated(self._requirement, settings.lm_dtype)
         sae = load_sae(store.files(settings.sae).directory(), device)
         model = LanguageModel.load(store.files(settings.model).directory(), settings.lm_dtype, device)
-        tokens = TokensReader(store.files(settings.tokens), settings.split)
+        tokens = TokensReader(store.files(settings.tokens), settings.split, settings.policy.speakers)
         return _Loaded(sae, model, model.hook(sae.metadata["hook_name"]), tokens)
 
 

@@ -107,7 +107,7 @@ class Extractor:
         # Not in __init__: what that raises looks as if the worker had died, and would be tried again.
         set_up(self.requirement)
         store, settings = self.store, self.settings
-        self.tokens = TokensReader(store.files(settings.tokens), settings.split)
+        self.tokens = TokensReader(store.files(settings.tokens), settings.split, settings.policy.speakers)
         self.saes = [_load_sae(store, target, self.requirement.device) for target in settings.targets]
         self.caches = {
             index: ActivationsReader(store.files(target.cache), self.saes[index].metadata["hook_name"])

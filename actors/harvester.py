@@ -52,7 +52,7 @@ class Harvester:
         self._model = LanguageModel.load(
             task.store.files(task.model).directory(), task.config.lm_dtype, task.requirement.device
         )
-        self._tokens = TokensReader(task.store.files(task.tokens), task.config.split)
+        self._tokens = TokensReader(task.store.files(task.tokens), task.config.split, task.config.policy.speakers)
         self._hooks = [self._model.hook(name) for name in task.config.hooks]
         policy, batch = task.config.policy, task.config.batch_rows
         self._calibrations: dict[str, Calibration] = {}

@@ -21,7 +21,8 @@ from cluster.store import ArtifactFiles, Store
 from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
-from sae.formats.dataset import DatasetReader
+from sae.formats.dataset import MESSAGES, DatasetReader
+from sae.text.chat_tokens import ChatRendering
 from sae.text.chosen_documents import chosen_documents, extra_columns, metadata_of
 from sae.text.flat_tokens import FlatTokens, open_flat, tokenize_chunk
 from sae.text.packing import pack_shard
@@ -62,19 +63,22 @@ def store_chunk(
     spec: TokenizerSpec,
     config: TokenizeConfig,
     threads: int,
+    chats: ChatRendering | None,
 ) -> dict[str, Any]:
     """First pass: `item` {name, dataset, file, start, stop, weight, first_document} names documents.
 
     Stores their flat token file. Documents are numbered from `first_document` on, over all datasets of a mixture.
+    `chats`: how those that are chats become text, if there are any.
     """
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes in this process
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-    columns = ["doc", "split", "text", *extra_columns(config)]
+    columns = ["doc", "split", "text", *([] if chats is None else [MESSAGES]), *extra_columns(config)]
     reader = DatasetReader(datasets[item["dataset"]])
     documents = chosen_documents(reader.read(item["file"], item["start"], item["stop"], columns), config)
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
-        counts = tokenize_chunk(documents, spec, path, item["first_document"], metadata_of(documents, config))
+        kept = metadata_of(documents, config)
+        counts = tokenize_chunk(documents, spec, path, item["first_document"], kept, chats)
         target.store.put(target.ref, target.attempt, path.name, path, extra=counts.to_json(), part=True)
     return {"weight": item["weight"]}
 
@@ -91,8 +95,8 @@ def store_shard(
 ) -> dict[str, Any]:
     """Second pass: `item` {name, split, number, start, stop, weight} names shuffled rows; stores their shard.
 
-    Rows are listed in a file of `flats` unless they can be computed. The note beside the part has the `roles`: how many
-    positions of the shard have each.
+    Rows are listed in a file of `flats` unless they can be computed. The note beside the part has the counts of its `roles` and
+    `speakers`, see ShardCounts.
     """
     shard = Shard(item["split"], item["number"], item["start"], item["stop"])
     layout = layouts[shard.split]
@@ -107,8 +111,8 @@ def store_shard(
 
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
-        roles = pack_shard(shard, layout, flat, spec, length, config, path)
-        target.store.put(target.ref, target.attempt, path.name, path, extra={"roles": roles}, part=True)
+        counts = pack_shard(shard, layout, flat, spec, length, config, path)
+        target.store.put(target.ref, target.attempt, path.name, path, extra=counts._asdict(), part=True)
     return {"weight": item["weight"]}
 
 

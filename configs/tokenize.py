@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -83,6 +84,16 @@ class TokenizeConfig(StageConfig):
         "text",
         description="What the name of a special token inside a document (`<|endoftext|>`) becomes: `text` as any other "
         "characters, or `special`, the token itself, which is counted apart from text. BOS, EOS and PAD are never data.",
+    )
+    chat: Literal["template", "plain"] | None = Field(
+        None,
+        description="How chats become text: by the tokenizer's chat `template`, whose special tokens become those tokens, or "
+        "`plain`, the `text` of the dataset. If not given: by the template where the dataset has chats and the tokenizer a "
+        "template, else plain. Each token of a chat has its speaker in the column `speakers`.",
+    )
+    chat_date: date | None = Field(
+        None,
+        description="The date that the chat template writes where it writes today's. Such a template is refused without it.",
     )
     packing: Packing = Field(
         "concatenate",
@@ -174,6 +185,12 @@ class TokenizeConfig(StageConfig):
                         f"`{name}: {getattr(self, name)}`"
                     )
                 object.__setattr__(self, name, value)
+        return self
+
+    @model_validator(mode="after")
+    def _date_is_written(self) -> TokenizeConfig:
+        if self.chat == "plain" and self.chat_date is not None:
+            raise ValueError("`chat_date` is for a chat template; with `chat: plain` leave it out")
         return self
 
     @model_validator(mode="after")

@@ -90,13 +90,17 @@ def statistics(given: argparse.Namespace) -> dict[str, Any]:
 def rendered(row: dict[str, Any]) -> str:
     """The text of a row for a terminal: `[document 7]` where one begins, `[document 7 from token 90]` where it goes on.
 
-    Tokens that are no data are shown as `[role text]`; padding is counted.
+    Tokens that are no data are shown as `[role text]`; padding is counted. `[by user]` stands where a speaker begins.
     """
     borders = {part["start"]: part for part in row["documents"]}
     shown = []
-    for position, (text, role) in enumerate(zip(row["texts"], row["roles"], strict=True)):
+    before = "none"
+    for position, (text, role, speaker) in enumerate(zip(row["texts"], row["roles"], row["speakers"], strict=True)):
         if (part := borders.get(position)) is not None:
             shown.append(f"[document {part['doc']}" + (f" from token {part['offset']}]" if part["offset"] else "]"))
+        if speaker not in (before, "none"):
+            shown.append(f"[by {speaker}]")
+        before = speaker
         if role != "pad":
             shown.append(text if role == "data" else f"[{role} {text}]")
     padding = row["roles"].count("pad")

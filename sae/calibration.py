@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from configs.data_positions import DataPolicy
-from sae.formats.tokens import Role
+from sae.formats.tokens import OTHER_SPEAKER, Role
 
 
 class NonFiniteActivations(ValueError):
@@ -37,7 +37,7 @@ class Calibration(NamedTuple):
 
 
 def candidate_mask(roles: Tensor, policy: DataPolicy) -> Tensor:
-    """Positions [n, L] that are data by their role alone."""
+    """Positions [n, L] that are data by their role alone. TokensReader gives other speakers' a role that never is."""
     mask = roles == int(Role.DATA)
     return mask | (roles == int(Role.SPECIAL)) if policy.include_special else mask
 
@@ -49,11 +49,16 @@ def data_mask(roles: Tensor, norms: Tensor, calibration: Calibration, policy: Da
 
 
 def count_excluded(roles: Tensor, norms: Tensor, calibration: Calibration, policy: DataPolicy) -> dict[str, int]:
-    """How many positions are excluded, by reason. The counts and the data positions add up to all positions."""
+    """How many positions are excluded, by reason. The counts and the data positions add up to all positions.
+
+    `other_speaker` is among them if the policy names speakers.
+    """
     candidates = candidate_mask(roles, policy)
     counts = {
         role.name.lower(): int(((roles == int(role)) & ~candidates).sum()) for role in Role if role is not Role.DATA
     }
+    if policy.speakers:
+        counts["other_speaker"] = int((roles == OTHER_SPEAKER).sum())
     counts["sink"] = int((candidates & ~data_mask(roles, norms, calibration, policy)).sum())
     return counts
 

@@ -50,7 +50,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 OTHERS = (
     False, True, 1, 2, 3, 17, 64, 256, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
     ["blocks.0.hook_mlp_out"], ["train"], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
-    "{text} {other}", {"narrator": "system"},
+    "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
     *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)),
 )  # fmt: skip
 # A source counts by what it holds, not by where it is or how it was named.

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from cluster.store import ArtifactFiles, Store, StoredFile
     from sae.formats.dataset import DatasetReader
     from sae.formats.tokens import TokensInfo
+    from sae.text.chat_tokens import ChatRendering
     from sae.text.flat_tokens import ChunkCounts
+    from sae.text.packing import ShardCounts
     from sae.text.shard_layout import SplitLayout
     from sae.text.tokenizer_spec import TokenizerSpec
 
-VERSION = 3
+VERSION = 4
 _BYTES_PER_TEXT_BYTE = 4  # 5 bytes a token in flat files, and less than that in shards; English takes 2 in all
 _WEIGHTS = (".safetensors", ".gguf")
 
@@ -66,24 +68,27 @@ def run(job: JobContext) -> None:
         return
     from actors.tokenize_tasks import PartsTarget
     from sae.formats.dataset import DatasetReader
+    from sae.text.chat_tokens import chat_rendering
     from sae.text.chosen_documents import check_columns
     from sae.text.shard_layout import split_layouts
     from sae.text.statistics import tokens_info
 
     config: TokenizeConfig = job.config
-    spec = _checked_spec(job)
+    spec, tokenizer = _checked_spec(job)
     flat = PartsTarget(job.store, ArtifactRef("checkpoints", job.fingerprint), job.attempt)
     tokens = PartsTarget(job.store, job.outputs[0].ref, job.attempt)
     roles = ["dataset", *_other_roles(config)]
     readers = [DatasetReader(job.files(role)) for role in roles]
     for role, reader in zip(roles, readers, strict=True):
         check_columns(reader.info, config, str(job.one(role)))
-    counts = _tokenize(job, readers, spec, flat)
+    where = str(job.one("dataset")) if len(readers) == 1 else "none of the datasets"
+    chats = chat_rendering(tokenizer, config, [reader.info for reader in readers], where)
+    counts = _tokenize(job, readers, spec, chats, flat)
     every = [chunk for chunks in counts for chunk in chunks]
     _check_counts(job, spec, every)
     layouts = split_layouts(every, spec, config, [len(chunks) for chunks in counts])
-    shards, by_role = _pack(job, spec, flat, tokens, layouts)
-    _publish(job, tokens_info(config, spec, every, layouts, by_role, _mixture(job, readers)), shards)
+    shards, positions = _pack(job, spec, flat, tokens, layouts)
+    _publish(job, tokens_info(config, spec, every, layouts, positions, _mixture(job, readers)), shards)
     job.store.delete(flat.ref)
 
 
@@ -101,8 +106,8 @@ def _mixture(job: JobContext, readers: list[DatasetReader]) -> list[dict[str, An
     ]
 
 
-def _checked_spec(job: JobContext) -> TokenizerSpec:
-    """What rows are made with, after the checks that need no text."""
+def _checked_spec(job: JobContext) -> tuple[TokenizerSpec, Any]:
+    """What rows are made with, after the checks that need no text, and the tokenizer."""
     from sae.language_model import ModelError, load_tokenizer
     from sae.language_model.loading import max_positions, read_config
     from sae.text.tokenizer_spec import check_context, read_tokenizer_spec
@@ -115,7 +120,7 @@ def _checked_spec(job: JobContext) -> TokenizerSpec:
         tokenizer = load_tokenizer(folder)
     except ModelError as error:
         raise ModelError(f"{model.ref}: {error}") from None
-    return read_tokenizer_spec(tokenizer, config, _embeddings(folder))
+    return read_tokenizer_spec(tokenizer, config, _embeddings(folder)), tokenizer
 
 
 def _embeddings(folder: Path) -> int | None:
@@ -130,12 +135,17 @@ def _without_weights(model: ArtifactFiles, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in model.names:
         if not name.endswith(_WEIGHTS):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)  # additional_chat_templates/NAME.jinja
             shutil.copyfile(model.path(name), folder / name)
     return folder
 
 
 def _tokenize(
-    job: JobContext, readers: list[DatasetReader], spec: TokenizerSpec, flat: PartsTarget
+    job: JobContext,
+    readers: list[DatasetReader],
+    spec: TokenizerSpec,
+    chats: ChatRendering | None,
+    flat: PartsTarget,
 ) -> list[list[ChunkCounts]]:
     """First pass: a flat token file for each chunk of documents. Gives the chunks' counts, in order, by dataset."""
     from actors.tokenize_tasks import chunk_name, store_chunk
@@ -158,6 +168,7 @@ def _tokenize(
     _run(
         job, "tokenize", "documents", [item for chunks in items for item in chunks], store_chunk, flat,
         datasets=datasets, spec=spec, config=job.config, threads=job.requirement.threads,
+        chats=chats,
     )  # fmt: skip
     parts = job.store.parts(flat.ref)
     return [[ChunkCounts.from_json(parts[item["name"]][1]) for item in chunks] for chunks in items]
@@ -177,10 +188,11 @@ def _check_counts(job: JobContext, spec: TokenizerSpec, counts: list[ChunkCounts
 
 def _pack(
     job: JobContext, spec: TokenizerSpec, flat: PartsTarget, tokens: PartsTarget, layouts: list[SplitLayout]
-) -> tuple[list[StoredFile], dict[str, list[int]]]:
-    """Second pass: the output shards, in order of split and number, and each split's positions by role."""
+) -> tuple[list[StoredFile], dict[str, ShardCounts]]:
+    """Second pass: the output shards, in order of split and number, and what those of each split hold."""
     from actors.tokenize_tasks import store_shard
     from sae.formats.tokens import shard_name
+    from sae.text.packing import ShardCounts
     from sae.text.shard_layout import row_length, split_shards
 
     shards = [shard for layout in layouts for shard in split_shards(layout, job.config.rows_per_shard)]
@@ -192,12 +204,12 @@ def _pack(
         config=job.config,
     )  # fmt: skip
     parts = job.store.parts(tokens.ref)
-    roles: dict[str, list[int]] = {}
+    positions: dict[str, ShardCounts] = {}
     for shard, item in zip(shards, items, strict=True):
-        counts = parts[item["name"]][1]["roles"]
-        before = roles.get(shard.split, [0] * len(counts))
-        roles[shard.split] = [one + other for one, other in zip(before, counts, strict=True)]
-    return [parts[item["name"]][0] for item in items], roles
+        extra = parts[item["name"]][1]
+        own = ShardCounts(extra["roles"], extra["speakers"])
+        positions[shard.split] = own.add(positions[shard.split]) if shard.split in positions else own
+    return [parts[item["name"]][0] for item in items], positions
 
 
 def _store_rows(job: JobContext, layout: SplitLayout, flat: PartsTarget) -> SplitLayout:

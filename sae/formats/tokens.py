@@ -7,6 +7,7 @@ which training reads them. Columns:
 |---|---|---|
 | input_ids | list<int32>, `context_length` long (with `padding: none` as long as the row) | token ids |
 | roles | list<uint8>, same length | a `Role` for each token |
+| speakers | list<uint8>, same length, only if a dataset has chats | a `Speaker` for each token |
 | segments | list<struct<doc: int64, start: int32, offset: int64>> | the row's documents, see below |
 | split | string | train, validation or test |
 | metadata | list<struct<large_string ...>>, only if the config keeps columns | the dataset's columns, for each segment |
@@ -20,6 +21,7 @@ is the length of the rows as TokensReader gives them: that of the config, or of 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -30,6 +32,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from configs.data_positions import SPEAKERS, SpeakerName
 from configs.tokenize import Attention, Side
 from sae.formats.artifact_files import ArtifactFilesLike
 
@@ -37,7 +40,7 @@ TOKENS_JSON = "tokens.json"
 SPLITS = ("train", "validation", "test")
 ROW_GROUP = 512  # rows; what is read from the disk at once
 _CACHED_BYTES = 64 << 20  # of rows that a reader keeps
-_BYTES_PER_TOKEN = 13  # in memory: id, role, document
+_BYTES_PER_TOKEN = 14  # in memory: id, role, document, speaker
 
 _SEGMENT = pa.struct([("doc", pa.int64()), ("start", pa.int32()), ("offset", pa.int64())])
 
@@ -58,19 +61,37 @@ class Role(IntEnum):
     REPEATED = 6  # stands in another row too, where it counts; here it is context alone
 
 
-class TokenRows(NamedTuple):
-    """Rows in order: input_ids int32[n, L], roles uint8[n, L], document int64[n, L].
+# Only in memory, in place of DATA or SPECIAL: a token of a speaker that the data policy leaves out.
+OTHER_SPEAKER = len(Role)
 
-    `document` is -1 at a row's own BOS and at padding.
+
+class Speaker(IntEnum):
+    """Who wrote a token of a chat; one with characters of two is the template's. The names are SPEAKERS, by code."""
+
+    NONE = 0  # of a document that is no chat, or put into the row
+    SYSTEM = 1
+    USER = 2
+    ASSISTANT = 3
+    TOOL = 4
+    THINKING = 5
+    TEMPLATE = 6
+
+
+class TokenRows(NamedTuple):
+    """Rows in order: input_ids int32[n, L], roles uint8[n, L], document int64[n, L], speakers uint8[n, L].
+
+    `document` is -1 at a row's own BOS and at padding. `speakers` is all NONE where no dataset has chats.
     """
 
     input_ids: npt.NDArray[np.int32]
     roles: npt.NDArray[np.uint8]
     document: npt.NDArray[np.int64]
+    speakers: npt.NDArray[np.uint8]
 
     def part(self, start: int, stop: int) -> TokenRows:
         """Rows [start, stop) of these."""
-        return TokenRows(self.input_ids[start:stop], self.roles[start:stop], self.document[start:stop])
+        part = slice(start, stop)
+        return TokenRows(self.input_ids[part], self.roles[part], self.document[part], self.speakers[part])
 
     def attention_groups(self, attention: Attention, padding_side: Side) -> npt.NDArray[np.int64] | None:
         """Groups int64 [n, L] that attention stays inside, as LanguageModel takes them; None if it sees all before it.
@@ -106,7 +127,10 @@ class Segments(NamedTuple):
 
 @dataclass(frozen=True)
 class TokensInfo:
-    """What `tokens.json` says. `splits[name]` holds rows, tokens, roles (count by role), documents and shards."""
+    """What `tokens.json` says. `splits[name]` holds rows, tokens, roles (count by role), documents and shards.
+
+    If a dataset has chats, it holds `speakers` too: the tokens of documents by speaker.
+    """
 
     context_length: int
     attention: Attention
@@ -157,12 +181,14 @@ def write_shard(
     input_ids: npt.NDArray[np.int32],
     roles: npt.NDArray[np.uint8],
     segments: Segments,
+    speakers: npt.NDArray[np.uint8] | None = None,
     attention_mask: bool = False,
     padded: bool = True,
 ) -> None:
     """Writes rows [n, L] as one shard. Equal rows give equal bytes: all settings are fixed here.
 
-    Not `padded`: without the padding, which must then be at the end of rows.
+    `speakers` uint8 [n, L] only where a dataset has chats. Not `padded`: without the padding, which must then be at the end
+    of rows.
     """
     n, length = input_ids.shape
     kept = roles != Role.PAD
@@ -181,6 +207,8 @@ def write_shard(
         "segments": pa.ListArray.from_arrays(pa.array(segments.splits.astype(np.int32)), records),
         "split": pa.array([split] * n, pa.string()),
     }
+    if speakers is not None:
+        columns["speakers"] = values(speakers)
     if segments.metadata is not None:
         columns["metadata"] = pa.ListArray.from_arrays(pa.array(segments.splits.astype(np.int32)), segments.metadata)
     if attention_mask:
@@ -192,15 +220,24 @@ class TokensReader:
     """Reads rows of one split by number. Keeps the row groups (512 rows) that were read last, 64 MiB at most.
 
     So each is read from the disk once for all lanes of a block, which read the same stretch of rows in turn.
-    Raises TokensError if the split has no rows, or if a shard is missing or is not what `tokens.json` says.
+    `speakers` are those of a data policy: if given, tokens of others have the role OTHER_SPEAKER and so are no data.
+    Raises TokensError if the split has no rows, if `speakers` are wanted of tokens that have none, or if a shard is missing
+    or is not what `tokens.json` says.
     """
 
-    def __init__(self, files: ArtifactFilesLike, split: str) -> None:
+    def __init__(self, files: ArtifactFilesLike, split: str, speakers: Sequence[SpeakerName] = ()) -> None:
         self.info = load_info(files)
         present = [name for name, counts in self.info.splits.items() if counts["rows"]]
         if split not in present:
             raise TokensError(f"there are no tokens of split {split!r}; there are {', '.join(present) or 'none'}")
         self.split = split
+        self._has_speakers = "speakers" in self.info.splits[split]
+        self._other_speakers = [code for code, name in enumerate(SPEAKERS) if speakers and name not in speakers]
+        if speakers and not self._has_speakers:
+            raise TokensError(
+                f"the data policy wants speakers ({', '.join(speakers)}), but these tokens are of no chats: leave "
+                "`policy.speakers` empty, or tokenize a dataset that has `messages`"
+            )
         self.n_rows: int = self.info.splits[split]["rows"]
         self.context_length = self.info.context_length
         self.attention = self.info.attention
@@ -229,6 +266,7 @@ class TokensReader:
             np.concatenate([piece.input_ids for piece in pieces]),
             np.concatenate([piece.roles for piece in pieces]),
             np.concatenate([piece.document for piece in pieces]),
+            np.concatenate([piece.speakers for piece in pieces]),
         )
 
     def _group(self, shard: int, group: int) -> TokenRows:
@@ -246,7 +284,8 @@ class TokensReader:
         expected = min(ROW_GROUP, rows_in_shard - group * ROW_GROUP)
         try:
             with pq.ParquetFile(path) as shard_file:
-                table = shard_file.read_row_group(group, columns=["input_ids", "roles", "segments"])
+                names = ["input_ids", "roles", "segments", *(["speakers"] if self._has_speakers else [])]
+                table = shard_file.read_row_group(group, columns=names)
         except (OSError, pa.ArrowException, IndexError) as error:
             raise TokensError(f"cannot read rows of {name} ({path}): {error}; tokenize again") from None
         rows = _decode(table, self.info)
@@ -255,11 +294,17 @@ class TokensReader:
                 f"{name}: row group {group} does not hold {expected} rows of {self.context_length} tokens as "
                 f"{TOKENS_JSON} says; tokenize again"
             )
+        if self._other_speakers:
+            chosen_out = np.isin(rows.speakers, self._other_speakers) & np.isin(rows.roles, (Role.DATA, Role.SPECIAL))
+            rows = rows._replace(roles=np.where(chosen_out, np.uint8(OTHER_SPEAKER), rows.roles))
         return rows
 
 
 def _no_rows(length: int) -> TokenRows:
-    return TokenRows(np.zeros((0, length), np.int32), np.zeros((0, length), np.uint8), np.zeros((0, length), np.int64))
+    none = (0, length)
+    return TokenRows(
+        np.zeros(none, np.int32), np.zeros(none, np.uint8), np.zeros(none, np.int64), np.zeros(none, np.uint8)
+    )
 
 
 def _column(table: pa.Table, name: str) -> pa.ListArray:
@@ -272,7 +317,12 @@ def _decode(table: pa.Table, info: TokensInfo) -> TokenRows | None:
     stored = _column(table, "input_ids")
     widths = np.diff(stored.offsets.to_numpy())
     input_ids, roles = stored.flatten().to_numpy(), _column(table, "roles").flatten().to_numpy()
-    if roles.size != input_ids.size or not (widths <= length if info.padding == "none" else widths == length).all():
+    speakers = np.zeros(roles.size, np.uint8)
+    if "speakers" in table.column_names:
+        speakers = _column(table, "speakers").flatten().to_numpy()
+    if not roles.size == input_ids.size == speakers.size:
+        return None
+    if not (widths <= length if info.padding == "none" else widths == length).all():
         return None
     shift = np.zeros(n, np.int64)
     if info.padding == "none":
@@ -280,13 +330,14 @@ def _decode(table: pa.Table, info: TokensInfo) -> TokenRows | None:
         column = np.arange(length) - shift[:, None]
         kept = (column >= 0) & (column < widths[:, None])
         input_ids, roles = _spread(input_ids, kept, info.pad_id), _spread(roles, kept, Role.PAD)
+        speakers = _spread(speakers, kept, Speaker.NONE)
     lists = _column(table, "segments")
     records = lists.flatten()
     doc, start = records.field("doc").to_numpy(), records.field("start").to_numpy()
     row = np.repeat(np.arange(n, dtype=np.int64), np.diff(lists.offsets.to_numpy()))
     document = _fill(doc, row * length + start + shift[row], n, length)
     document[roles.reshape(n, length) == Role.PAD] = -1
-    return TokenRows(input_ids.reshape(n, length), roles.reshape(n, length), document)
+    return TokenRows(input_ids.reshape(n, length), roles.reshape(n, length), document, speakers.reshape(n, length))
 
 
 def _spread(values: npt.NDArray[Any], kept: npt.NDArray[np.bool_], padding: int) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from configs.data_positions import SpeakerName
 from sae.formats.artifact_files import ArtifactFilesLike
 from sae.formats.evaluation import read_metrics
 from sae.formats.features import FeaturesReader
@@ -15,6 +16,7 @@ from sae.formats.tokens import TokensReader
 from sae.report.token_text import TokenText
 
 CURVES, SAE_CONFIG, TOKENIZER, MODEL_CONFIG = "curves.parquet", "cfg.json", "tokenizer.json", "config.json"
+TRAINING = "training.json"
 
 
 class ReportError(ValueError):
@@ -62,9 +64,15 @@ def open_sources(artifacts: Artifacts) -> Sources:
         sae,
         _json(artifacts.model, MODEL_CONFIG, "a language model"),
         pq.read_table(_path(artifacts.sae, CURVES, "an SAE")),
-        TokensReader(artifacts.tokens, features.info.split),
+        TokensReader(artifacts.tokens, features.info.split, _speakers(artifacts.sae)),
         TokenText(_path(artifacts.model, TOKENIZER, "a language model").read_text(encoding="utf-8")),
     )
+
+
+def _speakers(sae: ArtifactFilesLike) -> list[SpeakerName]:
+    """Those that the SAE was trained on; none are named if it was on all, or if its training is not known."""
+    training = _json(sae, TRAINING, "an SAE") if TRAINING in sae.names else {}
+    return list(training.get("config", {}).get("policy", {}).get("speakers", ()))
 
 
 def _path(files: ArtifactFilesLike, name: str, what: str) -> Any:

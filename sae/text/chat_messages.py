@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from configs.download import ChatRole
 from sae.formats.dataset import Message
@@ -21,6 +21,7 @@ KNOWN_ROLES: Mapping[str, ChatRole] = {
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool", "tool_response": "tool",
 }  # fmt: skip
 BETWEEN = "\n\n"  # two messages of a plain text
+_THINKS = " (thinking)"
 _ROLE, _CONTENT = ("role", "from"), ("content", "value")
 _THINKING = ("reasoning_content", "thinking", "reasoning")
 _KEPT = {*_ROLE, *_CONTENT, *_THINKING, "tool_calls", "function_call", "tool_call_id", "name"}
@@ -64,15 +65,28 @@ def plain_text(messages: Sequence[Message]) -> str:
     Thinking comes before the answer as `assistant (thinking): ...`, tool calls behind it as
     `assistant (tool calls): ...` with their JSON. Empty if nothing is said at all.
     """
-    parts = [
-        (f"{message.role}{what}", text)
+    return BETWEEN.join(f"{part.label}{part.text}" for part in plain_parts(messages))
+
+
+class PlainPart(NamedTuple):
+    """What one message says, thinks or calls, and the label before it in a plain text."""
+
+    label: str
+    text: str
+    role: str
+    is_thinking: bool
+
+
+def plain_parts(messages: Sequence[Message]) -> list[PlainPart]:
+    """The parts of a chat's plain text, in order; parts that say nothing are left out."""
+    return [
+        PlainPart(f"{message.role}{what}: ", text, message.role, what == _THINKS)
         for message in messages
         for what, text in (
-            (" (thinking)", message.thinking), ("", message.content), (" (tool calls)", message.tool_calls)
+            (_THINKS, message.thinking), ("", message.content), (" (tool calls)", message.tool_calls)
         )
         if text and text.strip()
     ]  # fmt: skip
-    return BETWEEN.join(f"{who}: {text}" for who, text in parts)
 
 
 def _message(one: Any, roles: Mapping[str, ChatRole]) -> Message:

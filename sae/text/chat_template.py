@@ -33,6 +33,9 @@ class ChatTokenizer(Protocol):
     def apply_chat_template(self, conversation: list[dict[str, Any]], **options: Any) -> Any: ...
 
 
+THINKING_TAGS = ("<think>", "</think>")
+
+
 class RoleSpan(NamedTuple):
     """Characters [start, stop) of a rendered chat, all of one role."""
 
@@ -56,7 +59,7 @@ def render_chat(
     variables: Mapping[str, Any] | None = None,
     on_date: date | None = None,
     add_generation_prompt: bool = False,
-    thinking_tags: tuple[str, str] | None = ("<think>", "</think>"),
+    thinking_tags: tuple[str, str] | None = THINKING_TAGS,
 ) -> RenderedChat:
     """Renders messages by the tokenizer's chat template, and says who wrote which character.
 
@@ -93,7 +96,7 @@ def render_chat(
         raise UntraceableError("the chat template cannot be followed: it gives another text when it is traced")
     if on_date is not None and has_time:
         text, _ = _render(source, bare_values, datetime.combine(on_date, time()), values)
-    return RenderedChat(plain_copy(text), _spans(roles_of(text)))
+    return RenderedChat(plain_copy(text), spans_of(roles_of(text)))
 
 
 def _transformers_text(
@@ -148,14 +151,14 @@ def _traced_message(message: Mapping[str, Any], tags: tuple[str, str] | None) ->
     role: TextRole = message["role"]
     traced = {key: value if key == "role" else trace(value, role) for key, value in message.items()}
     if role == "assistant" and tags is not None:
-        traced["content"] = _with_thinking(message["content"], tags)
+        traced["content"] = with_thinking(message["content"], tags)
     if "reasoning_content" in message:
         thinking = trace(message["reasoning_content"], "thinking")
         traced = {"thinking": thinking, **traced, "reasoning_content": thinking}  # transformers gives it both names
     return traced
 
 
-def _with_thinking(content: str, tags: tuple[str, str]) -> TracedText:
+def with_thinking(content: str, tags: tuple[str, str]) -> TracedText:
     """An assistant's content with what stands between tags as thinking; tags may be open at its beginning and end."""
     start, end = map(re.escape, tags)
     pattern = rf"(?s)\A(?:(?!{start}).)*?{end}|{start}.*?(?:{end}|\Z)"
@@ -166,7 +169,8 @@ def _with_thinking(content: str, tags: tuple[str, str]) -> TracedText:
     return joined([*parts, trace(content[position:], "assistant")])
 
 
-def _spans(roles: bytes) -> tuple[RoleSpan, ...]:
+def spans_of(roles: bytes) -> tuple[RoleSpan, ...]:
+    """Stretches of equal roles, from the role of each character."""
     spans, start = [], 0
     for code, run in groupby(roles):
         stop = start + sum(1 for _ in run)

@@ -1,7 +1,8 @@
 """FlatTokens token files: the tokens of one chunk of documents, without gaps, between the two passes of tokenizing.
 
-An Arrow file of one record batch, a row a document: doc int64, tokens large_list<int32>, roles large_list<uint8>, and
-metadata struct<large_string ...> if the config keeps columns of the dataset.
+An Arrow file of one record batch, a row a document: doc int64, tokens large_list<int32>, roles large_list<uint8>,
+speakers large_list<uint8> if there are chats, and metadata struct<large_string ...> if the config keeps columns of the
+dataset.
 Documents are sorted by split (train, validation, test), then by number; each is followed by its separator. It is read
 through memory mapping, so a row's tokens are read and nothing else.
 """
@@ -19,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sae.formats.tokens import SPLITS, Role
+from sae.formats.dataset import MESSAGES
+from sae.formats.tokens import SPLITS, Role, Speaker
+from sae.text.chat_tokens import ChatRendering, encode_documents
 from sae.text.token_counts import pack_counts
 from sae.text.tokenizer_spec import TokenizerSpec, text_roles
 
@@ -96,45 +99,59 @@ def tokenize_chunk(
     path: Path,
     first_document: int = 0,
     metadata: pa.StructArray | None = None,
+    chats: ChatRendering | None = None,
 ) -> ChunkCounts:
     """First pass: documents (columns doc, split, text) to a flat token file. Whole documents, nothing cut or added.
 
-    `first_document` is added to their numbers; `metadata` is what to keep with the tokens of each.
+    `first_document` is added to their numbers; `metadata` is what to keep with the tokens of each. With `chats`, documents
+    that have `messages` are rendered so, and each token gets a speaker. Raises TokenizeError for a chat that cannot be.
     """
     texts = documents.column("text").to_pylist()
-    tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
-    encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     docs = [first_document + doc for doc in documents.column("doc").to_pylist()]
     splits = documents.column("split").to_pylist()
+    if chats is not None:
+        messages = documents.column(MESSAGES).to_pylist() if MESSAGES in documents.column_names else [None] * len(texts)
+        spoken = encode_documents(texts, messages, docs, spec, chats)
+        ids, speakers = [one.ids for one in spoken], [one.speakers for one in spoken]
+        return write_flat(path, docs, splits, ids, spec, metadata, speakers)
+    tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
+    encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     return write_flat(path, docs, splits, [encoding.ids for encoding in encoded], spec, metadata)
 
 
 class FlatTokens(NamedTuple):
-    """What a flat file holds: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T], metadata [D] if kept."""
+    """What a flat file holds: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T], metadata [D] if kept.
+
+    `speakers` uint8[T] if there are chats.
+    """
 
     doc: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
     tokens: npt.NDArray[np.int32]
     roles: npt.NDArray[np.uint8]
     metadata: pa.StructArray | None = None
+    speakers: npt.NDArray[np.uint8] | None = None
 
 
 def write_flat(
     path: Path,
     docs: Sequence[int],
     splits: Sequence[str],
-    encoded: Sequence[Sequence[int]],
+    encoded: Sequence[Sequence[int] | npt.NDArray[np.int32]],
     spec: TokenizerSpec,
     metadata: pa.StructArray | None = None,
+    speakers: Sequence[npt.NDArray[np.uint8]] | None = None,
 ) -> ChunkCounts:
     """Writes the documents of a chunk; `encoded` are their tokens. Documents without tokens are left out."""
-    counts, flat = flat_tokens(docs, splits, encoded, spec, metadata)
+    counts, flat = flat_tokens(docs, splits, encoded, spec, metadata, speakers)
     offsets = pa.array(flat.ends)
     columns = {
         "doc": pa.array(flat.doc),
         "tokens": pa.LargeListArray.from_arrays(offsets, pa.array(flat.tokens)),
         "roles": pa.LargeListArray.from_arrays(offsets, pa.array(flat.roles)),
     }
+    if flat.speakers is not None:
+        columns["speakers"] = pa.LargeListArray.from_arrays(offsets, pa.array(flat.speakers))
     if flat.metadata is not None:
         columns["metadata"] = flat.metadata
     batch = pa.record_batch(list(columns.values()), names=list(columns))
@@ -146,11 +163,12 @@ def write_flat(
 def flat_tokens(
     docs: Sequence[int],
     splits: Sequence[str],
-    encoded: Sequence[Sequence[int]],
+    encoded: Sequence[Sequence[int] | npt.NDArray[np.int32]],
     spec: TokenizerSpec,
     metadata: pa.StructArray | None = None,
+    speakers: Sequence[npt.NDArray[np.uint8]] | None = None,
 ) -> tuple[ChunkCounts, FlatTokens]:
-    """The documents of a chunk as write_flat writes them, and their counts."""
+    """The documents of a chunk as write_flat writes them, and their counts. A separator has speaker NONE."""
     end = np.asarray([] if spec.separator is None else [spec.separator], np.int32)
     end_roles = np.full(len(end), Role.SEPARATOR, np.uint8)
     tokens: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
@@ -177,12 +195,17 @@ def flat_tokens(
             special, boundary = int(by_role[Role.SPECIAL]), int(by_role[Role.BOUNDARY])
             each = np.asarray([len(encoded[i]) for i in members], "<i4").tobytes()
             counts[split] = SplitCounts(len(members), stream, special, boundary, separators, dict(lengths), each)
+    said = None
+    if speakers is not None:
+        nobody = np.full(len(end), Speaker.NONE, np.uint8)
+        said = np.concatenate([np.zeros(0, np.uint8), *(part for i in order for part in (speakers[i], nobody))])
     flat = FlatTokens(
         np.asarray([docs[i] for i in order], np.int64),
         np.asarray(ends, np.int64),
         np.concatenate(tokens),
         np.concatenate(roles),
         None if metadata is None else metadata.take(pa.array(order, pa.int64())),
+        said,
     )
     own = pack_counts(flat.tokens[flat.roles != Role.SEPARATOR])
     return ChunkCounts(counts, own, len(docs)), flat
@@ -199,4 +222,5 @@ def open_flat(path: Path) -> FlatTokens:
         tokens.values.to_numpy(),
         roles.values.to_numpy(),
         batch.column("metadata") if "metadata" in batch.schema.names else None,
+        batch.column("speakers").values.to_numpy() if "speakers" in batch.schema.names else None,
     )

@@ -12,19 +12,33 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from configs.tokenize import TokenizeConfig
-from sae.formats.tokens import Role, Segments, write_shard
+from sae.formats.tokens import Role, Segments, Speaker, write_shard
 from sae.text.flat_tokens import FlatTokens
 from sae.text.row_pieces import Piece
 from sae.text.shard_layout import Shard, SplitLayout
 from sae.text.tokenizer_spec import TokenizerSpec
 
+_OF_DOCUMENTS = (Role.DATA, Role.SPECIAL, Role.BOUNDARY)
+
 
 class PackedRows(NamedTuple):
-    """input_ids int32[n, L], roles uint8[n, L], and the segments of each row."""
+    """input_ids int32[n, L], roles uint8[n, L], the segments of each row, and speakers uint8[n, L] if there are chats."""
 
     input_ids: npt.NDArray[np.int32]
     roles: npt.NDArray[np.uint8]
     segments: Segments
+    speakers: npt.NDArray[np.uint8] | None
+
+
+class ShardCounts(NamedTuple):
+    """Positions of a shard by role, and if there are chats the tokens of documents by speaker, without repeated ones."""
+
+    roles: list[int]
+    speakers: list[int]
+
+    def add(self, other: ShardCounts) -> ShardCounts:
+        """Those of two shards together."""
+        return ShardCounts(*([a + b for a, b in zip(*pair, strict=True)] for pair in zip(self, other, strict=True)))
 
 
 def pack_shard(
@@ -35,8 +49,8 @@ def pack_shard(
     length: int,
     config: TokenizeConfig,
     path: Path,
-) -> list[int]:
-    """Writes one output file of rows of `length` positions in shuffled order; returns how many have each role.
+) -> ShardCounts:
+    """Writes one output file of rows of `length` positions in shuffled order; returns what it holds.
 
     `flat(c)` gives the tokens of chunk c.
     """
@@ -46,7 +60,11 @@ def pack_shard(
     write_shard(path, shard.split, *packed, config.return_attention_mask, padded)
     counts = np.bincount(packed.roles.reshape(-1), minlength=len(Role))
     counts[Role.PAD] *= padded
-    return [int(count) for count in counts]
+    speakers = np.zeros(0, np.int64)
+    if packed.speakers is not None:
+        own = np.isin(packed.roles, _OF_DOCUMENTS)
+        speakers = np.bincount(packed.speakers[own], minlength=len(Speaker))
+    return ShardCounts(counts.tolist(), speakers.tolist())
 
 
 def pack_rows(
@@ -60,6 +78,7 @@ def pack_rows(
     """Rows with the original numbers `rows`, in that order. `flat(c)` gives the tokens of chunk c."""
     input_ids = np.full((len(rows), length), spec.pad_id, np.int32)
     roles = np.full((len(rows), length), Role.PAD, np.uint8)
+    speakers: npt.NDArray[np.uint8] | None = None
     segments = _SegmentList()
     for i, row in enumerate(rows.tolist()):
         pieces = list(layout.pieces.of_row(row))
@@ -75,6 +94,9 @@ def pack_rows(
                 stop = position + end - begin
                 input_ids[i, position:stop] = source.tokens[begin:end]
                 roles[i, position:stop] = source.roles[begin:end]
+                if source.speakers is not None:
+                    speakers = np.zeros_like(roles) if speakers is None else speakers
+                    speakers[i, position:stop] = source.speakers[begin:end]
                 segments.add(source, begin, end, position)
                 position = stop
             roles[i, start : start + piece.repeated] = Role.REPEATED
@@ -82,7 +104,7 @@ def pack_rows(
                 input_ids[i, position], roles[i, position] = spec.separator, Role.SEPARATOR
                 position += 1
         segments.end_row()
-    return PackedRows(input_ids, roles, segments.arrays())
+    return PackedRows(input_ids, roles, segments.arrays(), speakers)
 
 
 def _sources(

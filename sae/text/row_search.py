@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sae.formats.artifact_files import ArtifactFilesLike
-from sae.formats.tokens import SPLITS, Role, TokensError, load_info, shard_name
+from sae.formats.tokens import SPLITS, Role, Speaker, TokensError, load_info, shard_name
 from sae.quoting import quoted
 from sae.report.token_text import TokenText
 from sae.text.document_search import Found
@@ -60,9 +60,9 @@ def find_rows(
 ) -> Found:
     """The first `limit` rows from number `start` that match. Rows are numbered over train, validation, test.
 
-    An item has `split`, `row` (its number in the split), `ids`, `roles` (names) and `documents`: {"doc", "start", "stop",
-    "offset"} for each part of a document, from row position `start` to before `stop`, the first of them token `offset` of
-    document `doc`. Ends early after about `seconds`. Raises TokensError, SearchError.
+    An item has `split`, `row` (its number in the split), `ids`, `roles` and `speakers` (names) and `documents`: {"doc",
+    "start", "stop", "offset"} for each part of a document, from row position `start` to before `stop`, the first of them
+    token `offset` of document `doc`. Ends early after about `seconds`. Raises TokensError, SearchError.
     """
     info = load_info(files)
     present = [split for split in SPLITS if info.splits.get(split, {}).get("rows")]
@@ -161,6 +161,7 @@ def _item(rows: _Rows, index: int, split: str) -> dict[str, Any]:
         "row": rows.first + index,
         "ids": row["input_ids"],
         "roles": [Role(role).name.lower() for role in roles],
+        "speakers": [Speaker(speaker).name.lower() for speaker in row.get("speakers") or [Speaker.NONE] * len(roles)],
         "documents": [
             {"doc": segment["doc"], "start": segment["start"], "stop": stop, "offset": segment["offset"]}
             for segment, stop in zip(segments, stops, strict=True)

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from configs.data_positions import SPEAKERS
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import SPLITS, Role, TokensInfo
 from sae.report.token_text import TokenText
 from sae.text.distributions import coverage, length_figures, missing_splits, split_percent
 from sae.text.flat_tokens import ChunkCounts
+from sae.text.packing import ShardCounts
 from sae.text.shard_layout import SplitLayout, row_length
 from sae.text.token_counts import add_counts, most_frequent
 from sae.text.tokenizer_spec import TokenizerSpec
@@ -23,11 +25,11 @@ def tokens_info(
     spec: TokenizerSpec,
     counts: Sequence[ChunkCounts],
     layouts: Sequence[SplitLayout],
-    roles: Mapping[str, Sequence[int]],
+    positions: Mapping[str, ShardCounts],
     mixture: Sequence[dict[str, Any]] = (),
 ) -> TokensInfo:
-    """All that `tokens.json` says. `roles`: positions of each split's files by role; `mixture`: see TokensInfo."""
-    splits = split_figures(layouts, roles, config.rows_per_shard)
+    """All that `tokens.json` says. `positions`: what each split's files hold; `mixture`: see TokensInfo."""
+    splits = split_figures(layouts, positions, config.rows_per_shard)
     return TokensInfo(
         context_length=row_length(layouts, config),
         attention=config.attention,
@@ -52,17 +54,18 @@ def tokens_info(
 
 def split_figures(
     layouts: Sequence[SplitLayout],
-    roles: Mapping[str, Sequence[int]],
+    positions: Mapping[str, ShardCounts],
     rows_per_shard: int,
 ) -> dict[str, dict[str, Any]]:
     """By split: rows, tokens (all positions but padding), roles (positions by role), documents in the rows, shards.
 
     `rows_of_datasets`: rows of each dataset, of which a mixture has several. `divided_documents` have tokens in more than
-    one row, `cut_documents` lost the `cut_tokens`.
+    one row, `cut_documents` lost the `cut_tokens`. `speakers`, if there are chats: tokens of documents by speaker.
     """
     figures = {}
     for layout in layouts:
-        by_role = {role.name.lower(): roles[layout.split][role] for role in Role}
+        roles, speakers = positions[layout.split]
+        by_role = {role.name.lower(): roles[role] for role in Role}
         figures[layout.split] = {
             "rows": layout.rows,
             "tokens": sum(by_role.values()) - by_role["pad"],
@@ -70,6 +73,7 @@ def split_figures(
             "rows_of_datasets": list(layout.taken),
             **layout.documents._asdict(),
             "shards": -(-layout.rows // rows_per_shard),
+            **({"speakers": dict(zip(SPEAKERS, speakers, strict=True))} if speakers else {}),
         }
     return figures
 
@@ -86,6 +90,7 @@ def statistics(counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]],
     data = sum(figures["roles"]["data"] for figures in splits.values())
     occurrences = add_counts((chunk.tokens for chunk in counts), spec.id_limit)
     unique = int(np.count_nonzero(occurrences))
+    spoken = [figures["speakers"] for figures in splits.values() if "speakers" in figures]
     return {
         "rows": sum(figures["rows"] for figures in splits.values()),
         "tokens": sum(figures["tokens"] for figures in splits.values()),
@@ -95,6 +100,7 @@ def statistics(counts: Sequence[ChunkCounts], splits: dict[str, dict[str, Any]],
             for role in Role
             if role is not Role.DATA
         },
+        **({"speakers": {name: sum(one[name] for one in spoken) for name in SPEAKERS}} if spoken else {}),
         "documents": lengths.total(),
         "documents_without_tokens": sum(chunk.documents for chunk in counts) - lengths.total(),
         "document_tokens": length_figures(lengths),

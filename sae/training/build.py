@@ -11,7 +11,7 @@ from configs.train import TrainConfig
 from sae.calibration import Calibration, calibrate, candidate_mask
 from sae.formats.activations import ActivationsReader
 from sae.formats.artifact_files import ArtifactFilesLike, ArtifactFolderLike
-from sae.formats.tokens import Role, TokensReader
+from sae.formats.tokens import OTHER_SPEAKER, Role, TokensReader
 from sae.language_model import HookPoint, LanguageModel
 from sae.row_activations import calibration_batches
 from sae.training.activation_source import CacheSource, Source, StreamSource
@@ -43,6 +43,9 @@ def count_excluded_by_role(run: TrainingRun, policy: DataPolicy) -> dict[str, in
         for role in Role:
             if role is not Role.DATA:
                 counts[role.name.lower()] += plan.epochs * int(((roles == int(role)) & out).sum())
+        if policy.speakers:
+            others = plan.epochs * int((roles == OTHER_SPEAKER).sum())
+            counts["other_speaker"] = counts.get("other_speaker", 0) + others
     return counts
 
 
@@ -69,7 +72,7 @@ def build_run(
 
     With `cache_files` no language model is loaded.
     """
-    tokens = TokensReader(tokens_files, config.split)
+    tokens = TokensReader(tokens_files, config.split, config.policy.speakers)
     wanted = sorted({config.saes[i].hook for i in numbers})
     source: Source
     if cache_files is not None:

@@ -104,13 +104,16 @@ class DocumentPart(BaseModel):
 
 
 class TokenRow(BaseModel):
-    """One row of tokens. `ids`, `texts` and `roles` have an entry for each position."""
+    """One row of tokens. `ids`, `texts`, `roles` and `speakers` have an entry for each position."""
 
     split: str = Field(description="train, validation or test.", examples=["train"])
     row: int = Field(description="Its number in the split, in the order of training.")
     ids: list[int] = Field(description="Token ids.")
     texts: list[str] = Field(description="What each token stands for.")
-    roles: list[str] = Field(description="data, bos, special, separator, pad or boundary.")
+    roles: list[str] = Field(description="data, bos, special, separator, pad, boundary or repeated.")
+    speakers: list[str] = Field(
+        description="Of a chat: system, user, assistant, tool, thinking or template; else none.", examples=[["user"]]
+    )
     documents: list[DocumentPart] = Field(description="The documents of the row, in order.")
 
 

@@ -100,6 +100,7 @@ def test_a_row_is_rendered_with_roles_and_borders() -> None:
     row = {
         "texts": ["<s>", " on", " boat", "</s>", " A", "<x>", "</s>", "</s>"],
         "roles": ["bos", "data", "data", "separator", "data", "special", "pad", "pad"],
+        "speakers": ["none"] * 8,
         "documents": [
             {"doc": 3, "start": 1, "stop": 4, "offset": 90},
             {"doc": 4, "start": 4, "stop": 6, "offset": 0},
@@ -107,6 +108,11 @@ def test_a_row_is_rendered_with_roles_and_borders() -> None:
     }
     assert rendered(row) == (
         "[bos <s>][document 3 from token 90] on boat[separator </s>][document 4] A[special <x>][2 of padding]"
+    )
+    row["speakers"] = ["none", "user", "assistant", "none", "assistant", "template", "none", "none"]
+    assert rendered(row) == (
+        "[bos <s>][document 3 from token 90][by user] on[by assistant] boat[separator </s>][document 4][by assistant] A"
+        "[by template][special <x>][2 of padding]"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
 import time
@@ -10,17 +11,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from cluster.store import Store
 from configs.artifact_ids import ArtifactRef
+from configs.data_positions import SPEAKERS
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
+from configs.train import TrainConfig
 from jobs.life.stage_context import Stopped
 from jobs.stages import tokenize
-from sae.formats.dataset import DatasetReader, Document, write_documents
-from sae.formats.tokens import Role, TokensReader, load_info
+from sae.formats.dataset import DatasetReader, Document, Message, write_documents
+from sae.formats.tokens import Role, TokenRows, TokensReader, load_info
+from sae.text.chat_messages import plain_text
+from sae.training.build import build_run, count_excluded_by_role
+from sae.training.collectives import LocalCollective
 from tests.artifacts import MODEL, hashes, make_job, put_folder
 from tests.tiny_model import documents
 
@@ -248,6 +256,98 @@ def test_the_model_and_the_tokenizer_are_asked_first(
     with pytest.raises(ValueError, match=message):
         run(store, **options)
     assert not store.parts(ArtifactRef("checkpoints", FP))
+
+
+CHAT = [
+    Message("system", "Answer in one sentence."), Message("user", "Who steers <|endoftext|> the boat?"),
+    Message("assistant", "the captain steers the grey boat in the harbour.", thinking="a hard sum"),
+]  # fmt: skip
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>\n{% if message.thinking %}{{ message.thinking }}\n\n{% endif %}"
+    "{{ message.content }}<|endoftext|>\n{% endfor %}"
+)
+
+
+def make_chat_store(folder: Path, model: Path, template: str | None = TEMPLATE) -> Store:
+    """A store with chats, and the tiny model with a chat template."""
+    store = Store.open(str(folder / "store"))
+    shutil.copytree(model, folder / "model")
+    if template is not None:
+        (folder / "model" / "chat_template.jinja").write_text(template)
+    put_folder(store, MODEL, folder / "model", "download")
+    (folder / "documents").mkdir()
+    chats = [(*CHAT, Message("user", text), Message("assistant", text[::-1])) for text in documents(30)]
+    made = [Document("train", plain_text(chat), {}, chat) for chat in chats]
+    write_documents(folder / "documents", [*made, Document("test", "of nobody", {})])
+    put_folder(store, DATASET, folder / "documents", "download")
+    return store
+
+
+def test_chats_give_tokens_with_speakers_and_a_training_on_some(
+    tmp_path: Path, ray_cluster: str, tiny_gpt2: Path
+) -> None:
+    from sae.language_model import load_tokenizer
+
+    store = make_chat_store(tmp_path, tiny_gpt2)
+    by_workers = []
+    for workers in (1, 3):
+        by_workers.append(run(store, workers, context_length=24))
+        info, files = load_info(store.files(TOKENS)), store.files(TOKENS)
+        rows = TokensReader(files, "train").read(0, info.splits["train"]["rows"])
+        _check_training(store, rows)
+        store.delete(TOKENS)
+    assert by_workers[0] == by_workers[1]
+    tokenizer = load_tokenizer(tiny_gpt2)
+    own = np.isin(rows.roles, (Role.DATA, Role.SPECIAL, Role.BOUNDARY))
+    said = {name: rows.input_ids[own & (rows.speakers == code)] for code, name in enumerate(SPEAKERS)}
+    assert info.splits["train"]["speakers"] == {name: len(ids) for name, ids in said.items()}
+    assert info.splits["test"]["speakers"]["none"] == sum(info.splits["test"]["speakers"].values()) > 0
+    assert len(said["none"]) == 0 and all(len(said[name]) for name in SPEAKERS if name not in ("none", "tool"))
+    assert (said["template"] == tokenizer.eos_token_id).sum() == 5 * 30
+    assert not (said["user"] == tokenizer.eos_token_id).any(), "its name in a message is text"
+    assert "<|endoftext|>" in tokenizer.decode(said["user"].tolist())
+
+
+def _check_training(store: Store, rows: TokenRows) -> None:
+    """The positions that a training on these tokens takes, by speaker."""
+    for speakers in ((), ("assistant",), ("user", "thinking")):
+        asked = TrainConfig.model_validate({
+            "model": str(MODEL), "tokens": str(TOKENS), "saes": [{"hook": "blocks.1.hook_resid_post", "d_sae": 64, "k": 4}],
+            "lm_dtype": "fp32", "autocast": "off", "batch_rows": 1, "lanes": 1, "block_steps": 1, "rows": len(rows.roles),
+            "policy": {"calibration_rows": 8, "include_sinks": True, "speakers": speakers},
+        })  # fmt: skip
+        built = build_run(asked, [0], store.files(MODEL), store.files(TOKENS), None, LocalCollective(), "cpu")
+        (hook,) = built.hooks
+        wanted = rows.roles == Role.DATA
+        if speakers:
+            wanted &= np.isin(rows.speakers, [SPEAKERS.index(name) for name in speakers])
+        lanes = [built.source.lanes(built.plan, block, range(1))[0][hook] for block in range(built.plan.blocks)]
+        assert sum(int(lane.mask.sum()) for lane in lanes) == wanted.sum() > 0
+        for row, lane in enumerate(lanes):
+            order = built.plan.permutation(row, 0)
+            assert (lane.mask == torch.from_numpy(wanted[row])[order]).all()
+        by_role = count_excluded_by_role(built, asked.policy)
+        assert sum(by_role.values()) + wanted.sum() == rows.roles.size
+        assert ("other_speaker" in by_role) == bool(speakers)
+
+
+def test_plain_chats_and_chats_without_a_template(tmp_path: Path, ray_cluster: str, tiny_gpt2: Path) -> None:
+    from sae.language_model import load_tokenizer
+
+    store, found = make_chat_store(tmp_path, tiny_gpt2), []
+    (tmp_path / "other").mkdir()
+    without = make_chat_store(tmp_path / "other", tiny_gpt2, None)
+    for one, options in ((store, {"chat": "plain"}), (without, {})):
+        found.append(run(one, **options))
+        reader = TokensReader(one.files(TOKENS), "train")
+        rows = reader.read(0, reader.n_rows)
+        first = rows.input_ids[(rows.document == 0) & (rows.roles == Role.DATA)].tolist()
+        assert "system: Answer in one" in load_tokenizer(tiny_gpt2).decode(first)
+        assert {0, *rows.speakers.ravel().tolist()} == {0, 1, 2, 3, 5, 6}
+    assert found[0] == found[1]
+    without.delete(TOKENS)
+    with pytest.raises(ValueError, match="the tokenizer has no chat template: set `chat: plain`"):
+        run(without, chat="template")
 
 
 def test_text_without_tokens_is_refused(tmp_path: Path, ray_cluster: str, tiny_gpt2: Path) -> None:

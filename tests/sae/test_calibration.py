@@ -17,7 +17,7 @@ from sae.calibration import (
     load_calibration,
     save_calibration,
 )
-from sae.formats.tokens import Role
+from sae.formats.tokens import OTHER_SPEAKER, Role
 
 
 def _sample(n: int = 12, length: int = 10, d: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,6 +66,20 @@ def test_excluded_and_data_add_up_to_all_positions(sinks: bool, special: bool) -
     assert (excluded["sink"] == 0) == sinks
     assert (excluded["special"] == 0) == special
     assert not candidate_mask(roles, policy)[:, [0, 9]].any()
+
+
+def test_other_speakers_are_excluded_and_counted() -> None:
+    acts, roles = _sample()
+    roles[:, 5] = OTHER_SPEAKER
+    policy = DataPolicy(speakers=("assistant",), include_special=True, include_sinks=True)
+    calibration = calibrate("h", [(acts, roles)], policy)
+    norms = acts.norm(dim=-1)
+    excluded = count_excluded(roles, norms, calibration, policy)
+    assert excluded["other_speaker"] == 12
+    assert "other_speaker" not in count_excluded(roles, norms, calibration, DataPolicy())
+    mask = data_mask(roles, norms, calibration, policy)
+    assert not mask[:, 5].any() and calibration.positions == int(mask.sum())
+    assert sum(excluded.values()) + int(mask.sum()) == roles.numel()
 
 
 def test_nan_is_named_with_its_place() -> None:

@@ -30,7 +30,7 @@ def rows(left: bool, bos: bool) -> TokenRows:
         document[i, inside] = np.where(np.arange(width) < width // 2 + 1, 2 * i, 2 * i + 1)
         if bos and width > 1:
             roles[i, inside.start], document[i, inside.start] = Role.BOS, -1
-    return TokenRows(ids, roles, document)
+    return TokenRows(ids, roles, document, np.zeros_like(roles))
 
 
 @pytest.mark.parametrize("bos", [False, True])
@@ -55,7 +55,7 @@ def test_positions_begin_behind_the_padding(made: list[tuple[int, bool, list[int
     for pads, bos, lengths in made:
         document = np.array([[-1] * (pads + bos) + [n for n, length in enumerate(lengths) for _ in range(length)]])
         roles = np.array([[Role.PAD] * pads + [Role.BOS] * bos + [Role.DATA] * sum(lengths)], np.uint8)
-        read = TokenRows(np.zeros_like(roles, np.int32), roles, document)
+        read = TokenRows(np.zeros_like(roles, np.int32), roles, document, np.zeros_like(roles))
         lengths[0] += bos  # the row's BOS belongs to the document behind it
         expected = [*range(pads), *(i for length in lengths for i in range(length))]
         groups = read.attention_groups("document", "left")

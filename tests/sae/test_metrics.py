@@ -39,7 +39,7 @@ def rows() -> TokenRows:
     document[:, 8:] = 1
     roles[2, 11] = Role.SPECIAL
     roles[4:, 12:], document[4:, 12:] = Role.PAD, -1
-    return TokenRows(ids, roles, document)
+    return TokenRows(ids, roles, document, np.zeros_like(roles))
 
 
 @pytest.fixture(scope="module")

@@ -244,6 +244,13 @@ def test_artifacts_of_two_saes_are_refused(tmp_path: Path) -> None:
         build_report(write_artifacts(tmp_path / "b", d_sae=61), CONFIG, tmp_path)
 
 
+def test_speakers_of_the_training_are_asked_for(tmp_path: Path) -> None:
+    artifacts = write_artifacts(tmp_path / "a")
+    write_json(tmp_path / "a/sae/training.json", {"config": {"policy": {"speakers": ["assistant"]}}})
+    with pytest.raises(ValueError, match=r"wants speakers \(assistant\), but these tokens are of no chats"):
+        build_report(artifacts, CONFIG, tmp_path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     artifacts = write_artifacts(tmp_path / "a")
     (tmp_path / "a/sae/curves.parquet").unlink()

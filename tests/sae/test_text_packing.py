@@ -16,7 +16,7 @@ from configs.tokenize import TokenizeConfig
 from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import Role, TokenRows, TokensReader, load_info, shard_name
 from sae.text.flat_tokens import ChunkCounts, FlatTokens, open_flat, write_flat
-from sae.text.packing import pack_shard
+from sae.text.packing import ShardCounts, pack_shard
 from sae.text.shard_layout import row_length, row_order, split_layouts, split_shards
 from sae.text.statistics import seen_ids, tokens_info
 from sae.text.tokenizer_spec import TokenizerSpec
@@ -65,7 +65,7 @@ def pack(
         first += len(chunk)
     layouts = split_layouts(counts, known, config, datasets)
     length = row_length(layouts, config)
-    roles = {layout.split: [0] * len(Role) for layout in layouts}
+    positions = {layout.split: ShardCounts([0] * len(Role), []) for layout in layouts}
 
     def flat(chunk: int) -> FlatTokens:
         return open_flat(folder / f"{chunk}.arrow")
@@ -73,9 +73,9 @@ def pack(
     for layout in layouts:
         for shard in split_shards(layout, config.rows_per_shard):
             path = folder / shard_name(shard.split, shard.number)
-            found_roles = pack_shard(shard, layout, flat, known, length, config, path)
-            roles[shard.split] = [a + b for a, b in zip(roles[shard.split], found_roles, strict=True)]
-    tokens_info(config, known, counts, layouts, roles).save(folder / "tokens.json")
+            found_counts = pack_shard(shard, layout, flat, known, length, config, path)
+            positions[shard.split] = positions[shard.split].add(found_counts)
+    tokens_info(config, known, counts, layouts, positions).save(folder / "tokens.json")
     rows = {}
     for layout in layouts:
         shuffled = TokensReader(LocalFiles(folder), layout.split).read(0, layout.rows)

@@ -42,6 +42,7 @@ class Rows:
                         "row": row,
                         "ids": rows.input_ids[row].tolist(),
                         "roles": [Role(role).name.lower() for role in rows.roles[row]],
+                        "speakers": ["none"] * rows.roles.shape[1],
                         "own": rows.input_ids[row][own].tolist(),
                         "docs": rows.document[row].tolist(),
                     }

@@ -17,7 +17,7 @@ from configs.tokenize import TokenizeConfig
 from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import Role, TokensInfo, load_info
 from sae.text.flat_tokens import open_flat, tokenize_chunk
-from sae.text.packing import pack_shard
+from sae.text.packing import ShardCounts, pack_shard
 from sae.text.shard_layout import row_length, split_layouts, split_shards
 from sae.text.statistics import tokens_info
 from sae.text.tokenization_preview import StoredTokenizer, preview
@@ -85,12 +85,12 @@ def tokenize(folder: Path, whole: PreTrainedTokenizerFast, config: TokenizeConfi
     counts = [tokenize_chunk(documents, spec, folder / "chunk")]
     layouts = split_layouts(counts, spec, config)
     length = row_length(layouts, config)
-    roles = [0] * len(Role)
+    positions = ShardCounts([0] * len(Role), [])
     for shard in split_shards(layouts[0], config.rows_per_shard):
         path = folder / f"train-{shard.number:05d}.parquet"
         found = pack_shard(shard, layouts[0], lambda _: open_flat(folder / "chunk"), spec, length, config, path)
-        roles = [a + b for a, b in zip(roles, found, strict=True)]
-    tokens_info(config, spec, counts, layouts, {"train": roles}).save(folder / "tokens.json")
+        positions = positions.add(found)
+    tokens_info(config, spec, counts, layouts, {"train": positions}).save(folder / "tokens.json")
     return load_info(LocalFiles(folder))
 
 

@@ -71,7 +71,7 @@ def test_rows_are_shown_with_roles_and_documents(site: Site) -> None:
     for number, item in enumerate(found):
         assert item["ids"] == rows.input_ids[number].tolist()
         assert item["roles"] == [Role(role).name.lower() for role in rows.roles[number]]
-        assert len(item["texts"]) == LENGTH
+        assert len(item["texts"]) == LENGTH and item["speakers"] == ["none"] * LENGTH
         assert item["documents"][0]["doc"] == number
     data = [i for i, role in zip(found[1]["ids"], found[1]["roles"]) if role == "data"]
     shown = "".join(t for t, role in zip(found[1]["texts"], found[1]["roles"]) if role == "data")
