@@ -90,19 +90,25 @@ def statistics(given: argparse.Namespace) -> dict[str, Any]:
 def rendered(row: dict[str, Any]) -> str:
     """The text of a row for a terminal: `[document 7]` where one begins, `[document 7 from token 90]` where it goes on.
 
-    Tokens that are no data are shown as `[role text]`; padding is counted. `[by user]` stands where a speaker begins.
+    Neighbours of one role that are no data are shown as one `[role text]`; padding is counted. `[by user]` stands where a
+    speaker begins.
     """
     borders = {part["start"]: part for part in row["documents"]}
-    shown = []
-    before = "none"
+    shown: list[str] = []
+    before, last = "none", "data"  # the speaker and the role of what is shown last
     for position, (text, role, speaker) in enumerate(zip(row["texts"], row["roles"], row["speakers"], strict=True)):
         if (part := borders.get(position)) is not None:
             shown.append(f"[document {part['doc']}" + (f" from token {part['offset']}]" if part["offset"] else "]"))
+            last = "data"
         if speaker not in (before, "none"):
             shown.append(f"[by {speaker}]")
+            last = "data"
         before = speaker
-        if role != "pad":
-            shown.append(text if role == "data" else f"[{role} {text}]")
+        if role not in ("data", "pad"):
+            shown.append(f"{shown.pop()[:-1]}{text}]" if role == last else f"[{role} {text}]")
+        elif role == "data":
+            shown.append(text)
+        last = role
     padding = row["roles"].count("pad")
     return "".join(shown) + (f"[{padding} of padding]" if padding else "")
 

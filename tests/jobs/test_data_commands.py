@@ -116,6 +116,18 @@ def test_a_row_is_rendered_with_roles_and_borders() -> None:
     )
 
 
+def test_neighbours_of_one_role_are_rendered_as_one_within_a_document() -> None:
+    row = {
+        "texts": ["<p>", " an", " old", " boat", " a", " b", " c"],
+        "roles": ["pad", "repeated", "repeated", "data", "repeated", "repeated", "repeated"],
+        "speakers": ["none"] * 7,
+        "documents": [{"doc": 3, "start": 1, "stop": 5, "offset": 9}, {"doc": 4, "start": 5, "stop": 7, "offset": 2}],
+    }
+    assert rendered(row) == (
+        "[document 3 from token 9][repeated  an old] boat[repeated  a][document 4 from token 2][repeated  b c][1 of padding]"
+    )
+
+
 def test_statistics(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = store.manifest(MODEL)
     assert manifest is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import combinations, pairwise
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from sae.text import document_statistics, near_duplicates, unicode_blocks
 from sae.text.document_statistics import DocumentStatistics
 from sae.text.near_duplicates import MinHashes, minima, near_duplicate_figures
 from sae.text.unicode_blocks import letters_by_block, main_blocks
+from tests.sae.length_reference import length_reference
 
 Documents = list[tuple[str, str]]
 # Few different texts, so that they repeat; in several scripts, with characters outside the first plane.
@@ -36,7 +37,6 @@ def count(documents: Documents, near: float | None = None) -> DocumentStatistics
 def reference(documents: Documents) -> dict[str, Any]:
     """All figures, by definition."""
     lengths = np.array([len(text) for _, text in documents])
-    edges = 2 ** np.arange(int(np.log2(lengths.min())), int(np.log2(lengths.max())) + 2)
     letters = [Counter(block(c) for c in text if c.isalpha()) for _, text in documents]
     order = {name: i for i, name in enumerate(unicode_blocks.blocks().names)}
     mainly = Counter(min(own, key=lambda name: (-own[name], order[name])) for own in letters if own)
@@ -47,16 +47,7 @@ def reference(documents: Documents) -> dict[str, Any]:
     first = {text: min(i for i, (_, other) in enumerate(documents) if other == text) for text in copies}
     repeated = sorted((text for text in copies if copies[text] > 1), key=lambda text: (-copies[text], first[text]))
     return {
-        "document_characters": {
-            "min": int(lengths.min()),
-            "mean": float(lengths.mean()),
-            "median": float(np.median(lengths)),
-            "p95": int(np.quantile(lengths, 0.95, method="inverted_cdf")),
-            "max": int(lengths.max()),
-            "histogram": [
-                [int(low), int(high), int(((lengths >= low) & (lengths < high)).sum())] for low, high in pairwise(edges)
-            ],
-        },
+        "document_characters": length_reference(lengths),
         "missing_splits": [s for s in SPLITS if s not in present],
         "scripts": [
             {

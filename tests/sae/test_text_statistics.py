@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import load_info
 from sae.text.distributions import coverage, length_figures, missing_splits, split_percent
 from sae.text.token_counts import add_counts, pack_counts, unpack_counts
+from tests.sae.length_reference import length_reference
 from tests.sae.test_text_packing import BOS, EOS, SPECIAL, SPLITS, VOCAB, Document, documents, pack, settings_of, spec
 
 
@@ -25,23 +25,12 @@ def reference(whole: list[Document]) -> dict[str, Any]:
     ids = np.concatenate([np.array(document.ids, int) for document in whole])
     found, counts = np.unique(ids, return_counts=True)
     order = np.lexsort((found, -counts))
-    edges = 2 ** np.arange(int(np.log2(lengths.min())), int(np.log2(lengths.max())) + 2)
     upto = np.cumsum(np.sort(counts)[::-1])
     return {
         "data_tokens": int((~np.isin(ids, (BOS, EOS, SPECIAL))).sum()),
         "documents": len(lengths),
         "documents_without_tokens": len(whole) - len(lengths),
-        "document_tokens": {
-            "min": int(lengths.min()),
-            "mean": float(lengths.mean()),
-            "median": float(np.median(lengths)),
-            "p95": int(np.quantile(lengths, 0.95, method="inverted_cdf")),
-            "max": int(lengths.max()),
-            "histogram": [
-                [int(low), int(high), int(((lengths >= low) & (lengths < high)).sum())]
-                for low, high in itertools.pairwise(edges)
-            ],
-        },
+        "document_tokens": length_reference(lengths),
         "unique_tokens": len(found),
         "unique_percent": 100 * len(found) / VOCAB,
         "coverage": [
