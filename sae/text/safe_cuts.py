@@ -98,12 +98,12 @@ def _reaches_over(token: dict[str, Any], spaces: str) -> bool:
     """Whether an added token can be found across a cut. `spaces`: what a space of the text may have become by then."""
     content = token["content"].lstrip(spaces)
     over = re.search(f"[A-Za-z][{spaces}]", content)
-    ends = token["rstrip"] and content[-1:].isalpha()
+    ends = bool(token["rstrip"]) and content[-1:].isalpha()
     return over is not None or "\n" in content or ends or content[:1].isalpha()
 
 
 def _replaces_space(step: dict[str, Any]) -> bool:
-    return step["type"] == "Replace" and step["pattern"] == {"String": " "}
+    return bool(step["type"] == "Replace" and step["pattern"] == {"String": " "})
 
 
 def _is_local(step: dict[str, Any]) -> bool:
