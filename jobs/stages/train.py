@@ -32,9 +32,13 @@ def outputs(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], fp: str) 
     """One SAE for each entry of the config. Its id does not depend on the other SAEs of the run."""
     sources = {role: str(inputs[role][0]) for role in ("model", "tokens")}
     return [
-        Output(ArtifactRef("saes", fingerprint("train", VERSION, _science(config, sae), sources)), sae.label)
+        Output(ArtifactRef("saes", fingerprint("train", VERSION, _science(config, sae), sources)), _label(sae))
         for sae in config.saes
     ]
+
+
+def _label(sae: SaeConfig) -> str:
+    return sae.label if sae.frozen == "none" else f"{sae.label}, {sae.frozen} frozen"
 
 
 def _science(config: TrainConfig, sae: SaeConfig) -> dict[str, Any]:
