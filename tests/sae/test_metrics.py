@@ -219,8 +219,8 @@ def test_joined_batches_are_as_one(
     apart, together = summarise(parts), summarise([join(parts[:2]), parts[2]])
     assert apart.metrics == together.metrics == summarise([joined]).metrics
     assert apart.counts.tobytes() == together.counts.tobytes()
-    save_results(joined, tmp_path / "results")
-    assert summarise([load_results(tmp_path / "results")]).metrics == apart.metrics
+    save_results([joined], tmp_path / "results")
+    assert summarise(load_results(tmp_path / "results")).metrics == apart.metrics
 
 
 def test_losses_in_half_precision_come_from_float32_logits(
