@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 VERSION = 3
 _NAMING = ("sae", "controls", "seeds", "compare_with")  # what they name counts by its ids
-_CHUNK_BYTES = 1200  # of a chunk's file beside its arrays
+_CHUNK_BYTES = 2300  # of a chunk's file beside its arrays
 _LATENT_BYTES = 8  # in density.parquet
-_METRICS_BYTES = 20_000
-_PIECES = 4  # documents in a row, at most on average
+_METRICS_BYTES = 8000
+_CONTROL_BYTES = 3500  # in metrics.json
 
 
 class Beside(NamedTuple):
@@ -61,10 +61,10 @@ def store_bytes(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]], st
         rows = min(config.rows, _available(store, manifest.inputs, config.split))
         cfg = json.loads(store.files(sae).path("cfg.json").read_text())
         d_in, d_sae, chunks = int(cfg["d_in"]), int(cfg["d_sae"]), -(-rows // config.rows_per_chunk)
-        pieces = _PIECES * (rows * 10 + min(rows, config.loss_rows) * 10)
-        each = rows * (d_in + 11) + min(rows, config.loss_rows) * 9 + pieces + chunks * d_sae + 9 * d_sae
-        total += 8 * each * (1 + len(others)) + chunks * _CHUNK_BYTES * (1 + len(others)) + 8 * d_sae * len(others)
-        total += d_sae * _LATENT_BYTES + _METRICS_BYTES
+        loss_rows, pieces = min(rows, config.loss_rows), _documents_of_a_row(store, manifest.inputs, config.split)
+        sums = rows * (d_in + 9) + loss_rows * 9 + pieces * (rows + loss_rows) * 10
+        each = 8 * (sums + (chunks + 5) * d_sae) + chunks * _CHUNK_BYTES + _CONTROL_BYTES
+        total += each * (1 + len(others)) + d_sae * (_LATENT_BYTES + 8 * len(others)) + _METRICS_BYTES - _CONTROL_BYTES
     return total
 
 
@@ -263,6 +263,15 @@ def _available(store: Store, trained_on: dict[str, str], split: str) -> int:
         return int(store.files(parse_ref(trained_on["activations"], "activations")).manifest.summary["heldout_rows"])
     tokens = parse_ref(trained_on["tokens"], "tokens")
     return TokensReader(store.files(tokens), split).n_rows
+
+
+def _documents_of_a_row(store: Store, trained_on: dict[str, str], split: str) -> float:
+    """Documents that have positions in a row, on average and about."""
+    if "tokens" not in trained_on:
+        return 1
+    info = json.loads(store.files(parse_ref(trained_on["tokens"], "tokens")).path("tokens.json").read_text())
+    found = info["splits"].get(split, {})
+    return max(1.0, found.get("documents", 0) / max(1, found.get("rows", 0)))
 
 
 STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)
