@@ -56,9 +56,8 @@ class EvaluateConfig(StageConfig):
             )
         if self.compare_with and not isinstance(self.sae, str):
             raise ValueError("compare_with is for one SAE: give its id as `sae`, or controls and seeds")
-        if len(set(self.controls)) < len(self.controls) or len({self.sae, *self.compare_with}) <= len(
-            self.compare_with
-        ):
+        named = (*self.controls, *((self.sae, *self.compare_with) if isinstance(self.sae, str) else ()))
+        if len(set(named)) < len(named):
             raise ValueError("controls and compare_with name each one once, and not the SAE itself")
         return self
 

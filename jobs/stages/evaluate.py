@@ -61,7 +61,8 @@ def store_bytes(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]], st
         rows = min(config.rows, _available(store, manifest.inputs, config.split))
         cfg = json.loads(store.files(sae).path("cfg.json").read_text())
         d_in, d_sae, chunks = int(cfg["d_in"]), int(cfg["d_sae"]), -(-rows // config.rows_per_chunk)
-        loss_rows, pieces = min(rows, config.loss_rows), _documents_of_a_row(store, manifest.inputs, config.split)
+        loss_rows = min(rows, config.loss_rows) if "tokens" in manifest.inputs else 0
+        pieces = _documents_of_a_row(store, manifest.inputs, config.split)
         sums = rows * (d_in + 9) + loss_rows * 9 + pieces * (rows + loss_rows) * 10
         each = 8 * (sums + (chunks + 5) * d_sae) + chunks * _CHUNK_BYTES + _CONTROL_BYTES
         total += each * (1 + len(others)) + d_sae * (_LATENT_BYTES + 8 * len(others)) + _METRICS_BYTES - _CONTROL_BYTES

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _HELDOUT = 1 << 40  # the streams of held-out chunks: beyond those of all others, however many rows there are
-_FILE_BYTES = 2000
+_FILE_BYTES = 250  # of a file beside its arrays
 
 
 def inputs(config: SynthesizeConfig) -> dict[str, StageConfig | str]:
@@ -37,10 +37,16 @@ def store_bytes(config: SynthesizeConfig, inputs: Inputs, store: Store) -> int:
 
 
 def _bytes(config: SynthesizeConfig) -> int:
-    most = config.least_firing * config.features + config.most_firing * config.features**0.5 * 2  # active features
+    from sae.planted.forest import firing_probabilities
+
+    active = float(firing_probabilities(config).sum())  # of a sample; a forest makes them fewer
     samples = (config.rows + config.heldout_rows) * config.row_samples
     dictionary = config.features * (4 * config.d + 8 * (config.correlation_rank + 6))
-    return int(dictionary + samples * (2 + 4 * most) + _FILE_BYTES * (10 + samples // config.rows_per_chunk))
+    return int(
+        dictionary
+        + samples * (2 + 4 * active)
+        + _FILE_BYTES * (12 + (config.rows + config.heldout_rows) // config.rows_per_chunk)
+    )
 
 
 def run(job: JobContext) -> None:

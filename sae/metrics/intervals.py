@@ -62,7 +62,7 @@ def share(part: int, whole: int) -> Estimate | None:
     p, zz = part / whole, Z * Z
     centre, half = p + zz / (2 * whole), Z * sqrt(p * (1 - p) / whole + zz / (4 * whole * whole))
     low, high = ((centre + sign * half) / (1 + zz / whole) for sign in (-1, 1))
-    return Estimate(p, sqrt(p * (1 - p) / whole), (max(0.0, low), min(1.0, high)))
+    return Estimate(p, sqrt(p * (1 - p) / whole), (low if part else 0.0, high if part < whole else 1.0))
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:

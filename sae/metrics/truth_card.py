@@ -62,7 +62,7 @@ def truth_card(measured: Sequence[Measured], seeds: Sequence[str], unit: str = "
         "unit": unit,
         "units": len(documents),
         "method": METHOD,
-        "controls": {one.name: one.sae for one in measured[1:]},
+        "controls": [{"control": one.name, "sae": one.sae} for one in measured[1:]],
         "seeds": list(seeds),
         "figures": figures,
     }

@@ -57,7 +57,7 @@ def shown_card(metrics: dict[str, Any]) -> Card | None:
         name, note = _NAMES.get(figure["figure"], (figure["figure"], ""))
         beside = [(one["control"], _interval(one), _interval(one["difference"], "+")) for one in figure["controls"]]
         rows.append(CardRow(name, note, figure["over"], _interval(figure["sae"]), beside))
-    controls = ", ".join(f"{name} ({sae})" for name, sae in card["controls"].items())
+    controls = ", ".join(f"{one['control']} ({one['sae']})" for one in card["controls"])
     about = f"Controls: {controls}. " if controls else "No controls were trained. "
     return Card(f"{about}{card['units']:,} {card['unit']}. {card['method']}", rows)
 

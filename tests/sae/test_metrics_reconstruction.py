@@ -10,7 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae.metrics.reconstruction import RowSums, add_rows, explained_variance, l0, latent_counts, row_sums
+from sae.metrics.reconstruction import (
+    RowSums,
+    add_rows,
+    explained_variance,
+    l0,
+    latent_counts,
+    reconstruction_figures,
+    row_sums,
+)
 from sae.sparse import Codes
 
 
@@ -134,3 +142,22 @@ def test_l0_and_density_of_known_codes() -> None:
     assert found.active.tolist() == [4, 2]  # positions 0 and 1 are row 0, 2 and 3 are row 1
     assert l0(add_rows(found)) == 1.5
     assert latent_counts(codes, 6).tolist() == [1, 0, 3, 0, 2, 0]
+
+
+def test_figures_of_saebench_in_closed_form() -> None:
+    """x is (3, 4) twice; y is half of it once, and (4, -3), at a right angle, once. Values of codes are 2."""
+    x = torch.tensor([[[3.0, 4.0], [3.0, 4.0]]])
+    made = torch.tensor([[[1.5, 2.0], [4.0, -3.0]]])
+    codes = codes_at(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]))
+    found = reconstruction_figures(add_rows(sums(x, made, codes=codes)))
+    assert found == pytest.approx(
+        {
+            "l1": 3.0,  # 4 and 2
+            "mse": (6.25 + 50) / 2,
+            "cosine": 0.5,
+            "shrinkage": 0.75,
+            "relative_reconstruction_bias": (6.25 + 25) / (12.5 + 0),
+        }
+    )
+    nothing = reconstruction_figures(add_rows(sums(x[:, :0], made[:, :0])))
+    assert set(nothing.values()) == {None}
