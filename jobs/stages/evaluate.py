@@ -55,7 +55,7 @@ def outputs(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]], fp: st
 
 def store_bytes(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
     """Bytes of the chunks' sums, and of the artifacts."""
-    total = 0
+    total = 0.0
     for sae, others in zip(inputs["sae"], _compared(config, inputs), strict=True):
         manifest = store.files(sae).manifest
         rows = min(config.rows, _available(store, manifest.inputs, config.split))
@@ -66,7 +66,7 @@ def store_bytes(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]], st
         sums = rows * (d_in + 9) + loss_rows * 9 + pieces * (rows + loss_rows) * 10
         each = 8 * (sums + (chunks + 5) * d_sae) + chunks * _CHUNK_BYTES + _CONTROL_BYTES
         total += each * (1 + len(others)) + d_sae * (_LATENT_BYTES + 8 * len(others)) + _METRICS_BYTES - _CONTROL_BYTES
-    return total
+    return int(total)
 
 
 def _compared(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]]) -> list[list[ArtifactRef]]:
@@ -272,7 +272,8 @@ def _documents_of_a_row(store: Store, trained_on: dict[str, str], split: str) ->
         return 1
     info = json.loads(store.files(parse_ref(trained_on["tokens"], "tokens")).path("tokens.json").read_text())
     found = info["splits"].get(split, {})
-    return max(1.0, found.get("documents", 0) / max(1, found.get("rows", 0)))
+    documents, rows = int(found.get("documents", 0)), int(found.get("rows", 0))
+    return max(1.0, documents / max(1, rows))
 
 
 STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

@@ -26,7 +26,7 @@ def matched_cosines(a: Tensor, b: Tensor) -> Floats:
 def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """For each row of a [n, d] the largest absolute cosine with a row of b [m, d], and that row's number: [n] each."""
     other = normalize(b, dim=1).T
-    found = [(normalize(part, dim=1) @ other).abs().max(dim=1) for part in a.split(_ROWS)]
+    found = [(normalize(part, dim=1) @ other).abs().max(dim=1) for part in torch.split(a, _ROWS)]
     return torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
 
 

@@ -21,7 +21,7 @@ def calibration_batches(config: SynthesizeConfig, dictionary: Dictionary) -> Ite
     active = Sampler(config, dictionary).chunk(0, chunk_rows * config.row_samples)
     samples = rows * config.row_samples
     kept = active.sample < samples
-    codes = codes_of(Active(*(field[kept] for field in active)), samples)
+    codes = codes_of(Active(active.sample[kept], active.feature[kept], active.value[kept]), samples)
     x = decode(codes, torch.from_numpy(dictionary.directions)) + torch.from_numpy(dictionary.bias)
     yield x.reshape(rows, config.row_samples, -1), torch.full((rows, config.row_samples), int(Role.DATA))
 

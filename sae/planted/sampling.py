@@ -59,7 +59,8 @@ class Sampler:
         while len(active.sample):
             active = self._of_parents(draws, common, active)
             levels.append(active)
-        sample, feature, value = (np.concatenate(fields) for fields in zip(*levels, strict=True))
+        sample, feature = (np.concatenate([level[field] for level in levels]) for field in (0, 1))
+        value = np.concatenate([level.value for level in levels])
         order = np.lexsort((feature, sample))
         return Active(sample[order], feature[order], value[order])
 
@@ -104,9 +105,9 @@ class Sampler:
         sample, feature = drawn
         d = self._dictionary
         value = d.mean[feature] + d.deviation[feature] * draws.normal(len(feature))
-        value = (value if scale is None else value * scale).astype(np.float16).astype(np.float32)
-        fires = value > 0
-        return Active(sample[fires], feature[fires], value[fires])
+        stored = (value if scale is None else value * scale).astype(np.float16).astype(np.float32)
+        fires = stored > 0
+        return Active(sample[fires], feature[fires], stored[fires])
 
 
 def _rate(x: Floats) -> Floats:
