@@ -50,6 +50,7 @@ def measure_weights(sae: Sae, seeds: Sequence[Sae] = (), planted: Tensor | None 
     W_dec, W_enc, b_enc = sae.W_dec, sae.tensors.get("W_enc"), sae.tensors.get("b_enc")
     rows = None if W_enc is None or W_enc.T.shape[0] != sae.d_sae else W_enc.T.contiguous()
     of_seeds = [nearest(W_dec, other.W_dec)[0] for other in seeds]
+    planted = None if planted is None else planted.to(W_dec)
     random = random_directions(sae.d_sae, W_dec.shape[1], _RANDOM_SEED).to(W_dec)
     return Weights(
         decoder_overlap=_floats(nearest_of_own(W_dec)),

@@ -14,7 +14,7 @@ from sae.formats.sae_folder import Sae
 from sae.formats.tokens import Role, TokenRows
 from sae.language_model import HookPoint, LanguageModel
 from sae.language_model.resumed_forward import logits_of
-from sae.metrics.batch_evaluation import Batch, RowResults, evaluate_batch, join
+from sae.metrics.batch_evaluation import Batch, RowResults, evaluate_batch, evaluate_saes, join
 from sae.metrics.chunk_results import load_results, save_results
 from sae.metrics.summary import NothingToMeasure, summarise
 
@@ -120,6 +120,21 @@ def test_metrics_do_not_depend_on_the_side_of_the_padding(
     assert left["tokens"] == right["tokens"]
     for name in ("ev", "l0", "ce_clean", "ce_sae", "kl_sae", "kl_mean"):
         assert left[name] == pytest.approx(right[name], rel=1e-4), name
+
+
+def test_saes_measured_together_are_measured_as_each_alone(
+    lm: LanguageModel, rows: TokenRows, calibration: Calibration
+) -> None:
+    g, d = torch.Generator().manual_seed(0), len(calibration.mean)
+    some = make(calibration, torch.randn(64, d, generator=g) * 0.1, torch.randn(d, 64, generator=g), calibration.mean)
+    saes = [identity(calibration), some, constant(calibration, torch.zeros(d))]
+    batch = Batch(0, rows, N)
+    together = evaluate_saes(lm, lm.hook(HOOK), saes, batch, POLICY, "row")
+    for one, found in zip(saes, together, strict=True):
+        (alone,) = measure(lm, one, rows)
+        assert summarise([found]).metrics == summarise([alone]).metrics
+        for field in ("pieces", "loss_pieces"):
+            assert all(np.array_equal(a, b) for a, b in zip(getattr(found, field), getattr(alone, field), strict=True))
 
 
 def test_zero_sae(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
