@@ -49,7 +49,6 @@ def main() -> None:
         "k": given.k,
         "lr": given.lr,
         "threads": given.threads,
-        "seconds": round(seconds),
     }
     write_results("planted", "Recovery of planted features", figures, settings, {"metrics": found}, place)
 
