@@ -60,7 +60,9 @@ def tags() -> list[dict[str, Any]]:
 
 def kinds_table() -> str:
     """The kinds of artifacts as the Markdown table of docs/api.md."""
-    stages = {kind: entry.name for entry in STAGES.values() for kind in entry.kinds}
+    stages = {
+        kind: entry.name for entry in reversed(STAGES.values()) for kind in entry.kinds
+    }  # the first that makes it
     rows = [f"| `/v1/{kind}` | `{stages[kind]}` | {kind_title(kind)} |" for kind in ARTIFACT_KINDS]
     return "\n".join(["| path | made by | description |", "|---|---|---|", *rows]) + "\n"
 
