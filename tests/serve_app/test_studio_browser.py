@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,8 @@ from serve_app.security.sessions import new_code
 from tests.serve_app.conftest import Site
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+REQUIRED = os.environ.get("RAYLENS_REQUIRE_CHROMIUM") == "1"
+pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="there is no Chromium here")
 HOSTILE = '<img src=x onerror="window.hit=1">\u202edlrow\u0007'
 
 

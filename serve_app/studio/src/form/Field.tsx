@@ -59,7 +59,7 @@ export function Labelled({ path, schema, required, label, control }: {
         {label ?? labels[path] ?? labelOf(path.split(".").at(-1)!)}
         {required && <span className="quiet"> (required)</span>}
       </label>
-      {control({ id, "aria-describedby": `${id}-about ${id}-fault`, "aria-invalid": fault !== undefined, ...(required && { "aria-required": true }) })}
+      {control({ id, "aria-describedby": fault === undefined ? `${id}-about` : `${id}-fault ${id}-about`, "aria-invalid": fault !== undefined, ...(required && { "aria-required": true }) })}
       <p className="fault" id={`${id}-fault`}>{fault !== undefined && <><span aria-hidden="true">✕ </span>{fault}</>}</p>
       <p className="about quiet" id={`${id}-about`}><Described text={schema.description} /></p>
     </div>
