@@ -34,13 +34,13 @@ def _libraries() -> list[Library]:
 
 def _license(distribution: Distribution) -> str:
     """The licence in a few words: the expression of a package, the last part of its classifier, or its first line."""
-    metadata = distribution.metadata
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
-    classifiers = [c for c in metadata.get_all("Classifier") or [] if c.startswith("License ::")]
-    if classifiers:
-        return ", ".join(c.rpartition(" :: ")[2] for c in classifiers)
-    return (metadata.get("License") or "not stated").strip().splitlines()[0][:80]
+
+    def values(field: str) -> list[str]:
+        return [text for text in distribution.metadata.get_all(field) or [] if text.strip()]
+
+    classifiers = [text.rpartition(" :: ")[2] for text in values("Classifier") if text.startswith("License ::")]
+    found = values("License-Expression") or [", ".join(classifiers)] * bool(classifiers) or values("License")
+    return found[0].strip().splitlines()[0][:80] if found else "not stated"
 
 
 @router.get("/presets", summary="List configs to begin with")

@@ -8,6 +8,9 @@ export function refPath(ref: string): string {
   return ref.includes("/") ? artifactPath(ref) : jobPath(ref);
 }
 
+/** Whether a text is a reference of an artifact. */
+export const isRef = (text: string): boolean => /^[a-z]+\/[0-9a-f]{16}$/.test(text);
+
 /** The page of an artifact: `datasets/67d5273bd9611bd1`. */
 export function artifactPath(ref: string): string {
   return hasPage(ref) ? `/${ref}` : `/v1/${ref}`;

@@ -28,9 +28,9 @@ export function LogTail({ id, live }: { id: string; live: boolean }) {
         const query = next.current === null ? {} : { offset: next.current };
         const { data, error: problem, response } = await client.GET("/v1/jobs/{id}/log", { params: { path: { id }, query }, parseAs: "text" });
         if (stopped) return;
-        if (data === undefined) throw toProblem(problem);
+        if (!response.ok) throw toProblem(problem);
         next.current = Number(response.headers.get("X-Next-Offset") ?? next.current ?? 0);
-        const text = data as string;
+        const text = (data as string | undefined) ?? ""; // an empty answer has no data
         if (text) setLines((old) => [...old, ...text.replace(/\n$/, "").split("\n").map(visible)].slice(-LINES));
         setRead(true);
         setError(null);

@@ -72,7 +72,7 @@ function Details({ job }: { job: Job }) {
         )}
       </Section>
       {job.stage === "pipeline" && <Children parent={job.id} />}
-      <Section title="Inputs">
+      {job.stage !== "pipeline" && <Section title="Inputs">
         {Object.keys(job.inputs).length === 0 ? <p className="quiet">None.</p> : (
           <ul className="plain">
             {Object.entries(job.inputs).map(([role, ref]) => (
@@ -80,7 +80,7 @@ function Details({ job }: { job: Job }) {
             ))}
           </ul>
         )}
-      </Section>
+      </Section>}
       <Section title="Events" beside={<JsonLink href={`/v1/jobs/${job.id}/events`} />}>
         <Events id={job.id} />
       </Section>

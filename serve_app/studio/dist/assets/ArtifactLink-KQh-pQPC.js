@@ -1,1 +1,0 @@
-import{C as e,Y as t,m as n,p as r}from"./Page-HAVHDmrz.js";var i=t();function a({reference:t,label:a}){let o=r(t),s=a??t;return n(t)?(0,i.jsx)(e,{href:o,children:s}):(0,i.jsx)(`a`,{href:o,children:s})}export{a as t};
