@@ -46,7 +46,7 @@ from serve_app.security.sessions import COOKIE, Sessions
 from serve_app.security.tokens import Tokens
 from serve_app.settings import ApiSettings
 from serve_app.streaming.events import EventPoller
-from serve_app.studio.files import StaticFile
+from serve_app.studio.files import StaticFile, built_files
 
 # Kinds with more routes than every kind has.
 KIND_ROUTERS = {"datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features}
@@ -77,6 +77,7 @@ def create_app(
     )
     app.state.sessions = sessions
     app.add_middleware(Guard, settings=settings, tokens=tokens, sessions=sessions)
+    built_files()
     document = json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
     app.state.document = StaticFile.of(document, "application/json")
     return app

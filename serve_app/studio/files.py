@@ -10,8 +10,10 @@ import gzip
 import hashlib
 import json
 import mimetypes
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -48,28 +50,32 @@ def is_page(path: str) -> bool:
 
 
 @cache
-def asset_names() -> frozenset[str]:
+def built_files() -> Mapping[str, StaticFile]:
+    """All built files by their names in `dist/`, read once: they fit together, whatever is built while a server runs."""
+    dist = _PACKAGE.joinpath("dist")
+    assets = {f"assets/{one.name}": one for one in dist.joinpath("assets").iterdir()}
+    return {name: _read(name, file) for name, file in {"index.html": dist.joinpath("index.html"), **assets}.items()}
+
+
+def asset_names() -> list[str]:
     """The names of all files below `/assets/`."""
-    folder = _PACKAGE.joinpath("dist", "assets")
-    return frozenset(one.name for one in folder.iterdir()) if folder.is_dir() else frozenset()
+    return [name.removeprefix("assets/") for name in built_files() if name.startswith("assets/")]
 
 
 def asset(name: str) -> StaticFile | None:
     """The file `/assets/NAME`; None if there is none."""
-    return _file(f"assets/{name}") if name in asset_names() else None
+    return built_files().get(f"assets/{name}")
 
 
 def index() -> StaticFile:
     """The page `index.html`."""
-    return _file("index.html")
+    return built_files()["index.html"]
 
 
-@cache
-def _file(name: str) -> StaticFile:
-    data = _PACKAGE.joinpath("dist", *name.split("/")).read_bytes()
+def _read(name: str, file: Traversable) -> StaticFile:
     suffix = name[name.rfind(".") :]
     media_type = _TYPES.get(suffix) or mimetypes.types_map.get(suffix, "application/octet-stream")
-    return StaticFile.of(data, media_type)
+    return StaticFile.of(file.read_bytes(), media_type)
 
 
 def file_response(request: Request, file: StaticFile, headers: dict[str, str]) -> Response:

@@ -39,7 +39,7 @@ export function Page({ title, beside, lead, actions, children }: Props) {
 /** A part of a page with its own heading. */
 export function Section({ title, beside, children }: { title: string; beside?: ReactNode; children: ReactNode }) {
   return (
-    <section aria-label={title} className="section">
+    <section className="section">
       <div className="section-head">
         <h2>{title}</h2>
         {beside}
