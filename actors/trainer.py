@@ -37,14 +37,15 @@ SAE_FILES = (
 class TrainTask(NamedTuple):
     """What every worker of a run gets. `saes`: number in the config -> artifact; `channel`: where workers report their progress.
 
+    `model` and `tokens` are None where `cache` holds planted activations.
     `metadata` goes into each SAE's cfg.json, beside its hook.
     """
 
     config: TrainConfig
     saes: dict[int, ArtifactRef]
     metadata: dict[str, Any]
-    model: ArtifactRef
-    tokens: ArtifactRef
+    model: ArtifactRef | None
+    tokens: ArtifactRef | None
     cache: ArtifactRef | None
     store: Store
     run: str
@@ -71,8 +72,8 @@ def run_task(task: TrainTask, collective: Collective, device: str, scratch: Path
     run = build_run(
         task.config,
         sorted(task.saes),
-        store.files(task.model),
-        store.files(task.tokens),
+        None if task.model is None else store.files(task.model),
+        None if task.tokens is None else store.files(task.tokens),
         None if task.cache is None else store.files(task.cache),
         collective,
         device,
@@ -138,10 +139,13 @@ def _put_sae(
     positions = int(sum(point.tokens for point in curve))
     # What names the SAE, and nothing else: equal SAEs have equal files, however their inputs were referred to and
     # however activations reached the loop (a stream and an fp32 cache give the same).
-    science = {k: v for k, v in task.config.science().items() if k not in ("model", "tokens", "cache")}
+    science = {k: v for k, v in task.config.science().items() if k not in ("model", "tokens", "activations", "cache")}
+    planted = task.tokens is None
     training = {
         "config": {**science, "saes": [config.model_dump(mode="json")], "reads": task.config.reads()},
-        "inputs": {"model": str(task.model), "tokens": str(task.tokens)},
+        "inputs": {"activations": str(task.cache)}
+        if planted
+        else {"model": str(task.model), "tokens": str(task.tokens)},
         "positions": count_positions(run, by_role, positions),
         "steps": run.plan.total_steps,
     }

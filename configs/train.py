@@ -12,7 +12,8 @@ from configs.data_positions import DataPolicy
 from configs.download import DownloadConfig
 from configs.dtypes import CacheDtype, LmDtype
 from configs.harvest import HarvestConfig
-from configs.inputs import IdOrConfig, ModelId, TokensId
+from configs.inputs import ActivationsId, IdOrConfig, ModelId, TokensId
+from configs.synthesize import PLANTED_HOOK, SynthesizeConfig
 from configs.tokenize import TokenizeConfig
 
 
@@ -45,8 +46,14 @@ class TrainConfig(StageConfig):
     """
 
     stage: Literal["train"] = "train"
-    model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The language model.")
-    tokens: Annotated[TokensId | TokenizeConfig, IdOrConfig()] = Field(description="The tokens to run it on.")
+    model: Annotated[ModelId | DownloadConfig, IdOrConfig()] | None = Field(None, description="The language model.")
+    tokens: Annotated[TokensId | TokenizeConfig, IdOrConfig()] | None = Field(
+        None, description="The tokens to run it on."
+    )
+    activations: Annotated[ActivationsId | SynthesizeConfig, IdOrConfig()] | None = Field(
+        None,
+        description="Planted activations to train on, in place of a model and tokens. The hook of the SAEs is `planted` then.",
+    )
     saes: tuple[AnySae, ...] = Field(min_length=1, description="The SAEs to train, each with its own settings.")
     split: str = Field("train", description="Split of the tokens.")
     rows: int | None = Field(None, ge=1, description="Rows from the start of the split; all if not given.")
@@ -62,6 +69,23 @@ class TrainConfig(StageConfig):
     )
     cache: CacheConfig | None = Field(None, description="Train from stored activations; null streams them.")
     runtime: TrainRuntime = Field(default_factory=TrainRuntime, description="What never changes the result.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TrainConfig:
+        if self.activations is None:
+            missing = [name for name in ("model", "tokens") if getattr(self, name) is None]
+            if missing:
+                raise ValueError(f"{' and '.join(missing)} missing: give model and tokens, or activations without them")
+            return self
+        policy = DataPolicy()
+        unused = {"model": None, "tokens": None, "cache": None, "split": "train", "policy": policy}
+        given = [name for name, value in unused.items() if getattr(self, name) != value]
+        if given:
+            raise ValueError(f"{', '.join(given)} has no effect on a run that reads `activations`: leave it out")
+        hooks = [hook for hook in self.hooks() if hook != PLANTED_HOOK]
+        if hooks:
+            raise ValueError(f"there is no hook {hooks[0]} in planted activations: the hook is {PLANTED_HOOK!r}")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
@@ -91,7 +115,7 @@ class TrainConfig(StageConfig):
 
     def harvest(self) -> HarvestConfig | None:
         """The harvest that writes this run's cache; None when it streams."""
-        if self.cache is None:
+        if self.cache is None or self.model is None or self.tokens is None:
             return None
         return HarvestConfig(
             model=self.model,

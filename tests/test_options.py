@@ -43,7 +43,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             {"hook": HOOK, "architecture": "jumprelu", "d_sae": 128, "sparsity_loss": "tanh"},
         ],
     },
-    "evaluate": {"sae": SAE},
+    "synthesize": {},
+    "evaluate": {"sae": SAE, "compare_with": [SAE.replace("0", "7")]},
     "extract": {"sae": SAE},
     "report": {"features": FEATURES, "evaluation": EVALUATION},
     "maintain": {},
@@ -53,11 +54,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 OTHERS = (
     False, True, 1, 2, 3, 17, 64, 256, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
     ["blocks.0.hook_mlp_out"], ["train"], [32, 64], [64, 128], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
-    "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
+    [SAE.replace("0", "8")], "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
     *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)),
 )  # fmt: skip
 # A source counts by what it holds, not by where it is or how it was named.
 BY_CONTENT = {"download.source.path", "download.source.files", "download.source.type"}
+# Options of a training config in place of an id, and one in place of a model: tests/jobs/test_stage_synthesize.py.
+ELSEWHERE = {"evaluate.controls", "evaluate.seeds", "train.activations"}
 # It decides whether there are options of a dataset at all.
 NO_LEAF = {"download.what"}
 # They belong to another sparsity loss of JumpReLU.
@@ -78,7 +81,8 @@ def _leaves(value: Any, path: str = "") -> Iterator[str]:
 
 def _options() -> list[str]:
     found = [f"{stage}{path}" for stage, body in EXAMPLES.items() for path in _leaves(parse_config(stage, body))]
-    return [path for path in found if path not in BY_CONTENT | NO_LEAF | NOT_OPEN and ".resources." not in path]
+    apart = BY_CONTENT | NO_LEAF | ELSEWHERE | NOT_OPEN
+    return [path for path in found if path not in apart and ".resources." not in path]
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,8 @@ from pydantic import Field, field_validator
 from configs.base import Config, Seed
 from configs.hook_names import stored_hook
 
+Frozen = Literal["none", "decoder", "soft_decoder", "encoder"]
+
 
 class SaeConfig(Config):
     """One sparse autoencoder: what every architecture has. Two equal ones in a run are refused."""
@@ -24,6 +26,12 @@ class SaeConfig(Config):
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="Adam's second moment decay.")
     dead_after_tokens: int = Field(
         200_000, ge=1, description="A latent that was inactive on this many data positions in a row is dead."
+    )
+
+    frozen: Frozen = Field(
+        "none",
+        description="Initial weights that training keeps: none; those of the decoder; those of the decoder up to a cosine of "
+        "0.8 (soft_decoder); or those of the encoder with its biases. Such an SAE is a control of the one with none.",
     )
 
     @field_validator("hook")

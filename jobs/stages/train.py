@@ -22,7 +22,10 @@ _CHECKPOINTS = 3  # in the store at the same time
 
 
 def inputs(config: TrainConfig) -> dict[str, StageConfig | str]:
-    """The model, the tokens and, if the run reads a cache, the harvest that writes it."""
+    """The model, the tokens and, if the run reads a cache, the harvest that writes it; or planted activations."""
+    if config.model is None or config.tokens is None:
+        assert config.activations is not None, "the config was checked"
+        return {"activations": config.activations}
     needed: dict[str, StageConfig | str] = {"model": config.model, "tokens": config.tokens}
     harvest = config.harvest()
     return needed if harvest is None else {**needed, "activations": harvest}
@@ -30,11 +33,20 @@ def inputs(config: TrainConfig) -> dict[str, StageConfig | str]:
 
 def outputs(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
     """One SAE for each entry of the config. Its id does not depend on the other SAEs of the run."""
-    sources = {role: str(inputs[role][0]) for role in ("model", "tokens")}
+    sources = {role: str(inputs[role][0]) for role in _sources(config)}
     return [
-        Output(ArtifactRef("saes", fingerprint("train", VERSION, _science(config, sae), sources)), sae.label)
+        Output(ArtifactRef("saes", fingerprint("train", VERSION, _science(config, sae), sources)), _label(sae))
         for sae in config.saes
     ]
+
+
+def _sources(config: TrainConfig) -> tuple[str, ...]:
+    """The inputs that name an SAE. A cache does not: it holds what the model makes of the tokens."""
+    return ("model", "tokens") if config.activations is None else ("activations",)
+
+
+def _label(sae: SaeConfig) -> str:
+    return sae.label if sae.frozen == "none" else f"{sae.label}, {sae.frozen} frozen"
 
 
 def _science(config: TrainConfig, sae: SaeConfig) -> dict[str, Any]:
@@ -85,11 +97,25 @@ def check(config: TrainConfig, requirement: Requirement) -> None:
 
 def store_bytes(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
     """Bytes of the SAEs, and of the checkpoints: two are kept while a third is written."""
-    widths = hook_widths(inputs["model"][0], store, [sae.hook for sae in config.saes])
+    if config.activations is None:
+        widths = hook_widths(inputs["model"][0], store, [sae.hook for sae in config.saes])
+    else:
+        widths = [_planted(store, inputs["activations"][0])["d"]] * len(config.saes)
     # Encoder, decoder and two biases; a threshold at most comes to them.
     weights = sum(4 * (2 * sae.d_sae * d + 2 * sae.d_sae + d) for sae, d in zip(config.saes, widths, strict=True))
     counters = sum(8 * sae.d_sae for sae in config.saes)
     return weights + _CHECKPOINTS * (3 * weights + counters)
+
+
+def _planted(store: Store, activations: ArtifactRef) -> dict[str, Any]:
+    """What the manifest of planted activations says. Raises ValueError for those of a language model."""
+    manifest = store.files(activations).manifest
+    if manifest.stage != "synthesize":
+        raise ValueError(
+            f"{activations} holds activations of a language model, not planted ones: give model, tokens and `cache`, which "
+            "names the harvest by what it holds"
+        )
+    return manifest.summary
 
 
 def _whole(job: JobContext, ref: ArtifactRef) -> bool:
@@ -112,23 +138,22 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
     from sae.training.batch_plan import make_plan
 
     config: TrainConfig = job.config
-    tokens = json.loads(job.files("tokens").path("tokens.json").read_text())
-    cached = "activations" in job.inputs
-    model = job.store.manifest(job.one("model"))
+    planted = config.activations is not None
+    rows, context_length = _size(job)
     task = TrainTask(
         config=config,
         saes=saes,
-        metadata=_metadata(job, tokens, model.label if model else ""),
-        model=job.one("model"),
-        tokens=job.one("tokens"),
-        cache=job.one("activations") if cached else None,
+        metadata=_planted_metadata(job) if planted else _metadata(job),
+        model=None if planted else job.one("model"),
+        tokens=None if planted else job.one("tokens"),
+        cache=job.one("activations") if "activations" in job.inputs else None,
         store=job.store,
         run=job.fingerprint,
         attempt=job.attempt,
         requirement=job.requirement,
         channel=ProgressChannel.open(job.fingerprint),
     )
-    plan = make_plan(config, tokens["splits"].get(config.split, {}).get("rows", 0), tokens["context_length"])
+    plan = make_plan(config, rows, context_length)
     found = Checkpoints(job.store, job.fingerprint, job.attempt, job.scratch).latest([ref.id for ref in saes.values()])
     done = plan.rows_before(found.block) if found else 0
     job.progress.start("train", plan.rows_before(plan.blocks), "rows", done)
@@ -142,11 +167,33 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
     )
 
 
-def _metadata(job: JobContext, tokens: dict[str, Any], model_name: str) -> dict[str, Any]:
+def _size(job: JobContext) -> tuple[int, int]:
+    """Rows that there are to train on, and positions of each."""
     config: TrainConfig = job.config
+    if config.activations is not None:
+        info = _planted(job.store, job.one("activations"))
+        return int(info["rows"]), int(info["context_length"])
+    tokens = json.loads(job.files("tokens").path("tokens.json").read_text())
+    return tokens["splits"].get(config.split, {}).get("rows", 0), tokens["context_length"]
+
+
+def _planted_metadata(job: JobContext) -> dict[str, Any]:
+    context_length = _planted(job.store, job.one("activations"))["context_length"]
+    return {
+        "model_name": "planted",
+        "context_size": context_length,
+        "prepend_bos": False,
+        "raylens": {"activations": str(job.one("activations")), "run_stage_version": VERSION},
+    }
+
+
+def _metadata(job: JobContext) -> dict[str, Any]:
+    config: TrainConfig = job.config
+    tokens = json.loads(job.files("tokens").path("tokens.json").read_text())
+    model = job.store.manifest(job.one("model"))
     dataset = job.store.manifest(job.one("tokens"))
     return {
-        "model_name": model_name,
+        "model_name": model.label if model else "",
         "model_class_name": "AutoModelForCausalLM",
         "hook_name_out": None,
         "hook_head_index": None,

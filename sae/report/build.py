@@ -10,6 +10,7 @@ import numpy as np
 
 from configs.architectures import architecture_name, target_l0
 from configs.report import ReportConfig
+from sae.report.card import shown_card
 from sae.report.feature_selection import select_features, selection_rule
 from sae.report.overview import curves, density_bars, feature_columns
 from sae.report.pages import feature_pages
@@ -73,6 +74,7 @@ def _facts(sources: Sources, rule: str) -> dict[str, Any]:
         "title": f"{about['model']} · {info.hook} · {info.n_features:,} features",
         "about": about,
         "tiles": tiles(sources),
+        "card": shown_card(sources.metrics),
         "excluded": excluded(sources),
         "rows": info.rows,
         "rule": rule,

@@ -85,6 +85,7 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
             "alive": info.alive / info.n_features,
             **scores,
         },
+        "card": metrics.get("card"),
         "evaluation": {name: metrics.get(name) for name in ("split", "rows", "tokens", "excluded", "alive_share")},
         "features": {
             "count": info.n_features,

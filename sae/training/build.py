@@ -9,8 +9,8 @@ import torch
 from configs.data_positions import DataPolicy
 from configs.train import TrainConfig
 from sae.calibration import Calibration, calibrate, candidate_mask
-from sae.formats.activations import ActivationsReader
 from sae.formats.artifact_files import ArtifactFilesLike, ArtifactFolderLike
+from sae.formats.planted import open_activations
 from sae.formats.tokens import OTHER_SPEAKER, Role, TokensReader
 from sae.language_model import HookPoint, LanguageModel
 from sae.row_activations import calibration_batches
@@ -30,13 +30,15 @@ class TrainingRun(NamedTuple):
     source: Source
     trainers: dict[int, SaeTrainer]
     module_paths: dict[str, str]
-    tokens: TokensReader
+    tokens: TokensReader | None  # None: planted activations, whose positions are all data
 
 
 def count_excluded_by_role(run: TrainingRun, policy: DataPolicy) -> dict[str, int]:
     """Positions of the whole run that no SAE is trained on because of their role, by role. Reads the split once."""
     plan = run.plan
     counts = {role.name.lower(): 0 for role in Role if role is not Role.DATA}
+    if run.tokens is None:
+        return counts
     for start in range(0, plan.rows, _ROWS):
         roles = torch.from_numpy(run.tokens.read(start, min(start + _ROWS, plan.rows)).roles)
         out = ~candidate_mask(roles, policy)
@@ -62,27 +64,29 @@ def count_positions(run: TrainingRun, by_role: dict[str, int], data: int) -> dic
 def build_run(
     config: TrainConfig,
     numbers: list[int],
-    model_files: ArtifactFolderLike,
-    tokens_files: ArtifactFilesLike,
+    model_files: ArtifactFolderLike | None,
+    tokens_files: ArtifactFilesLike | None,
     cache_files: ArtifactFilesLike | None,
     collective: Collective,
     device: str,
 ) -> TrainingRun:
     """Builds the run of the SAEs `numbers` of `config`; SAE j of them belongs to worker j mod workers.
 
-    With `cache_files` no language model is loaded.
+    With `cache_files` no language model is loaded; if they are planted, there are neither model nor tokens.
     """
-    tokens = TokensReader(tokens_files, config.split, config.policy.speakers)
+    tokens = None if tokens_files is None else TokensReader(tokens_files, config.split, config.policy.speakers)
     wanted = sorted({config.saes[i].hook for i in numbers})
     source: Source
     if cache_files is not None:
-        readers = {name: ActivationsReader(cache_files, name) for name in wanted}
+        readers = {name: open_activations(cache_files, name) for name in wanted}
         names = {name: reader.hook for name, reader in readers.items()}
         paths = {reader.hook: reader.module_path for reader in readers.values()}
-        plan = make_plan(config, min(r.rows for r in readers.values()), tokens.context_length)
+        length = next(iter(readers.values())).context_length
+        plan = make_plan(config, min(r.rows for r in readers.values()), length)
         calibrations = {reader.hook: reader.calibration for reader in readers.values()}
         source = CacheSource({reader.hook: reader for reader in readers.values()}, device)
     else:
+        assert model_files is not None and tokens is not None, "a run without a cache has both"
         plan = make_plan(config, tokens.n_rows, tokens.context_length)
         model = LanguageModel.load(model_files.directory(), config.lm_dtype, device)
         points = {name: model.hook(name) for name in wanted}

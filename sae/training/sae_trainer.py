@@ -12,6 +12,7 @@ from configs.architectures import SaeConfig
 from sae.architectures import Export, Step, make_architecture
 from sae.calibration import Calibration
 from sae.sparse import Codes
+from sae.training.frozen_weights import FrozenWeights
 from sae.training.schedule import learning_rate
 
 
@@ -55,8 +56,9 @@ class SaeTrainer:
         self.device = torch.device(device)
         self.step_number = 0
         self.architecture = make_architecture(config, calibration, device, autocast)
+        self.frozen = FrozenWeights(config, self.architecture.parameters)
         betas = (config.adam_beta1, config.adam_beta2)
-        self.optimizer = torch.optim.Adam(self.architecture.parameters.values(), lr=config.lr, betas=betas, fused=True)
+        self.optimizer = torch.optim.Adam(self.frozen.trained(), lr=config.lr, betas=betas, fused=True)
         self.tokens_since_active = torch.zeros(config.d_sae, dtype=torch.int64, device=self.device)
         self._curve: list[CurvePoint] = []
         self._unread: list[tuple[Tensor, ...]] = []
@@ -79,6 +81,7 @@ class SaeTrainer:
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.step()
         self.architecture.after_step()
+        self.frozen.restore()
         active = self._count(done.codes, len(batch))
         self._record(len(batch), done.squared_error / batch.numel(), active / len(batch), len(dead), done.aux, lr)
 

@@ -37,7 +37,7 @@ def _reached(up: Up, goal: int, row: JobRow) -> bool:
 
 @pytest.mark.timeout(600)
 def test_a_job_outlives_all_that_it_stands_on(up: Up) -> None:
-    config = up.config("a", epochs=2)
+    config = up.config("a", epochs=4)  # blocks enough for every plug on a fast machine too
     job = up.submit(config)
     expected = outcome(up, job)
     for ref in expected:
