@@ -48,18 +48,32 @@ def count_excluded_by_role(run: TrainingRun, policy: DataPolicy, steps: int) -> 
     counts = {role.name.lower(): 0 for role in Role if role is not Role.DATA}
     if run.tokens is None:
         return counts
-    epochs, rest = divmod(steps * plan.batch_rows, plan.rows)
+    block = plan.block_of(steps - 1)
+    whole = steps if steps == plan.steps(block).stop else plan.steps(block).start
+    epochs, rest = divmod(whole * plan.batch_rows, plan.rows)
     for start, stop, times in ((0, rest, epochs + 1), (rest, plan.rows, epochs)):
         for first in range(start, stop if times else start, _ROWS):
-            roles = torch.from_numpy(run.tokens.read(first, min(first + _ROWS, stop)).roles)
-            out = ~candidate_mask(roles, policy)
-            for role in Role:
-                if role is not Role.DATA:
-                    counts[role.name.lower()] += times * int(((roles == int(role)) & out).sum())
-            if policy.speakers:
-                others = times * int((roles == OTHER_SPEAKER).sum())
-                counts["other_speaker"] = counts.get("other_speaker", 0) + others
+            _add_excluded(counts, _roles(run.tokens, range(first, min(first + _ROWS, stop))), policy, times)
+    if whole < steps:  # positions of a block are dealt out to its steps
+        for lane in range(plan.lanes):
+            batches = plan.lane_batches(block, lane)
+            roles = torch.cat([_roles(run.tokens, rows).flatten() for rows in batches])[plan.permutation(block, lane)]
+            _add_excluded(counts, roles[: (steps - whole) * len(roles) // len(batches)], policy, 1)
     return counts
+
+
+def _roles(tokens: TokensReader, rows: range) -> Tensor:
+    return torch.from_numpy(tokens.read(rows.start, rows.stop).roles)
+
+
+def _add_excluded(counts: dict[str, int], roles: Tensor, policy: DataPolicy, times: int) -> None:
+    out = ~candidate_mask(roles, policy)
+    for role in Role:
+        if role is not Role.DATA:
+            counts[role.name.lower()] += times * int(((roles == int(role)) & out).sum())
+    if policy.speakers:
+        others = times * int((roles == OTHER_SPEAKER).sum())
+        counts["other_speaker"] = counts.get("other_speaker", 0) + others
 
 
 def count_positions(run: TrainingRun, by_role: dict[str, int], data: int, steps: int) -> dict[str, Any]:
