@@ -46,7 +46,13 @@ KINDS: list[dict[str, object]] = [
     {**_BOTH, "architecture": "gated", "l1": 0.5, "lr_decay": "50%", "lr_decay_shape": "cosine"},
     {**_BOTH, "architecture": "jumprelu", "target": 6.0},
     {**_BOTH, "architecture": "matchingpursuit", "k": 3, "train_rows": 24},
-    {**_BOTH, "hook": "blocks.0.ln2.hook_normalized", "target_hook": "blocks.0.hook_mlp_out", "skip_connection": True, "k": 4},
+    {
+        **_BOTH,
+        "hook": "blocks.0.ln2.hook_normalized",
+        "target_hook": "blocks.0.hook_mlp_out",
+        "skip_connection": True,
+        "k": 4,
+    },
 ]
 
 

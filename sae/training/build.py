@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.architectures import SaeConfig
@@ -21,6 +20,7 @@ from sae.row_activations import calibration_batches
 from sae.training.activation_source import CacheSource, Source, StreamSource
 from sae.training.batch_plan import Plan, make_plan
 from sae.training.collectives import Collective
+from sae.training.initial_weights import initial_tensors
 from sae.training.sae_trainer import SaeTrainer
 
 _ROWS = 1024
@@ -126,7 +126,8 @@ def build_run(
     trainers = {}
     for i in numbers[collective.rank :: collective.workers]:
         first, *others = (calibrations[hook] for hook in saes[i].hooks())
-        tensors = None if saes[i].start_from is None else _tensors((initial or {})[str(saes[i].start_from)])
+        start = saes[i].start_from
+        tensors = None if start is None else initial_tensors((initial or {})[start], saes[i])
         trainers[i] = SaeTrainer(
             saes[i], first, plan.steps_for(saes[i]), plan.batch_rows, device, config.autocast == "bf16", others, tensors
         )
@@ -141,11 +142,6 @@ def _with_hooks(sae: SaeConfig, names: Mapping[str, str]) -> SaeConfig:
     if len(sae.hooks()) > 1:
         update["target_hook"] = names[sae.hooks()[1]]
     return sae.model_copy(update=update)
-
-
-def _tensors(folder: ArtifactFolderLike) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = load_file(folder.directory() / "sae_weights.safetensors")
-    return tensors
 
 
 def _calibrations(
