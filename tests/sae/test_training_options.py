@@ -32,7 +32,7 @@ def topk(**settings: Any) -> SaeConfig:
     [
         ({"lr_warmup": 4, "lr_decay": 0}, {0: 0.25, 2: 0.75, 4: 1.0, 99: 1.0}),
         ({"lr_warmup": "10%", "lr_decay": 20}, {0: 0.1, 9: 1.0, 80: 1.0, 90: 0.5, 99: 0.05}),
-        ({"lr_warmup": 0, "lr_decay": "100%", "lr_decay_shape": "cosine"}, {0: 1.0, 25: (1 + 0.5**0.5) / 2, 50: 0.5, 99: 0.000247}),
+        ({"lr_warmup": 0, "lr_decay": "100%", "lr_decay_shape": "cosine"}, {0: 1.0, 25: (1 + 0.5**0.5) / 2, 50: 0.5, 99: 2.5e-4}),
     ],
 )  # fmt: skip
 def test_schedules_by_step_and_by_share(settings: dict[str, Any], rates: dict[int, float]) -> None:
@@ -157,7 +157,7 @@ def test_an_sae_that_does_not_fit_is_named(tmp_path: Path) -> None:
     wide, other = config_of("topk", d_sae=128, start_from=START), config_of("topk", start_from=START)
     with pytest.raises(ValueError, match=f"{START} has 64 latents, and topk 128 .* 128"):
         initial_tensors(LocalFiles(tmp_path), wide)
-    with pytest.raises(ValueError, match="start_from of topk 64 .*: that SAE has no W_enc"):
+    with pytest.raises(ValueError, match=r"start_from of topk 64 .*: that SAE has no W_enc"):
         SaeTrainer(other, first.calibration, STEPS, initial=initial_tensors(LocalFiles(tmp_path), other))
 
 
