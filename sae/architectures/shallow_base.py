@@ -81,7 +81,8 @@ class ShallowSae(Generic[AnyConfig]):
 
     def loadable(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Parameters from an SAE's tensors on scaled activations, decoder rows of length 1."""
-        return {"W_enc_t": tensors["W_enc"].T, **tensors} if "W_enc" in tensors else tensors
+        transposed = {"W_enc_t": "W_enc", "W_skip": "W_skip"}
+        return {**tensors, **{own: tensors[name].T for own, name in transposed.items() if name in tensors}}
 
     def choose(self, pre: Tensor, step: Step) -> Codes:
         """Active latents in training, of pre-activations [n, d_sae]."""
@@ -178,7 +179,7 @@ class ShallowSae(Generic[AnyConfig]):
         tensors = self.tensors()
         kind = "transcoder"
         if "W_skip" in self.parameters:
-            kind, tensors["W_skip"] = "skip_transcoder", self.parameters["W_skip"].detach().cpu()
+            kind, tensors["W_skip"] = "skip_transcoder", self.parameters["W_skip"].detach().cpu().T
         tensors = self._for_raw_inputs(tensors, self._mean.cpu())
         if config["architecture"] != "standard":  # SAELens has those of ReLU and JumpReLU
             kind = f"{config['architecture']}_{kind}"
@@ -193,7 +194,7 @@ class ShallowSae(Generic[AnyConfig]):
         """Tensors for inputs from which `mean` [d] is not subtracted, from those for inputs from which it is."""
         tensors = {**tensors, **self.biases_less(tensors, mean @ tensors["W_enc"])}
         if "W_skip" in tensors:
-            tensors["b_dec"] = tensors["b_dec"] - mean @ tensors["W_skip"]
+            tensors["b_dec"] = tensors["b_dec"] - tensors["W_skip"] @ mean
         return tensors
 
     def pre_activations(self, inputs: Tensor, weights: Weights) -> Tensor:
@@ -249,7 +250,7 @@ _IN_UNITS = ("b_enc", "threshold", "b_gate", "b_mag")
 def fold(tensors: Mapping[str, Tensor], scale: float, target_scale: float | None = None) -> dict[str, Tensor]:
     """Tensors on raw activations, from tensors on `scale` times these: the scale and the decoder's norms are folded in.
 
-    Knows W_enc [d, d_sae], W_dec [d_sae, d_out], W_skip [d, d_out], b_dec [d_out] and what is in units of pre-activations
+    Knows W_enc [d, d_sae], W_dec [d_sae, d_out], W_skip [d_out, d], b_dec [d_out] and what is in units of pre-activations
     [d_sae]: b_enc, threshold, b_gate, b_mag. Others stay as they are. `target_scale`: the scale of a transcoder's target.
     """
     output = scale if target_scale is None else target_scale

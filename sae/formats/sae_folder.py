@@ -93,7 +93,7 @@ class Sae:
     def decode_sparse(self, codes: Codes, x: Tensor | None = None) -> Tensor:
         """Reconstruction [n, d_out] of the codes of n positions; a skip transcoder also reads their activations `x` [n, d_in]."""
         made = decode(codes, self.W_dec) + self.tensors["b_dec"]
-        return made + x.float() @ self.tensors["W_skip"] if "W_skip" in self.tensors and x is not None else made
+        return made + x.float() @ self.tensors["W_skip"].T if "W_skip" in self.tensors and x is not None else made
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Reconstruction [n, d_out] of activations x [n, d_in]; computes only active latents."""
