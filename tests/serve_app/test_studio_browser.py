@@ -11,10 +11,15 @@ import pytest
 
 from serve_app.security.sessions import new_code
 from tests.serve_app.conftest import Site
+from tests.serve_app.sample_artifacts import DATASET, MODEL, TOKENS
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 REQUIRED = os.environ.get("RAYLENS_REQUIRE_CHROMIUM") == "1"
 pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="there is no Chromium here")
+PAGES = (
+    "/", "/datasets", "/datasets/new", f"/{DATASET}", "/models", "/models/new", f"/{MODEL}", "/tokens", "/tokens/new", f"/{TOKENS}",
+    "/jobs", "/cluster", "/settings",
+)  # fmt: skip
 HOSTILE = '<img src=x onerror="window.hit=1">\u202edlrow\u0007'
 
 
@@ -33,7 +38,7 @@ def page(chromium: Any, site: Site) -> Iterator[Any]:
     """A page of a browser that nobody has signed in. Errors of its script, of its policy, and requests elsewhere fail."""
     context = chromium.new_context(base_url=site.url, viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda m: faults.append(m.text) if m.type == "error" and "a status of 4" not in m.text else None)
@@ -132,9 +137,61 @@ def test_jobs_change_as_their_rows_do(page: Any, site: Site) -> None:
     assert page.evaluate("window.hit") is None
 
 
+def test_a_dataset_is_tokenized_as_the_form_says(page: Any, site: Site) -> None:
+    """Form, API, job and record say the same of both switches; the preview follows them."""
+    sign_in(page, site)
+    page.goto(f"/{DATASET}")
+    page.get_by_role("link", name="Tokenize it").click()
+    page.get_by_label("Model (required)").select_option(str(MODEL))
+    preview = page.get_by_role("complementary", name="Preview")
+    preview.get_by_text("separator", exact=True).wait_for(timeout=120_000)  # the server imports the tokenizers' library first
+    for name in ("Add special tokens", "Return attention mask"):
+        switch = page.get_by_role("switch", name=name)
+        assert switch.is_checked()
+        switch.focus()
+        page.keyboard.press("Space")
+        assert not switch.is_checked()
+    preview.get_by_text("No attention mask is written.").wait_for()
+    assert preview.get_by_text("separator", exact=True).count() == 0
+    page.get_by_label("Context length").fill("32")
+    page.get_by_role("button", name="Tokenize").click()
+    page.get_by_role("heading", name="tokenize-").wait_for()
+    config = site.reader.get(f"/v1/jobs/{page.url.rpartition('/')[2]}").json()["config"]
+    assert (config["add_special_tokens"], config["return_attention_mask"]) == (False, False)
+    assert config["context_length"] == 32
+
+
+def test_pages_of_artifacts_show_what_the_api_answers(page: Any, site: Site) -> None:
+    sign_in(page, site)
+    for kind in ("datasets", "models", "tokens"):
+        (item,) = site.reader.get(f"/v1/{kind}").json()["items"]
+        page.goto(f"/{kind}")
+        page.get_by_role("link", name=item["name"] or item["label"] or item["id"], exact=True).click()
+        page.get_by_text(item["ref"], exact=True).first.wait_for()
+    shown = page.locator(".facts").first.inner_text()
+    summary = site.reader.get(f"/v1/{TOKENS}").json()["statistics"]
+    for name in ("tokens", "data_tokens", "rows", "documents"):
+        assert f"{summary[name]:,}" in shown, name
+
+
+def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    sign_in(page, site)
+    for path in PAGES:
+        page.goto(path)
+        page.get_by_role("heading", level=1).wait_for()
+        page.wait_for_load_state("networkidle") if path != "/" else None
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            found = Axe().run(page).response["violations"]
+            bad = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+            assert not bad, (path, scheme, bad)
+
+
 def test_no_page_scrolls_sideways(page: Any, site: Site) -> None:
     sign_in(page, site)
-    for path in ("/", "/jobs", "/cluster", "/settings", "/jobs/x/y", "/jobs/train-0000000000"):
+    for path in (*PAGES, "/jobs/x/y", "/jobs/train-0000000000"):
         page.goto(path)
         page.get_by_role("heading", level=1).wait_for()
         page.wait_for_load_state("load")

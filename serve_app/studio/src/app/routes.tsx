@@ -11,6 +11,15 @@ export interface PageRoute {
 
 export const ROUTES: PageRoute[] = [
   { path: "/", nav: "Overview", component: lazy(() => import("../pages/Overview")) },
+  { path: "/datasets", nav: "Datasets", component: lazy(() => import("../pages/Datasets")) },
+  { path: "/datasets/new", component: lazy(() => import("../pages/NewDataset")) },
+  { path: "/datasets/:id", component: lazy(() => import("../pages/DatasetPage")) },
+  { path: "/models", nav: "Models", component: lazy(() => import("../pages/Models")) },
+  { path: "/models/new", component: lazy(() => import("../pages/NewModel")) },
+  { path: "/models/:id", component: lazy(() => import("../pages/ModelPage")) },
+  { path: "/tokens", nav: "Tokens", component: lazy(() => import("../pages/TokensList")) },
+  { path: "/tokens/new", component: lazy(() => import("../pages/NewTokens")) },
+  { path: "/tokens/:id", component: lazy(() => import("../pages/TokensPage")) },
   { path: "/jobs", nav: "Jobs", component: lazy(() => import("../pages/Jobs")) },
   { path: "/jobs/:id", component: lazy(() => import("../pages/JobPage")) },
   { path: "/cluster", nav: "Cluster", component: lazy(() => import("../pages/ClusterPage")) },

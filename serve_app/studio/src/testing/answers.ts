@@ -23,11 +23,13 @@ export const json = (value: unknown, status = 200): Response =>
 export const problem = (status: number, code: string, detail: string, more: object = {}): Response =>
   json({ type: `urn:raylens:problem:${code}`, title: code, status, code, detail, ...more }, status);
 
+const sent = (text: string, headers: Headers): unknown => (text === "" ? undefined : headers.get("Content-Type") === "application/json" ? JSON.parse(text) : text);
+
 vi.stubGlobal("fetch", async (input: Request | string, init?: RequestInit) => {
   const request = typeof input === "string" ? new Request(new URL(input, "http://localhost"), init) : input;
   const path = new URL(request.url).pathname;
   const text = await request.clone().text();
-  const call = { method: request.method, path, body: text ? JSON.parse(text) : undefined, headers: request.headers };
+  const call = { method: request.method, path, body: sent(text, request.headers), headers: request.headers };
   calls.push(call);
   const found = answers.get(`${call.method} ${path}`);
   if (found === undefined) return problem(404, "not_found", `there is no ${path}`);

@@ -1,0 +1,85 @@
+// The list of all artifacts of one kind, with the filters of a name and a tag in the address.
+import type { ReactNode } from "react";
+import { Link, useLocation, useSearch } from "wouter";
+
+import { useCursorPages } from "../api/pages";
+import type { ArtifactItem } from "../api/schema";
+import { artifactPath } from "../app/paths";
+import { bytes } from "../format";
+import { type Column, DataTable } from "./DataTable";
+import { Moment } from "./Facts";
+import { ShownText } from "./ShownText";
+import { Empty, Loaded } from "./States";
+
+export type ArtifactKind = "datasets" | "models" | "tokens" | "activations" | "saes" | "evaluations" | "features" | "reports";
+
+interface Props {
+  kind: ArtifactKind;
+  /** Says what the table is about: "Datasets, the newest first". */
+  caption: string;
+  /** Between the name and the size. */
+  columns: Column<ArtifactItem>[];
+  /** What to do where there is none. */
+  empty: ReactNode;
+}
+
+export function ArtifactList({ kind, caption, columns, empty }: Props) {
+  const search = new URLSearchParams(useSearch());
+  const [path, go] = useLocation();
+  const name = search.get("name") ?? "";
+  const tag = search.get("tag") ?? "";
+  const list = useCursorPages(`/v1/${kind}`, { limit: 100, ...(name && { name }), ...(tag && { tag: [tag] }) } as never);
+  const set = (key: string, value: string) => {
+    if (value) search.set(key, value);
+    else search.delete(key);
+    go(search.size ? `${path}?${search.toString()}` : path, { replace: true });
+  };
+  const rows = list.rows as ArtifactItem[];
+  return (
+    <>
+      <div className="controls">
+        <label>Name <input value={name} autoComplete="off" onChange={(event) => set("name", event.target.value)} /></label>
+        <label>Tag <input value={tag} autoComplete="off" onChange={(event) => set("tag", event.target.value)} /></label>
+      </div>
+      <Loaded query={list.query} what={`the ${kind}`}>
+        {() => (
+          <DataTable
+            caption={caption}
+            columns={[NAME, ...columns, ...COMMON]}
+            rows={rows}
+            rowKey={(row) => row.ref}
+            onEnd={list.more}
+            empty={name || tag ? (
+              <Empty title="Nothing has that name and tag.">
+                <button type="button" onClick={() => go(path, { replace: true })}>Show all</button>
+              </Empty>
+            ) : empty}
+          />
+        )}
+      </Loaded>
+    </>
+  );
+}
+
+const NAME: Column<ArtifactItem> = {
+  id: "name", header: "Name", value: (row) => row.name ?? row.label, sortable: true,
+  cell: (row) => (
+    <Link href={artifactPath(row.ref)}>
+      <ShownText text={row.name ?? (row.label || row.id)} most={80} />
+    </Link>
+  ),
+};
+const COMMON: Column<ArtifactItem>[] = [
+  { id: "bytes", header: "Size", value: (row) => row.bytes, cell: (row) => bytes(row.bytes), numeric: true, sortable: true, wide: true },
+  { id: "tags", header: "Tags", value: (row) => row.tags.join(", "), cell: (row) => row.tags.map((tag) => <span key={tag} className="chip">{tag}</span>), wide: true },
+  { id: "created", header: "Made", value: (row) => row.created_at, cell: (row) => <Moment at={row.created_at} />, sortable: true },
+];
+
+/** A column of one of the fields that lists filter by. */
+export function fieldColumn(id: string, header: string, cell?: (value: unknown) => ReactNode, title?: string): Column<ArtifactItem> {
+  return {
+    id, header, sortable: true, ...(title && { title }), ...(cell && { numeric: true }),
+    value: (row) => (row.fields[id] ?? null) as string | number | null,
+    cell: (row) => (row.fields[id] == null ? "–" : cell ? cell(row.fields[id]) : <ShownText text={String(row.fields[id])} most={60} />),
+  };
+}
