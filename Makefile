@@ -5,13 +5,13 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(foreach minor,14 13 12 11,$(shell python3.$(minor) -c "import venv, ensurepip; print('python3.$(minor)')" 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: demo test check test-interop chaos up down bench clean
+.PHONY: demo test check test-interop chaos up down studio bench clean
 
 demo: .venv/.installed  ## From a language model and a text to a page of features
 	@$(BIN)/python -m jobs pipeline --config configs/presets/pipeline.yaml $$($(BIN)/python -m configs.cpu_dtypes) | $(BIN)/python -m jobs.report_summary
 
 test: .venv/.installed  ## All tests but the counts of kills and the comparison with other libraries
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=40
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=40
 
 check: .venv/.installed  ## Format, lint, types
 	$(BIN)/python -m ruff format --check .
@@ -29,6 +29,15 @@ up: .venv/.installed  ## Start a cluster on this machine
 
 down: .venv/.installed  ## End it
 	$(BIN)/python -m cluster down
+
+STUDIO := serve_app/studio
+
+studio: .venv/.installed $(STUDIO)/node_modules/.installed  ## Build and test the web pages, after a change to them (needs Node 20.19 or later)
+	$(BIN)/python -m serve_app.openapi > $(STUDIO)/openapi.json
+	cd $(STUDIO) && npm run --silent types && npm run --silent build && npm test --silent
+
+$(STUDIO)/node_modules/.installed: $(STUDIO)/package-lock.json
+	cd $(STUDIO) && npm ci --no-audit --no-fund && touch node_modules/.installed
 
 bench: .venv/.installed .venv-peers/.installed  ## The tables of benchmarks/results
 	for name in demo matmul_rate topk_step ray_overhead end_to_end four_saes jobs catalog api data_statistics samples; do $(BIN)/python -m benchmarks.$$name || exit 1; done
@@ -52,4 +61,4 @@ endef
 	$(call install,.venv-peers,requirements-peers.txt)
 
 clean:  ## Remove the environments (not your data)
-	rm -rf .venv .venv-peers
+	rm -rf .venv .venv-peers $(STUDIO)/node_modules

@@ -6,11 +6,8 @@ import os
 import platform
 from tempfile import TemporaryDirectory
 
-import torch
-
 from configs.cpu_dtypes import cpu_dtypes
 from configs.requirements import Requirement
-from sae.language_model.malloc import keep_freed_memory
 
 
 def temporary_folder() -> TemporaryDirectory[str]:
@@ -34,6 +31,10 @@ def refuse_emulated(requirement: Requirement, *dtypes: str) -> None:
 
 def set_up(requirement: Requirement) -> None:
     """Takes the granted threads, keeps freed memory for the next step, and keeps fp32 products in fp32 (no TF32)."""
+    import torch  # here: workers that only read text start without it
+
+    from sae.language_model.malloc import keep_freed_memory
+
     torch.set_num_threads(requirement.threads)
     keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -41,6 +41,7 @@ def _branch(value: Any) -> str | None:
 DatasetId = Annotated[str, _kind("datasets")]
 ModelId = Annotated[str, _kind("models")]
 TokensId = Annotated[str, _kind("tokens")]
+ActivationsId = Annotated[str, _kind("activations")]
 SaeId = Annotated[str, _kind("saes")]
 FeaturesId = Annotated[str, _kind("features")]
 EvaluationId = Annotated[str, _kind("evaluations")]

@@ -44,6 +44,7 @@ STAGES: dict[str, StageEntry] = {
         StageEntry("download", ("datasets", "models"), no_effect=("workers", "gpus")),
         StageEntry("tokenize", ("tokens",), reads_through=("model",), no_effect=("gpus",)),
         StageEntry("harvest", ("activations",), reads_through=("model", "tokens")),
+        StageEntry("synthesize", ("activations",), no_effect=("gpus",)),
         StageEntry("train", ("saes",), reads_through=("model", "tokens")),
         StageEntry("evaluate", ("evaluations",), reads_through=("sae",)),
         StageEntry("extract", ("features",), reads_through=("sae",)),
@@ -54,7 +55,7 @@ STAGES: dict[str, StageEntry] = {
 }
 
 # In the order in which artifacts are made: the kinds of an artifact's inputs come before its own.
-ARTIFACT_KINDS = tuple(kind for entry in STAGES.values() for kind in entry.kinds)
+ARTIFACT_KINDS = tuple(dict.fromkeys(kind for entry in STAGES.values() for kind in entry.kinds))
 
 if TYPE_CHECKING:
     StageName = str

@@ -11,8 +11,10 @@ from configs.base import Config, Seed, StageConfig
 from configs.data_positions import DataPolicy
 from configs.download import DownloadConfig
 from configs.dtypes import CacheDtype, LmDtype
+from configs.grid import expand_grid
 from configs.harvest import HarvestConfig
-from configs.inputs import IdOrConfig, ModelId, TokensId
+from configs.inputs import ActivationsId, IdOrConfig, ModelId, TokensId
+from configs.synthesize import PLANTED_HOOK, SynthesizeConfig
 from configs.tokenize import TokenizeConfig
 
 
@@ -45,9 +47,20 @@ class TrainConfig(StageConfig):
     """
 
     stage: Literal["train"] = "train"
-    model: Annotated[ModelId | DownloadConfig, IdOrConfig()] = Field(description="The language model.")
-    tokens: Annotated[TokensId | TokenizeConfig, IdOrConfig()] = Field(description="The tokens to run it on.")
+    model: Annotated[ModelId | DownloadConfig, IdOrConfig()] | None = Field(None, description="The language model.")
+    tokens: Annotated[TokensId | TokenizeConfig, IdOrConfig()] | None = Field(
+        None, description="The tokens to run it on."
+    )
+    activations: Annotated[ActivationsId | SynthesizeConfig, IdOrConfig()] | None = Field(
+        None,
+        description="Planted activations to train on, in place of a model and tokens. The hook of the SAEs is `planted` then.",
+    )
     saes: tuple[AnySae, ...] = Field(min_length=1, description="The SAEs to train, each with its own settings.")
+    grid: dict[str, tuple[Any, ...]] = Field(
+        default={},
+        description="Sweep: lists of settings of SAEs. Each entry of `saes` is trained with every combination, such as that of "
+        "{k: [32, 64], seed: [0, 1]}. The config that is kept has these SAEs in `saes`.",
+    )
     split: str = Field("train", description="Split of the tokens.")
     rows: int | None = Field(None, ge=1, description="Rows from the start of the split; all if not given.")
     epochs: int = Field(1, ge=1, description="Passes over these rows.")
@@ -63,6 +76,28 @@ class TrainConfig(StageConfig):
     cache: CacheConfig | None = Field(None, description="Train from stored activations; null streams them.")
     runtime: TrainRuntime = Field(default_factory=TrainRuntime, description="What never changes the result.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_grid(cls, raw: Any) -> Any:
+        return expand_grid(raw)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TrainConfig:
+        if self.activations is None:
+            missing = [name for name in ("model", "tokens") if getattr(self, name) is None]
+            if missing:
+                raise ValueError(f"{' and '.join(missing)} missing: give model and tokens, or activations without them")
+            return self
+        policy = DataPolicy()
+        unused = {"model": None, "tokens": None, "cache": None, "split": "train", "policy": policy}
+        given = [name for name, value in unused.items() if getattr(self, name) != value]
+        if given:
+            raise ValueError(f"{', '.join(given)} has no effect on a run that reads `activations`: leave it out")
+        hooks = [hook for hook in self.hooks() if hook != PLANTED_HOOK]
+        if hooks:
+            raise ValueError(f"there is no hook {hooks[0]} in planted activations: the hook is {PLANTED_HOOK!r}")
+        return self
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if self.batch_rows % self.lanes:
@@ -71,6 +106,9 @@ class TrainConfig(StageConfig):
             raise ValueError("two entries of `saes` are equal: give them different seeds or settings, or remove one")
         if self.rows is not None and self.rows < self.batch_rows:
             raise ValueError(f"rows = {self.rows} is less than one step of batch_rows = {self.batch_rows}")
+        for sae in self.saes:
+            if sae.train_rows is not None and sae.train_rows % self.batch_rows:
+                raise ValueError(f"train_rows = {sae.train_rows} is not a multiple of batch_rows = {self.batch_rows}")
         return self
 
     @property
@@ -80,7 +118,7 @@ class TrainConfig(StageConfig):
 
     def hooks(self) -> tuple[str, ...]:
         """Hooks of this run's SAEs, sorted."""
-        return tuple(sorted({sae.hook for sae in self.saes}))
+        return tuple(sorted({hook for sae in self.saes for hook in sae.hooks()}))
 
     def reads(self) -> dict[str, Any]:
         """What the loop is fed with, as far as it shapes the weights: the activations' dtype and their batches."""
@@ -91,7 +129,7 @@ class TrainConfig(StageConfig):
 
     def harvest(self) -> HarvestConfig | None:
         """The harvest that writes this run's cache; None when it streams."""
-        if self.cache is None:
+        if self.cache is None or self.model is None or self.tokens is None:
             return None
         return HarvestConfig(
             model=self.model,

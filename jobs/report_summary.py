@@ -98,6 +98,7 @@ def table(body: dict[str, Any]) -> str:
         ("alive", f"{sae['alive'] * 100:.1f}%  ({features['alive']:,} of {features['count']:,} features)"),
         ("CE score", _scores(sae, "ce")),
         ("KL score", _scores(sae, "kl")),
+        *_card(body.get("card")),
         ("tokens", f"{tokens['tokens']:,} in {tokens['rows']:,} rows; left out: {left_out or 'none'}"),
         ("features", f"{features['count']:,}, {features['pages']:,} with a page of their own"),
         ("seconds", ", ".join(f"{stage} {s:,.1f}" for stage, s in spent.items()) + f"; all {sum(spent.values()):,.1f}"),
@@ -151,6 +152,19 @@ def _replace(path: Path, text: str) -> None:
 def _scores(sae: dict[str, Any], of: str) -> str:
     zero, mean = (_number(sae.get(f"{of}_score_{ablation}"), 3) for ablation in ("zero", "mean"))
     return f"{zero} (zero ablation), {mean} (mean ablation)"
+
+
+def _card(card: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """EV less that of each control, and stability over seeds, as far as they were measured."""
+    rows = []
+    for figure in (card or {}).get("figures", []):
+        if figure["figure"] in ("ev", "pw_mcc") and figure["controls"]:
+            name = "EV above control" if figure["figure"] == "ev" else "PW-MCC"
+            beside = ", ".join(
+                f"{one['difference']['value']:+.3f} ({one['control']} {one['value']:.3f})" for one in figure["controls"]
+            )
+            rows.append((name, beside if name != "PW-MCC" else f"{figure['sae']['value']:.3f}, {beside}"))
+    return rows
 
 
 def _number(value: float | None, digits: int) -> str:

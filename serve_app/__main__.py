@@ -2,6 +2,7 @@
 
 python -m serve_app up                                   on loopback, port 8000; what `python -m cluster up` calls
 python -m serve_app down                                 end it; the cluster stays
+python -m serve_app sign-in                              print a link that signs in a browser once, within an hour
 python -m serve_app config                               a Serve config file for `serve deploy`
 python -m serve_app token create NAME --scope write      make a token; it is shown once
 python -m serve_app token list | revoke ID-OR-NAME
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             from serve_app.upload_client import run
 
             return run(given)
-        return {"up": _up, "down": _down, "config": _config}[given.command](given)
+        return {"up": _up, "down": _down, "config": _config, "sign-in": _sign_in}[given.command](given)
     except (ClusterError, SettingsError, TokensError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -45,10 +46,32 @@ def _up(given: argparse.Namespace) -> int:
 
     check_exposure(given.host, Tokens(raylens_home()), given.others)
     url = up(given.host, given.port, given.replicas, given.device, given.others)
-    print(f"the API is up at {url}/v1, its documentation at {url}/docs")
+    print(
+        f"open {_link(url)}\n  in a browser. The link works once, within an hour; `python -m serve_app sign-in` prints another."
+    )
+    print(f"the API is at {url}/v1, its documentation at {url}/docs")
     if is_loopback(given.host):
         print(f'try: curl -H "Authorization: Bearer $(cat {raylens_home()}/token)" {url}/v1/jobs')
     return 0
+
+
+def _sign_in(given: argparse.Namespace) -> int:
+    from serve_app.deploy import running_url
+
+    print(_link(given.url or running_url()))
+    return 0
+
+
+def _link(url: str) -> str:
+    """The address at which a browser is signed in. A browser sends nothing behind `#` to a server, nor to its log."""
+    from cluster.catalog import CatalogError, open_catalog
+    from serve_app.security.sessions import new_code
+
+    try:
+        with open_catalog() as catalog:
+            return f"{url}/sign-in#{new_code(catalog)}"
+    except CatalogError as error:
+        raise ClusterError(str(error)) from error
 
 
 def _down(given: argparse.Namespace) -> int:
@@ -91,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serve_app", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="up | down | config | token | upload")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="up | down | sign-in | config | token | upload"
+    )
     for name, does in (("up", "start the API on the running cluster"), ("config", "print a Serve config file")):
         one = commands.add_parser(name, help=does)
         one.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
@@ -108,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
             help="listen on another address than loopback",
         )  # fmt: skip
     commands.add_parser("down", help="end the API; the cluster stays")
+    sign_in = commands.add_parser("sign-in", help="print a link that signs in a browser once, within an hour")
+    sign_in.add_argument("--url", help="the server's address in browsers, where a proxy is in front of it")
     _add_upload(commands)
     token = commands.add_parser("token", help="make, list and revoke tokens")
     verbs = token.add_subparsers(dest="does", required=True, metavar="create | list | revoke")

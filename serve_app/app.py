@@ -18,6 +18,9 @@ from serve_app.errors import ApiError
 from serve_app.language_models.summaries import ModelSummaries
 from serve_app.openapi.responses import COMMON_PROBLEMS
 from serve_app.routes import (
+    about,
+    access_tokens,
+    all_artifacts,
     cluster,
     datasets,
     documentation,
@@ -28,6 +31,8 @@ from serve_app.routes import (
     logs,
     models,
     saes,
+    session,
+    studio,
     system,
     text_queries,
     tokens,
@@ -36,14 +41,18 @@ from serve_app.routes import (
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import Problem
 from serve_app.schemas.jobs import Event
-from serve_app.security.guard import PUBLIC, READ_POSTS, Guard
+from serve_app.security.guard import PUBLIC, READ_POSTS, SESSION, Guard
+from serve_app.security.sessions import COOKIE, Sessions
 from serve_app.security.tokens import Tokens
 from serve_app.settings import ApiSettings
 from serve_app.streaming.events import EventPoller
+from serve_app.studio.files import StaticFile, built_files
 
 # Kinds with more routes than every kind has.
 KIND_ROUTERS = {"datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features}
-ROUTERS = (feature_annotations, uploads, jobs, logs, events, cluster, text_queries, system)
+ROUTERS = (
+    feature_annotations, all_artifacts, uploads, jobs, logs, events, cluster, text_queries, session, access_tokens, about, system,
+)  # fmt: skip
 
 
 async def no_language_model(key: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -55,6 +64,27 @@ def create_app(
     settings: ApiSettings, catalog: Catalog, store: Store, query_model: QueryModel = no_language_model
 ) -> FastAPI:
     """An application on a catalog and a store. `query_model` sends queries to the interactive language model."""
+    app = routes_only()
+    tokens = Tokens(settings.home, cluster_token=settings.loopback)
+    sessions = Sessions(catalog, tokens)
+    app.state.api = Api(
+        settings=settings,
+        catalog=catalog,
+        store=store,
+        event_poller=EventPoller(catalog, settings.streams),
+        model_summaries=ModelSummaries(store),
+        query_model=query_model,
+    )
+    app.state.sessions = sessions
+    app.add_middleware(Guard, settings=settings, tokens=tokens, sessions=sessions)
+    built_files()
+    document = json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+    app.state.document = StaticFile.of(document, "application/json")
+    return app
+
+
+def routes_only() -> FastAPI:
+    """The application without what it works on: its routes, errors and OpenAPI document."""
     from serve_app.openapi import description
 
     app = FastAPI(
@@ -70,23 +100,14 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.api = Api(
-        settings=settings,
-        catalog=catalog,
-        store=store,
-        event_poller=EventPoller(catalog, settings.streams),
-        model_summaries=ModelSummaries(store),
-        query_model=query_model,
-    )
     errors.install(app)
     for kind in ARTIFACT_KINDS:
         app.include_router(KIND_ROUTERS[kind].router if kind in KIND_ROUTERS else artifact_routes(kind))
     for module in ROUTERS:
         app.include_router(module.router)
-    app.include_router(documentation.router, include_in_schema=False)
-    app.add_middleware(Guard, settings=settings, tokens=Tokens(settings.home, cluster_token=settings.loopback))
+    for pages in (documentation, studio):
+        app.include_router(pages.router, include_in_schema=False)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    app.state.document = json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
     return app
 
 
@@ -108,12 +129,19 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         parts.setdefault("schemas", {}).update(
             {name: body for name, body in extra["$defs"].items() if name not in parts["schemas"]}
         )
+        cookie = {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": COOKIE,
+            "description": "The session of a browser that has signed in, for this server's own pages.",
+        }
         parts["securitySchemes"] = {
+            "cookie": cookie,
             "bearer": {
                 "type": "http",
                 "scheme": "bearer",
                 "description": "A token: `python -m serve_app token create`.",
-            }
+            },
         }
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
@@ -128,6 +156,9 @@ def _add_security(path: str, method: str, operation: dict[str, Any]) -> None:
         for status in ("401", "403", "422", *(() if path == "/v1/ready" else ("503",))):
             operation["responses"].pop(status, None)
         return
-    operation["security"] = [{"bearer": []}]
-    scope = "read" if method == "get" or path in READ_POSTS else "write"
+    if (method, path) == ("post", SESSION):
+        operation["security"] = []
+        return
+    operation["security"] = [{"bearer": []}, {"cookie": []}]
+    scope = "read" if method == "get" or path in READ_POSTS or path == SESSION else "write"
     operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()

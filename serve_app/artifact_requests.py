@@ -64,8 +64,8 @@ def query_of(kind: str) -> type[ArtifactQuery]:
     return made
 
 
-def list_page(api: Api, kind: str, query: ArtifactQuery) -> Page[ArtifactItem]:
-    """Artifacts of a kind, the newest first."""
+def list_page(api: Api, kind: str | None, query: ArtifactQuery) -> Page[ArtifactItem]:
+    """Artifacts of a kind, or of all, the newest first."""
     before = decode(query.cursor, int)[0] if query.cursor else None
     rows = api.catalog.artifacts(
         kind,

@@ -49,6 +49,20 @@ def down() -> None:
         serve.shutdown()
 
 
+def running_url() -> str:
+    """The URL of the API of the running cluster. Raises ClusterError."""
+    target = discover()
+    if target.temporary:
+        raise ClusterError("no cluster is running: `python -m cluster up`")
+    with connected(target, bring_code=False):
+        from ray import serve
+
+        if not serve.status().proxies:
+            raise ClusterError("the API is not up: `python -m serve_app up`")
+        options = serve.context._get_global_client().http_config
+        return f"http://{_reachable(options.host)}:{options.port}"
+
+
 def _settle(host: str, port: int) -> int:
     """The port to serve on. Raises ClusterError if it is taken, or if Serve listens elsewhere."""
     from ray import serve

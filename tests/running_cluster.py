@@ -39,6 +39,7 @@ class RunningCluster:
         self.catalog: Catalog = open_catalog(f"sqlite:///{home}/catalog.db")
         self.store = Store.open(str(home / "store"))
         self.token = ""
+        self.code = ""  # of the link that `up` printed, which signs in a browser
         self.exports: dict[str, str] = {}  # what `up` says that a shell must export for `ray job submit`
 
     def up(self) -> None:
@@ -46,6 +47,7 @@ class RunningCluster:
         ran = self.run("cluster", "up", *self.ports)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         self.exports = dict(re.findall(r"^  export (\w+)=(.*)$", ran.stdout, re.M))
+        self.code = ran.stdout.split(f"{self.url}/sign-in#")[1].split()[0]
         assert (self.home / "token").read_text() not in ran.stdout + ran.stderr
         created = self.run("serve_app", "token", "create", "tests", "--scope", "write")
         assert created.returncode == 0, created.stderr

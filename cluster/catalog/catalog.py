@@ -10,6 +10,7 @@ from cluster.catalog.feature_annotations import FeatureAnnotations
 from cluster.catalog.idempotency_keys import IdempotencyKeys
 from cluster.catalog.job_queries import JobQueries
 from cluster.catalog.leases import Leases
+from cluster.catalog.sessions import Sessions
 from cluster.catalog.submission import Submissions
 
 
@@ -19,7 +20,15 @@ def open_catalog(url: str | None = None) -> Catalog:
 
 
 class Catalog(
-    Submissions, DriverApi, DispatcherApi, Leases, Artifacts, FeatureAnnotations, IdempotencyKeys, JobQueries
+    Submissions,
+    DriverApi,
+    DispatcherApi,
+    Leases,
+    Artifacts,
+    FeatureAnnotations,
+    IdempotencyKeys,
+    Sessions,
+    JobQueries,
 ):
     """The catalog, for submitters, drivers, the dispatcher and everybody who reads.
 

@@ -139,7 +139,10 @@ def _quota(config: ExtractConfig) -> Quota:
 
 
 def _training(store: Store, sae: ArtifactRef) -> TrainConfig:
-    return TrainConfig.model_validate(store.files(sae).manifest.config)
+    train = TrainConfig.model_validate(store.files(sae).manifest.config)
+    if train.activations is not None:
+        raise ValueError(f"{sae} was trained on planted activations, which have no tokens: there is nothing to extract")
+    return train
 
 
 def _settings(job: JobContext, pairs: list[tuple[ArtifactRef, ArtifactRef]]) -> ExtractorSettings:

@@ -84,6 +84,7 @@ class DatasetWriter:
     def __init__(self, folder: Path, rows_per_file: int = 100_000) -> None:
         self._folder, self._rows_per_file = folder, rows_per_file
         self._batch: list[Document] = []
+        self._sizes: list[int] = []  # of their texts
         self._batch_bytes = 0
         self._files: dict[str, int] = {}
         self._splits: dict[str, dict[str, int]] = {}
@@ -93,7 +94,8 @@ class DatasetWriter:
     def add(self, document: Document) -> None:
         """Takes the next document. Raises DatasetError for an unknown split."""
         self._batch.append(document)
-        self._batch_bytes += len(document.text.encode())
+        self._sizes.append(_utf8_bytes(document.text))
+        self._batch_bytes += self._sizes[-1]
         self.documents += 1
         if len(self._batch) == self._rows_per_file or self._batch_bytes >= _FILE_BYTES:
             self._flush()
@@ -112,15 +114,14 @@ class DatasetWriter:
 
     def _flush(self) -> None:
         name = f"documents-{len(self._files):05d}.parquet"
-        sizes = [len(document.text.encode()) for document in self._batch]
-        for document, size in zip(self._batch, sizes, strict=True):
+        for document, size in zip(self._batch, self._sizes, strict=True):
             counts = self._splits.setdefault(_known(document.split), {"documents": 0, "text_bytes": 0})
             counts["documents"] += 1
             counts["text_bytes"] += size
             self._columns.update(document.columns, () if document.messages is None else (MESSAGES,))
-        _write_file(self._folder / name, self._batch, sizes, self.documents - len(self._batch))
+        _write_file(self._folder / name, self._batch, self._sizes, self.documents - len(self._batch))
         self._files[name] = len(self._batch)
-        self._batch, self._batch_bytes = [], 0
+        self._batch, self._sizes, self._batch_bytes = [], [], 0
 
 
 def write_documents(folder: Path, documents: Iterable[Document], rows_per_file: int = 100_000) -> DatasetInfo:
@@ -129,6 +130,13 @@ def write_documents(folder: Path, documents: Iterable[Document], rows_per_file: 
     for document in documents:
         writer.add(document)
     return writer.finish()
+
+
+def _utf8_bytes(text: str) -> int:
+    """Bytes of a text in UTF-8. A long text is not copied as a whole."""
+    if text.isascii():
+        return len(text)
+    return sum(len(text[start : start + _GROUP_BYTES].encode()) for start in range(0, len(text), _GROUP_BYTES))
 
 
 def _known(split: str) -> str:

@@ -1,8 +1,9 @@
-"""Results of a chunk of rows as a file: what an evaluation that was cut off goes on from."""
+"""Results of a chunk of rows, for one SAE or several, as a file: what an evaluation that was cut off goes on from."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,17 @@ from safetensors.numpy import save_file
 
 from sae.metrics.batch_evaluation import RowResults
 from sae.metrics.loss import RowLosses
+from sae.metrics.pieces import Pieces
+from sae.metrics.planted import PlantedCounts
 from sae.metrics.reconstruction import RowSums
+
+_GROUPS: dict[str, Any] = {
+    "sums": RowSums,
+    "losses": RowLosses,
+    "pieces": Pieces,
+    "loss_pieces": Pieces,
+    "planted": PlantedCounts,
+}
 
 
 def results_name(start: int) -> str:
@@ -20,32 +31,32 @@ def results_name(start: int) -> str:
     return f"rows-{start:08d}.safetensors"
 
 
-def save_results(results: RowResults, path: Path) -> None:
-    """Writes the results of a chunk."""
-    tensors = {f"sums.{name}": value for name, value in results.sums._asdict().items()}
-    if results.losses is not None:
-        tensors |= {f"losses.{name}": value for name, value in results.losses._asdict().items()}
-    tensors["counts"] = results.counts
-    plain = {"excluded": results.excluded, "unscored": results.unscored}
+def save_results(results: Sequence[RowResults], path: Path) -> None:
+    """Writes the results of a chunk, of each SAE."""
+    arrays, plain = {}, []
+    for number, one in enumerate(results):
+        arrays[f"{number}.counts"] = one.counts
+        for group in _GROUPS:
+            if (values := getattr(one, group)) is not None:
+                arrays |= {f"{number}.{group}.{name}": value for name, value in values._asdict().items()}
+        plain.append({"excluded": one.excluded, "unscored": one.unscored})
     # safetensors keeps bytes in memory order, so every array must be contiguous.
-    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    save_file(arrays, path, {"json": json.dumps(plain, sort_keys=True)})
+    tensors = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    save_file(tensors, path, {"json": json.dumps(plain, sort_keys=True)})
 
 
-def load_results(path: Path) -> RowResults:
+def load_results(path: Path) -> list[RowResults]:
     """Reads what save_results wrote."""
     with safe_open(path, framework="numpy") as file:
         plain = json.loads(file.metadata()["json"])
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
-    def group(prefix: str) -> dict[str, Any]:
-        return {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+    def group(number: int, name: str) -> Any:
+        start = f"{number}.{name}."
+        values = {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
+        return _GROUPS[name](**values) if values else None
 
-    losses = group("losses.")
-    return RowResults(
-        RowSums(**group("sums.")),
-        found["counts"],
-        plain["excluded"],
-        RowLosses(**losses) if losses else None,
-        plain["unscored"],
-    )
+    return [
+        RowResults(counts=found[f"{number}.counts"], **one, **{name: group(number, name) for name in _GROUPS})
+        for number, one in enumerate(plain)
+    ]

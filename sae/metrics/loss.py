@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sae.metrics.reconstruction import segment_sums
+
 VARIANTS = ("clean", "sae", "zero", "mean")
 # Logits of this many positions are held at once: 4 variants of [128, 49152] fp32 are 100 MB. Fixed, as a language
 # model's head may round differently for another number of positions.
@@ -56,7 +58,13 @@ def row_losses(
     states: one tensor [m, d] a variant, the input of the unembedding at the m scored positions in row order. head: maps
     [s, d] to logits [s, V]. targets: int64 [m], the tokens that follow. scored: bool [n, L] with m true entries.
     """
-    lengths = scored.sum(dim=1).cpu().numpy()
+    return losses_of_rows(*position_losses(states, head, targets), scored.sum(dim=1).cpu().numpy())
+
+
+def position_losses(
+    states: Sequence[torch.Tensor], head: Callable[[torch.Tensor], torch.Tensor], targets: torch.Tensor
+) -> tuple[Sums, Sums]:
+    """CE and KL of each of m positions, float64 [m, variants]; arguments as of row_losses(). The first variant is clean."""
     ce = np.empty((len(targets), len(states)))
     kl = np.empty_like(ce)
     # Equal slices: a product of one or two rows rounds otherwise than the same rows in a large one.
@@ -64,14 +72,12 @@ def row_losses(
     for start, stop in pairwise(len(targets) * i // max(1, count) for i in range(count + 1)):
         logits = [head(state[start:stop]) for state in states]
         ce[start:stop], kl[start:stop] = _position_losses(logits, targets[start:stop])
-    ends = np.cumsum(lengths)
-    rows = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True)]
-    empty = np.zeros((0, len(states)))
-    return RowLosses(
-        lengths.astype(np.int64),
-        np.stack([ce[row].sum(axis=0) for row in rows]) if rows else empty,
-        np.stack([kl[row].sum(axis=0) for row in rows]) if rows else empty,
-    )
+    return ce, kl
+
+
+def losses_of_rows(ce: Sums, kl: Sums, lengths: NDArray[np.int64]) -> RowLosses:
+    """RowLosses of n rows with `lengths` [n] scored positions, from the losses of these, [m, 4] each."""
+    return RowLosses(lengths.astype(np.int64), segment_sums(ce, lengths), segment_sums(kl, lengths))
 
 
 def mean_losses(parts: Iterable[RowLosses]) -> Losses | None:

@@ -1,4 +1,4 @@
-"""Explained variance, L0 and density from sums that are made a row at a time and added in row order.
+"""Explained variance, sparsity and errors from sums that are made a row at a time and added in row order.
 
 EV = 1 - sum_d E[(x_d - y_d)^2] / sum_d (E[x_d^2] - E[x_d]^2) for activations x and reconstructions y, over all data
 positions. All sums are float64. The moments of x are those of x - reference: the variance is the same for any fixed
@@ -18,16 +18,27 @@ from sae.sparse import Codes
 
 Counts = NDArray[np.int64]
 Sums = NDArray[np.float64]
+# What is summed over positions, in the order of the columns of position_values().
+VALUES = ("active", "square", "error", "l1", "made", "dot", "cosine", "ratio")
 
 
 class RowSums(NamedTuple):
-    """What each of n rows adds: `positions`, `active` int64 [n]; `shifted` [n, d], `square`, `error` [n] float64."""
+    """What each of n rows adds: `positions`, `active` int64 [n]; `shifted` [n, d] and the others [n] float64.
+
+    `square`, `error`, `made`: squares of x - reference, of x - y and of y. `dot`: x y. `l1`: values of codes. `cosine` of x
+    and y. `ratio`: the length of y over that of x.
+    """
 
     positions: Counts
     active: Counts
     shifted: Sums
     square: Sums
     error: Sums
+    l1: Sums
+    made: Sums
+    dot: Sums
+    cosine: Sums
+    ratio: Sums
 
 
 class Totals(NamedTuple):
@@ -38,6 +49,29 @@ class Totals(NamedTuple):
     shifted: Sums
     square: float
     error: float
+    l1: float
+    made: float
+    dot: float
+    cosine: float
+    ratio: float
+
+
+def position_values(x: torch.Tensor, y: torch.Tensor, codes: Codes, reference: torch.Tensor) -> Sums:
+    """VALUES of each of m positions, float64 [m, 8], from x and y [m, d], codes of the same positions, reference [d]."""
+    wide, made = x.double(), y.double()
+    square = (wide - reference.double()).square().sum(dim=1)
+    error = (wide - made).square().sum(dim=1)
+    inside, outside = wide.square().sum(dim=1), made.square().sum(dim=1)
+    dot = (wide * made).sum(dim=1)
+    lengths = inside.sqrt() * outside.sqrt()
+    cosine = torch.where(lengths > 0, dot / lengths, torch.zeros_like(dot))
+    ratio = torch.where(inside > 0, outside.sqrt() / inside.sqrt(), torch.zeros_like(dot))
+    position, m = codes.position.cpu().numpy(), len(x)
+    active = np.bincount(position, minlength=m).astype(np.float64)
+    l1 = np.bincount(position, codes.value.double().cpu().numpy(), m)
+    columns = (square, error, outside, dot, cosine, ratio)
+    square_, error_, *others = (column.cpu().numpy() for column in columns)
+    return np.stack([active, square_, error_, l1, *others], axis=1)
 
 
 def row_sums(
@@ -48,53 +82,69 @@ def row_sums(
     x and reconstruction: [m, d], the m data positions in row order. mask: bool [n, L] with m true entries. codes: of
     the same m positions. reference: [d].
     """
+    return sums_of_rows(position_values(x, reconstruction, codes, reference), x, mask, reference)
+
+
+def sums_of_rows(values: Sums, x: torch.Tensor, mask: torch.Tensor, reference: torch.Tensor) -> RowSums:
+    """row_sums() from position_values() [m, 8] of the same positions."""
     lengths = mask.sum(dim=1)
-    row_of = torch.repeat_interleave(torch.arange(len(lengths), device=mask.device), lengths)
-    active = torch.bincount(row_of[codes.position], minlength=len(lengths))
-    shifted, square, error = [], [], []
-    sizes: list[int] = lengths.tolist()
-    for one, made in zip(torch.split(x, sizes), torch.split(reconstruction, sizes), strict=True):
-        wide = one.double()
-        centred = wide - reference.double()
-        shifted.append(centred.sum(dim=0))
-        # Summed over dimensions first: a sum over a whole matrix changes with the number of threads.
-        square.append(centred.square().sum(dim=1).sum())
-        error.append((wide - made.double()).square().sum(dim=1).sum())
-    return RowSums(
-        lengths.cpu().numpy(),
-        active.cpu().numpy(),
-        torch.stack(shifted).cpu().numpy(),
-        torch.stack(square).cpu().numpy(),
-        torch.stack(error).cpu().numpy(),
-    )
+    shifted = [(one.double() - reference.double()).sum(dim=0) for one in torch.split(x, lengths.tolist())]
+    sums = segment_sums(values, lengths.cpu().numpy())
+    columns = dict(zip(VALUES, sums.T, strict=True))
+    active = columns.pop("active").astype(np.int64)
+    return RowSums(lengths.cpu().numpy(), active, torch.stack(shifted).cpu().numpy(), **columns)
+
+
+def segment_sums(values: Sums, lengths: Counts) -> Sums:
+    """Sums [n, c] over consecutive segments of `values` [m, c], whose `lengths` [n] add up to m; one after another each."""
+    out = np.zeros((len(lengths), values.shape[1]))
+    filled = lengths > 0
+    if filled.any():
+        out[filled] = np.add.reduceat(values, (np.cumsum(lengths) - lengths)[filled], axis=0)
+    return out
 
 
 def add_rows(rows: RowSums, total: Totals | None = None) -> Totals:
     """Adds rows to the total of those before them, one by one in their order."""
-    total = total or Totals(0, 0, np.zeros(rows.shifted.shape[1]), 0.0, 0.0)
-    for positions, active, shifted, square, error in zip(*rows, strict=True):
-        total = Totals(
-            total.positions + int(positions),
-            total.active + int(active),
-            total.shifted + shifted,
-            total.square + float(square),
-            total.error + float(error),
-        )
-    return total
+    total = total or Totals(0, 0, np.zeros(rows.shifted.shape[1]), *[0.0] * (len(VALUES) - 1))
+    for row in zip(*rows, strict=True):
+        total = Totals(*(before + own for before, own in zip(total, row, strict=True)))
+    return Totals(int(total.positions), int(total.active), total.shifted, *(float(value) for value in total[3:]))
+
+
+def variance(total: Totals) -> float:
+    """Variance of x, summed over dimensions."""
+    mean = total.shifted / total.positions
+    return total.square / total.positions - float(np.square(mean).sum())
 
 
 def explained_variance(total: Totals) -> float | None:
     """EV of the module's formula; None where it is undefined (no position, or x does not vary)."""
     if not total.positions:
         return None
-    mean = total.shifted / total.positions
-    variance = total.square / total.positions - float(np.square(mean).sum())
-    return 1 - (total.error / total.positions) / variance if variance > 0 else None
+    whole = variance(total)
+    return 1 - (total.error / total.positions) / whole if whole > 0 else None
 
 
 def l0(total: Totals) -> float | None:
     """Mean number of active latents of a data position; None without positions."""
     return total.active / total.positions if total.positions else None
+
+
+def reconstruction_figures(total: Totals) -> dict[str, float | None]:
+    """What SAEBench's core reports of reconstructions, of raw activations. All are None without positions.
+
+    l1: mean sum of the codes' values. mse: mean squared error, summed over dimensions. cosine: mean cosine of x and y.
+    shrinkage: mean length of y over that of x. relative_reconstruction_bias: E[y y] / E[x y] (Rajamanoharan et al. 2024).
+    """
+    n = total.positions
+    return {
+        "l1": total.l1 / n if n else None,
+        "mse": total.error / n if n else None,
+        "cosine": total.cosine / n if n else None,
+        "shrinkage": total.ratio / n if n else None,
+        "relative_reconstruction_bias": total.made / total.dot if total.dot else None,
+    }
 
 
 def latent_counts(codes: Codes, d_sae: int) -> Counts:

@@ -10,11 +10,24 @@ import numpy as np
 
 from sae.metrics.batch_evaluation import RowResults
 from sae.metrics.loss import Losses, RowLosses, ce_score, kl_score, mean_losses
-from sae.metrics.reconstruction import Counts, Totals, add_rows, explained_variance, l0
+from sae.metrics.pieces import Pieces, join_pieces
+from sae.metrics.planted import PlantedCounts
+from sae.metrics.reconstruction import Counts, Totals, add_rows, explained_variance, l0, reconstruction_figures
 
 
 class NothingToMeasure(ValueError):
     """No position was data, so no metric is defined."""
+
+
+class Evidence(NamedTuple):
+    """What intervals are made of. `mean_shift`: square of the distance of the data's mean from the sums' reference."""
+
+    pieces: Pieces
+    loss_pieces: Pieces | None
+    counts: Counts
+    positions: int
+    mean_shift: float
+    planted: PlantedCounts | None
 
 
 class Summary(NamedTuple):
@@ -22,6 +35,7 @@ class Summary(NamedTuple):
 
     metrics: dict[str, Any]
     counts: Counts
+    evidence: Evidence
 
 
 def summarise(parts: Iterable[RowResults]) -> Summary:
@@ -33,6 +47,9 @@ def summarise(parts: Iterable[RowResults]) -> Summary:
     counts: Counts = np.zeros(0, np.int64)
     excluded, unscored = Counter[str](), Counter[str]()
     losses: list[RowLosses] = []
+    pieces: list[Pieces] = []
+    loss_pieces: list[Pieces] = []
+    planted: list[PlantedCounts] = []
     rows = 0
     for part in parts:
         total = add_rows(part.sums, total)
@@ -40,7 +57,11 @@ def summarise(parts: Iterable[RowResults]) -> Summary:
         excluded.update(part.excluded)
         unscored.update(part.unscored)
         rows += len(part.sums.positions)
+        pieces.append(part.pieces)
         losses += [] if part.losses is None else [part.losses]
+        loss_pieces += [] if part.loss_pieces is None else [part.loss_pieces]
+        if part.planted is not None:
+            planted = [PlantedCounts(*(sum(both) for both in zip(part.planted, *planted, strict=True)))]
     if total is None or not total.positions:
         raise NothingToMeasure(
             f"none of the positions is data; left out: {dict(excluded)}. Take more rows, or another split"
@@ -49,8 +70,10 @@ def summarise(parts: Iterable[RowResults]) -> Summary:
     metrics = {
         "ev": explained_variance(total),
         "l0": l0(total),
+        **reconstruction_figures(total),
         "alive": alive,
         "alive_share": alive / len(counts),
+        **_density(counts, total.positions),
         "d_sae": len(counts),
         "rows": rows,
         "tokens": total.positions,
@@ -62,7 +85,26 @@ def summarise(parts: Iterable[RowResults]) -> Summary:
             "unscored": dict(unscored),
         },
     }
-    return Summary({**metrics, **_scores(mean_losses(losses))}, counts)
+    shift = float(np.square(total.shifted / total.positions).sum())
+    evidence = Evidence(
+        join_pieces(pieces),
+        join_pieces(loss_pieces) if loss_pieces else None,
+        counts,
+        total.positions,
+        shift,
+        planted[0] if planted else None,
+    )
+    return Summary({**metrics, **_scores(mean_losses(losses))}, counts, evidence)
+
+
+def _density(counts: Counts, positions: int) -> dict[str, float]:
+    """Shares of latents that are denser than 1% and 10%, and the shares of all activity that these have."""
+    density, whole, found = counts / positions, max(1, int(counts.sum())), {}
+    for percent in (1, 10):
+        dense = density > percent / 100
+        found[f"denser_than_{percent}_percent"] = float(dense.mean())
+        found[f"activity_denser_than_{percent}_percent"] = float(counts[dense].sum() / whole)
+    return found
 
 
 def _scores(losses: Losses | None) -> dict[str, float | None]:

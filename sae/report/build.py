@@ -10,6 +10,7 @@ import numpy as np
 
 from configs.architectures import architecture_name, target_l0
 from configs.report import ReportConfig
+from sae.report.card import shown_card
 from sae.report.feature_selection import select_features, selection_rule
 from sae.report.overview import curves, density_bars, feature_columns
 from sae.report.pages import feature_pages
@@ -64,6 +65,7 @@ def _facts(sources: Sources, rule: str) -> dict[str, Any]:
         "model": model_name(sources),
         "hook": info.hook,
         "hf_hook": metadata.get("hf_hook_name"),
+        "target_hook": metadata.get("hook_name_out"),
         "architecture": architecture_name(sae),
         "k": target_l0(sae),
         "width": info.n_features,
@@ -73,6 +75,7 @@ def _facts(sources: Sources, rule: str) -> dict[str, Any]:
         "title": f"{about['model']} · {info.hook} · {info.n_features:,} features",
         "about": about,
         "tiles": tiles(sources),
+        "card": shown_card(sources.metrics),
         "excluded": excluded(sources),
         "rows": info.rows,
         "rule": rule,

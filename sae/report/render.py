@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -38,7 +39,8 @@ def script_json(value: Any) -> Markup:
 
 
 def _script() -> str:
-    body = "\n".join(_asset(f"js/{name}.js") for name in SCRIPTS)
+    # The web pages import what is exported here (serve_app/studio); in the report's own page all is one script.
+    body = "\n".join(re.sub(r"^export ", "", _asset(f"js/{name}.js"), flags=re.M) for name in SCRIPTS)
     return f'(() => {{\n"use strict";\n{body}}})();\n'
 
 

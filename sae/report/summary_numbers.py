@@ -76,6 +76,7 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
         "sae": {
             "id": info.inputs["sae"],
             "hook": info.hook,
+            "target_hook": sae.get("metadata", {}).get("hook_name_out"),
             "architecture": architecture_name(sae),
             "d_in": sae["d_in"],
             "d_sae": sae["d_sae"],
@@ -85,6 +86,7 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
             "alive": info.alive / info.n_features,
             **scores,
         },
+        "card": metrics.get("card"),
         "evaluation": {name: metrics.get(name) for name in ("split", "rows", "tokens", "excluded", "alive_share")},
         "features": {
             "count": info.n_features,

@@ -32,7 +32,7 @@ def chosen_documents(documents: pa.Table, config: TokenizeConfig) -> pa.Table:
         index = documents.column_names.index("split")
         documents = documents.set_column(index, "split", pa.array(_splits(documents, config.resplit), pa.string()))
     wanted = pc.is_in(documents.column("split"), pa.array(config.splits, pa.string()))
-    return documents.filter(wanted)
+    return documents if pc.all(wanted).as_py() else documents.filter(wanted)  # which copies
 
 
 def metadata_of(documents: pa.Table, config: TokenizeConfig) -> pa.StructArray | None:

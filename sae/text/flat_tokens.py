@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +22,9 @@ import pyarrow as pa
 from sae.formats.dataset import MESSAGES
 from sae.formats.tokens import SPLITS, Role, Speaker
 from sae.text.chat_tokens import ChatRendering, encode_documents
+from sae.text.encoded_texts import BLOCK_TOKENS, DocumentTokens, encoded_texts, token_blocks
 from sae.text.token_counts import pack_counts
-from sae.text.tokenizer_spec import TokenizerSpec, text_roles
+from sae.text.tokenizer_spec import TokenizerSpec, roles_by_id
 
 
 class SplitCounts(NamedTuple):
@@ -81,18 +81,6 @@ def _encoded(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-@lru_cache(maxsize=2)
-def open_tokenizer(serialized: str, special_strings: str) -> Any:
-    """A `tokenizers.Tokenizer` that cuts and pads nothing and reads the names of special tokens as the config says."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_str(serialized)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = special_strings == "text"
-    return tokenizer
-
-
 def tokenize_chunk(
     documents: pa.Table,
     spec: TokenizerSpec,
@@ -106,17 +94,16 @@ def tokenize_chunk(
     `first_document` is added to their numbers; `metadata` is what to keep with the tokens of each. With `chats`, documents
     that have `messages` are rendered so, and each token gets a speaker. Raises TokenizeError for a chat that cannot be.
     """
-    texts = documents.column("text").to_pylist()
     docs = [first_document + doc for doc in documents.column("doc").to_pylist()]
     splits = documents.column("split").to_pylist()
     if chats is not None:
+        texts = documents.column("text").to_pylist()
         messages = documents.column(MESSAGES).to_pylist() if MESSAGES in documents.column_names else [None] * len(texts)
         spoken = encode_documents(texts, messages, docs, spec, chats)
         ids, speakers = [one.ids for one in spoken], [one.speakers for one in spoken]
         return write_flat(path, docs, splits, ids, spec, metadata, speakers)
-    tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
-    encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    return write_flat(path, docs, splits, [encoding.ids for encoding in encoded], spec, metadata)
+    with encoded_texts(documents.column("text"), spec, path.parent) as encoded:
+        return write_flat(path, docs, splits, encoded, spec, metadata)
 
 
 class FlatTokens(NamedTuple):
@@ -137,7 +124,7 @@ def write_flat(
     path: Path,
     docs: Sequence[int],
     splits: Sequence[str],
-    encoded: Sequence[Sequence[int] | npt.NDArray[np.int32]],
+    encoded: Sequence[DocumentTokens],
     spec: TokenizerSpec,
     metadata: pa.StructArray | None = None,
     speakers: Sequence[npt.NDArray[np.uint8]] | None = None,
@@ -163,52 +150,64 @@ def write_flat(
 def flat_tokens(
     docs: Sequence[int],
     splits: Sequence[str],
-    encoded: Sequence[Sequence[int] | npt.NDArray[np.int32]],
+    encoded: Sequence[DocumentTokens],
     spec: TokenizerSpec,
     metadata: pa.StructArray | None = None,
     speakers: Sequence[npt.NDArray[np.uint8]] | None = None,
 ) -> tuple[ChunkCounts, FlatTokens]:
     """The documents of a chunk as write_flat writes them, and their counts. A separator has speaker NONE."""
-    end = np.asarray([] if spec.separator is None else [spec.separator], np.int32)
-    end_roles = np.full(len(end), Role.SEPARATOR, np.uint8)
-    tokens: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
-    roles: list[npt.NDArray[np.uint8]] = [np.zeros(0, np.uint8)]
-    order: list[int] = []
-    ends = [0]
+    end = [] if spec.separator is None else [spec.separator]
+    by_split = [(split, [i for i, name in enumerate(splits) if name == split and len(encoded[i])]) for split in SPLITS]
+    order = [i for _, members in by_split for i in members]
+    ends = np.zeros(len(order) + 1, np.int64)
+    np.cumsum([len(encoded[i]) + len(end) for i in order], out=ends[1:])
+    tokens, roles = np.empty(ends[-1], np.int32), np.empty(ends[-1], np.uint8)
+    role_of, occurrences = roles_by_id(spec), np.zeros(spec.id_limit, np.int64)
     counts: dict[str, SplitCounts] = {}
-    for split in SPLITS:
-        members = [i for i, name in enumerate(splits) if name == split and len(encoded[i])]
-        lengths: Counter[int] = Counter()
-        by_role = np.zeros(len(Role), np.int64)
+    at = 0
+    for split, members in by_split:
+        first = at
         for i in members:
-            ids = np.asarray(encoded[i], np.int32)
-            own_roles = text_roles(ids, spec)
-            by_role += np.bincount(own_roles, minlength=len(Role))
-            lengths[len(ids)] += 1
-            tokens += [ids, end]
-            roles += [own_roles, end_roles]
-            ends.append(ends[-1] + len(ids) + len(end))
-            order.append(i)
+            for ids in token_blocks(encoded[i]):
+                tokens[at : at + len(ids)] = ids
+                np.take(role_of, ids, out=roles[at : at + len(ids)])
+                at += len(ids)
+            tokens[at : at + len(end)], roles[at : at + len(end)] = end, Role.SEPARATOR
+            at += len(end)
         if members:
-            separators = len(members) * len(end)
-            stream = sum(length * n for length, n in lengths.items()) + separators
+            each = np.asarray([len(encoded[i]) for i in members], "<i4")
+            by_role = _count(tokens[first:at], roles[first:at], occurrences)
             special, boundary = int(by_role[Role.SPECIAL]), int(by_role[Role.BOUNDARY])
-            each = np.asarray([len(encoded[i]) for i in members], "<i4").tobytes()
-            counts[split] = SplitCounts(len(members), stream, special, boundary, separators, dict(lengths), each)
+            separators = len(members) * len(end)
+            lengths = dict(Counter(each.tolist()))
+            counts[split] = SplitCounts(
+                len(members), at - first, special, boundary, separators, lengths, each.tobytes()
+            )
     said = None
     if speakers is not None:
         nobody = np.full(len(end), Speaker.NONE, np.uint8)
         said = np.concatenate([np.zeros(0, np.uint8), *(part for i in order for part in (speakers[i], nobody))])
     flat = FlatTokens(
         np.asarray([docs[i] for i in order], np.int64),
-        np.asarray(ends, np.int64),
-        np.concatenate(tokens),
-        np.concatenate(roles),
+        ends,
+        tokens,
+        roles,
         None if metadata is None else metadata.take(pa.array(order, pa.int64())),
         said,
     )
-    own = pack_counts(flat.tokens[flat.roles != Role.SEPARATOR])
-    return ChunkCounts(counts, own, len(docs)), flat
+    return ChunkCounts(counts, pack_counts(occurrences), len(docs)), flat
+
+
+def _count(
+    tokens: npt.NDArray[np.int32], roles: npt.NDArray[np.uint8], occurrences: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Positions by role; adds to `occurrences` int64 [ids] how often each id occurs, separators left out."""
+    by_role = np.zeros(len(Role), np.int64)
+    for start in range(0, len(tokens), BLOCK_TOKENS):
+        block, own = tokens[start : start + BLOCK_TOKENS], roles[start : start + BLOCK_TOKENS]
+        by_role += np.bincount(own, minlength=len(Role))
+        occurrences += np.bincount(block[own != Role.SEPARATOR], minlength=len(occurrences))
+    return by_role
 
 
 def open_flat(path: Path) -> FlatTokens:

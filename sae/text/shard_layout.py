@@ -24,6 +24,8 @@ from sae.text.mixture import mixture_rows
 from sae.text.row_pieces import NO_ROWS, ConcatenatedRows, ListedRows, RowPieces, joined_rows, list_rows
 from sae.text.tokenizer_spec import TokenizeError, TokenizerSpec
 
+_ROWS_AT_ONCE = 1 << 18  # whose documents are counted
+
 
 class SplitLayout(NamedTuple):
     """One split: its rows, and where each chunk's tokens lie.
@@ -99,9 +101,11 @@ def _layout(
     given = tuple(part.rows for part in parts)
     taken = _wanted([part.sizes() + bos if part.rows else np.zeros(0, np.int64) for part in parts], split, config)
     order = chosen_rows(split, given, taken, config.seed)
-    every = np.concatenate(lengths)
-    ends = np.cumsum(every + separated)
-    documents = documents_of_rows(pieces.own_tokens(order), every, ends - every - separated)
+    stretches = (pieces.own_tokens(order[i : i + _ROWS_AT_ONCE]) for i in range(0, len(order), _ROWS_AT_ONCE))
+    every = lengths[0] if len(lengths) == 1 else np.concatenate(lengths)
+    begins_of_documents = np.cumsum(every + separated)
+    begins_of_documents -= every + separated
+    documents = documents_of_rows(stretches, every, begins_of_documents)
     longest = int((pieces.sizes()[order] + bos).max())
     return SplitLayout(split, pieces, starts, within, len(order), longest, documents, given, taken)
 
@@ -122,6 +126,8 @@ def _pieces(
 
 def _wanted(sizes: Sequence[npt.NDArray[np.int64]], split: str, config: TokenizeConfig) -> tuple[int, ...]:
     """How many rows of each dataset the config wants. `sizes`: tokens of each dataset's rows."""
+    if len(sizes) == 1 and config.max_tokens is None:
+        return (min(len(sizes[0]), config.max_rows or len(sizes[0])),)
     shuffled = [own[_row_order(split, i, len(sizes), len(own), config.seed)] for i, own in enumerate(sizes)]
     if len(sizes) > 1:
         return tuple(mixture_rows(shuffled, config.weights, split, config.max_rows, config.max_tokens))

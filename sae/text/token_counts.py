@@ -18,9 +18,8 @@ class TokenTexts(Protocol):
     def string(self, token: int) -> str: ...
 
 
-def pack_counts(ids: npt.NDArray[np.int32]) -> bytes:
-    """The counts of a chunk's tokens int32 [n]: distinct ids as steps from one to the next, and how often each occurs."""
-    counts = np.bincount(ids)
+def pack_counts(counts: npt.NDArray[np.int64]) -> bytes:
+    """How often each id occurs in a chunk int64 [ids], packed: distinct ids as steps from one to the next, and counts."""
     values = np.flatnonzero(counts)
     return zlib.compress(np.stack([np.diff(values, prepend=0), counts[values]]).astype("<u4").tobytes(), 1)
 

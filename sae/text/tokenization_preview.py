@@ -9,7 +9,8 @@ from tokenizers import Tokenizer
 
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role
-from sae.text.flat_tokens import flat_tokens, open_tokenizer
+from sae.text.encoded_texts import open_tokenizer
+from sae.text.flat_tokens import flat_tokens
 from sae.text.packing import pack_rows
 from sae.text.shard_layout import row_length, split_layouts
 from sae.text.tokenizer_spec import TokenizeError, read_tokenizer_spec

@@ -97,12 +97,12 @@ def read_tokenizer_spec(
     )
 
 
-def text_roles(ids: npt.NDArray[np.int32], spec: TokenizerSpec) -> npt.NDArray[np.uint8]:
-    """Roles uint8 [n] of the tokens int32 [n] of a document's text."""
+def roles_by_id(spec: TokenizerSpec) -> npt.NDArray[np.uint8]:
+    """The role uint8 [id_limit] that each token id has in a document's text."""
     by_id = np.full(spec.id_limit, Role.DATA, np.uint8)
     by_id[list(spec.special_ids)] = Role.SPECIAL
     by_id[list(spec.boundary_ids)] = Role.BOUNDARY
-    return by_id[ids]
+    return by_id
 
 
 def _adds_bos(tokenizer: TokenizerLike) -> bool:

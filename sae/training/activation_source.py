@@ -11,6 +11,7 @@ from torch import Tensor
 from configs.data_positions import DataPolicy
 from sae.calibration import Calibration, check_finite, data_mask
 from sae.formats.activations import ActivationsReader, CachedRows
+from sae.formats.planted import PlantedReader
 from sae.formats.tokens import TokensReader
 from sae.language_model import HookPoint, LanguageModel
 from sae.row_activations import activations_of_rows
@@ -65,7 +66,7 @@ class StreamSource:
 class CacheSource:
     """Reads rows from the activation cache, each once a block; slots that are not data are zero and masked."""
 
-    def __init__(self, readers: Mapping[str, ActivationsReader], device: str) -> None:
+    def __init__(self, readers: Mapping[str, ActivationsReader | PlantedReader], device: str) -> None:
         self._readers, self._device = readers, device
 
     def lanes(self, plan: Plan, block: int, lanes: range) -> list[dict[str, Lane]]:

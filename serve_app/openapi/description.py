@@ -48,19 +48,23 @@ def tags() -> list[dict[str, Any]]:
     """The tags of the document: one for each kind, and those of the other routes."""
     kinds = {kind: f"{kind_title(kind)}." for kind in ARTIFACT_KINDS}
     others = {
+        "artifacts": "The artifacts of all kinds.",
         "uploads": "Files that a client sends piece by piece: sources of datasets and models.",
         "jobs": "Jobs make artifacts: one stage, or a pipeline of several.",
         "events": "The events of all jobs, as they happen.",
         "cluster": "The nodes: capacity, free resources, and which stages fit.",
         "text": "Queries about a short text, answered at once.",
-        "system": "Health and readiness. They need no token.",
+        "access": "Sessions of browsers, and API tokens.",
+        "system": "Health, readiness, versions and presets. Health and readiness need no token.",
     }
     return [{"name": name, "description": text} for name, text in {**kinds, **others}.items()]
 
 
 def kinds_table() -> str:
     """The kinds of artifacts as the Markdown table of docs/api.md."""
-    stages = {kind: entry.name for entry in STAGES.values() for kind in entry.kinds}
+    stages = {
+        kind: entry.name for entry in reversed(STAGES.values()) for kind in entry.kinds
+    }  # the first that makes it
     rows = [f"| `/v1/{kind}` | `{stages[kind]}` | {kind_title(kind)} |" for kind in ARTIFACT_KINDS]
     return "\n".join(["| path | made by | description |", "|---|---|---|", *rows]) + "\n"
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
 from serve_app.errors import not_found
+from serve_app.studio.files import file_response
 
 router = APIRouter()
 _ASSETS = {
@@ -37,12 +38,6 @@ _PAGE = """<!doctype html>
 """
 
 
-@router.get("/")
-async def root() -> Response:
-    """Leads to the documentation."""
-    return RedirectResponse("/docs", 307)
-
-
 @router.get("/docs")
 async def page() -> Response:
     """The documentation."""
@@ -52,7 +47,7 @@ async def page() -> Response:
 @router.get("/openapi.json")
 async def document(request: Request) -> Response:
     """The OpenAPI document."""
-    return Response(request.app.state.document, media_type="application/json")
+    return file_response(request, request.app.state.document, {"Cache-Control": "no-cache"})
 
 
 @router.get("/docs/assets/{name}")

@@ -34,7 +34,7 @@ class Ready(BaseModel):
 @router.get("/health", summary="Check whether the server is alive")
 async def health() -> Health:
     """Checks nothing but that the process answers."""
-    return Health(status="ok", version=_version())
+    return Health(status="ok", version=raylens_version())
 
 
 @router.get(
@@ -59,7 +59,8 @@ def ready(api: ApiDep, response: Response) -> Ready:
     return Ready(ready=catalog and store, catalog=catalog, store=store, dispatcher=dispatcher)
 
 
-def _version() -> str:
+def raylens_version() -> str:
+    """The installed version; `checkout` where RayLens runs from its folder."""
     try:
         return version("raylens")
     except PackageNotFoundError:

@@ -101,6 +101,10 @@ def _model_query(api: Api, body: ActivationsRequest) -> _ModelQuery:
     id = body.sae.removeprefix("saes/")
     manifest = artifact_requests.files_of(api, "saes", id).manifest
     train = TrainConfig.model_validate(manifest.config)
+    if train.activations is not None:
+        raise ApiError(
+            422, "invalid_request", f"saes/{id} was trained on planted activations: it has no language model"
+        )
     model, tokens_id = (manifest.inputs[role].partition("/")[2] for role in ("model", "tokens"))
     tokenize = artifact_requests.files_of(api, "tokens", tokens_id).manifest.config
     config = TokenizeConfig.model_validate(

@@ -98,7 +98,12 @@ def stage_request(entry: StageEntry) -> type[StageRequest]:
     inputs: dict[str, Any] = {}
     for name, field in config.model_fields.items():
         if (kind := _input_kind(field)) is not None:
-            inputs[name] = (artifact_ref(kind), Field(description=field.description))
+            ref = artifact_ref(kind)
+            inputs[name] = (
+                (ref, Field(description=field.description))
+                if field.is_required()
+                else (ref | None, Field(field.default, description=field.description))
+            )
         elif (kind := _item_kind(field)) is not None:
             inputs[name] = (
                 tuple[artifact_ref(kind), ...],  # type: ignore[misc]

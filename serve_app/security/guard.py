@@ -1,4 +1,4 @@
-"""Checks every request before its route: host, origin, size, token and scope. Denies by default; knows no route.
+"""Checks every request before its route: host, origin, size, token or session, and scope. Denies by default; knows no route.
 
 It is a plain ASGI layer, so that it covers new routes, WebSockets and paths that do not exist too.
 """
@@ -9,23 +9,26 @@ import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from urllib.parse import urlsplit
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.errors import ApiError
+from cluster.catalog import CatalogError
+from serve_app.errors import ApiError, to_api_error
+from serve_app.security.sessions import SAFE_METHODS, Sessions, check_same_origin, cookie_secret, is_own_origin
 from serve_app.security.tokens import Principal, Tokens, TokensError
 from serve_app.settings import ApiSettings, is_loopback
+from serve_app.studio.files import ASSETS, is_page
 
-PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/v1/health", "/v1/ready"})
-PUBLIC_ASSETS = "/docs/assets/"
+PUBLIC = frozenset({"/docs", "/openapi.json", "/v1/health", "/v1/ready"})
+PUBLIC_ASSETS = ("/docs/assets/", ASSETS)
+SESSION = "/v1/session"  # POST signs in and needs nothing; DELETE signs out, which a session with the scope `read` can
 # Queries that have a body, so that they are POST. They change nothing.
 READ_POSTS = frozenset({"/v1/text/tokens", "/v1/text/features"})
 # Pieces of uploads, the only bodies that are larger than a form: they are written to the disk as they come.
 PIECES = re.compile(r"/v1/uploads/[0-9a-f]{16}/files/.+")
-_READ_METHODS = ("GET", "HEAD", "OPTIONS")
 _PROTOCOL = "bearer."  # a browser's WebSocket cannot send an Authorization header: the token is one of its protocols
 MAX_TARGET = 8192
 
@@ -43,8 +46,8 @@ class Guard:
     `scope["state"]["check"]`, which a stream calls again later to learn whether its token is still valid.
     """
 
-    def __init__(self, app: ASGIApp, settings: ApiSettings, tokens: Tokens) -> None:
-        self._app, self._tokens = app, tokens
+    def __init__(self, app: ASGIApp, settings: ApiSettings, tokens: Tokens, sessions: Sessions | None = None) -> None:
+        self._app, self._tokens, self._sessions = app, tokens, sessions
         self._hosts, self._origins = settings.allowed_hosts(), frozenset(settings.origins)
         self._body_bytes, self._piece_bytes, self._most = settings.body_bytes, settings.piece_bytes, settings.requests
         self._requests = 0  # in progress
@@ -105,14 +108,11 @@ class Guard:
         """Refuses web pages of other origins, whatever the method. Browsers send the origin of the page."""
         origin = headers.get("origin")
         if origin is None or origin in self._origins:
-            if origin is None and headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _public(scope):
+            reads = scope["type"] == "http" and scope["method"] in SAFE_METHODS and _public(scope)
+            if origin is None and headers.get("sec-fetch-site") in ("cross-site", "same-site") and not reads:
                 raise ApiError(403, "origin_not_allowed", "a web page of another site must not call this server")
             return
-        try:
-            own = urlsplit(origin).scheme in ("http", "https") and urlsplit(origin).netloc == headers["host"]
-        except ValueError:
-            own = False
-        if not own:
+        if not is_own_origin(headers):
             raise ApiError(403, "origin_not_allowed", "RAYLENS_API_ORIGINS does not name the origin of this web page")
 
     def _most_bytes(self, scope: Scope) -> int:
@@ -146,19 +146,22 @@ class Guard:
 
     async def _authenticate(self, scope: Scope, headers: Headers) -> Principal:
         text = _bearer(scope, headers)
+        secret = cookie_secret(headers) if text is None and self._sessions is not None else None
+        if secret is not None:
+            check_same_origin(scope["type"], scope.get("method", "GET"), headers)
+        loop = asyncio.get_running_loop()
         try:
-            loop = asyncio.get_running_loop()
-            verify = partial(self._tokens.verify, text or "", local_client=_is_local(scope))
-            principal = None if text is None else await loop.run_in_executor(self._threads, verify)
+            principal = await loop.run_in_executor(self._threads, self._verify, text, secret, is_local(scope))
         except TokensError:
             raise ApiError(
                 503, "tokens_unusable", "the server's tokens cannot be read: `python -m serve_app token list` says why"
             ) from None
+        except (CatalogError, SQLAlchemyError) as error:
+            raise to_api_error(error) or error from None
         if principal is None:
-            detail = "this token is not valid: create one with `python -m serve_app token create NAME`"
-            detail = detail if text is not None else "a token is required: `Authorization: Bearer TOKEN`"
-            raise ApiError(401, "not_authenticated", detail, {"WWW-Authenticate": 'Bearer realm="raylens"'})
-        reads = scope["type"] == "websocket" or scope["method"] in _READ_METHODS or scope["path"] in READ_POSTS
+            raise _not_authenticated(text, secret)
+        path = scope["path"]
+        reads = scope["type"] == "websocket" or scope["method"] in SAFE_METHODS or path in READ_POSTS or path == SESSION
         needed = "read" if reads else "write"
         if needed not in principal.scopes:
             challenge = f'Bearer realm="raylens", error="insufficient_scope", scope="{needed}"'
@@ -167,16 +170,32 @@ class Guard:
             )
         return principal
 
+    def _verify(self, text: str | None, secret: str | None, local_client: bool) -> Principal | None:
+        if text is not None:
+            return self._tokens.verify(text, local_client=local_client)
+        return self._sessions.verify(secret) if secret is not None and self._sessions is not None else None
+
+
+def _not_authenticated(text: str | None, secret: str | None) -> ApiError:
+    challenge = {"WWW-Authenticate": 'Bearer realm="raylens"'}
+    if secret is not None:
+        return ApiError(401, "session_ended", "this session has ended: sign in again", challenge)
+    detail = "this token is not valid: create one with `python -m serve_app token create NAME`"
+    detail = detail if text is not None else "a token is required: `Authorization: Bearer TOKEN`"
+    return ApiError(401, "not_authenticated", detail, challenge)
+
 
 def _too_large(most: int) -> ApiError:
     return ApiError(413, "body_too_large", f"this body can have at most {most} bytes", {"Connection": "close"})
 
 
 def _public(scope: Scope) -> bool:
-    if scope["type"] != "http" or scope["method"] not in _READ_METHODS:
+    if scope["type"] != "http":
         return False
     path: str = scope["path"]
-    return path in PUBLIC or path.startswith(PUBLIC_ASSETS)
+    if scope["method"] not in SAFE_METHODS:
+        return path == SESSION and scope["method"] == "POST"
+    return path in PUBLIC or path.startswith(PUBLIC_ASSETS) or is_page(path)
 
 
 def _without_port(host: str) -> str:
@@ -205,7 +224,7 @@ def _with_headers(scope: Scope, send: Send) -> Send:
     return send_with_headers
 
 
-def _is_local(scope: Scope) -> bool:
+def is_local(scope: Scope) -> bool:
     """False for a client on another machine. Serve can listen on more addresses than its settings name."""
     client = scope.get("client")
     return client is None or is_loopback(client[0])

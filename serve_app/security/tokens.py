@@ -21,6 +21,7 @@ from serve_app.settings import is_loopback
 SCOPES = ("read", "write")
 PREFIX = "rl_"
 FILE = "api_tokens.json"
+CLUSTER = "cluster"  # id and name of who has the cluster's own token
 _NAME = re.compile(r"^[\w .@+-]{1,64}$")
 
 
@@ -71,13 +72,21 @@ class Tokens:
         `local_client`: whether the client is on this machine. Only then is the cluster's own token accepted.
         """
         self._refresh()
-        token = self._by_hash.get(_digest(text))
+        token = self._by_hash.get(digest(text))
         if token is not None and token.valid(time.time()):
             return Principal(token.id, token.name, frozenset(token.scopes))
         own = _read_secret(self._cluster) if local_client and self._cluster is not None else None
         if own is not None and hmac.compare_digest(own.encode(), text.encode("utf-8", "replace")):
-            return Principal("cluster", "cluster", frozenset(SCOPES))
+            return Principal(CLUSTER, CLUSTER, frozenset(SCOPES))
         return None
+
+    def is_valid(self, id: str) -> bool:
+        """Whether the token of an id is valid still; the cluster's own always is. Raises TokensError."""
+        return id == CLUSTER or any(token.id == id and token.valid(time.time()) for token in self.all())
+
+    def expiry(self, id: str) -> float | None:
+        """When the token of an id expires; None for never. Raises TokensError."""
+        return next((token.expires_at for token in self.all() if token.id == id), None)
 
     def all(self) -> list[Token]:
         """All tokens, revoked ones too, the oldest first."""
@@ -100,7 +109,7 @@ class Tokens:
             name=name,
             # `write` includes `read`.
             scopes=sorted({*scopes, "read"}),
-            sha256=_digest(text),
+            sha256=digest(text),
             created_at=now,
             expires_at=None if ttl_s is None else now + ttl_s,
         )
@@ -170,7 +179,8 @@ def check_exposure(host: str, tokens: Tokens, others: bool) -> None:
         )
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """The SHA-256 of a secret."""
     # 256 random bits: a plain hash cannot be searched, so it needs neither salt nor slowness.
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 

@@ -13,6 +13,7 @@ import torch
 from actors.evaluator import Evaluator
 from actors.extractor import Extractor, Merger
 from actors.harvester import Harvester
+from actors.synthesizer import Synthesizer
 from cluster.store import Manifest, Store
 from configs.artifact_ids import ArtifactRef, fingerprint
 from configs.data_positions import DataPolicy
@@ -167,6 +168,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("actors.pool.run_chunks", run_chunks)
     monkeypatch.setattr("actors.harvester.make_harvester", Harvester)
+    monkeypatch.setattr("actors.synthesizer.make_synthesizer", Synthesizer)
     monkeypatch.setattr("actors.evaluator.make_evaluator", Evaluator)
     monkeypatch.setattr("actors.extractor.make_extractor", Extractor)
     monkeypatch.setattr("actors.extractor.make_merger", Merger)

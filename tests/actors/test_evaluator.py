@@ -64,7 +64,7 @@ def test_stores_what_the_library_measures(store: Store, sae: ArtifactRef, loss_r
     batches.append(Batch(11, tokens.read(11, 12), max(0, loss_rows - 11)))
     expected = join([evaluate_batch(lm, hook, here, batch, POLICY, "row") for batch in batches])
     torch.set_num_threads(before)
-    stored = load_results(store.part_files(OUTPUT).path(results_name(8)))
+    stored = load_results(store.part_files(OUTPUT).path(results_name(8)))[0]
     assert same(stored, expected)
     assert (stored.losses is None) == (loss_rows == 0)
     store.delete(OUTPUT)

@@ -103,7 +103,10 @@ def test_an_override_reaches_all_configs_of_a_stage() -> None:
     ("overrides", "said"),
     [
         (["saes.0.k=9999"], r"saes\.0: k = 9999 is larger than d_sae = 4608: at most 4608 latents can be active"),
-        (["foo=1"], r"train\.yaml: unknown key foo: the keys there are autocast, batch_rows, .*, saes, seed"),
+        (
+            ["foo=1"],
+            r"train\.yaml: unknown key foo: the keys there are activations, autocast, batch_rows, .*, saes, seed",
+        ),
         (["saes.0.foo=1"], r"unknown key saes\.0\.foo: the keys there are .*d_sae, .*hook, k, "),
         (["tokens.foo=1"], r"unknown key tokens\.foo: the keys there are .*context_length"),
         (["tokens.context_length=x"], r"tokens\.context_length: Input should be a valid integer"),

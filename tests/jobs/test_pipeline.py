@@ -24,6 +24,7 @@ from configs.base import Config, Resources
 from configs.download import HubSource, PackageSource, UploadSource
 from configs.maintain import MaintainConfig
 from configs.stages import STAGES
+from configs.synthesize import SynthesizeConfig
 from configs.validation_errors import nested_models
 from tests import recorder
 from tests.artifacts import hashes
@@ -33,8 +34,9 @@ from tests.tiny_model import documents
 PRODUCT = ("configs", "sae", "cluster", "actors", "jobs", "serve_app")
 # What the pipeline on S3 makes anew; the rest comes from the local store.
 MADE_ON_S3 = ("tokens", "saes", "reports")
-# Read in tests/sae/test_sources*.py and test_uploads.py, tests/jobs/test_stage_maintain.py; resources in tests/test_options.py.
-ELSEWHERE = (HubSource, PackageSource, UploadSource, MaintainConfig, Resources)
+# Read in tests/sae/test_sources*.py, test_uploads.py and test_planted.py, and tests/jobs/test_stage_maintain.py;
+# resources in tests/test_options.py.
+ELSEWHERE = (HubSource, PackageSource, UploadSource, SynthesizeConfig, MaintainConfig, Resources)
 # Read from the settings that features.json holds: their effect is tested in tests/actors/test_extractor.py.
 READ_FROM_SETTINGS = ("ExtractConfig.logit_tokens", "ExtractConfig.neighbours")
 # Read if documents are chats: tests/sae/test_text_chat_messages.py.

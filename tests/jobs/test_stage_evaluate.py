@@ -100,6 +100,24 @@ def _check_artifact(store: Store, ref: ArtifactRef, sae: ArtifactRef) -> None:
     assert metrics["alive"] == (counts > 0).sum()
     for name in ("ev", "ce_clean", "ce_sae", "ce_zero", "ce_mean", "kl_score_zero", "kl_score_mean", "ce_score_zero"):
         assert isinstance(metrics[name], float), name
+    figures = {row["figure"]: row for row in metrics["card"]["figures"]}
+    for name in (
+        "ev",
+        "l0",
+        "l1",
+        "mse",
+        "cosine",
+        "shrinkage",
+        "ce_sae",
+        "ce_score_zero",
+        "ce_score_mean",
+        "kl_score_zero",
+    ):
+        shown = figures[name]["sae"]
+        assert shown["value"] == pytest.approx(metrics[name]), name
+        assert shown["low"] <= shown["value"] <= shown["high"], name
+    assert metrics["card"]["unit"] == "documents"
+    assert metrics["weights"]["encoder_decoder_cosine"] == pytest.approx(1)
     assert metrics["ce_zero"] > metrics["ce_clean"]  # the tiny model has learned something that the hook carries
 
 

@@ -82,6 +82,17 @@ def write_artifacts(
     metrics = {"sae": INPUTS["sae"], "split": "test", "rows": 4, "tokens": 118, "ev": 0.81, "l0": 3.0, "excluded": {}}
     metrics |= {"alive_share": 0.9, "ce_clean": 2.0, "ce_sae": 2.5, "ce_zero": 9.0, "ce_mean": 8.0, "kl_sae": 0.1}
     metrics |= {"ce_score_zero": 0.93, "ce_score_mean": 0.92, "kl_score_zero": 0.97, "kl_score_mean": None}
+    ev = {"value": 0.81, "low": 0.8, "high": 0.82}
+    control = {"control": "frozen decoder", "value": 0.5, "low": 0.4, "high": 0.6}
+    control["difference"] = {"value": 0.31, "low": None, "high": None}
+    metrics["card"] = {
+        "unit": "documents", "units": 9, "method": "By <hand>.", "seeds": [],
+        "controls": [{"control": "frozen decoder", "sae": "saes/00000000000000dd"}],
+        "figures": [
+            {"figure": "ev", "over": "documents", "sae": ev, "controls": [control]},
+            {"figure": "dead_share", "over": "latents", "sae": ev, "controls": []},
+        ],
+    }  # fmt: skip
     write_json(root / "evaluation/metrics.json", metrics)
     return Artifacts(*(LocalFiles(root / name) for name in Artifacts._fields))
 

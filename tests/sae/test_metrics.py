@@ -14,7 +14,7 @@ from sae.formats.sae_folder import Sae
 from sae.formats.tokens import Role, TokenRows
 from sae.language_model import HookPoint, LanguageModel
 from sae.language_model.resumed_forward import logits_of
-from sae.metrics.batch_evaluation import Batch, RowResults, evaluate_batch, join
+from sae.metrics.batch_evaluation import Batch, RowResults, evaluate_batch, evaluate_saes, join
 from sae.metrics.chunk_results import load_results, save_results
 from sae.metrics.summary import NothingToMeasure, summarise
 
@@ -122,6 +122,21 @@ def test_metrics_do_not_depend_on_the_side_of_the_padding(
         assert left[name] == pytest.approx(right[name], rel=1e-4), name
 
 
+def test_saes_measured_together_are_measured_as_each_alone(
+    lm: LanguageModel, rows: TokenRows, calibration: Calibration
+) -> None:
+    g, d = torch.Generator().manual_seed(0), len(calibration.mean)
+    some = make(calibration, torch.randn(64, d, generator=g) * 0.1, torch.randn(d, 64, generator=g), calibration.mean)
+    saes = [identity(calibration), some, constant(calibration, torch.zeros(d))]
+    batch = Batch(0, rows, N)
+    together = evaluate_saes(lm, lm.hook(HOOK), saes, batch, POLICY, "row")
+    for one, found in zip(saes, together, strict=True):
+        (alone,) = measure(lm, one, rows)
+        assert summarise([found]).metrics == summarise([alone]).metrics
+        for field in ("pieces", "loss_pieces"):
+            assert all(np.array_equal(a, b) for a, b in zip(getattr(found, field), getattr(alone, field), strict=True))
+
+
 def test_zero_sae(lm: LanguageModel, rows: TokenRows, calibration: Calibration) -> None:
     sae = constant(calibration, torch.zeros_like(calibration.mean))
     summary = summarise(measure(lm, sae, rows))
@@ -219,8 +234,8 @@ def test_joined_batches_are_as_one(
     apart, together = summarise(parts), summarise([join(parts[:2]), parts[2]])
     assert apart.metrics == together.metrics == summarise([joined]).metrics
     assert apart.counts.tobytes() == together.counts.tobytes()
-    save_results(joined, tmp_path / "results")
-    assert summarise([load_results(tmp_path / "results")]).metrics == apart.metrics
+    save_results([joined], tmp_path / "results")
+    assert summarise(load_results(tmp_path / "results")).metrics == apart.metrics
 
 
 def test_losses_in_half_precision_come_from_float32_logits(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,18 +10,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae.metrics.reconstruction import RowSums, add_rows, explained_variance, l0, latent_counts, row_sums
+from sae.metrics.reconstruction import (
+    RowSums,
+    add_rows,
+    explained_variance,
+    l0,
+    latent_counts,
+    reconstruction_figures,
+    row_sums,
+)
+from sae.sparse import Codes
 
 
-class Active(NamedTuple):
-    position: torch.Tensor
-    latent: torch.Tensor
+def codes_at(position: torch.Tensor, latent: torch.Tensor) -> Codes:
+    """Codes of value 2 each."""
+    return Codes(latent, torch.full((len(latent),), 2.0), position, torch.zeros(0, dtype=torch.int64))
 
 
-NONE = Active(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+NONE = codes_at(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
 
 
-def sums(x: torch.Tensor, made: torch.Tensor, reference: torch.Tensor | None = None, codes: Active = NONE) -> RowSums:
+def sums(x: torch.Tensor, made: torch.Tensor, reference: torch.Tensor | None = None, codes: Codes = NONE) -> RowSums:
     """Row sums of x [n, L, d], all positions data."""
     mask = torch.ones(x.shape[:2], dtype=torch.bool)
     return row_sums(x[mask], made[mask], codes, mask, torch.zeros(x.shape[2]) if reference is None else reference)
@@ -90,7 +98,7 @@ def test_the_way_rows_are_batched_changes_no_bit(seed: int, batches: list[int]) 
     def part(rows: slice) -> RowSums:
         m = mask[rows]
         position = torch.arange(int(m.sum()))
-        return row_sums(x[rows][m], made[rows][m], Active(position, position % 3), m, reference)
+        return row_sums(x[rows][m], made[rows][m], codes_at(position, position % 3), m, reference)
 
     ends = np.cumsum(batches)
     parts = [part(slice(int(end) - size, int(end))) for end, size in zip(ends, batches, strict=True)]
@@ -129,8 +137,27 @@ def test_what_does_not_vary_has_no_explained_variance() -> None:
 
 def test_l0_and_density_of_known_codes() -> None:
     x = torch.randn(2, 2, 3)
-    codes = Active(torch.tensor([0, 0, 0, 1, 3, 3]), torch.tensor([0, 2, 4, 2, 2, 4]))
+    codes = codes_at(torch.tensor([0, 0, 0, 1, 3, 3]), torch.tensor([0, 2, 4, 2, 2, 4]))
     found = sums(x, x, codes=codes)
     assert found.active.tolist() == [4, 2]  # positions 0 and 1 are row 0, 2 and 3 are row 1
     assert l0(add_rows(found)) == 1.5
     assert latent_counts(codes, 6).tolist() == [1, 0, 3, 0, 2, 0]
+
+
+def test_figures_of_saebench_in_closed_form() -> None:
+    """x is (3, 4) twice; y is half of it once, and (4, -3), at a right angle, once. Values of codes are 2."""
+    x = torch.tensor([[[3.0, 4.0], [3.0, 4.0]]])
+    made = torch.tensor([[[1.5, 2.0], [4.0, -3.0]]])
+    codes = codes_at(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]))
+    found = reconstruction_figures(add_rows(sums(x, made, codes=codes)))
+    assert found == pytest.approx(
+        {
+            "l1": 3.0,  # 4 and 2
+            "mse": (6.25 + 50) / 2,
+            "cosine": 0.5,
+            "shrinkage": 0.75,
+            "relative_reconstruction_bias": (6.25 + 25) / (12.5 + 0),
+        }
+    )
+    nothing = reconstruction_figures(add_rows(sums(x[:, :0], made[:, :0])))
+    assert set(nothing.values()) == {None}

@@ -95,6 +95,25 @@ def test_report_json_holds_the_figures(made: Path) -> None:
     assert tokens["tokens"] == ROWS * LENGTH == tokens["data"] + sum(tokens["excluded"].values())
 
 
+def test_the_truth_card_is_in_the_page_and_in_the_json(made: Path, page: str, artifacts: Artifacts) -> None:
+    card = json.loads((made / "report.json").read_text())["card"]
+    assert card == json.loads(artifacts.evaluation.path("metrics.json").read_text())["card"]
+    text = " ".join(re.sub(r"<[^>]*>", " ", page[page.index('id="card-h"') : page.index('id="excluded-h"')]).split())
+    assert "Explained variance 0.810 [0.800, 0.820] frozen decoder 0.500 [0.400, 0.600] +0.310 documents" in text
+    assert "Dead latents share never active on these positions 0.810 [0.800, 0.820] – – – latents" in text
+    assert "Controls: frozen decoder (saes/00000000000000dd). 9 documents. By &lt;hand&gt;." in text
+
+
+def test_an_evaluation_without_a_card_makes_a_report_without_one(tmp_path: Path) -> None:
+    made = write_artifacts(tmp_path / "artifacts")
+    path = made.evaluation.path("metrics.json")
+    metrics = json.loads(path.read_text())
+    del metrics["card"]
+    path.write_text(json.dumps(metrics))
+    assert build_report(made, CONFIG, tmp_path)["card"] is None
+    assert "Truth card" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_an_sae_is_shown_as_the_architecture_that_was_trained(tmp_path: Path) -> None:
     body = build_report(write_artifacts(tmp_path / "artifacts", architecture="batchtopk"), CONFIG, tmp_path)
     assert body["sae"]["architecture"] == "batchtopk"

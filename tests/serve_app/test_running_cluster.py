@@ -97,3 +97,16 @@ def follow(api: httpx2.Client, job: str) -> list[dict[str, Any]]:
             if line.startswith("data: ") and "number" in (event := json.loads(line[6:])):
                 events.append(event)
     return events
+
+
+def test_the_link_that_up_prints_signs_in_a_browser_on_any_replica(running_cluster: RunningCluster) -> None:
+    headers = {"Origin": running_cluster.url, "Sec-Fetch-Site": "same-origin"}
+    with httpx2.Client(base_url=running_cluster.url, headers=headers, timeout=60, trust_env=False) as browser:
+        assert browser.get("/").headers["content-type"].startswith("text/html")
+        assert browser.post("/v1/session", json={"code": running_cluster.code}).json()["scopes"] == ["read", "write"]
+        assert {browser.get("/v1/session").status_code for _ in range(12)} == {200}
+        assert browser.post("/v1/session", json={"code": running_cluster.code}).status_code == 401
+        another = running_cluster.run("serve_app", "sign-in")
+        assert another.returncode == 0, another.stderr
+        code = another.stdout.strip().removeprefix(f"{running_cluster.url}/sign-in#")
+        assert browser.post("/v1/session", json={"code": code}).status_code == 200

@@ -17,8 +17,8 @@ const byId = (id) => document.getElementById(id);
 const readJson = (id) => JSON.parse(byId(id).textContent);
 
 // Numbers as people read them.
-const whole = (n) => Math.round(n).toLocaleString("en-US");
-function short(n) {
+export const whole = (n) => Math.round(n).toLocaleString("en-US");
+export function short(n) {
   if (n == null || Number.isNaN(n)) return "–";
   const size = Math.abs(n);
   if (size >= 1e9) return trim((n / 1e9).toPrecision(3)) + "B";
@@ -29,15 +29,15 @@ function short(n) {
   return n.toExponential(1).replace("e-", "e−");
 }
 // The same with its zeros, for figures that stand below one another.
-const figures = (n) => (n && Math.abs(n) >= 1e-4 && Math.abs(n) < 100 ? n.toPrecision(3) : short(n));
-const trim = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
-const percent = (share) =>
+export const figures = (n) => (n && Math.abs(n) >= 1e-4 && Math.abs(n) < 100 ? n.toPrecision(3) : short(n));
+export const trim = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
+export const percent = (share) =>
   share == null ? "–" : share === 0 ? "0%" : share === 1 ? "100%" : figures(share * 100) + "%";
-const fixed = (n, digits) => (n == null ? "–" : n.toFixed(digits));
+export const fixed = (n, digits) => (n == null ? "–" : n.toFixed(digits));
 
 // What cannot be seen is shown by a sign: line ends, tabs, control and format characters (which could also turn the
 // direction of the text around them), and marks that would sit on the token before.
-const HIDDEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Z}]/u;
+export const HIDDEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Z}]/u;
 function sign(character, alone) {
   if (character === " ") return character;
   if (character === "\n") return "↵";
@@ -50,12 +50,12 @@ function sign(character, alone) {
   if (code === 0x7f) return "␡";
   return HIDDEN.test(character) ? "⟨U+" + code.toString(16).toUpperCase().padStart(4, "0") + "⟩" : character;
 }
-function visible(text) {
+export function visible(text) {
   const characters = Array.from(text);
   const shown = characters.map((c) => sign(c, characters.length === 1)).join("");
   return /^\p{M}/u.test(shown) ? "◌" + shown : shown;
 }
-const named = (text) => "“" + visible(text) + "”" + (text.trim() === "" && !/[\n\t]/.test(text) ? " (white space)" : "");
+export const named = (text) => "“" + visible(text) + "”" + (text.trim() === "" && !/[\n\t]/.test(text) ? " (white space)" : "");
 
 // A token by itself: spaces count, so the ones at its ends are shown.
 function chip(text) {

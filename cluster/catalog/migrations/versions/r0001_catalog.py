@@ -15,6 +15,7 @@ def upgrade() -> None:
     """Makes them."""
     _make_jobs()
     _make_artifacts()
+    _make_sessions()
     _table("counters", "name text key", "value int")
     _table("leases", "name text key", "holder text", "host text", "pid int", "data json")
     _table("idempotency_keys", "owner text key", "key text key", "request text", "job_id text null", "created_at real")
@@ -84,6 +85,16 @@ def _make_artifacts() -> None:
         "feature_annotations", "sae text key", "latent int key", "starred bool", "label text", "notes text",
         "updated_by text", "updated_at real",
     )  # fmt: skip
+
+
+def _make_sessions() -> None:
+    _table(
+        "browser_sessions", "sha256 text key", "name text", "scopes json", "token text null", "created_at real",
+        "expires_at real",
+    )  # fmt: skip
+    op.create_index("ix_browser_sessions_expires_at", "browser_sessions", ["expires_at"])
+    _table("sign_in_codes", "sha256 text key", "name text", "scopes json", "expires_at real")
+    op.create_index("ix_sign_in_codes_expires_at", "sign_in_codes", ["expires_at"])
 
 
 def _of_job() -> sa.ForeignKeyConstraint:

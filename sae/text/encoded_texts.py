@@ -1,0 +1,94 @@
+"""Texts to tokens in bounded memory: a long text part by part, where the tokenizer allows cuts, its tokens to a file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sae.text.safe_cuts import SafeCuts, safe_cuts
+from sae.text.tokenizer_spec import TokenizerSpec
+
+BLOCK_TOKENS = 1 << 20  # that are handled at once
+PART_BYTES = 1 << 18  # of a text longer than this, a part is encoded up to the first safe cut behind so many bytes
+_PARTS = 8  # that are encoded at once, by all threads
+
+
+@lru_cache(maxsize=2)
+def open_tokenizer(serialized: str, special_strings: str) -> Any:
+    """A `tokenizers.Tokenizer` that cuts and pads nothing and reads the names of special tokens as the config says."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(serialized)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = special_strings == "text"
+    return tokenizer
+
+
+class FiledTokens:
+    """The tokens int32 of a long text, in a file."""
+
+    def __init__(self, file: IO[bytes], tokens: int) -> None:
+        self._file, self._tokens = file, tokens
+
+    def __len__(self) -> int:
+        return self._tokens
+
+    def blocks(self) -> Iterator[npt.NDArray[np.int32]]:
+        """The tokens in order, BLOCK_TOKENS at a time."""
+        self._file.seek(0)
+        while block := self._file.read(4 * BLOCK_TOKENS):
+            yield np.frombuffer(block, np.int32)
+
+
+DocumentTokens = Sequence[int] | npt.NDArray[np.int32] | FiledTokens
+
+
+def token_blocks(tokens: DocumentTokens) -> Iterator[npt.NDArray[np.int32]]:
+    """Tokens of a document in order, a part of them at a time."""
+    return tokens.blocks() if isinstance(tokens, FiledTokens) else iter([np.asarray(tokens, np.int32)])
+
+
+@contextmanager
+def encoded_texts(texts: pa.ChunkedArray, spec: TokenizerSpec, folder: Path) -> Iterator[list[DocumentTokens]]:
+    """The tokens of each text, without special tokens of its own. Files of long texts are in `folder` during the block.
+
+    A text above PART_BYTES is encoded in parts if the tokenizer allows it, with the tokens that it has as a whole.
+    """
+    tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
+    sizes = pc.binary_length(texts).to_numpy()
+    cuts = safe_cuts(spec.tokenizer_json, spec.special_strings) if (sizes > PART_BYTES).any() else None
+    if cuts is None:
+        yield [encoding.ids for encoding in tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)]
+        return
+    found: list[DocumentTokens] = [()] * len(texts)
+    short = np.flatnonzero(sizes <= PART_BYTES)
+    encoded = tokenizer.encode_batch_fast(texts.take(pa.array(short)).to_pylist(), add_special_tokens=False)
+    for i, encoding in zip(short.tolist(), encoded, strict=True):
+        found[i] = encoding.ids
+    with ExitStack() as stack:
+        for i in np.flatnonzero(sizes > PART_BYTES).tolist():
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            found[i] = _encode_parts(texts[i].as_buffer(), cuts, tokenizer, file)
+        yield found
+
+
+def _encode_parts(text: pa.Buffer, cuts: SafeCuts, tokenizer: Any, file: IO[bytes]) -> FiledTokens:
+    count = 0
+    every = cuts.parts(memoryview(text), PART_BYTES)
+    while parts := list(islice(every, _PARTS)):
+        for encoding in tokenizer.encode_batch_fast(parts, add_special_tokens=False):
+            ids = np.asarray(encoding.ids, np.int32)
+            file.write(ids.tobytes())
+            count += len(ids)
+    return FiledTokens(file, count)

@@ -1,0 +1,141 @@
+"""Where a long text may be cut so that the tokens of its parts, one behind the other, are those of the whole.
+
+A cut is safe if no step of the tokenizer looks across it. Two places are considered, and nothing between them:
+`a| b`, before a single space between two ASCII letters, and `x\\n|y`, behind a line's end whose neighbours are neither
+spaces nor line ends. Which of them hold is read from the tokenizer's own JSON, step by step; a step that is not known
+here allows no cut, and the text is then tokenized whole.
+
+* Added tokens must not hold `a b` or begin with a letter, so none is found across a cut, or at the begin of a part only.
+* Normalizers work on characters, or on strings that no cut divides.
+* Pre-tokenizers find no match across a cut, and none before it that depends on what follows. Regular expressions are
+  compared with those that this was reasoned out for.
+* A model sees the parts apart, for a pre-tokenizer divides there; or it is BPE, and no token of its vocabulary holds a
+  letter and the space behind it, so no merge goes across.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+_SPACE = rb"[A-Za-z](?= [A-Za-z])"
+_LINE = rb"(?:[!-~]|[\xe4-\xe9][\x80-\xbf]{2}|\xe3\x80[\x81-\x91]|\xef\xbc[\x81-\x9f])\n(?=[A-Za-z]|[\xe4-\xe9])"
+_CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d"
+_AFTER_NUMBERS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_DIVIDING = {  # regular expressions whose matches cover the text, with none across a cut
+    rf"{_CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+",  # GPT-2
+    rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}{_AFTER_NUMBERS}",  # Llama 3
+    rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{_AFTER_NUMBERS}",  # Qwen 2
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+    "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",  # DeepSeek V3, behind the two below
+}
+_NEVER_AT_A_CUT = {
+    r"\p{N}{1,3}",
+    r"\p{N}",
+    "[一-龥\u3040-ゟ゠-ヿ]+",
+    "[0-9]",
+}  # numbers, and letters that are not ASCII
+_BY_CHARACTER = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
+_BY_WHITESPACE = {"Whitespace", "WhitespaceSplit", "BertPreTokenizer"}
+_WITHIN_WORDS = {"Digits", "Punctuation"}
+
+
+class SafeCuts(NamedTuple):
+    """Where a text may be cut. `drops_space`: a part leaves out the space that it begins with, for one is put there."""
+
+    pattern: bytes
+    drops_space: bool
+
+    def parts(self, text: bytes | memoryview, part_bytes: int) -> Iterator[str]:
+        """The parts of a valid UTF-8 text, each up to the first safe cut behind `part_bytes`."""
+        start, size = 0, len(text)
+        find = re.compile(self.pattern).search
+        while start < size:
+            found = find(text, min(start + part_bytes, size))
+            stop = size if found is None else found.end()
+            space = self.drops_space and start > 0
+            yield bytes(text[start + space : stop]).decode()
+            start = stop
+
+
+@lru_cache(maxsize=4)
+def safe_cuts(tokenizer_json: str, special_strings: str) -> SafeCuts | None:
+    """Where texts of a tokenizer may be cut; None where nothing is known of it. `special_strings` as the config says."""
+    parts = json.loads(tokenizer_json)
+    normalizers, steps = _steps(parts["normalizer"], "normalizers"), _steps(parts["pre_tokenizer"], "pretokenizers")
+    begins = [one["prepend"] for one in normalizers if one["type"] == "Prepend"]
+    replaced = [one["content"] for one in normalizers if _replaces_space(one)]
+    if not all(map(_is_local, normalizers)) or (begins and begins != replaced) or len(replaced) > 1:
+        return None
+    matched = [token for token in parts["added_tokens"] if not (token["special"] and special_strings == "text")]
+    spaces = " ▁" if replaced or any(step["type"] == "Metaspace" for step in steps) else " "
+    if any(_reaches_over(token, spaces) for token in matched):
+        return None
+    divided = [_divides(step, bool(replaced)) for step in steps]
+    if None in divided:
+        return None
+    if any(divided):
+        puts_space = any(step["type"] == "Metaspace" or step.get("add_prefix_space") for step in steps)
+        if replaced:
+            return None
+        return SafeCuts(_SPACE if puts_space else rb"%b|%b" % (_SPACE, _LINE), False)
+    byte_level = any(step["type"] == "ByteLevel" for step in steps)
+    space = replaced[0] if replaced else "Ġ" if byte_level else " "
+    return SafeCuts(_SPACE, bool(begins)) if _merges_stay_apart(parts["model"], space) else None
+
+
+def _steps(value: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
+    """The steps of a sequence, or the one step that there is."""
+    if value is None:
+        return []
+    return [step for one in value[name] for step in _steps(one, name)] if value["type"] == "Sequence" else [value]
+
+
+def _reaches_over(token: dict[str, Any], spaces: str) -> bool:
+    """Whether an added token can be found across a cut. `spaces`: what a space of the text may have become by then."""
+    content = token["content"].lstrip(spaces)
+    over = re.search(f"[A-Za-z][{spaces}]", content)
+    ends = bool(token["rstrip"]) and content[-1:].isalpha()
+    return over is not None or "\n" in content or ends or content[:1].isalpha()
+
+
+def _replaces_space(step: dict[str, Any]) -> bool:
+    return bool(step["type"] == "Replace" and step["pattern"] == {"String": " "})
+
+
+def _is_local(step: dict[str, Any]) -> bool:
+    if step["type"] == "Replace":
+        string = step["pattern"].get("String")
+        return string is not None and (string == " " or not re.search(r"[\s]", string))
+    return step["type"] in _BY_CHARACTER or step["type"] == "Prepend"
+
+
+def _divides(step: dict[str, Any], spaces_replaced: bool) -> bool | None:
+    """Whether a pre-tokenizer divides a text at every cut; None where it may look across one."""
+    kind = step["type"]
+    if kind == "Split":
+        if spaces_replaced and step["pattern"] == {"String": " "}:
+            return False  # there is none any more
+        regex = step["pattern"].get("Regex")
+        if step["behavior"] != "Isolated" and not (step["behavior"] == "Removed" and step["invert"]):
+            return None
+        return True if regex in _DIVIDING else False if regex in _NEVER_AT_A_CUT else None
+    if kind == "ByteLevel":
+        return bool(step["use_regex"])
+    if kind == "Metaspace":
+        return True if step.get("split", True) else None
+    return True if kind in _BY_WHITESPACE else False if kind in _WITHIN_WORDS else None
+
+
+def _merges_stay_apart(model: dict[str, Any], space: str) -> bool:
+    if model.get("type") != "BPE" or model.get("dropout") or model.get("ignore_merges"):
+        return False
+    if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
+        return False
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    vocabulary = model["vocab"]
+    across = re.compile(f"[A-Za-z]{re.escape(space)}")
+    return all(one in vocabulary for one in (*letters, space)) and not any(map(across.search, vocabulary))

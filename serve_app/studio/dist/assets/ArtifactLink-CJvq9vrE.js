@@ -1,0 +1,1 @@
+import{X as e,h as t,m as n,p as r,w as i}from"./Page-NfPBdXGa.js";var a=e();function o({reference:e,label:o}){let s=r(e),c=o??e;return t(e)?n(e)?(0,a.jsx)(i,{href:s,children:c}):(0,a.jsx)(`a`,{href:s,children:c}):(0,a.jsx)(a.Fragment,{children:c})}export{o as t};

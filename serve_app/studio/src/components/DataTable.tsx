@@ -1,0 +1,149 @@
+// A table: sorted by its headers, and with only those rows in the document that are seen (100,000 rows scroll).
+import {
+  type ColumnDef, createSortedRowModel, rowSortingFeature, type SortingState, sortFn_alphanumeric, sortFn_text, tableFeatures, useTable,
+} from "@tanstack/react-table";
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+
+export interface Column<Row> {
+  id: string;
+  header: string;
+  /** What it is sorted by; also what is shown, unless `cell` says otherwise. */
+  value: (row: Row) => string | number | null | undefined;
+  cell?: (row: Row) => ReactNode;
+  numeric?: boolean;
+  /** Explains the column on hover. */
+  title?: string;
+  sortable?: boolean;
+  /** Hidden on narrow screens. */
+  wide?: boolean;
+}
+export interface Sort {
+  id: string;
+  desc: boolean;
+}
+interface Props<Row> {
+  /** Says what the table is about to those who do not see it. */
+  caption: string;
+  columns: Column<Row>[];
+  rows: Row[];
+  rowKey: (row: Row) => string;
+  /** What stands there without rows. */
+  empty: ReactNode;
+  /** The order at first; with `onSort`, the order that the API has given them in. */
+  sort?: Sort | null;
+  /** Asks the API for another order; without it, the rows that are there are sorted here. */
+  onSort?: (sort: Sort) => void;
+  /** Called when the last rows are near: loads more. */
+  onEnd?: () => void;
+  /** All rows that there are, if it is more than those that were loaded. */
+  total?: number;
+  /** Largest height before the table scrolls, in px. */
+  height?: number;
+}
+
+const FEATURES = tableFeatures({
+  rowSortingFeature, sortedRowModel: createSortedRowModel(), sortFns: { alphanumeric: sortFn_alphanumeric, text: sortFn_text },
+});
+const ROW_PX = 34;
+const VIRTUAL = 60; // fewer rows are all drawn, so that the browser's own search finds them
+
+export function DataTable<Row>(props: Props<Row>) {
+  const { caption, columns, rows, rowKey, empty, sort = null, onSort, onEnd, total, height = 620 } = props;
+  const [sorting, setSorting] = useState<SortingState>(sort === null ? [] : [sort]);
+  const defined = useMemo<ColumnDef<typeof FEATURES, object>[]>(
+    () =>
+      columns.map((column) => ({
+        id: column.id,
+        accessorFn: (row) => column.value(row as Row) ?? undefined,
+        enableSorting: column.sortable ?? false,
+        sortUndefined: "last",
+        sortDescFirst: column.numeric ?? false,
+      })),
+    [columns],
+  );
+  const shown = onSort ? (sort === null ? [] : [sort]) : sorting;
+  const table = useTable({
+    features: FEATURES,
+    columns: defined,
+    data: rows as object[],
+    state: { sorting: shown },
+    onSortingChange: (update: SortingState | ((old: SortingState) => SortingState)) => {
+      const next = typeof update === "function" ? update(shown) : update;
+      if (!onSort) setSorting(next);
+      else if (next[0]) onSort(next[0]);
+    },
+    manualSorting: onSort !== undefined,
+    enableSortingRemoval: false,
+    enableMultiSort: false,
+    getRowId: (row: object) => rowKey(row as Row),
+  });
+  const found = table.getRowModel().rows;
+  const scroller = useRef<HTMLDivElement>(null);
+  const virtual = useVirtualizer({
+    count: found.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW_PX,
+    overscan: 20,
+    enabled: found.length > VIRTUAL,
+    getItemKey: (i) => found[i]!.id,
+  });
+  const items = found.length > VIRTUAL ? virtual.getVirtualItems() : null;
+  const last = items ? (items.at(-1)?.index ?? 0) : found.length - 1;
+  useEffect(() => {
+    if (onEnd && found.length > 0 && last >= found.length - 30) onEnd();
+  }, [onEnd, last, found.length]);
+  if (rows.length === 0) return <>{empty}</>;
+  const before = items?.[0]?.start ?? 0;
+  const after = items ? virtual.getTotalSize() - (items.at(-1)?.end ?? 0) : 0;
+  const classes = (column: Column<Row>) => [column.numeric && "num", column.wide && "wide"].filter(Boolean).join(" ") || undefined;
+  return (
+    <div className="scroll" ref={scroller} style={{ maxHeight: height }} tabIndex={0} role="region" aria-label={caption}>
+      <table aria-rowcount={(total ?? found.length) + 1}>
+        <caption className="hidden">{caption}</caption>
+        <thead>
+          <tr aria-rowindex={1}>
+            {columns.map((column) => {
+              const own = table.getColumn(column.id)!;
+              const order = own.getIsSorted();
+              return (
+                <th
+                  key={column.id}
+                  scope="col"
+                  className={classes(column)}
+                  title={column.title}
+                  aria-sort={!column.sortable ? undefined : order === "asc" ? "ascending" : order === "desc" ? "descending" : "none"}
+                >
+                  {column.sortable ? (
+                    <button type="button" onClick={() => own.toggleSorting()}>
+                      {column.header}
+                      <span aria-hidden="true">{order === "asc" ? " ▲" : order === "desc" ? " ▼" : ""}</span>
+                    </button>
+                  ) : (
+                    <span>{column.header}</span>
+                  )}
+                </th>
+              );
+            })}
+          </tr>
+        </thead>
+        <tbody>
+          {before > 0 && <tr aria-hidden="true" style={{ height: before }} />}
+          {(items ?? found.map((_, index) => ({ index }))).map(({ index }) => {
+            const row = found[index]!;
+            return (
+              <tr key={row.id} data-index={index} aria-rowindex={index + 2} ref={items ? virtual.measureElement : undefined}>
+                {columns.map((column) => (
+                  <td key={column.id} className={classes(column)}>
+                    {column.cell ? column.cell(row.original as Row) : (column.value(row.original as Row) ?? "–")}
+                  </td>
+                ))}
+              </tr>
+            );
+          })}
+          {after > 0 && <tr aria-hidden="true" style={{ height: after }} />}
+        </tbody>
+      </table>
+    </div>
+  );
+}

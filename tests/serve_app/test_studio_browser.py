@@ -1,0 +1,143 @@
+"""The web pages in a real browser, against the server of the other tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from serve_app.security.sessions import new_code
+from tests.serve_app.conftest import Site
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+REQUIRED = os.environ.get("RAYLENS_REQUIRE_CHROMIUM") == "1"
+pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="there is no Chromium here")
+HOSTILE = '<img src=x onerror="window.hit=1">\u202edlrow\u0007'
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any, site: Site) -> Iterator[Any]:
+    """A page of a browser that nobody has signed in. Errors of its script, of its policy, and requests elsewhere fail."""
+    context = chromium.new_context(base_url=site.url, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda m: faults.append(m.text) if m.type == "error" and "a status of 4" not in m.text else None)
+    page.on("request", lambda r: None if r.url.startswith(site.url) else faults.append(r.url))
+    yield page
+    context.close()
+    assert not faults
+
+
+def sign_in(page: Any, site: Site) -> None:
+    page.goto(f"/sign-in#{new_code(site.catalog)}")
+    page.get_by_role("heading", name="Overview").wait_for()
+
+
+def test_from_the_link_to_signing_out(page: Any, site: Site) -> None:
+    page.goto("/jobs")
+    page.get_by_role("heading", name="Sign in").wait_for()
+    page.get_by_label("API token").fill("rl_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("this token is not valid").wait_for()
+    sign_in(page, site)
+    assert "#" not in page.url, "the code is in no address and no history"
+    page.locator(".feed.live").wait_for()
+    page.get_by_role("link", name="Cluster").click()
+    page.get_by_role("heading", name="Cluster").wait_for()
+    assert page.title() == "Cluster · RayLens"
+    assert page.evaluate("document.activeElement.textContent") == "Cluster", "the heading has the focus"
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("heading", name="Sign in").wait_for()
+    page.goto("/cluster")
+    page.get_by_role("heading", name="Sign in").wait_for()
+
+
+def test_pages_show_what_the_api_answers(page: Any, site: Site) -> None:
+    sign_in(page, site)
+    cluster = site.reader.get("/v1/cluster").json()
+    page.locator(".tile").first.wait_for()
+    tiles = page.locator(".tile").all_inner_texts()
+    assert f"Nodes\n{len(cluster['nodes'])}\n" in tiles[0]
+    assert "GPUs free\n0\nof 0" in tiles[2]
+    for item in site.reader.get("/v1/artifacts", params={"limit": 12}).json()["items"]:
+        page.get_by_role("cell", name=item["ref"], exact=True).wait_for()
+    page.goto("/cluster")
+    rows = page.get_by_role("region", name="Whether each stage fits").get_by_role("row")
+    rows.nth(1).wait_for()
+    fits = site.reader.get("/v1/cluster/fit").json()["stages"]
+    assert rows.count() == len(fits) + 1
+    for number, stage in enumerate(fits, 1):
+        assert rows.nth(number).inner_text().startswith(stage["stage"])
+        assert str(stage["largest_workers"]) in rows.nth(number).inner_text()
+
+
+def test_a_form_from_the_schema_keeps_its_input(page: Any, site: Site) -> None:
+    from playwright.sync_api import expect
+
+    sign_in(page, site)
+    page.goto("/settings")
+    page.get_by_text("Create a token").click()
+    page.get_by_label("Name").fill("a/b")
+    page.get_by_label("Days").fill("-1")
+    page.get_by_role("button", name="Create the token").click()
+    page.get_by_text("String should match pattern").first.wait_for()
+    assert page.get_by_text("Input should be greater than 0").first.is_visible()
+    expect(page.get_by_label("Name")).to_be_focused()  # the first wrong field
+    page.get_by_label("Name").fill("made in a page")
+    page.get_by_label("Days").fill("2")
+    page.get_by_label("Scope").select_option("write")
+    page.get_by_role("button", name="Create the token").click()
+    page.get_by_text("It is shown this once").wait_for()
+    token = page.locator(".notice code").inner_text()
+    principal = site.tokens.verify(token)
+    assert principal is not None
+    assert principal.scopes == {"read", "write"}
+    row = page.get_by_role("row", name="made in a page")
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Revoke the token").click()
+    row.get_by_text("revoked").wait_for()
+    assert site.tokens.verify(token) is None
+
+
+def test_jobs_change_as_their_rows_do(page: Any, site: Site) -> None:
+    """Without a reload, by the event stream. Names and messages are text."""
+    sign_in(page, site)
+    page.goto("/jobs")
+    page.locator(".feed.live").wait_for()
+    body = {"config": {"stage": "maintain"}, "notes": HOSTILE, "tags": ["live"]}
+    job = site.writer.post("/v1/jobs", json=body).json()["job"]["id"]
+    page.get_by_role("link", name=job).click()
+    page.get_by_role("heading", name=job).wait_for()
+    shown = page.get_by_text('<img src=x onerror="window.hit=1">')
+    assert "⟨U+202E⟩" in shown.inner_text()
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Cancel the job").click()
+    page.get_by_text("cancelled").first.wait_for()
+    page.get_by_role("button", name="Resume").wait_for()
+    assert page.evaluate("window.hit") is None
+
+
+def test_no_page_scrolls_sideways(page: Any, site: Site) -> None:
+    sign_in(page, site)
+    for path in ("/", "/jobs", "/cluster", "/settings", "/jobs/x/y", "/jobs/train-0000000000"):
+        page.goto(path)
+        page.get_by_role("heading", level=1).wait_for()
+        page.wait_for_load_state("load")
+        for width in (1280, 768, 320):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
