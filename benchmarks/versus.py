@@ -46,6 +46,7 @@ class Setting(NamedTuple):
     block_steps: int
     saelens: dict[str, Any]
     bf16: bool
+    mode: str
 
 
 def arguments(doc: str | None, hooks: list[str], rows: int, batch_rows: int) -> argparse.Namespace:
@@ -67,6 +68,13 @@ def arguments(doc: str | None, hooks: list[str], rows: int, batch_rows: int) -> 
         default={},
         help="JSON of prefetch, compile_sae, compile_llm, buffer_rows, lm_dtype, autocast, autocast_lm",
     )
+    parser.add_argument(
+        "--mode",
+        choices=("ray", "plain"),
+        default="ray",
+        help="our loop on Ray Train, or without Ray: Ray gives its workers niceness 15, so on a machine that others use "
+        "compare CPU seconds by `--mode plain --threads 1`",
+    )
     parser.add_argument("--bf16", action="store_true", help="our language model and SAE encoder in bf16")
     return parser.parse_args()
 
@@ -87,6 +95,7 @@ def versus(name: str, title: str, given: argparse.Namespace, target: float, goal
         given.block_steps,
         given.saelens,
         given.bf16,
+        given.mode,
     )
     inputs = demo_inputs()
     runs: dict[str, list[dict[str, Any]]] = {"ours": [], "saelens": []}
@@ -145,7 +154,7 @@ def run_ours(inputs: Inputs, config: TrainConfig, mode: str, threads: int, folde
 
 
 def _ours(inputs: Inputs, setting: Setting, folder: Path) -> dict[str, Any]:
-    return run_ours(inputs, train_config(inputs, setting), "ray", setting.threads, folder)
+    return run_ours(inputs, train_config(inputs, setting), setting.mode, setting.threads, folder)
 
 
 def _saelens(inputs: Inputs, setting: Setting, folder: Path) -> dict[str, Any]:
