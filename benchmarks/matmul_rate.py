@@ -2,9 +2,9 @@
 
     python -m benchmarks.matmul_rate [--model FOLDER] [--hook blocks.7.hook_resid_post] [--rows 8 16 32]
 
-The machine's rate is that of a product of two [2048, 2048] matrices. The model's is the operations of its matrix
-products (LanguageModel.matmul_flops: weights, and the causal half of attention) over the time of the whole pass. Both
-run in turns in one process; the median of the rounds' ratios is reported.
+The machine's rate is that of a product of two [2048, 2048] matrices by MKL or oneDNN, whichever is faster here. The model's
+is the operations of its matrix products (LanguageModel.matmul_flops: weights, and the causal half of attention) over the
+time of the whole pass. Both run in turns in one process; the median of the rounds' ratios is reported.
 """
 
 from __future__ import annotations

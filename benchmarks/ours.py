@@ -4,8 +4,9 @@
 
 SPEC: {"config": a train config with ids, "mode": "ray" | "plain", "threads": n, "scratch": folder, "store": url}.
 `ray` is the train stage itself: Ray Train with one worker, checkpoints, artifacts. `plain` is the same loop in this
-process without Ray. The seconds are those of the loop alone, after loading the model and calibrating; `whole_seconds`
-begin with the process and end with the SAEs on disk.
+process without Ray. The seconds are those of the loop alone, after loading the model and calibrating; so are `cpu_seconds`
+of this process and `busy_seconds` of all processes of the machine. `whole_seconds` begin with the process and end with the
+SAEs on disk.
 """
 
 from __future__ import annotations
@@ -18,6 +19,24 @@ from pathlib import Path
 from typing import Any
 
 STARTED = time.monotonic()
+
+
+class LoopClock:
+    """Seconds since it was made: of the clock, of this process on all CPUs, and of all processes on all CPUs."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def read(self) -> dict[str, float]:
+        """The three, by name."""
+        names = ("seconds", "cpu_seconds", "busy_seconds")
+        return {name: b - a for name, a, b in zip(names, self._start, self._now(), strict=True)}
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+        busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+        return time.monotonic(), time.process_time(), busy
 
 
 def main(path: str) -> None:
@@ -67,7 +86,7 @@ def _ray(spec: dict[str, Any]) -> dict[str, Any]:
         files = store.files(output.ref)
         folders.append(str(files.directory()))
         tokens = json.loads(files.path("training.json").read_text())["positions"]["data"]
-    return _report(loop["seconds"], tokens, folders)
+    return _report(loop, tokens, folders)
 
 
 def timed_worker(settings: dict[str, Any]) -> None:
@@ -77,10 +96,9 @@ def timed_worker(settings: dict[str, Any]) -> None:
     loop = trainer.train
 
     def timed(*arguments: Any) -> bool:
-        start = time.monotonic()
+        clock = LoopClock()
         finished = loop(*arguments)
-        seconds = {"seconds": time.monotonic() - start}
-        Path(os.environ["RAYLENS_BENCHMARK_CLOCK"]).write_text(json.dumps(seconds))
+        Path(os.environ["RAYLENS_BENCHMARK_CLOCK"]).write_text(json.dumps(clock.read()))
         return finished
 
     trainer.train = timed
@@ -108,7 +126,7 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
     store, collective = Store(spec["store"]), LocalCollective()
     model, tokens = (store.files(parse_ref(str(ref))) for ref in (config.model, config.tokens))
     run = build_run(config, list(range(len(config.saes))), model, tokens, None, collective, "cpu")
-    start = time.monotonic()
+    clock = LoopClock()
     train(
         run,
         collective,
@@ -117,14 +135,14 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
         lambda block: AfterBlock(False, False),
         lambda block: None,
     )
-    seconds = time.monotonic() - start
+    loop = clock.read()
     folders, positions = [], 0
     for number, trainer in run.trainers.items():
         folder, metadata = Path(spec["scratch"]) / f"sae-{number}", {"hook_name": trainer.config.hook}
         write_sae(folder, trainer.config.architecture, trainer.export(), metadata, trainer.calibration, {})
         folders.append(str(folder))
         positions = int(sum(point.tokens for point in trainer.curve()))
-    return _report(seconds, positions, folders)
+    return _report(loop, positions, folders)
 
 
 def _store_beside(store: Any, scratch: Path) -> Any:
@@ -139,11 +157,11 @@ def _store_beside(store: Any, scratch: Path) -> Any:
     return Store(str(own), str(scratch / "cache"))
 
 
-def _report(seconds: float, tokens: int, folders: list[str]) -> dict[str, Any]:
+def _report(loop: dict[str, float], tokens: int, folders: list[str]) -> dict[str, Any]:
     return {
-        "seconds": seconds,
+        **loop,
         "tokens": tokens,
-        "tokens_per_second": tokens / seconds,
+        "tokens_per_second": tokens / loop["seconds"],
         "whole_seconds": time.monotonic() - STARTED,
         "saes": folders,
     }

@@ -22,7 +22,7 @@ def main() -> None:
     place, inputs = machine(), demo_inputs()
     rows = given.rows // given.batch_rows * given.batch_rows
     sizes = (given.d_sae, given.k, rows, given.batch_rows, given.lr, given.threads, given.block_steps)
-    config = train_config(inputs, Setting(given.hooks, *sizes, {}, False))
+    config = train_config(inputs, Setting(given.hooks, *sizes, {}, False, "ray"))
     runs: dict[str, list[dict[str, Any]]] = {"ray": [], "plain": []}
     with tempfile.TemporaryDirectory(prefix="raylens-bench-") as temporary:
         for n in range(given.rounds):

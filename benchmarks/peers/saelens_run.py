@@ -12,7 +12,8 @@ tokenized before. Position 0, the attention sink, is dropped by seqpos_slice. In
 (normalize_activations expected_average_only_in). Nothing is logged or evaluated, and no checkpoint is written. Its
 use_sparse_activations does not run on CPU (aten::view has no SparseCPU kernel in torch 2.13), so activations are dense.
 
-The seconds are those of the training loop alone, after loading the model and estimating the norm.
+The seconds are those of the training loop alone, after loading the model and estimating the norm: of the clock, of this
+process on all CPUs (cpu_seconds), and of all processes on all CPUs (busy_seconds).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def main(path: str) -> None:
     steps = spec["tokens"] // spec["batch"] + bool(spec["tokens"] % spec["batch"])
     tokens = steps * spec["batch"]
     report = {
-        "seconds": clock["seconds"],
+        **clock,
         "tokens": tokens,
         "tokens_per_second": tokens / clock["seconds"],
         "whole_seconds": time.monotonic() - STARTED,
@@ -146,25 +147,37 @@ def _time_loop(several: bool) -> dict[str, float]:
     from sae_lens.training.sae_trainer import SAETrainer
 
     clock: dict[str, float] = {}
+    start: list[dict[str, float]] = []
     kind = MultiSAETrainer if several else SAETrainer
     first = "_maybe_log_sparsity" if several else "maybe_reset_sparsity"
     last = "_maybe_log_sparsity" if several else "full_sparsity_window_log"
     begin, end = getattr(kind, first), getattr(kind, last)
 
+    def read() -> None:
+        if start:
+            now = _now()
+            clock.update({name: now[name] - start[0][name] for name in now})
+
     def started(self: Any, *arguments: Any, **named: Any) -> Any:
-        clock.setdefault("start", time.monotonic())
-        clock["seconds"] = time.monotonic() - clock["start"]
+        if not start:
+            start.append(_now())
+        read()
         return begin(self, *arguments, **named)
 
     def ended(self: Any, *arguments: Any, **named: Any) -> Any:
-        if "start" in clock:
-            clock["seconds"] = time.monotonic() - clock["start"]
+        read()
         return end(self, *arguments, **named)
 
     setattr(kind, first, started)
     if last != first:
         setattr(kind, last, ended)
     return clock
+
+
+def _now() -> dict[str, float]:
+    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    return {"seconds": time.monotonic(), "cpu_seconds": time.process_time(), "busy_seconds": busy}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cluster.store import Store
     from sae.metrics.batch_evaluation import RowResults
 
-VERSION = 3
+VERSION = 4
 _NAMING = ("sae", "controls", "seeds", "compare_with")  # what they name counts by its ids
 _CHUNK_BYTES = 2300  # of a chunk's file beside its arrays
 _LATENT_BYTES = 8  # in density.parquet

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sae.features.sampling import Quota
     from sae.features.sketch_file import ChunkRange
 
-VERSION = 2
+VERSION = 3
 _EXAMPLE_BYTES = 20  # of one example with its window, as stored (measured: 17 and 19 on two models)
 _FEATURE_BYTES = 400  # of one feature's statistics (measured: 340 and 390)
 

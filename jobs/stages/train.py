@@ -17,7 +17,7 @@ from jobs.stages.harvest import hook_widths
 if TYPE_CHECKING:
     from cluster.store import Store
 
-VERSION = 2
+VERSION = 3
 _START = "start_from_"
 _CHECKPOINTS = 3  # in the store at the same time
 

@@ -20,7 +20,7 @@ from sae.formats.tokens import TokensReader
 from sae.language_model import LanguageModel
 from sae.row_activations import activations_of_rows
 
-_FLUSH = 1_000_000  # codes that wait before they are sketched
+_FLUSH = 250_000  # codes that wait before they are sketched
 
 
 class HookRows(NamedTuple):

@@ -19,8 +19,8 @@ from sae.features.sampling import MAX_CONTEXT, MAX_FEATURES, Float32, Int64, Mas
 
 WINDOW_BEFORE = 32
 WINDOW_AFTER = 16
-_FOLD = 4_000_000  # entries that wait before they are pruned together
-_BLOCK = 1_000_000  # entries that are pruned at a time
+_FOLD = 1_000_000  # entries that wait before they are pruned together
+_BLOCK = 250_000  # entries that are pruned at a time
 
 
 class Space(NamedTuple):

@@ -1,6 +1,7 @@
 """A sketch as one safetensors file, which names the chunks of rows that it covers: the unit of resume.
 
-Histograms and entries are read by ranges of features, so that files of any number are merged in bounded memory.
+Histograms and entries are read by ranges of features, so that files of any number are merged in bounded memory. Numbers
+are stored in as few bytes as hold them: an entry has 8 and a bin of a histogram 4 to 6.
 """
 
 from __future__ import annotations
@@ -60,19 +61,31 @@ def covered(names: Iterable[str]) -> list[ChunkRange]:
 
 
 def save_sketch(sketch: Sketch, space: Space, path: Path) -> None:
-    """Writes a sketch."""
-    edges = _edges(space.features)
+    """Writes a sketch: of each feature how many bins and entries it has; of a bin its number, of an entry its token."""
+    features, stride = np.arange(space.features + 1), space.rows * space.context_length
+    token = sketch.entries.ident % stride
+    first = int(token.min(initial=stride))
     tensors = {name: getattr(sketch.totals, name) for name in _TOTALS} | {
-        "key": sketch.histograms.key,
+        "bins": np.diff(np.searchsorted(sketch.histograms.key, features * BINS)),
+        "bin": sketch.histograms.key % BINS,
         "height": sketch.histograms.height,
-        "key_bounds": np.searchsorted(sketch.histograms.key, edges * BINS),
-        "ident": sketch.entries.ident,
-        "value": sketch.entries.value,
-        "ident_bounds": space.bounds(sketch.entries.ident, edges),
+        "entries": np.diff(space.bounds(sketch.entries.ident, features)),
+        "token": token - first,
+    }
+    plain = {
+        "positions": sketch.totals.positions,
+        "excluded": sketch.totals.excluded,
+        "stride": stride,  # of a feature's idents
+        "first": first,  # token of the sketch's entries
     }
     # One key: safetensors writes several in random order.
-    plain = json.dumps({"positions": sketch.totals.positions, "excluded": sketch.totals.excluded}, sort_keys=True)
-    save_file(tensors, path, metadata={"json": plain})
+    metadata = {"json": json.dumps(plain, sort_keys=True)}
+    save_file(
+        {name: _narrow(x) if name not in _TOTALS else x for name, x in tensors.items()}
+        | {"value": sketch.entries.value},
+        path,
+        metadata=metadata,
+    )
 
 
 class SketchFile:
@@ -83,22 +96,32 @@ class SketchFile:
         self._file = opened(path, "np")
         plain = json.loads(self._file.metadata()["json"])
         self.totals = Totals(plain["positions"], plain["excluded"], *(self._file.get_tensor(name) for name in _TOTALS))
-        self._key_bounds = self._file.get_tensor("key_bounds")
-        self._ident_bounds = self._file.get_tensor("ident_bounds")
+        self._stride, self._first_token = plain["stride"], plain["first"]
+        self._bins, self._entries = (self._file.get_tensor(name).astype(np.int64) for name in ("bins", "entries"))
+        self._blocks = feature_blocks(len(self.totals.counts))
 
     def block(self, number: int) -> tuple[Histograms, Entries]:
         """Histograms and entries of the features of block `number`."""
-        keys = slice(*self._key_bounds[number : number + 2].tolist())
-        entries = slice(*self._ident_bounds[number : number + 2].tolist())
+        which = slice(*self._blocks[number])
+        bins, entries = self._range(self._bins, which), self._range(self._entries, which)
+        features = np.arange(which.start, which.stop)
+        key = np.repeat(features * BINS, self._bins[which]) + self._numbers("bin", bins)
+        ident = np.repeat(features * self._stride, self._entries[which]) + self._numbers("token", entries)
         return (
-            Histograms(self._slice("key", keys), self._slice("height", keys)),
-            Entries(self._slice("ident", entries), self._slice("value", entries)),
+            Histograms(key, self._numbers("height", bins)),
+            Entries(ident + self._first_token, self._file.get_slice("value")[entries]),
         )
 
-    def _slice(self, name: str, which: slice) -> npt.NDArray[Any]:
-        found: npt.NDArray[Any] = self._file.get_slice(name)[which]
+    @staticmethod
+    def _range(counts: npt.NDArray[np.int64], which: slice) -> slice:
+        before = int(counts[: which.start].sum())
+        return slice(before, before + int(counts[which].sum()))
+
+    def _numbers(self, name: str, which: slice) -> npt.NDArray[np.int64]:
+        found: npt.NDArray[np.int64] = self._file.get_slice(name)[which].astype(np.int64)
         return found
 
 
-def _edges(features: int) -> npt.NDArray[np.int64]:
-    return np.array([first for first, _ in feature_blocks(features)] + [features])
+def _narrow(numbers: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Numbers that are not negative, in as few bytes as hold the largest."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))

@@ -19,9 +19,9 @@ from sae.features.sampling import Quota
 from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE
 
 POSITIONS = 2**20  # that a sketch covers, about
-MIN_SKETCHES, MAX_SKETCHES = 4, 32
-_TOTALS_BYTES = 8 + 4 + 8 * POWERS * DIGITS  # of each feature: count, maximum, moments
-_ENTRY_BYTES, _BIN_BYTES = 12, 16
+MIN_SKETCHES, MAX_SKETCHES = 3, 32
+_TOTALS_BYTES = 8 + 4 + 8 * POWERS * DIGITS + 4  # of each feature: count, maximum, moments, how many bins and entries
+_VALUE_BYTES, _BIN_BYTES = 4, 4
 # Densities of features and activations of a feature are taken to be log-normal. These standard deviations of their natural
 # logarithms lie between those of two small SAEs (TopK, k 8, 512 latents, on GPT-2s of width 48), for each of which the
 # prediction is within 12%: others may differ.
@@ -55,7 +55,8 @@ def expected_bytes(features: int, positions: int, context_length: int, l0: float
     window = _mean_window(context_length)
     in_windows = 1 - np.exp(-candidates * window / positions)
     entries = candidates + (active - candidates) * in_windows
-    return int(features * (_TOTALS_BYTES + float((entries * _ENTRY_BYTES + occupied * _BIN_BYTES).mean())))
+    entry_bytes = _VALUE_BYTES + np.min_scalar_type(positions).itemsize  # an activation and its token
+    return int(features * (_TOTALS_BYTES + float((entries * entry_bytes + occupied * _BIN_BYTES).mean())))
 
 
 def _expected_minimum(mean: Float64, most: int) -> Float64:

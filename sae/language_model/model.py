@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sae.language_model.attention import use_products_for_attention
 from sae.language_model.block_submodules import Layouts
 from sae.language_model.decoder_blocks import check_causal, probe, residual_problem
 from sae.language_model.document_positions import document_positions
@@ -43,6 +44,7 @@ class LanguageModel:
         """
         self._model = model.eval().requires_grad_(False)
         use_onednn(self._model)
+        use_products_for_attention()
         self._base: Any = self._model.base_model
         self._lock = threading.RLock()
         self._documents_checked = False

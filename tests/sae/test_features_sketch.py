@@ -15,10 +15,21 @@ from sae.features.examples import KINDS, sample_examples, windows
 from sae.features.histogram import BINS, LOWEST, bin_of, cumulate, lower_edge, middle, part_of, quantiles
 from sae.features.moments import as_floats
 from sae.features.sampling import Quota, hash64, keep_first
-from sae.features.sketch import WINDOW_AFTER, WINDOW_BEFORE, Sketch, Space, merge, sketch, stable_order
+from sae.features.sketch import (
+    WINDOW_AFTER,
+    WINDOW_BEFORE,
+    Entries,
+    Histograms,
+    Sketch,
+    Space,
+    merge,
+    sketch,
+    stable_order,
+)
 from sae.features.sketch_file import ChunkRange, SketchFile, covered, save_sketch
 from sae.features.sketch_size import ACTIVATION_DEVIATION, DENSITY_DEVIATION, chunks_per_sketch, expected_bytes
 from sae.features.write_features import merged_blocks
+from sae.formats.features import feature_blocks
 
 SPACE = Space(features=7, rows=12, context_length=60)
 QUOTA = Quota(top=3, quantile=2, uniform=4, seed=5)
@@ -184,10 +195,28 @@ def test_the_size_of_a_sketch_is_known_before(rows: int, tmp_path: Path) -> None
     assert expected == pytest.approx((tmp_path / "sketch").stat().st_size, rel=0.2)
 
 
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (600, 2), (70_000, 4), (2**33, 8)])
+def test_a_sketch_file_holds_a_sketch_whatever_its_size(rows: int, width: int, tmp_path: Path) -> None:
+    """Entries far apart and counts of up to `rows` positions, in two blocks of features; numbers take `width` bytes."""
+    space = Space(feature_blocks(3000)[0][1] + 2, rows, 60)
+    feature = np.array([0, 0, space.features - 2, space.features - 1], np.int64)
+    row, position = np.array([0, rows - 1, rows // 2, rows - 1]), np.array([3, 59, 0, 59])
+    value = np.array([1.0, 2.0, 3.0, 4.0], np.float32)
+    made = sketch(feature, row, position, value, 4, {"bos": 1}, space)
+    made.histograms.height[:] = rows
+    save_sketch(made, space, tmp_path / "sketch")
+    file = SketchFile(tmp_path / "sketch")
+    blocks = [file.block(number) for number in range(len(feature_blocks(space.features)))]
+    histograms, entries = (tuple(np.concatenate(c) for c in zip(*(b[i] for b in blocks), strict=True)) for i in (0, 1))
+    assert len(blocks) > 1
+    assert_equal(Sketch(file.totals, Histograms(*histograms), Entries(*entries)), made)
+    assert file._file.get_tensor("token").dtype.itemsize == width
+
+
 def test_a_sketch_covers_a_million_positions_and_every_worker_gets_two() -> None:
     assert chunks_per_sketch(156_250, 128, 128, workers=1) == 64  # 20M tokens
     assert chunks_per_sketch(1_562_500, 128, 128, workers=1) == 382  # 200M: 32 sketches
-    assert chunks_per_sketch(1600, 128, 128, workers=1) == 4
+    assert chunks_per_sketch(1600, 128, 128, workers=1) == 5
     assert chunks_per_sketch(1600, 128, 128, workers=4) == 2
     assert chunks_per_sketch(3, 128, 128, workers=8) == 1
 
