@@ -204,12 +204,11 @@ class SaeTrainer:
         dead = dead[: len(directions)]
         if not len(dead):
             return
-        self.architecture.revive(dead, directions)
+        names = self.architecture.revive(dead, directions)
         self.tokens_since_active[dead] = 0
-        for parameter in self.architecture.parameters.values():
-            if len(parameter) == self.config.d_sae:
-                for name in self.optimizer.state.get(parameter, {}).keys() & {"exp_avg", "exp_avg_sq"}:
-                    self.optimizer.state[parameter][name][dead] = 0
+        for moments in (self.optimizer.state.get(self.architecture.parameters[name], {}) for name in names):
+            for key in moments.keys() & {"exp_avg", "exp_avg_sq"}:
+                moments[key][dead] = 0
 
     def _dead(self) -> Tensor:
         """Latents that have been inactive for long. The device is asked, and waited for, only when there may be one."""
