@@ -41,6 +41,15 @@ ELSEWHERE = (HubSource, PackageSource, UploadSource, SynthesizeConfig, MaintainC
 READ_FROM_SETTINGS = ("ExtractConfig.logit_tokens", "ExtractConfig.neighbours")
 # Read if documents are chats: tests/sae/test_text_chat_messages.py.
 READ_FOR_CHATS = ("DatasetOptions.chat_roles",)
+# Expanded before a config is made of it: tests/configs/test_grid.py.
+EXPANDED = ("TrainConfig.grid",)
+
+SAE = {"hook": "blocks.1.hook_resid_post", "d_sae": 96, "dead_after_tokens": 32}
+WARMED: dict[str, object] = {"k": 8, "k_start": 12, "k_warmup": "20%"}
+SPARSITY: dict[str, dict[str, object]] = {
+    **dict.fromkeys(("topk", "batchtopk", "matryoshka", "matchingpursuit"), WARMED), "hierarchicaltopk": {"k": 8},
+    "jumprelu": {"target": 8.0}, "standard": {"l1": 10.0, "lr": 0.05}, "gated": {"l1": 10.0, "lr": 0.05},
+}  # fmt: skip
 
 
 def _write_configs(folder: Path, model: Path) -> Path:
@@ -65,10 +74,14 @@ def _write_configs(folder: Path, model: Path) -> Path:
         "train": {
             "stage": "train", "model": "model.yaml", "tokens": "tokens.yaml", "batch_rows": 4, "epochs": 2, "rows": 64,
             "policy": {"calibration_rows": 8}, "cache": {"dtype": "fp32", "rows_per_chunk": 16},
-            "runtime": {"checkpoint_blocks": 1},
+            "runtime": {"checkpoint_blocks": 1}, "early_stop": {"rows": 4, "every_blocks": 1, "patience": 9},
             "saes": [
-                {"architecture": name, "hook": "blocks.1.hook_resid_post", "d_sae": 96, "k": 8, "dead_after_tokens": 32}
-                for name in NAMES
+                *({"architecture": name, **SAE, **SPARSITY[name]} for name in NAMES),
+                {"architecture": "jumprelu", **SAE, "sparsity_loss": "tanh"},
+                {
+                    "hook": "blocks.1.ln2.hook_normalized", "target_hook": "blocks.1.hook_mlp_out", "skip_connection": True,
+                    "d_sae": 96, "k": 8,
+                },
             ],
         },
         "evaluate": {"stage": "evaluate", "sae": "train.yaml", "rows": 8, "loss_rows": 4},
@@ -140,7 +153,7 @@ def _options() -> list[str]:
                 waiting += inner
                 if not inner and name not in ("stage", "type", "architecture"):
                     found.add(f"{model.__name__}.{name}")
-    return sorted(found.difference(READ_FROM_SETTINGS, READ_FOR_CHATS))
+    return sorted(found.difference(READ_FROM_SETTINGS, READ_FOR_CHATS, EXPANDED))
 
 
 @pytest.mark.timeout(600)
