@@ -151,7 +151,8 @@ def _steps(trainers: dict[int, SaeTrainer], x: Tensor, rounds: int) -> tuple[lis
     of = {name: by_name[name] for name in (*_K, "batchtopk k=64", "topk k=64", "topk k=100") if name in by_name}
     for name in ("standard", "gated", "jumprelu"):
         own = [trainer for full, trainer in by_name.items() if full.split()[0] == name]
-        of |= {name: one for one in sorted(own, key=lambda t: -abs(t.curve()[-1].l0 - 100))}
+        if own:
+            of[name] = min(own, key=lambda trainer: abs(trainer.curve()[-1].l0 - 100))
     seconds = interleave({name: lambda t=trainer: t.step(x) for name, trainer in of.items()}, rounds, warmup=2)
     figures = []
     for above, (below, most) in {**dict.fromkeys(("standard", "gated", "jumprelu"), ("topk k=100", 1.6)), **_K}.items():
