@@ -99,7 +99,7 @@ def main() -> None:
     raw = {"points": [p._asdict() for p in points], "step_seconds": lengths}
     figures += [*_targets({p.name: p for p in points}), *ratios]
     name = f"architectures_{given.only[-1]}" if given.only else "architectures"
-    write_results(name, "Architectures", figures, settings, raw, environment)
+    write_results(name, "Architectures", figures, settings, raw, environment, "architectures")
 
 
 def _points(trainer: SaeTrainer, x: Tensor) -> list[Point]:
