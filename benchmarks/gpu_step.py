@@ -115,6 +115,8 @@ def _row(architecture: str, d: int, d_sae: int, given: argparse.Namespace, autoc
         turn += 1
         trainer.step(batches[turn % 4])
 
+    if given.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     dtype = torch.bfloat16 if autocast else torch.float32
     x, weight = batches[0].to(dtype), trainer.architecture.parameters["W_enc_t"].detach().to(dtype)
     pre = x @ weight.T
