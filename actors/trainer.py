@@ -105,10 +105,10 @@ def run_task(task: TrainTask, collective: Collective, device: str, scratch: Path
     on_step = clock.on_step if collective.rank == 0 else lambda step: None
     finished = train(run, collective, first_block, on_step, clock.after_block, save)
     if finished:
-        ends = {trainer.total_steps for trainer in run.trainers.values()}
+        ends = {trainer.step_number for trainer in run.trainers.values()}
         by_role = {steps: count_excluded_by_role(run, task.config.policy, steps) for steps in ends}
         for number, trainer in run.trainers.items():
-            _put_sae(task, run, number, trainer, by_role[trainer.total_steps], scratch / task.saes[number].id)
+            _put_sae(task, run, number, trainer, by_role[trainer.step_number], scratch / task.saes[number].id)
     collective.all_gather(None)
 
 
@@ -153,8 +153,9 @@ def _put_sae(
         "inputs": {"activations": str(task.cache)}
         if planted
         else {"model": str(task.model), "tokens": str(task.tokens)},
-        "positions": count_positions(run, by_role, positions, trainer.total_steps),
-        "steps": trainer.total_steps,
+        "positions": count_positions(run, by_role, positions, trainer.step_number),
+        "steps": trainer.step_number,
+        "stopped_early": trainer.held_out.stopped,
     }
     metadata = {
         **task.metadata,

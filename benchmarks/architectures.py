@@ -1,6 +1,6 @@
 """Every architecture on the demo's activations: EV against L0 of short runs, and how long a step takes.
 
-    python -m benchmarks.architectures [--d-sae 2304] [--rows 1472] [--epochs 2] [--rounds 15] [--threads 2]
+    python -m benchmarks.architectures [--d-sae 2304] [--rows 1472] [--epochs 2] [--rounds 15] [--threads 2] [--only NAME ...]
 
 SAEs at the output of SmolLM2-135M's block 7, all with the defaults of their architecture, trained beside each other on one cache
 of activations; EV, L0 and dead latents are those of 128 further rows. Then the trained SAEs take further steps in turns in this
@@ -51,6 +51,10 @@ SAES: tuple[dict[str, Any], ...] = (
     *({"architecture": "matchingpursuit", "k": k} for k in (8, 16)),
 )
 LEVELS = (8, 16, 32, 64)  # at which HierarchicalTopK is used
+# Whose step is compared with which, and the largest ratio.
+_K: dict[str, tuple[str, float | None]] = {
+    "hierarchicaltopk k=64": ("topk k=64", 1.3), "matryoshka k=64": ("batchtopk k=64", None),
+}  # fmt: skip
 
 
 class Point(NamedTuple):
@@ -69,8 +73,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=threads_argument())
+    parser.add_argument("--only", nargs="*", help="architectures to run; results are named by the last of them")
     given = parser.parse_args()
     environment = machine()
+    saes = [sae for sae in SAES if not given.only or sae["architecture"] in given.only]
     inputs = demo_inputs()
     files = inputs.store.files(parse_ref(run_stage("harvest", PRESETS / "harvest.yaml")[0], "activations"))
     set_up(Requirement(threads=given.threads))  # as every worker does
@@ -78,11 +84,11 @@ def main() -> None:
         {
             "model": str(inputs.model), "tokens": str(inputs.tokens), "cache": {}, "lm_dtype": "fp32", "autocast": "off",
             "rows": given.rows, "epochs": given.epochs, "batch_rows": BATCH_ROWS, "lanes": 1,
-            "saes": [{"hook": HOOK, "d_sae": given.d_sae, **sae} for sae in SAES],
+            "saes": [{"hook": HOOK, "d_sae": given.d_sae, **sae} for sae in saes],
         }
     )  # fmt: skip
     tokens = inputs.store.files(inputs.tokens)
-    run = build_run(config, list(range(len(SAES))), None, tokens, files, LocalCollective(), "cpu")
+    run = build_run(config, list(range(len(saes))), None, tokens, files, LocalCollective(), "cpu")
     train(run, LocalCollective(), 0, lambda _: None, lambda _: AfterBlock(False, False), lambda _: None)
     held_out = ActivationsReader(files, HOOK).read(given.rows, given.rows + HELD_OUT).acts
     points = [point for trainer in run.trainers.values() for point in _points(trainer, held_out)]
@@ -92,7 +98,8 @@ def main() -> None:
     settings = {**vars(given), "positions of a step": len(x)}
     raw = {"points": [p._asdict() for p in points], "step_seconds": lengths}
     figures += [*_targets({p.name: p for p in points}), *ratios]
-    write_results("architectures", "Architectures", figures, settings, raw, environment)
+    name = f"architectures_{given.only[-1]}" if given.only else "architectures"
+    write_results(name, "Architectures", figures, settings, raw, environment, "architectures")
 
 
 def _points(trainer: SaeTrainer, x: Tensor) -> list[Point]:
@@ -124,37 +131,36 @@ def _name(trainer: SaeTrainer) -> str:
 
 def _targets(points: dict[str, Point]) -> list[Figure]:
     """What the architectures promise, as far as one run of each shows it."""
-    jump = points["jumprelu L0=32"]
-    worst = min(points[f"hierarchicaltopk k=64 used at k={k}"].ev - points[f"topk k={k}"].ev for k in LEVELS)
-    return [
-        Figure("JumpReLU with target 32: L0", f"{jump.l0:.1f}", "32 +- 2", abs(jump.l0 - 32) <= 2),
-        Figure("JumpReLU with target 32: dead", f"{100 * jump.dead:.1f}%", "<= 5%", jump.dead <= 0.05),
-        Figure(
-            "HierarchicalTopK less TopK trained for that k: EV at the worst of k = 8, 16, 32, 64", f"{worst:+.4f}",
-            ">= -0.01", worst >= -0.01,
-        ),
-    ]  # fmt: skip
+    found = []
+    if (jump := points.get("jumprelu L0=32")) is not None:
+        found += [
+            Figure("JumpReLU with target 32: L0", f"{jump.l0:.1f}", "32 +- 2", abs(jump.l0 - 32) <= 2),
+            Figure("JumpReLU with target 32: dead", f"{100 * jump.dead:.1f}%", "<= 5%", jump.dead <= 0.05),
+        ]
+    pairs = [(f"hierarchicaltopk k=64 used at k={k}", f"topk k={k}") for k in LEVELS]
+    gaps = [points[one].ev - points[other].ev for one, other in pairs if one in points and other in points]
+    if gaps:
+        what = "HierarchicalTopK less TopK trained for that k: EV at the worst of k = 8, 16, 32, 64"
+        found.append(Figure(what, f"{min(gaps):+.4f}", ">= -0.01", min(gaps) >= -0.01))
+    return found
 
 
 def _steps(trainers: dict[int, SaeTrainer], x: Tensor, rounds: int) -> tuple[list[Figure], dict[str, list[float]]]:
     """Ratios of the lengths of steps, and all lengths. Of each penalised architecture the SAE with L0 nearest to 100."""
     by_name = {_name(trainer): trainer for trainer in trainers.values()}
-    near = {
-        name: min((t for n, t in by_name.items() if n.split()[0] == name), key=lambda t: abs(t.curve()[-1].l0 - 100))
-        for name in ("standard", "gated", "jumprelu")
-    }
-    of = {"topk k=100": by_name["topk k=100"], "topk k=64": by_name["topk k=64"], **near}
-    of |= {name: by_name[name] for name in ("hierarchicaltopk k=64", "batchtopk k=64", "matryoshka k=64")}
+    of = {name: by_name[name] for name in (*_K, "batchtopk k=64", "topk k=64", "topk k=100") if name in by_name}
+    for name in ("standard", "gated", "jumprelu"):
+        own = [trainer for full, trainer in by_name.items() if full.split()[0] == name]
+        if own:
+            of[name] = min(own, key=lambda trainer: abs(trainer.curve()[-1].l0 - 100))
     seconds = interleave({name: lambda t=trainer: t.step(x) for name, trainer in of.items()}, rounds, warmup=2)
-    active = {name: trainer.curve()[-1].l0 for name, trainer in of.items()}
-
-    def figure(above: str, below: str, most: float | None) -> Figure:
-        ratio = median_ratio(seconds[above], seconds[below])
-        what = f"step of {above} (L0 {active[above]:.0f}) over that of {below}"
-        return Figure(what, f"{ratio:.2f}", f"<= {most}" if most else "", ratio <= most if most else None)
-
-    figures = [figure(name, "topk k=100", 1.6) for name in near]
-    figures += [figure("hierarchicaltopk k=64", "topk k=64", 1.3), figure("matryoshka k=64", "batchtopk k=64", None)]
+    figures = []
+    for above, (below, most) in {**dict.fromkeys(("standard", "gated", "jumprelu"), ("topk k=100", 1.6)), **_K}.items():
+        if above in of and below in of:
+            ratio, active = median_ratio(seconds[above], seconds[below]), of[above].curve()[-1].l0
+            what = f"step of {above} (L0 {active:.0f}) over that of {below}"
+            met = None if most is None else ratio <= most
+            figures.append(Figure(what, f"{ratio:.2f}", "" if most is None else f"<= {most}", met))
     return figures, seconds
 
 

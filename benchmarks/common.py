@@ -114,9 +114,18 @@ def machine() -> dict[str, Any]:
 
 
 def write_results(
-    name: str, title: str, figures: Sequence[Figure], settings: dict[str, Any], raw: dict[str, Any], environment: Any
+    name: str,
+    title: str,
+    figures: Sequence[Figure],
+    settings: dict[str, Any],
+    raw: dict[str, Any],
+    environment: Any,
+    module: str | None = None,
 ) -> None:
-    """Writes results/NAME.json and NAME.md and prints the table. `environment` is machine() before the runs."""
+    """Writes results/NAME.json and NAME.md and prints the table. `environment` is machine() before the runs.
+
+    `module`: the benchmark, where results have another name.
+    """
     RESULTS.mkdir(exist_ok=True)
     body = {
         "name": name,
@@ -129,7 +138,13 @@ def write_results(
     words = {True: "yes", False: "no", None: ""}
     lines = [f"# {title}", "", "| what | measured | target | met |", "|---|---|---|---|"]
     lines += [f"| {f.what} | {f.value} | {f.target} | {words[f.met]} |" for f in figures]
-    lines += ["", f"`python -m benchmarks.{name}`; settings: {_words(settings)}.", "", f"On {_words(environment)}.", ""]
+    lines += [
+        "",
+        f"`python -m benchmarks.{module or name}`; settings: {_words(settings)}.",
+        "",
+        f"On {_words(environment)}.",
+        "",
+    ]
     (RESULTS / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
 

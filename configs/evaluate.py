@@ -56,6 +56,11 @@ class EvaluateConfig(StageConfig):
             )
         if self.compare_with and not isinstance(self.sae, str):
             raise ValueError("compare_with is for one SAE: give its id as `sae`, or controls and seeds")
+        tied = [] if isinstance(self.sae, str) else [sae for sae in self.sae.saes if not sae.has_encoder]
+        if "encoder" in self.controls and tied:
+            raise ValueError(
+                f"controls: {tied[0].label} encodes with its decoder, so there is no control with a frozen encoder"
+            )
         named = (*self.controls, *((self.sae, *self.compare_with) if isinstance(self.sae, str) else ()))
         if len(set(named)) < len(named):
             raise ValueError("controls and compare_with name each one once, and not the SAE itself")

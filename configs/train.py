@@ -31,6 +31,15 @@ class CacheConfig(Config):
     rows_per_chunk: int = Field(128, ge=1, description="Rows in one chunk of the cache.")
 
 
+class EarlyStopConfig(Config):
+    """Ends the training of an SAE whose held-out error no longer falls. Its learning rate does not decay first."""
+
+    rows: int = Field(64, ge=1, description="Last rows of those that there are: held out, a multiple of batch_rows.")
+    every_blocks: int = Field(4, ge=1, description="Blocks between two looks at the held-out error.")
+    patience: int = Field(3, ge=1, description="Looks in a row without a gain after which an SAE is finished.")
+    min_gain: float = Field(1e-3, ge=0, lt=1, description="Share of the least error so far that a gain must be.")
+
+
 class TrainRuntime(Config):
     """What never changes the result."""
 
@@ -67,6 +76,9 @@ class TrainConfig(StageConfig):
     batch_rows: int = Field(8, ge=1, description="Rows in one training step.")
     lanes: int = Field(2, ge=1, description="Equal parts of a step that workers share out; at most this many workers.")
     block_steps: int = Field(16, ge=1, description="Steps whose positions are shuffled together within each lane.")
+    early_stop: EarlyStopConfig | None = Field(
+        None, description="Ends an SAE's training early by its error on held-out rows; null trains on all rows."
+    )
     seed: Seed = Field(0, description="Seed of the shuffle.")
     policy: DataPolicy = Field(default_factory=DataPolicy, description="Which positions are data.")
     lm_dtype: LmDtype = Field("auto", description="Element type of the language model; auto: fp32 on CPU, bf16 on GPU.")
@@ -106,6 +118,10 @@ class TrainConfig(StageConfig):
             raise ValueError("two entries of `saes` are equal: give them different seeds or settings, or remove one")
         if self.rows is not None and self.rows < self.batch_rows:
             raise ValueError(f"rows = {self.rows} is less than one step of batch_rows = {self.batch_rows}")
+        if self.early_stop is not None and self.early_stop.rows % self.batch_rows:
+            raise ValueError(
+                f"early_stop.rows = {self.early_stop.rows} is not a multiple of batch_rows = {self.batch_rows}"
+            )
         for sae in self.saes:
             if sae.train_rows is not None and sae.train_rows % self.batch_rows:
                 raise ValueError(f"train_rows = {sae.train_rows} is not a multiple of batch_rows = {self.batch_rows}")

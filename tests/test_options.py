@@ -38,6 +38,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "harvest": {"model": MODEL, "tokens": TOKENS, "hooks": [HOOK]},
     "train": {
         "model": MODEL, "tokens": TOKENS, "cache": {}, "lm_dtype": "fp32", "autocast": "off",
+        "early_stop": {},
         "saes": [
             *({"hook": HOOK, "architecture": name, "d_sae": 128} for name in NAMES),
             {"hook": HOOK, "architecture": "jumprelu", "d_sae": 128, "sparsity_loss": "tanh"},

@@ -50,7 +50,8 @@ class SaeConfig(Config):
     frozen: Frozen = Field(
         "none",
         description="Initial weights that training keeps: none; those of the decoder; those of the decoder up to a cosine of "
-        "0.8 (soft_decoder); or those of the encoder with its biases. Such an SAE is a control of the one with none.",
+        "0.8 (soft_decoder); or those of the encoder, with its biases unless these decide how many latents are active. Such an "
+        "SAE is a control of the one with none.",
     )
 
     @field_validator("hook")
@@ -63,6 +64,22 @@ class SaeConfig(Config):
         if self.lr_decay in (0, "0%") and self.lr_decay_shape != "linear":
             raise ValueError(f"lr_decay_shape = {self.lr_decay_shape} has no effect where lr_decay is 0: leave it out")
         return self
+
+    @model_validator(mode="after")
+    def _has_what_is_frozen(self) -> SaeConfig:
+        if self.frozen == "encoder" and not self.has_encoder:
+            raise ValueError(f"{self.architecture} encodes with its decoder: it has no encoder to freeze")
+        return self
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether it has weights that encode and do not decode."""
+        return True
+
+    @property
+    def biases_sparsify(self) -> bool:
+        """Whether the encoder's biases decide how many latents are active: then a frozen encoder's are trained."""
+        return False
 
     @property
     def place(self) -> str:

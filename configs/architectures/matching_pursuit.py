@@ -22,3 +22,8 @@ class MatchingPursuitConfig(WarmedKConfig):
         ge=0,
         description="A position whose residual has a root mean square below this needs no more latents; inputs are scaled to 1.",
     )
+
+    @property
+    def has_encoder(self) -> bool:
+        """See SaeConfig."""
+        return False

@@ -18,6 +18,7 @@ class HierarchicalTopKConfig(FixedL0Config, DecoderNormConfig):
     """One TopK SAE that is good at every number of active latents up to k (Balagansky et al. 2025).
 
     The loss is the mean of the errors of the reconstructions from the first `levels` latents of each position, largest first.
+    Of L levels the first has the weight L + 1, the second L, the last 2.
     """
 
     architecture: Literal["hierarchicaltopk"] = Field(description="TopK whose error counts at several k.")

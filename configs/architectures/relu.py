@@ -25,6 +25,11 @@ class PenalisedConfig(ShallowConfig):
         description="Weight of the loss that pushes up pre-activations of dead latents that are below their threshold; 0 is off.",
     )
 
+    @property
+    def biases_sparsify(self) -> bool:
+        """See SaeConfig."""
+        return True
+
 
 class StandardConfig(PenalisedConfig, DecoderNormConfig):
     """ReLU and an L1 penalty on values times decoder norms (Bricken et al. 2023, Conerly et al. 2024)."""

@@ -58,7 +58,19 @@ def _label(sae: SaeConfig) -> str:
 
 def _science(config: TrainConfig, sae: SaeConfig) -> dict[str, Any]:
     whole = config.science()
-    shared = ("split", "rows", "epochs", "batch_rows", "lanes", "block_steps", "seed", "policy", "lm_dtype", "autocast")
+    shared = (
+        "split",
+        "rows",
+        "epochs",
+        "batch_rows",
+        "lanes",
+        "block_steps",
+        "seed",
+        "policy",
+        "lm_dtype",
+        "autocast",
+        "early_stop",
+    )
     # A stream and an fp32 cache made with the same batches give the same bytes, so they are one artifact.
     return {"sae": sae.model_dump(mode="json"), "reads": config.reads(), **{key: whole[key] for key in shared}}
 

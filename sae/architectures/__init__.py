@@ -80,8 +80,11 @@ class Architecture(Protocol):
         """Forward and backward on scaled activations `x` [n, d], n > 0."""
         ...
 
-    def revive(self, dead: Tensor, directions: Tensor) -> None:
-        """New weights for the latents `dead` [m], along `directions` [m, d] of length 1, where reconstructions lack something."""
+    def revive(self, dead: Tensor, directions: Tensor) -> tuple[str, ...]:
+        """New weights for the latents `dead` [m], along `directions` [m, d] of length 1, where reconstructions lack something.
+
+        Returns the names of the parameters that have a row for each latent.
+        """
         ...
 
     def after_step(self) -> None:

@@ -27,6 +27,10 @@ class HierarchicalTopK(NestedSae[HierarchicalTopKConfig]):
         """See NestedSae."""
         return self.config.all_levels()
 
+    def level_weights(self) -> Sequence[float]:
+        """See NestedSae. The fewer latents, the more: what all latents make together is made well in any case."""
+        return range(len(self.levels()) + 1, 1, -1)
+
     def groups(self, codes: Codes) -> Groups:
         """See NestedSae."""
         levels = torch.tensor(self.levels(), device=codes.latent.device)

@@ -83,13 +83,14 @@ class JumpRelu(PenalisedSae[JumpReluConfig]):
         """See PenalisedSae."""
         own["threshold"][dead] += gradient * self.config.threshold_rate
 
-    def revive(self, dead: Tensor, directions: Tensor) -> None:
+    def revive(self, dead: Tensor, directions: Tensor) -> tuple[str, ...]:
         """See Architecture. Thresholds become as much smaller than the others' mean as encoder rows do."""
-        super().revive(dead, directions)
+        names = super().revive(dead, directions)
         threshold = self.parameters["threshold"]
         alive = torch.ones(len(threshold), dtype=torch.bool, device=dead.device)
         alive[dead] = False
         threshold[dead] = self.revived_length * float(threshold[alive].double().mean()) if bool(alive.any()) else 0.0
+        return names
 
     def after_step(self) -> None:
         """See Architecture. A negative threshold would let negative values through."""

@@ -64,9 +64,10 @@ class MatchingPursuit:
         gradients = {"W_dec": d_dec.addcmul_(W_dec, radial, value=-1), "b_dec": -d_input.sum(0)}
         return Pass(merged(rounds), gradients, squares(left), aux, -slope)
 
-    def revive(self, dead: Tensor, directions: Tensor) -> None:
+    def revive(self, dead: Tensor, directions: Tensor) -> tuple[str, ...]:
         """See Architecture."""
         self.parameters["W_dec"][dead] = directions
+        return ("W_dec",)
 
     def after_step(self) -> None:
         """See Architecture."""

@@ -25,11 +25,15 @@ class Groups(NamedTuple):
 
 
 class NestedSae(ShallowSae[AnyConfig]):
-    """The loss is the mean of the levels' errors. Subclasses give `levels` and `groups` beside what ShallowSae wants."""
+    """The loss is a weighted mean of the levels' errors. Subclasses give `levels` and `groups` beside what ShallowSae wants."""
 
     def levels(self) -> Sequence[int]:
         """What each level ends at; the last one ends with everything."""
         raise NotImplementedError
+
+    def level_weights(self) -> Sequence[float]:
+        """The weight of each level's error; they are divided by their sum."""
+        return [1.0] * len(self.levels())
 
     def groups(self, codes: Codes) -> Groups:
         """The groups of the entries."""
@@ -44,11 +48,13 @@ class NestedSae(ShallowSae[AnyConfig]):
         groups = self.groups(codes)
         errors = self._errors(codes, groups, sides.target, weights.W_dec)
         squared_error = squares(errors[-1])
-        extra, aux = self.auxiliary(pre, sides.input, errors[-1].clone(), weights.W_dec, step.dead)
-        # A latent of group l adds to the reconstructions of level l and all after it: it gets the sum of their errors.
-        for level in range(len(errors) - 2, -1, -1):
-            errors[level] += errors[level + 1]
-        slopes = errors.mul_(2 / errors.numel())
+        extra, aux = self.auxiliary(pre, sides.input, errors[-1], weights.W_dec, step.dead)
+        # A latent of group l adds to the reconstructions of level l and all after it: it gets the sum of their slopes.
+        factors = [2 * own / (errors[0].numel() * sum(self.level_weights())) for own in self.level_weights()]
+        slopes = errors  # in place
+        slopes[-1] *= factors[-1]
+        for level in range(len(slopes) - 2, -1, -1):
+            torch.add(slopes[level + 1], errors[level], alpha=factors[level], out=slopes[level])
         by_level = groups.number % len(errors) * len(x) + codes.position
         found = backward(codes, sides.input, slopes.view(-1, self.d_out), weights.W_dec, by_level)
         gradients = self.parameter_gradients(added(found, extra), slopes[0], sides.input, weights)

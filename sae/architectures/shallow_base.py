@@ -122,7 +122,7 @@ class ShallowSae(Generic[AnyConfig]):
             gradients["W_skip"] = inputs.T @ slope
         return self._of_free_lengths(gradients) if self.config.free_decoder else gradients
 
-    def revive(self, dead: Tensor, directions: Tensor) -> None:
+    def revive(self, dead: Tensor, directions: Tensor) -> tuple[str, ...]:
         """See Architecture. Encoder rows get the others' mean length, or `revived_length` of it."""
         p = self.parameters
         alive = torch.ones(len(p["W_dec"]), dtype=torch.bool, device=dead.device)
@@ -133,6 +133,7 @@ class ShallowSae(Generic[AnyConfig]):
         p["W_enc_t"][dead] = along * (self.revived_length * float(length))
         for name in p.keys() & {"b_enc", "b_gate", "b_mag", "r_mag"}:
             p[name][dead] = 0
+        return tuple(name for name in p if name not in ("b_dec", "W_skip"))
 
     def after_step(self) -> None:
         """See Architecture."""

@@ -26,6 +26,7 @@ class Plan(NamedTuple):
     block_steps: int
     context_length: int
     seed: int
+    first_row: int = 0
 
     @property
     def total_steps(self) -> int:
@@ -56,7 +57,7 @@ class Plan(NamedTuple):
     def lane_batches(self, block: int, lane: int) -> list[range]:
         """For each step of the block the rows of a lane: consecutive, aligned to the lane's size."""
         size = self.batch_rows // self.lanes
-        starts = ((step * self.batch_rows) % self.rows + lane * size for step in self.steps(block))
+        starts = (self.first_row + (step * self.batch_rows) % self.rows + lane * size for step in self.steps(block))
         return [range(start, start + size) for start in starts]
 
     def permutation(self, block: int, lane: int) -> Tensor:
@@ -67,6 +68,12 @@ class Plan(NamedTuple):
         return torch.from_numpy(np.argsort(bits.random_raw(count), kind="stable"))
 
 
+def held_out_plan(plan: Plan, rows: int) -> Plan:
+    """The `rows` rows behind those of a plan, each once, in one block."""
+    steps = rows // plan.batch_rows
+    return plan._replace(rows=rows, epochs=1, block_steps=steps, first_row=plan.rows)
+
+
 def make_plan(config: TrainConfig, rows_available: int, context_length: int) -> Plan:
     """The plan of a run over the first `config.rows` rows. Raises ValueError if there is not one whole step, or less
     than an SAE's `train_rows`."""
@@ -75,7 +82,10 @@ def make_plan(config: TrainConfig, rows_available: int, context_length: int) -> 
         raise ValueError(
             f"the config wants {wanted:,} rows of split {config.split!r}, which has {rows_available:,}; lower `rows`"
         )
-    rows = wanted // config.batch_rows * config.batch_rows
+    held_out = 0 if config.early_stop is None else config.early_stop.rows
+    rows = max(0, wanted - held_out) // config.batch_rows * config.batch_rows
+    if rows == 0 and held_out:
+        raise ValueError(f"early_stop.rows = {held_out} leaves no step of the {wanted} rows of split {config.split!r}")
     if rows == 0:
         raise ValueError(
             f"split {config.split!r} has {wanted} rows, less than one step of batch_rows = {config.batch_rows}"

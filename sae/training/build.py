@@ -10,7 +10,7 @@ from torch import Tensor
 
 from configs.architectures import SaeConfig
 from configs.data_positions import DataPolicy
-from configs.train import TrainConfig
+from configs.train import EarlyStopConfig, TrainConfig
 from sae.calibration import Calibration, calibrate, candidate_mask
 from sae.formats.artifact_files import ArtifactFilesLike, ArtifactFolderLike
 from sae.formats.planted import open_activations
@@ -40,6 +40,7 @@ class TrainingRun(NamedTuple):
     trainers: dict[int, SaeTrainer]
     module_paths: dict[str, str]
     tokens: TokensReader | None  # None: planted activations, whose positions are all data
+    early_stop: EarlyStopConfig | None = None
 
 
 def count_excluded_by_role(run: TrainingRun, policy: DataPolicy, steps: int) -> dict[str, int]:
@@ -133,7 +134,7 @@ def build_run(
         )
     hooks = tuple(sorted({sae.hooks() for sae in saes.values()}))
     ends = sorted({plan.steps_for(sae) for sae in saes.values()})
-    return TrainingRun(plan, hooks, tuple(ends), source, trainers, paths, tokens)
+    return TrainingRun(plan, hooks, tuple(ends), source, trainers, paths, tokens, config.early_stop)
 
 
 def _with_hooks(sae: SaeConfig, names: Mapping[str, str]) -> SaeConfig:

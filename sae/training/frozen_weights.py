@@ -23,11 +23,9 @@ class FrozenWeights:
 
     def __init__(self, config: SaeConfig, parameters: dict[str, Tensor]) -> None:
         self._soft, self._parameters = config.frozen == "soft_decoder", parameters
-        kept = (
-            [name for name in parameters if name.startswith(_PREFIXES[config.frozen])]
-            if _PREFIXES[config.frozen]
-            else []
-        )
+        kept = [name for name in parameters if name.startswith(_PREFIXES[config.frozen])]
+        if config.biases_sparsify:
+            kept = [name for name in kept if not name.startswith("b_")]
         if config.frozen != "none" and not kept:
             raise ValueError(
                 f"frozen = {config.frozen}, but architecture {config.architecture} has no such weights of its own; it "

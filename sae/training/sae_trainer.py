@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -37,6 +38,20 @@ class CurvePoint(NamedTuple):
     lr: float
 
 
+class HeldOut(NamedTuple):
+    """The least held-out error so far, looks since without a gain, and whether these ended the training."""
+
+    least: float
+    looks: int
+    stopped: bool
+
+    def after(self, error: float, patience: int, min_gain: float) -> HeldOut:
+        """After one more look."""
+        if error < self.least * (1 - min_gain):
+            return HeldOut(error, 0, False)
+        return HeldOut(min(error, self.least), self.looks + 1, self.looks + 1 >= patience)
+
+
 class SaeTrainer:
     """Trains one SAE on inputs times its hook's scale: as sae.architectures.Architecture says.
 
@@ -68,14 +83,29 @@ class SaeTrainer:
         betas = (config.adam_beta1, config.adam_beta2)
         self.optimizer = torch.optim.Adam(self.frozen.trained(), lr=config.lr, betas=betas, fused=True)
         self.tokens_since_active = torch.zeros(config.d_sae, dtype=torch.int64, device=self.device)
+        self.held_out = HeldOut(math.inf, 0, False)
         self._curve: list[CurvePoint] = []
         self._unread: list[tuple[tuple[float, ...], tuple[Tensor, ...]]] = []
         self._longest_silence = 0  # no latent has been inactive for more tokens
 
     @property
     def finished(self) -> bool:
-        """Whether it has made all its steps."""
-        return self.step_number >= self.total_steps
+        """Whether it has made all its steps, or was stopped early."""
+        return self.step_number >= self.total_steps or self.held_out.stopped
+
+    @torch.no_grad()
+    def held_out_error(self, batch: Tensor) -> tuple[float, int]:
+        """Sum of squared errors on raw activations [n, d] that are not trained on, and how many values these are."""
+        if not len(batch):
+            return 0.0, 0
+        none = torch.empty(0, dtype=torch.int64, device=self.device)
+        done = self.architecture.gradients(self._scaled(batch), Step(self.step_number, self.total_steps, none))
+        return float(done.squared_error), done.slope.numel()
+
+    def look(self, error: float, patience: int, min_gain: float) -> None:
+        """Takes notice of a held-out error: without a gain in `patience` looks in a row the SAE is finished."""
+        if not self.finished:
+            self.held_out = self.held_out.after(error, patience, min_gain)
 
     @torch.no_grad()
     def step(self, batch: Tensor) -> None:
@@ -140,7 +170,9 @@ class SaeTrainer:
                 tensors[f"adam.{name}.{key}"] = value
         curve = torch.tensor(self.curve(), dtype=torch.float64).reshape(-1, len(CurvePoint._fields))
         step = torch.tensor(self.step_number, dtype=torch.int64)
-        return {**tensors, "tokens_since_active": self.tokens_since_active, "step": step, "curve": curve}
+        held_out = torch.tensor(self.held_out, dtype=torch.float64)
+        counters = {"tokens_since_active": self.tokens_since_active, "step": step, "held_out": held_out}
+        return {**tensors, **counters, "curve": curve}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restores what state() gave."""
@@ -155,6 +187,8 @@ class SaeTrainer:
         self.tokens_since_active = state["tokens_since_active"].to(self.device, copy=True)
         self._longest_silence = int(self.tokens_since_active.max())
         self.step_number = int(state["step"])
+        least, looks, stopped = state["held_out"].tolist()
+        self.held_out = HeldOut(least, int(looks), bool(stopped))
         self._curve, self._unread = [CurvePoint(*row) for row in state["curve"].tolist()], []
 
     def _scaled(self, batch: Tensor) -> Tensor:
@@ -170,12 +204,11 @@ class SaeTrainer:
         dead = dead[: len(directions)]
         if not len(dead):
             return
-        self.architecture.revive(dead, directions)
+        names = self.architecture.revive(dead, directions)
         self.tokens_since_active[dead] = 0
-        for parameter in self.architecture.parameters.values():
-            if len(parameter) == self.config.d_sae:
-                for name in self.optimizer.state.get(parameter, {}).keys() & {"exp_avg", "exp_avg_sq"}:
-                    self.optimizer.state[parameter][name][dead] = 0
+        for moments in (self.optimizer.state.get(self.architecture.parameters[name], {}) for name in names):
+            for key in moments.keys() & {"exp_avg", "exp_avg_sq"}:
+                moments[key][dead] = 0
 
     def _dead(self) -> Tensor:
         """Latents that have been inactive for long. The device is asked, and waited for, only when there may be one."""

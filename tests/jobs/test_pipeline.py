@@ -41,6 +41,15 @@ ELSEWHERE = (HubSource, PackageSource, UploadSource, SynthesizeConfig, MaintainC
 READ_FROM_SETTINGS = ("ExtractConfig.logit_tokens", "ExtractConfig.neighbours")
 # Read if documents are chats: tests/sae/test_text_chat_messages.py.
 READ_FOR_CHATS = ("DatasetOptions.chat_roles",)
+# Expanded before a config is made of it: tests/configs/test_grid.py.
+EXPANDED = ("TrainConfig.grid",)
+
+SAE = {"hook": "blocks.1.hook_resid_post", "d_sae": 96, "dead_after_tokens": 32}
+WARMED: dict[str, object] = {"k": 8, "k_start": 12, "k_warmup": "20%"}
+SPARSITY: dict[str, dict[str, object]] = {
+    **dict.fromkeys(("topk", "batchtopk", "matryoshka", "matchingpursuit"), WARMED), "hierarchicaltopk": {"k": 8},
+    "jumprelu": {"target": 8.0}, "standard": {"l1": 10.0, "lr": 0.05}, "gated": {"l1": 10.0, "lr": 0.05},
+}  # fmt: skip
 
 
 def _write_configs(folder: Path, model: Path) -> Path:
@@ -50,6 +59,19 @@ def _write_configs(folder: Path, model: Path) -> Path:
     lines.append(json.dumps({"text": "too long " * 10_000, "split": None}))
     (folder / "texts.jsonl").write_text("\n".join(lines))
     local = {"type": "local"}
+    train = {
+        "stage": "train", "model": "model.yaml", "tokens": "tokens.yaml", "batch_rows": 4, "epochs": 2, "rows": 64,
+        "policy": {"calibration_rows": 8}, "cache": {"dtype": "fp32", "rows_per_chunk": 16},
+        "runtime": {"checkpoint_blocks": 1}, "early_stop": {"rows": 4, "every_blocks": 1, "patience": 9},
+    }  # fmt: skip
+    saes = [
+        *({"architecture": name, **SAE, **SPARSITY[name]} for name in NAMES),
+        {"architecture": "jumprelu", **SAE, "sparsity_loss": "tanh"},
+        {
+            "hook": "blocks.1.ln2.hook_normalized", "target_hook": "blocks.1.hook_mlp_out", "skip_connection": True,
+            "d_sae": 96, "k": 8,
+        },
+    ]  # fmt: skip
     configs: dict[str, dict[str, Any]] = {
         "data": {
             "stage": "download", "what": "dataset", "source": {**local, "path": "texts.jsonl"},
@@ -62,17 +84,11 @@ def _write_configs(folder: Path, model: Path) -> Path:
             "stage": "tokenize", "dataset": "data.yaml", "model": "model.yaml", "context_length": 32, "separator": "none",
             "resplit": {"test": 0.3},
         },
-        "train": {
-            "stage": "train", "model": "model.yaml", "tokens": "tokens.yaml", "batch_rows": 4, "epochs": 2, "rows": 64,
-            "policy": {"calibration_rows": 8}, "cache": {"dtype": "fp32", "rows_per_chunk": 16},
-            "runtime": {"checkpoint_blocks": 1},
-            "saes": [
-                {"architecture": name, "hook": "blocks.1.hook_resid_post", "d_sae": 96, "k": 8, "dead_after_tokens": 32}
-                for name in NAMES
-            ],
-        },
-        "evaluate": {"stage": "evaluate", "sae": "train.yaml", "rows": 8, "loss_rows": 4},
-        "extract": {"stage": "extract", "sae": "train.yaml"},
+        "train": {**train, "saes": saes},
+        # SAEs of that run, which are found: evaluation and features of all would be most of this test's time.
+        "some": {**train, "saes": [saes[NAMES.index("matchingpursuit")], saes[-1]]},
+        "evaluate": {"stage": "evaluate", "sae": "some.yaml", "rows": 8, "loss_rows": 4},
+        "extract": {"stage": "extract", "sae": "some.yaml"},
         "report": {"stage": "report", "features": "extract.yaml", "evaluation": "evaluate.yaml", "pages": 5},
         "pipeline": {"stage": "pipeline", "stages": ["data.yaml", "model.yaml", "tokens.yaml", "train.yaml", "report.yaml"]},
     }  # fmt: skip
@@ -140,7 +156,7 @@ def _options() -> list[str]:
                 waiting += inner
                 if not inner and name not in ("stage", "type", "architecture"):
                     found.add(f"{model.__name__}.{name}")
-    return sorted(found.difference(READ_FROM_SETTINGS, READ_FOR_CHATS))
+    return sorted(found.difference(READ_FROM_SETTINGS, READ_FOR_CHATS, EXPANDED))
 
 
 @pytest.mark.timeout(600)

@@ -84,7 +84,8 @@ def loss(
         case "hierarchicaltopk":
             latents = _largest(pre, config.k)
             levels = [_mse(_largest(pre, k) @ W - centred) for k in config.all_levels()]
-            more = sum(levels) / len(levels) - levels[-1]
+            weights = range(len(levels) + 1, 1, -1)
+            more = sum(w * e for w, e in zip(weights, levels, strict=True)) / sum(weights) - levels[-1]
         case "matryoshka":
             latents = _largest(pre, config.k, True)
             levels = [_mse(latents[:, :width] @ W[:width] - centred) for width in config.all_widths()]

@@ -153,7 +153,8 @@ class Toy:
         return Pass(codes, dict(zip(p, gradients)), error.detach().double().sum(), penalty.detach(), error.detach())
 
     def revive(self, dead, directions):
-        pass
+        self.parameters["W_dec"].data[dead] = directions
+        return ("W_dec", "b_enc")
 
     def after_step(self):
         pass

@@ -11,6 +11,8 @@ from configs.architectures import TopKConfig
 from sae.calibration import Calibration
 from sae.training.frozen_weights import SOFT_COSINE, FrozenWeights, towards
 from sae.training.sae_trainer import SaeTrainer
+from tests.sae.test_architectures import OWN, STEPS, config_of, trainer_of
+from tests.sae.test_architectures import batch as activations
 
 D = 16
 KEPT = {"decoder": {"W_dec"}, "encoder": {"W_enc_t", "b_enc"}, "soft_decoder": set[str](), "none": set[str]()}
@@ -59,6 +61,26 @@ def test_a_resumed_run_gives_the_same_bytes(frozen: str) -> None:
     for seed in range(4, 8):
         second.step(batch(seed))
     assert all(torch.equal(a, b) for a, b in zip(values(whole).values(), values(second).values(), strict=True))
+
+
+@pytest.mark.parametrize("frozen", ["decoder", "soft_decoder", "encoder"])
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_controls_of_every_architecture_are_as_sparse_as_it_is(name: str, frozen: str) -> None:
+    if (name, frozen) == ("matchingpursuit", "encoder"):
+        with pytest.raises(ValueError, match="matchingpursuit encodes with its decoder: it has no encoder to freeze"):
+            config_of(name, frozen=frozen)
+        return
+    one, own = trainer_of(config_of(name, frozen=frozen)), trainer_of(config_of(name))
+    start = values(one)
+    for number in range(STEPS):
+        for each in (one, own):
+            each.step(activations(number))
+    end = values(one)
+    kept = {key for key in start if torch.equal(start[key], end[key])}
+    biases = {"b_enc"} if name not in ("standard", "gated", "jumprelu") else set()
+    assert kept == {"decoder": {"W_dec"}, "soft_decoder": set(), "encoder": {"W_enc_t", *biases}}[frozen]
+    assert one.curve()[-1].l0 < 3 * own.curve()[-1].l0
+    assert one.curve()[-1].mse < 1.1 * one.curve()[0].mse
 
 
 def test_an_architecture_without_such_weights_is_refused() -> None:

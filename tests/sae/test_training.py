@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,10 @@ def tokens(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> LocalFi
     return LocalFiles(folder)
 
 
-def _build(model: Path, tokens: LocalFiles, numbers: list[int], cache: LocalFiles | None = None) -> TrainingRun:
-    return build_run(_config(), numbers, LocalFiles(model), tokens, cache, LocalCollective(), "cpu")
+def _build(
+    model: Path, tokens: LocalFiles, numbers: list[int], cache: LocalFiles | None = None, **settings: object
+) -> TrainingRun:
+    return build_run(_config(**settings), numbers, LocalFiles(model), tokens, cache, LocalCollective(), "cpu")
 
 
 def _go(run: TrainingRun, first: int = 0, stop: int | None = None) -> tuple[bool, int]:
@@ -112,3 +115,41 @@ def test_only_data_positions_reach_the_saes(tiny_gpt2: Path, tokens: LocalFiles)
     seen = sum(point.tokens for point in run.trainers[0].curve())
     slots = run.plan.total_steps * run.plan.batch_rows * LENGTH
     assert 0 < seen <= slots * (LENGTH - 1) / LENGTH  # BOS never counts
+
+
+def test_an_sae_that_no_longer_gains_on_held_out_rows_is_finished(tiny_gpt2: Path, tokens: LocalFiles) -> None:
+    early = {"rows": 8, "every_blocks": 1, "patience": 2, "min_gain": 0.3}
+    whole, first, second = (_build(tiny_gpt2, tokens, [0, 1], early_stop=early) for _ in range(3))
+    assert whole.plan.rows == ROWS - 8
+    assert _go(whole) == (True, 0)
+    for trainer in whole.trainers.values():
+        # Blocks are of 3 steps: the first look gains over nothing, the second and third no third of the error.
+        assert trainer.held_out.stopped
+        assert trainer.step_number == len(trainer.curve()) == 9 < trainer.total_steps == 12
+        assert trainer.held_out.least < math.inf
+    assert _go(first, stop=2) == (False, 2)
+    for i, trainer in second.trainers.items():
+        trainer.load_state({k: v.clone() for k, v in first.trainers[i].state().items()})
+    assert _go(second, first=2)[0]
+    _equal(whole, second, [0, 1])
+    assert whole.trainers[1].export().tensors["threshold"].equal(second.trainers[1].export().tensors["threshold"])
+
+    patient = _build(tiny_gpt2, tokens, [0], early_stop={**early, "min_gain": 0.0})
+    _go(patient)
+    assert patient.trainers[0].step_number == 12, "its error still falls"
+
+
+def test_saes_of_other_budgets_end_and_the_run_with_the_longest(tiny_gpt2: Path, tokens: LocalFiles) -> None:
+    saes = [
+        {"hook": HOOKS[1], "d_sae": 64, "k": 4, "train_rows": rows, "architecture": "batchtopk"} for rows in (16, 40)
+    ]
+    run = _build(tiny_gpt2, tokens, [0, 1], saes=saes)
+    assert _go(run)[0]
+    assert [(one.step_number, len(one.curve())) for one in run.trainers.values()] == [(4, 4), (10, 10)]
+    assert run.ends == (4, 10)
+    assert run.plan.total_steps == 16
+    last = run.trainers[0].curve()[-1]
+    assert last.lr < 1e-3 / 2, "its own schedule ended"
+    assert all(float(one.export().tensors["threshold"][0]) > 0 for one in run.trainers.values())
+    with pytest.raises(ValueError, match=r"train_rows = 640 of .* is more than the 64 rows"):
+        _build(tiny_gpt2, tokens, [0], saes=[{**saes[0], "train_rows": 640}])
