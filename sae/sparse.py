@@ -60,10 +60,15 @@ def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def topk(pre: Tensor, k: int) -> Codes:
     """The k largest pre-activations of each position of `pre` [n, d_sae], then ReLU (Gao et al. 2024)."""
     value, latent = largest(pre, k)
-    n = len(pre)
-    offsets = torch.arange(0, n * k, k, device=pre.device)
-    position = torch.arange(n, device=pre.device)[:, None].expand(n, k).reshape(-1)
-    return Codes(latent.reshape(-1), value.relu_().reshape(-1), position, offsets)
+    return _of_each(latent, value)
+
+
+def sorted_topk(pre: Tensor, k: int) -> Codes:
+    """topk(), the largest of each position first; of equal ones the lower latent."""
+    value, latent = largest(pre, k)
+    latent, order = latent.sort(dim=1)
+    value, order = value.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return _of_each(latent.gather(1, order), value)
 
 
 def batch_topk(pre: Tensor, k: int) -> Codes:
@@ -100,10 +105,14 @@ def positive_topk(pre: Tensor, k: int) -> Codes:
 
 def above(pre: Tensor, threshold: Tensor) -> Codes:
     """Pre-activations [n, d_sae] that are positive and above the latent's `threshold` [d_sae], by position and latent."""
-    active = (pre > threshold) & (pre > 0)
-    position, latent = active.nonzero(as_tuple=True)
-    counts = active.sum(1)
-    return Codes(latent, pre[position, latent], position, counts.cumsum(0) - counts)
+    return over(pre, threshold.clamp(min=0))
+
+
+def over(pre: Tensor, bound: Tensor) -> Codes:
+    """Pre-activations [n, d_sae] over the latent's `bound` [d_sae], whatever their sign, by position and latent."""
+    position, latent = (pre > bound).nonzero(as_tuple=True)
+    offsets = torch.searchsorted(position, torch.arange(len(pre), device=pre.device))
+    return Codes(latent, pre[position, latent], position, offsets)
 
 
 def concatenate(parts: list[Codes]) -> Codes:
@@ -124,25 +133,56 @@ def decode(codes: Codes, W_dec: Tensor) -> Tensor:
     return embedding_bag(codes.latent, W_dec, codes.offsets, per_sample_weights=codes.value, mode="sum")
 
 
-def backward(codes: Codes, x: Tensor, grad: Tensor, W_dec: Tensor) -> Gradients:
-    """Gradients from `grad` [n, d], the loss gradient at the reconstruction; `x` [n, d] is the encoder's input."""
-    latent, order = codes.latent.to(torch.int32).sort(stable=True)
-    offsets = torch.searchsorted(latent, torch.arange(len(W_dec), dtype=torch.int32, device=latent.device))
-    position, value = codes.position[order], codes.value[order]
+class LatentOrder:
+    """Codes of n positions in order of latent, for what is summed over the positions of each latent.
 
-    def by_latent(rows: Tensor, weights: Tensor) -> Tensor:
-        return embedding_bag(position, rows, offsets, per_sample_weights=weights, mode="sum")
+    `position`, `value` [m] and everything that its methods take or give for each entry are in that order; `order` [m] sorts.
+    """
 
-    with torch.enable_grad():
-        weights = value.detach().requires_grad_()
-        d_dec = by_latent(grad, weights)
-    # The sum that is W_dec's gradient, differentiated by its weights along W_dec, gives grad[position] . W_dec[latent] for
-    # each entry: the gradient of its value, latent by latent, which reads less memory than position by position.
-    (d_value,) = torch.autograd.grad(d_dec, weights, W_dec)
-    d_value = d_value * (value > 0)
-    ones = torch.ones(len(x), 1, device=x.device)
-    b_enc, radial = (by_latent(ones, w)[:, 0] for w in (d_value, value * d_value))
-    return Gradients(by_latent(x, d_value), b_enc, d_dec.detach(), radial)
+    def __init__(self, codes: Codes, width: int) -> None:
+        latent, self.order = codes.latent.to(torch.int32).sort(stable=True)
+        self.latent, self._positions = latent, len(codes.offsets)
+        self.offsets = torch.searchsorted(latent, torch.arange(width, dtype=torch.int32, device=latent.device))
+        self.position, self.value = codes.position[self.order], codes.value[self.order]
+
+    def rows(self, rows: Tensor, weights: Tensor, number: Tensor | None = None) -> Tensor:
+        """Sum of weight * row over the entries of each latent [d_sae, d]. An entry's row is that of its position, or `number`."""
+        number = self.position if number is None else number
+        return embedding_bag(number, rows, self.offsets, per_sample_weights=weights, mode="sum")
+
+    def sums(self, weights: Tensor) -> Tensor:
+        """Sum of the weights of each latent [d_sae]."""
+        return self.rows(weights.new_ones(self._positions, 1), weights)[:, 0]
+
+    def decoder(self, grad: Tensor, W_dec: Tensor, number: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Gradients of W_dec and of each entry's value, from `grad` [rows, d], the loss gradient at the reconstruction."""
+        with torch.enable_grad():
+            weights = self.value.detach().requires_grad_()
+            d_dec = self.rows(grad, weights, number)
+        # The sum that is W_dec's gradient, differentiated by its weights along W_dec, gives grad[position] . W_dec[latent] for
+        # each entry: the gradient of its value, latent by latent, which reads less memory than position by position.
+        (d_value,) = torch.autograd.grad(d_dec, weights, W_dec)
+        return d_dec.detach(), d_value
+
+
+def backward(codes: Codes, x: Tensor, grad: Tensor, W_dec: Tensor, number: Tensor | None = None) -> Gradients:
+    """Gradients from `grad` [n, d], the loss gradient at the reconstruction; `x` [n, d] is the encoder's input.
+
+    With `number` [m] an entry's loss gradient is that row of `grad`, not that of its position.
+    """
+    entries = LatentOrder(codes, len(W_dec))
+    d_dec, d_value = entries.decoder(grad, W_dec, None if number is None else number[entries.order])
+    d_value = d_value * (entries.value > 0)
+    b_enc, radial = (entries.sums(w) for w in (d_value, entries.value * d_value))
+    return Gradients(entries.rows(x, d_value), b_enc, d_dec, radial)
+
+
+def _of_each(latent: Tensor, value: Tensor) -> Codes:
+    """Codes of latents and values [n, k], the values after ReLU."""
+    n, k = latent.shape
+    offsets = torch.arange(0, n * k, k, device=latent.device)
+    position = torch.arange(n, device=latent.device)[:, None].expand(n, k).reshape(-1)
+    return Codes(latent.reshape(-1), value.relu_().reshape(-1), position, offsets)
 
 
 def _flat(chosen: Tensor, latent: Tensor, value: Tensor) -> Codes:

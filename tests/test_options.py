@@ -38,7 +38,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "harvest": {"model": MODEL, "tokens": TOKENS, "hooks": [HOOK]},
     "train": {
         "model": MODEL, "tokens": TOKENS, "cache": {}, "lm_dtype": "fp32", "autocast": "off",
-        "saes": [{"hook": HOOK, "architecture": name, "d_sae": 128} for name in NAMES],
+        "saes": [
+            *({"hook": HOOK, "architecture": name, "d_sae": 128} for name in NAMES),
+            {"hook": HOOK, "architecture": "jumprelu", "d_sae": 128, "sparsity_loss": "tanh"},
+        ],
     },
     "synthesize": {},
     "evaluate": {"sae": SAE, "compare_with": [SAE.replace("0", "7")]},
@@ -50,7 +53,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 # Tried in turn, after the choices that the option itself names, until one is another valid value.
 OTHERS = (
     False, True, 1, 2, 3, 17, 64, 256, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
-    ["blocks.0.hook_mlp_out"], ["train"], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
+    ["blocks.0.hook_mlp_out"], ["train"], [32, 64], [64, 128], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
     [SAE.replace("0", "8")], "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
     *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)),
 )  # fmt: skip
@@ -60,6 +63,8 @@ BY_CONTENT = {"download.source.path", "download.source.files", "download.source.
 ELSEWHERE = {"evaluate.controls", "evaluate.seeds", "train.activations"}
 # It decides whether there are options of a dataset at all.
 NO_LEAF = {"download.what"}
+# They belong to another sparsity loss of JumpReLU.
+NOT_OPEN = {f"train.saes.{NAMES.index('jumprelu')}.tanh_scale", f"train.saes.{len(NAMES)}.target"}
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[str]:
@@ -76,7 +81,8 @@ def _leaves(value: Any, path: str = "") -> Iterator[str]:
 
 def _options() -> list[str]:
     found = [f"{stage}{path}" for stage, body in EXAMPLES.items() for path in _leaves(parse_config(stage, body))]
-    return [path for path in found if path not in BY_CONTENT | NO_LEAF | ELSEWHERE and ".resources." not in path]
+    apart = BY_CONTENT | NO_LEAF | ELSEWHERE | NOT_OPEN
+    return [path for path in found if path not in apart and ".resources." not in path]
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """SAE architectures: what each one trains, how it chooses active latents, and what is written of it.
 
 `sae/architectures/NAME.py` defines `ARCHITECTURE`, a class that satisfies `Architecture`; its config is the class of that name
-in `configs/architectures.py`. The trainer, metrics, extraction, reports and formats never ask which one they have.
+in `configs/architectures/`. The trainer, metrics, extraction, reports and formats never ask which one they have.
 """
 
 from __future__ import annotations
@@ -15,6 +15,18 @@ from torch import Tensor
 from configs.architectures import NAMES, SaeConfig
 from sae.calibration import Calibration
 from sae.sparse import Codes
+
+
+class Step(NamedTuple):
+    """Where training is: this step's `number` of `total`, from 0. `dead` int64: latents that count as dead."""
+
+    number: int
+    total: int
+    dead: Tensor
+
+    def rise(self, share: float) -> float:
+        """Rises linearly from 0 to 1 over a share of the steps, and stays there: a warm-up."""
+        return min(1.0, (self.number + 1) / (share * self.total)) if share * self.total > 1 else 1.0
 
 
 class Pass(NamedTuple):
@@ -49,8 +61,12 @@ class Architecture(Protocol):
 
     def __init__(self, config: Any, calibration: Calibration, device: str, autocast: bool) -> None: ...
 
-    def gradients(self, x: Tensor, dead: Tensor) -> Pass:
-        """Forward and backward on scaled activations `x` [n, d]. `dead` int64: latents that count as dead."""
+    def start(self, x: Tensor) -> None:
+        """Before the first step: sets what depends on the first batch `x` [n, d], which is not empty."""
+        ...
+
+    def gradients(self, x: Tensor, step: Step) -> Pass:
+        """Forward and backward on scaled activations `x` [n, d], n > 0."""
         ...
 
     def after_step(self) -> None:

@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.architectures import BatchTopKConfig
+from configs.architectures import FixedL0Config
 from sae import sparse
 from sae.architectures.shallow_base import ShallowSae, exported_pre_activations
 from sae.calibration import Calibration
 from sae.sparse import Codes
 
 
-class BatchTopK(ShallowSae[BatchTopKConfig]):
+class BatchTopK(ShallowSae[FixedL0Config]):
     """See the module."""
 
-    def __init__(self, config: BatchTopKConfig, calibration: Calibration, device: str, autocast: bool) -> None:
+    def __init__(self, config: FixedL0Config, calibration: Calibration, device: str, autocast: bool) -> None:
         super().__init__(config, calibration, device, autocast)
         self._positions = 0
         self._values: list[Tensor] = []  # the largest of each measured batch, more than the threshold lets through
@@ -34,7 +34,8 @@ class BatchTopK(ShallowSae[BatchTopKConfig]):
 
     def measure(self, x: Tensor) -> None:
         """See Architecture."""
-        pre = self.pre_activations(x - self.parameters["b_dec"])
+        weights = self.weights()
+        pre = self.pre_activations(x - weights.b_dec, weights)
         self._values.append(sparse.batch_topk(pre, min(2 * self.config.k, self.config.d_sae)).value.cpu())
         self._positions += len(x)
 

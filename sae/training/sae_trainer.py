@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from configs.architectures import SaeConfig
-from sae.architectures import Export, make_architecture
+from sae.architectures import Export, Step, make_architecture
 from sae.calibration import Calibration
 from sae.sparse import Codes
 from sae.training.frozen_weights import FrozenWeights
@@ -72,7 +72,10 @@ class SaeTrainer:
         if len(batch) == 0:
             none = torch.tensor(float("nan"))
             return self._record(0, none, none, len(dead), torch.zeros(()), lr)
-        done = self.architecture.gradients(self._scaled(batch), dead)
+        x = self._scaled(batch)
+        if not self.optimizer.state:
+            self.architecture.start(x)
+        done = self.architecture.gradients(x, Step(self.step_number - 1, self.total_steps, dead))
         for name, parameter in self.architecture.parameters.items():
             parameter.grad = done.gradients[name]
         self.optimizer.param_groups[0]["lr"] = lr
