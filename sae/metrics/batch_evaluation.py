@@ -88,7 +88,7 @@ def evaluate_saes(
     data, reference, known = x[mask], calibration.mean.to(lm.device), mask.cpu().numpy()
     excluded = count_excluded(roles, norms, calibration, policy)
     codes = [sae.encode_sparse(data) for sae in saes]
-    made = [sae.decode_sparse(one) for sae, one in zip(saes, codes, strict=True)]
+    made = [sae.decode_sparse(one, data) for sae, one in zip(saes, codes, strict=True)]
     losses = _losses(lm, resumed, made, mask, ids, batch, attention, reference) if batch.loss_rows else None
     found = []
     for number, sae in enumerate(saes):
