@@ -34,8 +34,13 @@ SAE_FILES = (
 )  # fmt: skip
 
 
+# Settings of a run that training.json has under other names, or not at all.
+_ELSEWHERE = ("model", "tokens", "activations", "cache", "grid")
+
+
 class TrainTask(NamedTuple):
     """What every worker of a run gets. `saes`: number in the config -> artifact; `channel`: where workers report their progress.
+    `initial`: SAEs that some start from, by id.
 
     `model` and `tokens` are None where `cache` holds planted activations.
     `metadata` goes into each SAE's cfg.json, beside its hook.
@@ -52,6 +57,7 @@ class TrainTask(NamedTuple):
     attempt: int
     requirement: Requirement
     channel: ProgressChannel
+    initial: dict[str, ArtifactRef] = {}  # noqa: RUF012 a named tuple's default, which nothing changes
 
 
 @errors_as_text
@@ -77,6 +83,7 @@ def run_task(task: TrainTask, collective: Collective, device: str, scratch: Path
         None if task.cache is None else store.files(task.cache),
         collective,
         device,
+        {name: store.files(ref) for name, ref in task.initial.items()},
     )
     checkpoints = Checkpoints(store, task.run, task.attempt, scratch)
     sae_ids = [ref.id for ref in task.saes.values()]
@@ -86,7 +93,7 @@ def run_task(task: TrainTask, collective: Collective, device: str, scratch: Path
         for number, trainer in run.trainers.items():
             trainer.load_state(checkpoints.load(checkpoint, task.saes[number].id))
     first_block = 0 if checkpoint is None else checkpoint.block
-    clock = _Clock(task, run.plan, first_block)
+    clock = _Clock(task, run.plan, first_block, max(run.ends))
 
     def save(block: int) -> None:
         files = [checkpoints.put(block, task.saes[i].id, trainer.state()) for i, trainer in run.trainers.items()]
@@ -96,27 +103,27 @@ def run_task(task: TrainTask, collective: Collective, device: str, scratch: Path
             clock.saved(block)
 
     on_step = clock.on_step if collective.rank == 0 else lambda step: None
-    finished = train(
-        run.plan, run.hooks, run.source, run.trainers, collective, first_block, on_step, clock.after_block, save
-    )
-    if finished and run.trainers:
-        by_role = count_excluded_by_role(run, task.config.policy)
+    finished = train(run, collective, first_block, on_step, clock.after_block, save)
+    if finished:
+        ends = {trainer.total_steps for trainer in run.trainers.values()}
+        by_role = {steps: count_excluded_by_role(run, task.config.policy, steps) for steps in ends}
         for number, trainer in run.trainers.items():
-            _put_sae(task, run, number, trainer, by_role, scratch / task.saes[number].id)
+            _put_sae(task, run, number, trainer, by_role[trainer.total_steps], scratch / task.saes[number].id)
     collective.all_gather(None)
 
 
 class _Clock:
     """The first worker's clock: reports progress, and decides on checkpoints and stops."""
 
-    def __init__(self, task: TrainTask, plan: Plan, first_block: int) -> None:
+    def __init__(self, task: TrainTask, plan: Plan, first_block: int, steps: int) -> None:
         self._task, self._plan = task, plan
         self._saved_block, self._saved_time = first_block, time.monotonic()
         self._reported = 0.0
+        self._steps = steps
 
     def on_step(self, step: int) -> None:
         now = time.monotonic()
-        if now - self._reported < 1.0 and step + 1 < self._plan.total_steps:
+        if now - self._reported < 1.0 and step + 1 < self._steps:
             return
         self._reported = now
         self._task.channel.report("rows", (step + 1) * self._plan.batch_rows)
@@ -139,30 +146,33 @@ def _put_sae(
     positions = int(sum(point.tokens for point in curve))
     # What names the SAE, and nothing else: equal SAEs have equal files, however their inputs were referred to and
     # however activations reached the loop (a stream and an fp32 cache give the same).
-    science = {k: v for k, v in task.config.science().items() if k not in ("model", "tokens", "activations", "cache")}
+    science = {k: v for k, v in task.config.science().items() if k not in _ELSEWHERE}
     planted = task.tokens is None
     training = {
         "config": {**science, "saes": [config.model_dump(mode="json")], "reads": task.config.reads()},
         "inputs": {"activations": str(task.cache)}
         if planted
         else {"model": str(task.model), "tokens": str(task.tokens)},
-        "positions": count_positions(run, by_role, positions),
-        "steps": run.plan.total_steps,
+        "positions": count_positions(run, by_role, positions, trainer.total_steps),
+        "steps": trainer.total_steps,
     }
     metadata = {
         **task.metadata,
         "hook_name": config.hook,
         "hf_hook_name": run.module_paths[config.hook],
+        **({"hook_name_out": config.hooks()[-1]} if trainer.others else {}),
         "raylens": {**task.metadata["raylens"], "target_l0": config.target_l0},
     }
-    write_sae(folder, config.architecture, trainer.export(), metadata, trainer.calibration, training)
+    files = write_sae(
+        folder, config.architecture, trainer.export(), metadata, trainer.calibration, training, *trainer.others
+    )
     columns = {name: [getattr(point, name) for point in curve] for name in CurvePoint._fields}
     pq.write_table(pa.table(columns), folder / "curves.parquet", compression="zstd")
     # A last step without a data position has no figures.
     last = {name: value if math.isfinite(value) else None for name, value in curve[-1]._asdict().items()}
     last["data_positions"] = positions
     (folder / LAST_FILE).write_text(json.dumps(last, indent=2, sort_keys=True) + "\n")
-    for name in SAE_FILES:
+    for name in (*(set(files) - set(SAE_FILES)), *SAE_FILES):
         extra = last if name == LAST_FILE else {}
         task.store.put(task.saes[number], task.attempt, name, folder / name, extra=extra, part=True)
 

@@ -110,10 +110,7 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
     run = build_run(config, list(range(len(config.saes))), model, tokens, None, collective, "cpu")
     start = time.monotonic()
     train(
-        run.plan,
-        run.hooks,
-        run.source,
-        run.trainers,
+        run,
         collective,
         0,
         lambda step: None,

@@ -25,6 +25,7 @@ from benchmarks.common import (
     threads_argument,
     write_results,
 )
+from configs.architectures.steps import steps_of
 from configs.train import TrainConfig
 from sae.formats.tokens import TokensReader
 from sae.language_model import LanguageModel
@@ -111,7 +112,7 @@ def train_config(inputs: Inputs, setting: Setting) -> TrainConfig:
             "k": setting.k,
             "lr": setting.lr,
             "seed": number,
-            "lr_warmup_steps": warmup,
+            "lr_warmup": warmup,
         }
         for number, hook in enumerate(setting.hooks)
     ]
@@ -164,8 +165,8 @@ def _saelens(inputs: Inputs, setting: Setting, folder: Path) -> dict[str, Any]:
         "tokens": steps * batch,
         "batch": batch,
         "lr": setting.lr,
-        "warmup": config.lr_warmup_steps,
-        "decay": config.lr_decay_fraction,
+        "warmup": config.lr_warmup,
+        "decay": steps_of(config.lr_decay, 1),
         "lm_rows": setting.batch_rows,
         "threads": setting.threads,
         "out": str(folder / "out"),

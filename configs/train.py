@@ -11,6 +11,7 @@ from configs.base import Config, Seed, StageConfig
 from configs.data_positions import DataPolicy
 from configs.download import DownloadConfig
 from configs.dtypes import CacheDtype, LmDtype
+from configs.grid import expand_grid
 from configs.harvest import HarvestConfig
 from configs.inputs import ActivationsId, IdOrConfig, ModelId, TokensId
 from configs.synthesize import PLANTED_HOOK, SynthesizeConfig
@@ -55,6 +56,11 @@ class TrainConfig(StageConfig):
         description="Planted activations to train on, in place of a model and tokens. The hook of the SAEs is `planted` then.",
     )
     saes: tuple[AnySae, ...] = Field(min_length=1, description="The SAEs to train, each with its own settings.")
+    grid: dict[str, tuple[Any, ...]] = Field(
+        default={},
+        description="Sweep: lists of settings of SAEs. Each entry of `saes` is trained with every combination, such as that of "
+        "{k: [32, 64], seed: [0, 1]}. The config that is kept has these SAEs in `saes`.",
+    )
     split: str = Field("train", description="Split of the tokens.")
     rows: int | None = Field(None, ge=1, description="Rows from the start of the split; all if not given.")
     epochs: int = Field(1, ge=1, description="Passes over these rows.")
@@ -69,6 +75,11 @@ class TrainConfig(StageConfig):
     )
     cache: CacheConfig | None = Field(None, description="Train from stored activations; null streams them.")
     runtime: TrainRuntime = Field(default_factory=TrainRuntime, description="What never changes the result.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_grid(cls, raw: Any) -> Any:
+        return expand_grid(raw)
 
     @model_validator(mode="after")
     def _one_source(self) -> TrainConfig:
@@ -95,6 +106,9 @@ class TrainConfig(StageConfig):
             raise ValueError("two entries of `saes` are equal: give them different seeds or settings, or remove one")
         if self.rows is not None and self.rows < self.batch_rows:
             raise ValueError(f"rows = {self.rows} is less than one step of batch_rows = {self.batch_rows}")
+        for sae in self.saes:
+            if sae.train_rows is not None and sae.train_rows % self.batch_rows:
+                raise ValueError(f"train_rows = {sae.train_rows} is not a multiple of batch_rows = {self.batch_rows}")
         return self
 
     @property
@@ -104,7 +118,7 @@ class TrainConfig(StageConfig):
 
     def hooks(self) -> tuple[str, ...]:
         """Hooks of this run's SAEs, sorted."""
-        return tuple(sorted({sae.hook for sae in self.saes}))
+        return tuple(sorted({hook for sae in self.saes for hook in sae.hooks()}))
 
     def reads(self) -> dict[str, Any]:
         """What the loop is fed with, as far as it shapes the weights: the activations' dtype and their batches."""

@@ -41,6 +41,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "saes": [
             *({"hook": HOOK, "architecture": name, "d_sae": 128} for name in NAMES),
             {"hook": HOOK, "architecture": "jumprelu", "d_sae": 128, "sparsity_loss": "tanh"},
+            {
+                "hook": HOOK, "d_sae": 128, "target_hook": "blocks.0.hook_attn_out", "k_start": 64, "k_warmup": 9,
+                "lr_decay": "30%",
+            },
         ],
     },
     "synthesize": {},
@@ -52,19 +56,24 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 # Tried in turn, after the choices that the option itself names, until one is another valid value.
 OTHERS = (
-    False, True, 1, 2, 3, 17, 64, 256, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
+    False, True, 1, 2, 3, 17, 64, 256, 24, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
     ["blocks.0.hook_mlp_out"], ["train"], [32, 64], [64, 128], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
     [SAE.replace("0", "8")], "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
     *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)),
 )  # fmt: skip
 # A source counts by what it holds, not by where it is or how it was named.
 BY_CONTENT = {"download.source.path", "download.source.files", "download.source.type"}
-# Options of a training config in place of an id, and one in place of a model: tests/jobs/test_stage_synthesize.py.
-ELSEWHERE = {"evaluate.controls", "evaluate.seeds", "train.activations"}
+# Options of a training config in place of an id, and one in place of a model: tests/jobs/test_stage_synthesize.py. A grid is
+# expanded: tests/configs/test_grid.py.
+ELSEWHERE = {"evaluate.controls", "evaluate.seeds", "train.activations", "train.grid"}
 # It decides whether there are options of a dataset at all.
 NO_LEAF = {"download.what"}
-# They belong to another sparsity loss of JumpReLU.
-NOT_OPEN = {f"train.saes.{NAMES.index('jumprelu')}.tanh_scale", f"train.saes.{len(NAMES)}.target"}
+# Options of SAEs that are open only beside others, which the last example has; two belong to another sparsity loss of JumpReLU.
+_LAST = len(NAMES) + 1
+NOT_OPEN = {
+    f"train.saes.{NAMES.index('jumprelu')}.tanh_scale", f"train.saes.{_LAST - 1}.target",
+    *(f"train.saes.{i}.{name}" for i in range(_LAST) for name in ("skip_connection", "k_start", "k_warmup")),
+}  # fmt: skip
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[str]:

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import Discriminator, Tag
 
-from configs.architectures.base import DecoderNormConfig, SaeConfig, ShallowConfig
+from configs.architectures.base import DeadLatentsConfig, DecoderNormConfig, SaeConfig, ShallowConfig
 from configs.architectures.matching_pursuit import MatchingPursuitConfig
 from configs.architectures.nested import HierarchicalTopKConfig, MatryoshkaConfig
 from configs.architectures.relu import GatedConfig, JumpReluConfig, PenalisedConfig, StandardConfig
-from configs.architectures.topk import BatchTopKConfig, FixedL0Config, TopKConfig
+from configs.architectures.topk import BatchKConfig, BatchTopKConfig, FixedL0Config, TopKConfig, WarmedKConfig
 
 __all__ = [
-    "ARCHITECTURES", "NAMES", "AnySae", "BatchTopKConfig", "DecoderNormConfig", "FixedL0Config", "GatedConfig", "HierarchicalTopKConfig",
-    "JumpReluConfig", "MatchingPursuitConfig", "MatryoshkaConfig", "PenalisedConfig", "SaeConfig", "ShallowConfig",
-    "StandardConfig", "TopKConfig", "architecture_name", "target_l0",
+    "ARCHITECTURES", "NAMES", "AnySae", "BatchKConfig", "BatchTopKConfig", "DeadLatentsConfig", "DecoderNormConfig",
+    "FixedL0Config", "GatedConfig", "HierarchicalTopKConfig", "JumpReluConfig", "MatchingPursuitConfig", "MatryoshkaConfig",
+    "PenalisedConfig", "SaeConfig", "ShallowConfig", "StandardConfig", "TopKConfig", "WarmedKConfig", "architecture_name",
+    "target_l0",
 ]  # fmt: skip
 
 ARCHITECTURES: tuple[type[SaeConfig], ...] = (

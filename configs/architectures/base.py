@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from configs.architectures.steps import Steps
 from configs.base import Config, Seed
 from configs.hook_names import stored_hook
+from configs.inputs import SaeId
 
 Frozen = Literal["none", "decoder", "soft_decoder", "encoder"]
 
@@ -19,11 +21,28 @@ class SaeConfig(Config):
     hook: str = Field(description="Hook name, for example `blocks.7.hook_resid_post`.")
     d_sae: int = Field(ge=1, description="Width: the number of latents.")
     seed: Seed = Field(0, description="Seed of the initial weights.")
+    start_from: SaeId | None = Field(
+        None,
+        description="An SAE of the same width, whose weights are the initial ones; those that it lacks are as usual.",
+    )
+    train_rows: int | None = Field(
+        None,
+        ge=1,
+        description="Rows that this SAE is trained on, a multiple of the run's batch_rows; if not given, all of the run.",
+    )
     lr: float = Field(1e-3, gt=0, description="Peak learning rate of Adam.")
-    lr_warmup_steps: int = Field(50, ge=0, description="Steps of linear warm-up.")
-    lr_decay_fraction: float = Field(0.2, ge=0, le=1, description="Share of the steps, at the end, of linear decay.")
+    lr_warmup: Steps = Field(
+        50, description="Linear warm-up of the learning rate: steps, or a share of them such as 5%."
+    )
+    lr_decay: Steps = Field(
+        "20%", description="Decay of the learning rate to 0 at the end: steps or a share; 0 keeps it."
+    )
+    lr_decay_shape: Literal["linear", "cosine"] = Field("linear", description="How the learning rate decays.")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="Adam's first moment decay.")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="Adam's second moment decay.")
+    gradient_clip: float | None = Field(
+        None, gt=0, description="Norm of all gradients together above which they are scaled down to it."
+    )
     dead_after_tokens: int = Field(
         200_000, ge=1, description="A latent that was inactive on this many data positions in a row is dead."
     )
@@ -39,10 +58,25 @@ class SaeConfig(Config):
     def _stored_name(cls, hook: str) -> str:
         return stored_hook(hook)
 
+    @model_validator(mode="after")
+    def _has_decay(self) -> SaeConfig:
+        if self.lr_decay in (0, "0%") and self.lr_decay_shape != "linear":
+            raise ValueError(f"lr_decay_shape = {self.lr_decay_shape} has no effect where lr_decay is 0: leave it out")
+        return self
+
+    @property
+    def place(self) -> str:
+        """The hook, as labels name it."""
+        return self.hook
+
     @property
     def label(self) -> str:
         """What people read in lists."""
-        return f"{self.architecture} {self.d_sae} at {self.hook}"
+        return f"{self.architecture} {self.d_sae} at {self.place}"
+
+    def hooks(self) -> tuple[str, ...]:
+        """The hooks whose activations it is trained on: the input, then others."""
+        return (self.hook,)
 
     @property
     def target_l0(self) -> float | None:
@@ -55,11 +89,61 @@ class SaeConfig(Config):
         return self.target_l0 or self.d_sae / 10
 
 
-class ShallowConfig(SaeConfig):
-    """One encoder layer, a choice of active latents, one decoder layer, and an auxiliary loss on dead latents."""
+class DeadLatentsConfig(SaeConfig):
+    """What brings dead latents back: a loss of their own, or new weights."""
 
     aux_coefficient: float = Field(1 / 32, ge=0, description="Weight of the auxiliary loss on dead latents; 0 is off.")
     aux_k: int = Field(64, ge=1, description="Dead latents that the auxiliary loss uses for a position.")
+    resample_every: Steps | None = Field(
+        None,
+        description="After each so many steps, before the learning rate decays, dead latents get new weights: along the errors "
+        "of the positions that are reconstructed worst.",
+    )
+
+    @model_validator(mode="after")
+    def _resamples_at_steps(self) -> DeadLatentsConfig:
+        if self.resample_every in (0, "0%"):
+            raise ValueError("resample_every is a number of steps above 0, or a share of them; null is never")
+        if self.resample_every is not None and self.frozen != "none":
+            raise ValueError(
+                f"resample_every gives new weights to latents whose {self.frozen} is frozen: leave one out"
+            )
+        return self
+
+
+class ShallowConfig(DeadLatentsConfig):
+    """One encoder layer, a choice of active latents, one decoder layer."""
+
+    target_hook: str | None = Field(
+        None,
+        description="Transcoder: the hook whose activations are made from those of `hook`. If not given, those of `hook` itself.",
+    )
+    skip_connection: bool = Field(
+        False, description="Skip transcoder: a matrix from input to output is trained beside the latents."
+    )
+
+    @field_validator("target_hook")
+    @classmethod
+    def _stored_target(cls, hook: str | None) -> str | None:
+        return None if hook is None else stored_hook(hook)
+
+    @model_validator(mode="after")
+    def _is_a_transcoder(self) -> ShallowConfig:
+        if self.target_hook == self.hook:
+            raise ValueError(f"target_hook = {self.target_hook} is `hook` itself: leave it out, or name another hook")
+        if self.skip_connection and self.target_hook is None:
+            raise ValueError("skip_connection is for transcoders: give a target_hook")
+        return self
+
+    @property
+    def place(self) -> str:
+        """See SaeConfig."""
+        skip = ", skip" if self.skip_connection else ""
+        return self.hook if self.target_hook is None else f"{self.hook} to {self.target_hook}{skip}"
+
+    def hooks(self) -> tuple[str, ...]:
+        """See SaeConfig."""
+        return (self.hook,) if self.target_hook is None else (self.hook, self.target_hook)
 
     @property
     def free_decoder(self) -> bool:

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from configs.architectures.topk import FixedL0Config
+from configs.architectures.topk import WarmedKConfig
 
 
-class MatchingPursuitConfig(FixedL0Config):
+class MatchingPursuitConfig(WarmedKConfig):
     """k times, the decoder row that fits the residual best is taken away from it (Costa et al. 2025).
 
     The encoder is the decoder: there are no other weights but b_dec.

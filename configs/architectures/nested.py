@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from configs.architectures.base import DecoderNormConfig
-from configs.architectures.topk import FixedL0Config
+from configs.architectures.topk import BatchKConfig, FixedL0Config
 
 # Shares of d_sae of the nested prefixes, added up: groups of 1/32, 1/16, 1/8, 1/4 and the rest (Bussmann et al. 2025).
 _PREFIXES = (1 / 32, 3 / 32, 7 / 32, 15 / 32)
@@ -43,17 +43,17 @@ class HierarchicalTopKConfig(FixedL0Config, DecoderNormConfig):
         return tuple(sorted(halved))
 
 
-class MatryoshkaConfig(FixedL0Config, DecoderNormConfig):
+class MatryoshkaConfig(BatchKConfig):
     """BatchTopK whose first latents reconstruct alone, too (Bussmann et al. 2025).
 
     The loss is the mean of the errors of the reconstructions from the active latents below each of `widths`.
     """
 
     architecture: Literal["matryoshka"] = Field(description="BatchTopK of nested prefixes of the latents.")
-    k: int = Field(32, ge=1, description="Active latents of a position on average.")
     widths: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
         None,
-        description="Numbers of first latents that reconstruct alone; if not given, 1/32, 3/32, 7/32 and 15/32 of d_sae, and d_sae.",
+        description="Numbers of first latents that reconstruct alone; if not given, 1/32, 3/32, 7/32 and 15/32 of d_sae, "
+        "and d_sae.",
     )
 
     @model_validator(mode="after")

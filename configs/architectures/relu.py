@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from configs.architectures.base import DecoderNormConfig, ShallowConfig
+from configs.architectures.steps import Steps
 
 
 class PenalisedConfig(ShallowConfig):
@@ -15,8 +16,8 @@ class PenalisedConfig(ShallowConfig):
     Penalties are written for errors summed over dimensions, as in the papers: the loss divides both by d.
     """
 
-    sparsity_warmup_fraction: float = Field(
-        0.05, ge=0, le=1, description="Share of the steps over which the sparsity penalty rises to its full weight."
+    sparsity_warmup: Steps = Field(
+        "5%", description="Steps, or a share of them, over which the sparsity penalty rises to its full weight."
     )
     revival_coefficient: float = Field(
         1e-3,
@@ -34,7 +35,7 @@ class StandardConfig(PenalisedConfig, DecoderNormConfig):
     @property
     def label(self) -> str:
         """See SaeConfig."""
-        return f"{self.architecture} {self.d_sae} l1={self.l1:g} at {self.hook}"
+        return f"{self.architecture} {self.d_sae} l1={self.l1:g} at {self.place}"
 
 
 class GatedConfig(PenalisedConfig):
@@ -46,7 +47,7 @@ class GatedConfig(PenalisedConfig):
     @property
     def label(self) -> str:
         """See SaeConfig."""
-        return f"{self.architecture} {self.d_sae} l1={self.l1:g} at {self.hook}"
+        return f"{self.architecture} {self.d_sae} l1={self.l1:g} at {self.place}"
 
 
 class JumpReluConfig(PenalisedConfig, DecoderNormConfig):
@@ -106,4 +107,4 @@ class JumpReluConfig(PenalisedConfig, DecoderNormConfig):
     def label(self) -> str:
         """See SaeConfig."""
         aim = f"L0={self.target_l0:g}" if self.target_l0 else f"{self.sparsity_loss}={self.sparsity_coefficient:g}"
-        return f"{self.architecture} {self.d_sae} {aim} at {self.hook}"
+        return f"{self.architecture} {self.d_sae} {aim} at {self.place}"

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from configs.architectures import SaeConfig
-from configs.artifact_ids import ArtifactRef, fingerprint
+from configs.artifact_ids import ArtifactRef, fingerprint, parse_ref
 from configs.base import StageConfig
 from configs.requirements import Requirement
 from configs.train import TrainConfig
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cluster.store import Store
 
 VERSION = 2
+_START = "start_from_"
 _CHECKPOINTS = 3  # in the store at the same time
 
 
@@ -25,10 +26,16 @@ def inputs(config: TrainConfig) -> dict[str, StageConfig | str]:
     """The model, the tokens and, if the run reads a cache, the harvest that writes it; or planted activations."""
     if config.model is None or config.tokens is None:
         assert config.activations is not None, "the config was checked"
-        return {"activations": config.activations}
-    needed: dict[str, StageConfig | str] = {"model": config.model, "tokens": config.tokens}
+        return {"activations": config.activations, **_starts(config)}
+    needed: dict[str, StageConfig | str] = {"model": config.model, "tokens": config.tokens, **_starts(config)}
     harvest = config.harvest()
     return needed if harvest is None else {**needed, "activations": harvest}
+
+
+def _starts(config: TrainConfig) -> dict[str, str]:
+    """The SAEs that some of the run start from, each once."""
+    found = dict.fromkeys(sae.start_from for sae in config.saes if sae.start_from is not None)
+    return {f"{_START}{number}": ref for number, ref in enumerate(found)}
 
 
 def outputs(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
@@ -77,8 +84,16 @@ def run(job: JobContext) -> None:
     for i, output in missing.items():
         parts = job.store.parts(output.ref)
         files = [file for file, _ in parts.values()]
-        job.publish(output, files, {**_summary(job, output.ref), "sae": config.saes[i].model_dump(mode="json")})
+        sae = config.saes[i]
+        summary = {**_summary(job, output.ref), "sae": sae.model_dump(mode="json")}
+        job.publish(output, files, summary, inputs=_inputs_of(job, sae))
     checkpoints.clear()
+
+
+def _inputs_of(job: JobContext, sae: SaeConfig) -> dict[str, list[ArtifactRef]]:
+    """What one SAE of the run was made from."""
+    found = {role: refs for role, refs in job.inputs.items() if not role.startswith(_START)}
+    return found if sae.start_from is None else {**found, "start_from": [parse_ref(sae.start_from, "saes")]}
 
 
 def check(config: TrainConfig, requirement: Requirement) -> None:
@@ -97,14 +112,22 @@ def check(config: TrainConfig, requirement: Requirement) -> None:
 
 def store_bytes(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
     """Bytes of the SAEs, and of the checkpoints: two are kept while a third is written."""
+    hooks = config.hooks()
     if config.activations is None:
-        widths = hook_widths(inputs["model"][0], store, [sae.hook for sae in config.saes])
+        widths = dict(zip(hooks, hook_widths(inputs["model"][0], store, list(hooks)), strict=True))
     else:
-        widths = [_planted(store, inputs["activations"][0])["d"]] * len(config.saes)
-    # Encoder, decoder and two biases; a threshold at most comes to them.
-    weights = sum(4 * (2 * sae.d_sae * d + 2 * sae.d_sae + d) for sae, d in zip(config.saes, widths, strict=True))
+        widths = dict.fromkeys(hooks, _planted(store, inputs["activations"][0])["d"])
+    weights = sum(_weight_bytes(sae, [widths[hook] for hook in sae.hooks()]) for sae in config.saes)
     counters = sum(8 * sae.d_sae for sae in config.saes)
     return weights + _CHECKPOINTS * (3 * weights + counters)
+
+
+def _weight_bytes(sae: SaeConfig, widths: list[int]) -> int:
+    """Bytes of the weights of an SAE, at most, whose hooks have these widths."""
+    # Encoder, decoder, the bias of the output, and what has one value for each latent: biases, thresholds.
+    values = sae.d_sae * (widths[0] + widths[-1]) + widths[-1] + 3 * sae.d_sae
+    skip = widths[0] * widths[-1] if len(widths) > 1 else 0
+    return 4 * (values + skip)
 
 
 def _planted(store: Store, activations: ArtifactRef) -> dict[str, Any]:
@@ -139,7 +162,7 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
 
     config: TrainConfig = job.config
     planted = config.activations is not None
-    rows, context_length = _size(job)
+    available, context_length = _size(job)
     task = TrainTask(
         config=config,
         saes=saes,
@@ -152,11 +175,13 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
         attempt=job.attempt,
         requirement=job.requirement,
         channel=ProgressChannel.open(job.fingerprint),
+        initial={str(refs[0]): refs[0] for role, refs in job.inputs.items() if role.startswith(_START)},
     )
-    plan = make_plan(config, rows, context_length)
+    plan = make_plan(config, available, context_length)
     found = Checkpoints(job.store, job.fingerprint, job.attempt, job.scratch).latest([ref.id for ref in saes.values()])
     done = plan.rows_before(found.block) if found else 0
-    job.progress.start("train", plan.rows_before(plan.blocks), "rows", done)
+    rows = max(plan.steps_for(config.saes[i]) for i in saes) * plan.batch_rows
+    job.progress.start("train", rows, "rows", done)
     fit(
         task,
         job.scratch,

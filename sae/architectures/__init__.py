@@ -6,13 +6,14 @@ in `configs/architectures/`. The trainer, metrics, extraction, reports and forma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from configs.architectures import NAMES, SaeConfig
+from configs.architectures.steps import Steps, steps_of
 from sae.calibration import Calibration
 from sae.sparse import Codes
 
@@ -24,22 +25,25 @@ class Step(NamedTuple):
     total: int
     dead: Tensor
 
-    def rise(self, share: float) -> float:
-        """Rises linearly from 0 to 1 over a share of the steps, and stays there: a warm-up."""
-        return min(1.0, (self.number + 1) / (share * self.total)) if share * self.total > 1 else 1.0
+    def rise(self, steps: Steps) -> float:
+        """Rises linearly to 1 over so many steps, and stays there: a warm-up."""
+        length = steps_of(steps, self.total)
+        return min(1.0, (self.number + 1) / length) if length > 1 else 1.0
 
 
 class Pass(NamedTuple):
     """One forward and backward pass over n positions.
 
     `gradients`: of each parameter, by its name. `squared_error`: sum over positions and dimensions, float64 scalar.
-    `aux`: mean of the auxiliary losses before their weight, a scalar; 0 without any.
+    `aux`: mean of the auxiliary losses before their weight, a scalar; 0 without any. `slope` [n, d]: the gradient of the loss at
+    the reconstruction, along which it is wrong.
     """
 
     codes: Codes
     gradients: dict[str, Tensor]
     squared_error: Tensor
     aux: Tensor
+    slope: Tensor
 
 
 class Export(NamedTuple):
@@ -53,13 +57,20 @@ class Architecture(Protocol):
     """One SAE in training, on scaled activations: raw ones times the calibration's `scale`.
 
     Once centred on their mean, which they are not here, they have unit mean square in each dimension. The loss is the mean
-    squared error over positions and dimensions, and whatever the architecture adds to it.
+    squared error over positions and dimensions, and whatever the architecture adds to it. `others` are the calibrations of
+    further hooks of its config: their scaled activations stand behind those of the first one, [n, d + d2 ...].
     """
 
     parameters: dict[str, Tensor]
     """What the optimizer steps; they and the optimizer's moments are all that a checkpoint holds of the architecture."""
 
-    def __init__(self, config: Any, calibration: Calibration, device: str, autocast: bool) -> None: ...
+    def __init__(
+        self, config: Any, calibration: Calibration, device: str, autocast: bool, *others: Calibration
+    ) -> None: ...
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes the weights of a trained SAE on raw activations as initial ones. Raises ValueError if they do not fit."""
+        ...
 
     def start(self, x: Tensor) -> None:
         """Before the first step: sets what depends on the first batch `x` [n, d], which is not empty."""
@@ -67,6 +78,10 @@ class Architecture(Protocol):
 
     def gradients(self, x: Tensor, step: Step) -> Pass:
         """Forward and backward on scaled activations `x` [n, d], n > 0."""
+        ...
+
+    def revive(self, dead: Tensor, directions: Tensor) -> None:
+        """New weights for the latents `dead` [m], along `directions` [m, d] of length 1, where reconstructions lack something."""
         ...
 
     def after_step(self) -> None:
@@ -95,6 +110,9 @@ def architecture_class(name: str) -> type[Architecture]:
     return found
 
 
-def make_architecture(config: SaeConfig, calibration: Calibration, device: str, autocast: bool) -> Architecture:
-    """A new SAE, with the initial weights of its seed."""
-    return architecture_class(config.architecture)(config, calibration, device, autocast)
+def make_architecture(
+    config: SaeConfig, calibrations: Sequence[Calibration], device: str, autocast: bool
+) -> Architecture:
+    """A new SAE, with the initial weights of its seed. `calibrations` are those of config.hooks()."""
+    first, *others = calibrations
+    return architecture_class(config.architecture)(config, first, device, autocast, *others)

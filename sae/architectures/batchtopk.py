@@ -13,29 +13,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.architectures import FixedL0Config
+from configs.architectures import BatchKConfig
 from sae import sparse
+from sae.architectures import Step
 from sae.architectures.shallow_base import ShallowSae, exported_pre_activations
 from sae.calibration import Calibration
 from sae.sparse import Codes
 
 
-class BatchTopK(ShallowSae[FixedL0Config]):
+class BatchTopK(ShallowSae[BatchKConfig]):
     """See the module."""
 
-    def __init__(self, config: FixedL0Config, calibration: Calibration, device: str, autocast: bool) -> None:
-        super().__init__(config, calibration, device, autocast)
+    def __init__(
+        self, config: BatchKConfig, calibration: Calibration, device: str, autocast: bool, *others: Calibration
+    ) -> None:
+        super().__init__(config, calibration, device, autocast, *others)
         self._positions = 0
         self._values: list[Tensor] = []  # the largest of each measured batch, more than the threshold lets through
 
-    def choose(self, pre: Tensor) -> Codes:
+    def choose(self, pre: Tensor, step: Step) -> Codes:
         """See ShallowSae."""
-        return sparse.batch_topk(pre, self.config.k)
+        return sparse.batch_topk(pre, self.config.k_at(step.number, step.total))
 
     def measure(self, x: Tensor) -> None:
         """See Architecture."""
         weights = self.weights()
-        pre = self.pre_activations(x - weights.b_dec, weights)
+        pre = self.pre_activations(self.sides(x, weights).input, weights)
         self._values.append(sparse.batch_topk(pre, min(2 * self.config.k, self.config.d_sae)).value.cpu())
         self._positions += len(x)
 
@@ -57,7 +60,7 @@ class BatchTopK(ShallowSae[FixedL0Config]):
     @staticmethod
     def encode(tensors: Mapping[str, Tensor], config: Mapping[str, Any], x: Tensor) -> Codes:
         """See Architecture."""
-        return sparse.above(exported_pre_activations(tensors, x), tensors["threshold"])
+        return sparse.above(exported_pre_activations(tensors, config, x), tensors["threshold"])
 
 
 ARCHITECTURE = BatchTopK

@@ -16,7 +16,7 @@ from configs.architectures import GatedConfig
 from sae import dense, sparse
 from sae.architectures import Pass, Step
 from sae.architectures.penalised_base import PenalisedSae
-from sae.architectures.shallow_base import Weights, added, squares
+from sae.architectures.shallow_base import Weights, added, encoder_input, squares
 from sae.linear import linear
 from sae.sparse import Codes, Gradients
 
@@ -42,20 +42,20 @@ class Gated(PenalisedSae[GatedConfig]):
         """See Architecture."""
         weights = self.weights()
         b_mag, growth = self.parameters["b_mag"].detach(), self.parameters["r_mag"].detach().exp()
-        centred = x - weights.b_dec
-        pre = self.pre_activations(centred, weights)
+        sides = self.sides(x, weights)
+        pre = self.pre_activations(sides.input, weights)
         gates = sparse.over(pre, self.threshold())
         product = gates.value - weights.b_enc[gates.latent]
         codes = gates._replace(value=(product * growth[gates.latent] + b_mag[gates.latent]).relu_())
 
-        residual = dense.reconstruct(codes, weights.W_dec).sub_(centred)
+        residual = dense.reconstruct(codes, weights.W_dec).sub_(sides.target)
         squared_error = squares(residual)
-        extra, aux = self.auxiliary(pre, centred, residual, weights.W_dec, step.dead)
-        grad = residual.mul_(2 / residual.numel())
+        extra, aux = self.auxiliary(pre, sides.input, residual, weights.W_dec, step.dead)
+        slope = residual.mul_(2 / residual.numel())
         entries = dense.latent_order(codes, self.config.d_sae)
-        d_dec, d_value = entries.decoder(grad, weights.W_dec)
+        d_dec, d_value = entries.decoder(slope, weights.W_dec)
         made, slopes = dense.reconstruct_with_slopes(gates, weights.W_dec)
-        d_gate = slopes((made - centred) * (2 / grad.numel()))[entries.order]
+        d_gate = slopes((made - sides.target) * (2 / slope.numel()))[entries.order]
         d_gate = d_gate + self.penalty(self.config.l1, step, len(x))
 
         d_mag = d_value * (entries.value > 0)
@@ -63,14 +63,14 @@ class Gated(PenalisedSae[GatedConfig]):
         d_product = d_growth + d_gate
         radial = entries.sums(entries.value * d_value)
         b_gate = entries.sums(d_gate)
-        found = Gradients(entries.rows(centred, d_product), entries.sums(d_product), d_dec, radial)
+        found = Gradients(entries.rows(sides.input, d_product), entries.sums(d_product), d_dec, radial)
         before = found.b_enc.clone()
-        self.revive(added(found, extra), {}, pre, centred, step.dead)
-        gradients = self.parameter_gradients(found, grad.sum(0), weights)
+        self.push_up(added(found, extra), {}, pre, sides.input, step.dead)
+        gradients = self.parameter_gradients(found, slope, sides.input, weights)
         gradients["b_gate"] = b_gate + gradients.pop("b_enc") - before  # dead latents are revived by their gates
         gradients["b_mag"] = entries.sums(d_mag)
         gradients["r_mag"] = entries.sums(d_growth * product[entries.order])
-        return Pass(codes, gradients, squared_error, aux)
+        return Pass(codes, gradients, squared_error, aux, slope)
 
     def tensors(self) -> dict[str, Tensor]:
         """See ShallowSae."""
@@ -85,7 +85,7 @@ class Gated(PenalisedSae[GatedConfig]):
     @staticmethod
     def encode(tensors: Mapping[str, Tensor], config: Mapping[str, Any], x: Tensor) -> Codes:
         """See Architecture."""
-        product = linear(x.float() - tensors["b_dec"], tensors["W_enc"].T)
+        product = linear(encoder_input(tensors, config, x), tensors["W_enc"].T)
         magnitude = product * tensors["r_mag"].exp() + tensors["b_mag"]
         return sparse.above(
             magnitude.masked_fill_(product + tensors["b_gate"] <= 0, 0), torch.zeros_like(tensors["r_mag"])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from configs.architectures import HierarchicalTopKConfig
 from sae import sparse
+from sae.architectures import Step
 from sae.architectures.nested_base import Groups, NestedSae
 from sae.architectures.shallow_base import exported_pre_activations
 from sae.sparse import Codes
@@ -18,7 +19,7 @@ from sae.sparse import Codes
 class HierarchicalTopK(NestedSae[HierarchicalTopKConfig]):
     """See the module. Groups are ranks: the first is of the largest latents of a position, and so on."""
 
-    def choose(self, pre: Tensor) -> Codes:
+    def choose(self, pre: Tensor, step: Step) -> Codes:
         """See ShallowSae. Largest first."""
         return sparse.sorted_topk(pre, self.config.k)
 
@@ -42,7 +43,7 @@ class HierarchicalTopK(NestedSae[HierarchicalTopKConfig]):
     @staticmethod
     def encode(tensors: Mapping[str, Tensor], config: Mapping[str, Any], x: Tensor) -> Codes:
         """See Architecture."""
-        return sparse.positive_topk(exported_pre_activations(tensors, x), int(config["k"]))
+        return sparse.positive_topk(exported_pre_activations(tensors, config, x), int(config["k"]))
 
 
 ARCHITECTURE = HierarchicalTopK

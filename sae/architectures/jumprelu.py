@@ -26,14 +26,24 @@ from sae.sparse import Codes
 class JumpRelu(PenalisedSae[JumpReluConfig]):
     """See the module. The parameter `threshold` [d_sae] is in units of `threshold_rate`."""
 
+    _has_threshold = False  # of the SAE that training starts from
+
     def initial(self, W_dec: Tensor, b_dec: Tensor) -> dict[str, Tensor]:
         """See ShallowSae."""
         return {**super().initial(W_dec, b_dec), "threshold": torch.zeros(len(W_dec))}
 
+    def loadable(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """See ShallowSae."""
+        found = super().loadable(tensors)
+        self._has_threshold = "threshold" in found
+        return {**found, "threshold": found["threshold"] / self.config.threshold_rate} if self._has_threshold else found
+
     def start(self, x: Tensor) -> None:
         """See Architecture."""
+        if self._has_threshold:
+            return
         weights = self.weights()
-        pre = self.pre_activations(x - weights.b_dec, weights)
+        pre = self.pre_activations(self.sides(x, weights).input, weights)
         wanted = max(1, round(self.config.first_l0 * len(x)))
         values = sparse.batch_topk(pre, math.ceil(self.config.first_l0)).value.sort(descending=True).values
         first = float(values[min(wanted, len(values)) - 1]) if len(values) else 0.0
@@ -69,9 +79,17 @@ class JumpRelu(PenalisedSae[JumpReluConfig]):
             d_pre = d_pre + through
         return Slopes(d_pre, {"threshold": entries.sums(through) * -config.threshold_rate})
 
-    def revive_threshold(self, own: dict[str, Tensor], dead: Tensor, gradient: Tensor) -> None:
+    def push_down(self, own: dict[str, Tensor], dead: Tensor, gradient: Tensor) -> None:
         """See PenalisedSae."""
         own["threshold"][dead] += gradient * self.config.threshold_rate
+
+    def revive(self, dead: Tensor, directions: Tensor) -> None:
+        """See Architecture. Thresholds become as much smaller than the others' mean as encoder rows do."""
+        super().revive(dead, directions)
+        threshold = self.parameters["threshold"]
+        alive = torch.ones(len(threshold), dtype=torch.bool, device=dead.device)
+        alive[dead] = False
+        threshold[dead] = 0.2 * float(threshold[alive].double().mean()) if bool(alive.any()) else 0.0
 
     def after_step(self) -> None:
         """See Architecture. A negative threshold would let negative values through."""
@@ -89,7 +107,7 @@ class JumpRelu(PenalisedSae[JumpReluConfig]):
     @staticmethod
     def encode(tensors: Mapping[str, Tensor], config: Mapping[str, Any], x: Tensor) -> Codes:
         """See Architecture."""
-        return sparse.above(exported_pre_activations(tensors, x), tensors["threshold"])
+        return sparse.above(exported_pre_activations(tensors, config, x), tensors["threshold"])
 
 
 ARCHITECTURE = JumpRelu

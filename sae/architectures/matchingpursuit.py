@@ -16,14 +16,14 @@ from torch.nn.functional import embedding_bag, normalize
 from configs.architectures import MatchingPursuitConfig
 from sae import sparse
 from sae.architectures import Export, Pass, Step
-from sae.architectures.shallow_base import squares
+from sae.architectures.shallow_base import load_parameters, squares, unfold
 from sae.calibration import Calibration
 from sae.linear import linear
 from sae.sparse import Codes, LatentOrder
 
 
 class Rounds(NamedTuple):
-    """What k rounds chose for n positions: `latent`, `value` [k, n], and `residual` [k + 1, n, d] before each and after the last."""
+    """What k rounds chose for n positions: `latent`, `value` [k, n]; `residual` [k + 1, n, d] before each and after the last."""
 
     latent: Tensor
     value: Tensor
@@ -33,12 +33,19 @@ class Rounds(NamedTuple):
 class MatchingPursuit:
     """See the module. Parameters W_dec [d_sae, d], with rows of length 1, and b_dec [d]."""
 
-    def __init__(self, config: MatchingPursuitConfig, calibration: Calibration, device: str, autocast: bool) -> None:
+    def __init__(
+        self, config: MatchingPursuitConfig, calibration: Calibration, device: str, autocast: bool, *others: Calibration
+    ) -> None:
         self.config, self.calibration, self.autocast = config, calibration, autocast
         generator = torch.Generator().manual_seed(config.seed)
         W_dec = normalize(torch.randn(config.d_sae, len(calibration.mean), generator=generator), dim=1)
         start = {"W_dec": W_dec, "b_dec": calibration.mean * calibration.scale}
         self.parameters = {k: v.to(device).requires_grad_() for k, v in start.items()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """See Architecture."""
+        scale = self.calibration.scale
+        load_parameters(self.parameters, unfold(tensors, scale, scale), self.config.label)
 
     def start(self, x: Tensor) -> None:
         """See Architecture."""
@@ -47,13 +54,19 @@ class MatchingPursuit:
         """See Architecture."""
         W_dec = self.parameters["W_dec"].detach()
         threshold = self.config.residual_threshold * x.shape[1] ** 0.5
-        rounds = pursue(x - self.parameters["b_dec"].detach(), W_dec, self.config.k, threshold, self.autocast)
+        k = self.config.k_at(step.number, step.total)
+        rounds = pursue(x - self.parameters["b_dec"].detach(), W_dec, k, threshold, self.autocast)
         left = rounds.residual[-1]
-        d_dec, d_input = _backward(rounds, left * (2 / left.numel()), W_dec)
+        slope = left * (2 / left.numel())
+        d_dec, d_input = _backward(rounds, slope, W_dec)
         aux = self._add_auxiliary(d_dec, left, W_dec, step.dead)
         radial = (d_dec * W_dec).sum(1, keepdim=True)
         gradients = {"W_dec": d_dec.addcmul_(W_dec, radial, value=-1), "b_dec": -d_input.sum(0)}
-        return Pass(merged(rounds), gradients, squares(left), aux)
+        return Pass(merged(rounds), gradients, squares(left), aux, -slope)
+
+    def revive(self, dead: Tensor, directions: Tensor) -> None:
+        """See Architecture."""
+        self.parameters["W_dec"][dead] = directions
 
     def after_step(self) -> None:
         """See Architecture."""

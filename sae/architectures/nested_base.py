@@ -38,30 +38,31 @@ class NestedSae(ShallowSae[AnyConfig]):
     def gradients(self, x: Tensor, step: Step) -> Pass:
         """See Architecture."""
         weights = self.weights()
-        centred = x - weights.b_dec
-        pre = self.pre_activations(centred, weights)
-        codes = self.choose(pre)
+        sides = self.sides(x, weights)
+        pre = self.pre_activations(sides.input, weights)
+        codes = self.choose(pre, step)
         groups = self.groups(codes)
-        errors = self._errors(codes, groups, centred, weights.W_dec)
+        errors = self._errors(codes, groups, sides.target, weights.W_dec)
         squared_error = squares(errors[-1])
-        extra, aux = self.auxiliary(pre, centred, errors[-1].clone(), weights.W_dec, step.dead)
+        extra, aux = self.auxiliary(pre, sides.input, errors[-1].clone(), weights.W_dec, step.dead)
         # A latent of group l adds to the reconstructions of level l and all after it: it gets the sum of their errors.
         for level in range(len(errors) - 2, -1, -1):
             errors[level] += errors[level + 1]
-        grad = errors.mul_(2 / errors.numel())
+        slopes = errors.mul_(2 / errors.numel())
         by_level = groups.number % len(errors) * len(x) + codes.position
-        found = backward(codes, centred, grad.view(-1, x.shape[1]), weights.W_dec, by_level)
-        return Pass(codes, self.parameter_gradients(added(found, extra), grad[0].sum(0), weights), squared_error, aux)
+        found = backward(codes, sides.input, slopes.view(-1, self.d_out), weights.W_dec, by_level)
+        gradients = self.parameter_gradients(added(found, extra), slopes[0], sides.input, weights)
+        return Pass(codes, gradients, squared_error, aux, slopes[0])
 
-    def _errors(self, codes: Codes, groups: Groups, centred: Tensor, W_dec: Tensor) -> Tensor:
-        """The reconstructions of all levels minus x: [L, n, d]."""
-        n, d = centred.shape
+    def _errors(self, codes: Codes, groups: Groups, target: Tensor, W_dec: Tensor) -> Tensor:
+        """The reconstructions of all levels minus the target: [L, n, d]."""
+        n, d = target.shape
         count = len(self.levels())
         if len(codes.latent) == 0:
-            return -centred.expand(count, n, d).contiguous()
+            return -target.expand(count, n, d).contiguous()
         parts = embedding_bag(codes.latent, W_dec, groups.starts, per_sample_weights=codes.value, mode="sum")
-        errors = torch.empty(count, n, d, dtype=centred.dtype, device=centred.device)
-        before = -centred
+        errors = torch.empty(count, n, d, dtype=target.dtype, device=target.device)
+        before = -target
         for level, part in enumerate(parts.view(n, count, d).unbind(1)):
             before = torch.add(before, part, out=errors[level])
         return errors

@@ -45,41 +45,42 @@ class PenalisedSae(ShallowSae[AnyPenalised]):
     def gradients(self, x: Tensor, step: Step) -> Pass:
         """See Architecture."""
         weights = self.weights()
-        centred = x - weights.b_dec
-        pre = self.pre_activations(centred, weights)
+        sides = self.sides(x, weights)
+        pre = self.pre_activations(sides.input, weights)
         codes, pre_near = self.near(pre)
-        residual = dense.reconstruct(codes, weights.W_dec).sub_(centred)
+        residual = dense.reconstruct(codes, weights.W_dec).sub_(sides.target)
         squared_error = squares(residual)
-        extra, aux = self.auxiliary(pre, centred, residual, weights.W_dec, step.dead)
-        grad = residual.mul_(2 / residual.numel())
+        extra, aux = self.auxiliary(pre, sides.input, residual, weights.W_dec, step.dead)
+        slope = residual.mul_(2 / residual.numel())
         entries = dense.latent_order(codes, self.config.d_sae)
-        d_dec, d_value = entries.decoder(grad, weights.W_dec)
+        d_dec, d_value = entries.decoder(slope, weights.W_dec)
         slopes = self.slopes(entries, pre_near[entries.order], d_value, step, len(x))
         radial = entries.sums(entries.value * d_value)
-        found = Gradients(entries.rows(centred, slopes.pre), entries.sums(slopes.pre), d_dec, radial)
-        own = self.revive(added(found, extra), slopes.own, pre, centred, step.dead)
-        return Pass(codes, {**self.parameter_gradients(found, grad.sum(0), weights), **own}, squared_error, aux)
+        found = Gradients(entries.rows(sides.input, slopes.pre), entries.sums(slopes.pre), d_dec, radial)
+        own = self.push_up(added(found, extra), slopes.own, pre, sides.input, step.dead)
+        gradients = {**self.parameter_gradients(found, slope, sides.input, weights), **own}
+        return Pass(codes, gradients, squared_error, aux, slope)
 
     def penalty(self, coefficient: float, step: Step, positions: int) -> float:
-        """Weight of one entry's penalty: a mean over positions and, like the error, over the d dimensions."""
-        rise = step.rise(self.config.sparsity_warmup_fraction)
-        return coefficient * rise / (positions * len(self.calibration.mean))
+        """Weight of one entry's penalty: a mean over positions and, like the error, over the dimensions of the output."""
+        rise = step.rise(self.config.sparsity_warmup)
+        return coefficient * rise / (positions * self.d_out)
 
-    def revive(
-        self, found: Gradients, own: dict[str, Tensor], pre: Tensor, centred: Tensor, dead: Tensor
+    def push_up(
+        self, found: Gradients, own: dict[str, Tensor], pre: Tensor, inputs: Tensor, dead: Tensor
     ) -> dict[str, Tensor]:
         """Adds the gradients of the sum of threshold - pre over dead latents below it (Anthropic, January 2025).
 
         The auxiliary loss reaches no latent whose pre-activations are all negative; this does. Returns `own`.
         """
         if self.config.revival_coefficient and len(dead):
-            weight = self.config.revival_coefficient / centred.numel()
-            below = (pre[:, dead] < self.threshold()[dead]).to(centred)
+            weight = self.config.revival_coefficient / (len(inputs) * self.d_out)
+            below = (pre[:, dead] < self.threshold()[dead]).to(inputs)
             count = below.sum(0) * weight
-            found.W_enc_t[dead] -= (below.T @ centred) * weight
+            found.W_enc_t[dead] -= (below.T @ inputs) * weight
             found.b_enc[dead] -= count
-            self.revive_threshold(own, dead, count)
+            self.push_down(own, dead, count)
         return own
 
-    def revive_threshold(self, own: dict[str, Tensor], dead: Tensor, gradient: Tensor) -> None:
+    def push_down(self, own: dict[str, Tensor], dead: Tensor, gradient: Tensor) -> None:
         """Adds the gradient of the dead latents' thresholds, if these are trained."""

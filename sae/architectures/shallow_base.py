@@ -20,7 +20,7 @@ AnyConfig = TypeVar("AnyConfig", bound=ShallowConfig)
 
 
 class Weights(NamedTuple):
-    """W_enc_t [d_sae, d], b_enc [d_sae], W_dec [d_sae, d] with rows of length 1, b_dec [d]; without gradient."""
+    """W_enc_t [d_sae, d], b_enc [d_sae], W_dec [d_sae, d_out] with rows of length 1, b_dec [d_out]; without gradient."""
 
     W_enc_t: Tensor
     b_enc: Tensor
@@ -28,25 +28,62 @@ class Weights(NamedTuple):
     b_dec: Tensor
 
 
-class ShallowSae(Generic[AnyConfig]):
-    """Parameters W_enc_t [d_sae, d], W_dec [d_sae, d], b_enc [d_sae], b_dec [d]; b_dec starts at the activations' mean.
+class Sides(NamedTuple):
+    """What the encoder reads [n, d], and what latents are to make [n, d_out]; one tensor, unless it is a transcoder."""
 
+    input: Tensor
+    target: Tensor
+
+
+class ShallowSae(Generic[AnyConfig]):
+    """Parameters W_enc_t [d_sae, d], W_dec [d_sae, d_out], b_enc [d_sae], b_dec [d_out]; b_dec starts at the activations' mean.
+
+    An autoencoder subtracts b_dec from its input, and d_out is d. A transcoder subtracts the input's mean, and may have a
+    parameter W_skip [d, d_out] (Paulo et al. 2025): latents make what is left of the target.
     Subclasses give `choose`, `saelens` and `encode`; `tensors` if they export more, and `gradients` if their loss is another.
     `autocast` runs the encoder's dense product in bf16; weights stay fp32.
     """
 
-    def __init__(self, config: AnyConfig, calibration: Calibration, device: str, autocast: bool) -> None:
+    def __init__(
+        self,
+        config: AnyConfig,
+        calibration: Calibration,
+        device: str,
+        autocast: bool,
+        target: Calibration | None = None,
+    ) -> None:
         self.config, self.calibration, self.autocast = config, calibration, autocast
+        self.target = calibration if target is None else target
+        self.d_out = len(self.target.mean)
+        self._mean = (calibration.mean * calibration.scale).to(device)
         generator = torch.Generator().manual_seed(config.seed)
-        W_dec = normalize(torch.randn(config.d_sae, len(calibration.mean), generator=generator), dim=1)
-        start = self.initial(W_dec, calibration.mean * calibration.scale)
+        W_dec = normalize(torch.randn(config.d_sae, self.d_out, generator=generator), dim=1)
+        start = self.initial(W_dec, self.target.mean * self.target.scale)
+        if target is not None:
+            d = len(calibration.mean)
+            start["W_enc_t"] = normalize(torch.randn(config.d_sae, d, generator=generator), dim=1)
+            if config.skip_connection:
+                start["W_skip"] = torch.zeros(d, self.d_out)
         self.parameters = {k: v.to(device).requires_grad_() for k, v in start.items()}
 
     def initial(self, W_dec: Tensor, b_dec: Tensor) -> dict[str, Tensor]:
-        """The initial parameters, from the decoder's [d_sae, d]."""
+        """The initial parameters, from the decoder's [d_sae, d_out]."""
         return {"W_enc_t": W_dec.clone(), "W_dec": W_dec, "b_enc": torch.zeros(len(W_dec)), "b_dec": b_dec}
 
-    def choose(self, pre: Tensor) -> Codes:
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """See Architecture. Tensors under SAELens' names; a threshold or the biases of gates may be missing."""
+        loaded = self.loadable(unfold(tensors, self.calibration.scale, self.target.scale))
+        if self.config.target_hook is not None:
+            loaded["b_enc"] = loaded["b_enc"] + self._mean.cpu() @ loaded["W_enc_t"].T
+            if "W_skip" in loaded:
+                loaded["b_dec"] = loaded["b_dec"] + self._mean.cpu() @ loaded["W_skip"]
+        load_parameters(self.parameters, loaded, self.config.label)
+
+    def loadable(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters from an SAE's tensors on scaled activations, decoder rows of length 1."""
+        return {"W_enc_t": tensors["W_enc"].T, **tensors} if "W_enc" in tensors else tensors
+
+    def choose(self, pre: Tensor, step: Step) -> Codes:
         """Active latents in training, of pre-activations [n, d_sae]."""
         raise NotImplementedError
 
@@ -56,27 +93,45 @@ class ShallowSae(Generic[AnyConfig]):
     def gradients(self, x: Tensor, step: Step) -> Pass:
         """See Architecture."""
         weights = self.weights()
-        centred = x - weights.b_dec
-        pre = self.pre_activations(centred, weights)
-        codes = self.choose(pre)
-        residual = sparse.decode(codes, weights.W_dec).sub_(centred)  # the reconstruction minus x
+        sides = self.sides(x, weights)
+        pre = self.pre_activations(sides.input, weights)
+        codes = self.choose(pre, step)
+        residual = sparse.decode(codes, weights.W_dec).sub_(sides.target)
         squared_error = squares(residual)
-        extra, aux = self.auxiliary(pre, centred, residual, weights.W_dec, step.dead)
-        grad = residual.mul_(2 / residual.numel())
-        found = sparse.backward(codes, centred, grad, weights.W_dec)
-        return Pass(codes, self.parameter_gradients(added(found, extra), grad.sum(0), weights), squared_error, aux)
+        extra, aux = self.auxiliary(pre, sides.input, residual, weights.W_dec, step.dead)
+        slope = residual.mul_(2 / residual.numel())
+        found = sparse.backward(codes, sides.input, slope, weights.W_dec)
+        gradients = self.parameter_gradients(added(found, extra), slope, sides.input, weights)
+        return Pass(codes, gradients, squared_error, aux, slope)
 
-    def parameter_gradients(self, found: Gradients, output: Tensor, weights: Weights) -> dict[str, Tensor]:
-        """Gradients of the parameters, from those of `weights` and that of the output's sum over positions [d]."""
+    def parameter_gradients(
+        self, found: Gradients, slope: Tensor, inputs: Tensor, weights: Weights
+    ) -> dict[str, Tensor]:
+        """Gradients of the parameters, from those of `weights` and that of the output `slope` [n, d_out]."""
         gradients = {
             "W_enc_t": found.W_enc_t,
             # Decoder rows stay on the unit sphere: the gradient along them is dropped, and after_step normalises.
             "W_dec": found.W_dec.addcmul_(weights.W_dec, found.radial[:, None], value=-1),
             "b_enc": found.b_enc,
-            # b_dec is added at the output and subtracted at the input.
-            "b_dec": output - found.b_enc @ weights.W_enc_t,
+            "b_dec": slope.sum(0),
         }
+        if self.config.target_hook is None:  # b_dec is added at the output and subtracted at the input
+            gradients["b_dec"] -= found.b_enc @ weights.W_enc_t
+        if "W_skip" in self.parameters:
+            gradients["W_skip"] = inputs.T @ slope
         return self._of_free_lengths(gradients) if self.config.free_decoder else gradients
+
+    def revive(self, dead: Tensor, directions: Tensor) -> None:
+        """See Architecture. Encoder rows get a fifth of the others' mean length, so that they start with small values."""
+        p = self.parameters
+        alive = torch.ones(len(p["W_dec"]), dtype=torch.bool, device=dead.device)
+        alive[dead] = False
+        length = p["W_enc_t"][alive].norm(dim=1).double().mean() if bool(alive.any()) else torch.ones(())
+        along = directions if self.config.target_hook is None else normalize(p["W_enc_t"][dead], dim=1)
+        p["W_dec"][dead] = directions
+        p["W_enc_t"][dead] = along * (0.2 * float(length))
+        for name in p.keys() & {"b_enc", "b_gate", "b_mag", "r_mag"}:
+            p[name][dead] = 0
 
     def after_step(self) -> None:
         """See Architecture."""
@@ -86,6 +141,16 @@ class ShallowSae(Generic[AnyConfig]):
 
     def measure(self, x: Tensor) -> None:
         """See Architecture."""
+
+    def sides(self, x: Tensor, weights: Weights) -> Sides:
+        """Input and target of activations `x` [n, d], or [n, d + d_out] of a transcoder."""
+        if self.config.target_hook is None:
+            centred = x - weights.b_dec
+            return Sides(centred, centred)
+        inputs = x[:, : len(self._mean)] - self._mean
+        target = x[:, len(self._mean) :] - weights.b_dec
+        skip = self.parameters.get("W_skip")
+        return Sides(inputs, target if skip is None else target.sub_(inputs @ skip.detach()))
 
     def weights(self) -> Weights:
         """The weights that compute: of free decoder rows the lengths are moved into the encoder."""
@@ -107,16 +172,29 @@ class ShallowSae(Generic[AnyConfig]):
 
     def export(self) -> Export:
         """See Architecture."""
-        return Export(fold(self.tensors(), self.calibration.scale), {"apply_b_dec_to_input": True, **self.saelens()})
+        scale, config = self.calibration.scale, self.saelens()
+        if self.config.target_hook is None:
+            return Export(fold(self.tensors(), scale), {"apply_b_dec_to_input": True, **config})
+        tensors, mean = self.tensors(), self._mean.cpu()
+        centred = {"b_enc", "b_gate"} & tensors.keys()
+        tensors |= {name: tensors[name] - mean @ tensors["W_enc"] for name in centred}
+        kind = "transcoder"
+        if "W_skip" in self.parameters:
+            kind, W_skip = "skip_transcoder", self.parameters["W_skip"].detach().cpu()
+            tensors |= {"W_skip": W_skip, "b_dec": tensors["b_dec"] - mean @ W_skip}
+        if config["architecture"] != "standard":  # SAELens has those of ReLU and JumpReLU
+            kind = f"{config['architecture']}_{kind}"
+        config |= {"architecture": kind, "d_out": self.d_out, "apply_b_dec_to_input": False}
+        return Export(fold(tensors, scale, self.target.scale), config)
 
-    def pre_activations(self, centred: Tensor, weights: Weights) -> Tensor:
-        """Pre-activations [n, d_sae] of x - b_dec."""
+    def pre_activations(self, inputs: Tensor, weights: Weights) -> Tensor:
+        """Pre-activations [n, d_sae] of the encoder's centred inputs."""
         if self.autocast:
-            return linear(centred.bfloat16(), weights.W_enc_t.bfloat16()) + weights.b_enc
-        return linear(centred, weights.W_enc_t, weights.b_enc)
+            return linear(inputs.bfloat16(), weights.W_enc_t.bfloat16()) + weights.b_enc
+        return linear(inputs, weights.W_enc_t, weights.b_enc)
 
     def auxiliary(
-        self, pre: Tensor, centred: Tensor, residual: Tensor, W_dec: Tensor, dead: Tensor
+        self, pre: Tensor, inputs: Tensor, residual: Tensor, W_dec: Tensor, dead: Tensor
     ) -> tuple[Gradients | None, Tensor]:
         """Dead latents reconstruct what the others left over, `residual` (Gao et al. 2024, appendix A.2)."""
         if not (self.config.aux_coefficient and len(dead)):
@@ -125,7 +203,7 @@ class ShallowSae(Generic[AnyConfig]):
         codes = codes._replace(latent=dead[codes.latent])
         error = sparse.decode(codes, W_dec).add_(residual)
         aux = squares(error) / error.numel()
-        return sparse.backward(codes, centred, error.mul_(2 * self.config.aux_coefficient / error.numel()), W_dec), aux
+        return sparse.backward(codes, inputs, error.mul_(2 * self.config.aux_coefficient / error.numel()), W_dec), aux
 
     def _of_free_lengths(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         """Gradients of parameters whose decoder rows have any length, from those of weights()."""
@@ -145,22 +223,60 @@ def added(found: Gradients, extra: Gradients | None) -> Gradients:
     return found if extra is None else Gradients(*(a.add_(b) for a, b in zip(found, extra, strict=True)))
 
 
-def exported_pre_activations(tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
+def exported_pre_activations(tensors: Mapping[str, Tensor], config: Mapping[str, Any], x: Tensor) -> Tensor:
     """Pre-activations [n, d_sae] of raw activations x [n, d], from exported tensors."""
-    return linear(x.float() - tensors["b_dec"], tensors["W_enc"].T, tensors["b_enc"])
+    return linear(encoder_input(tensors, config, x), tensors["W_enc"].T, tensors["b_enc"])
 
 
-def fold(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+def encoder_input(tensors: Mapping[str, Tensor], config: Mapping[str, Any], x: Tensor) -> Tensor:
+    """What an exported encoder reads of raw activations x [n, d]: an autoencoder subtracts its output's bias."""
+    return x.float() - tensors["b_dec"] if config.get("apply_b_dec_to_input", True) else x.float()
+
+
+# Tensors that are in units of pre-activations.
+_IN_UNITS = ("b_enc", "threshold", "b_gate", "b_mag")
+
+
+def fold(tensors: Mapping[str, Tensor], scale: float, target_scale: float | None = None) -> dict[str, Tensor]:
     """Tensors on raw activations, from tensors on `scale` times these: the scale and the decoder's norms are folded in.
 
-    Knows W_enc [d, d_sae], W_dec [d_sae, d], b_dec [d] and what is in units of pre-activations [d_sae]: b_enc, threshold,
-    b_gate, b_mag. Others stay as they are.
+    Knows W_enc [d, d_sae], W_dec [d_sae, d_out], W_skip [d, d_out], b_dec [d_out] and what is in units of pre-activations
+    [d_sae]: b_enc, threshold, b_gate, b_mag. Others stay as they are. `target_scale`: the scale of a transcoder's target.
     """
-    W_dec, b_dec = tensors["W_dec"] / scale, tensors["b_dec"] / scale
+    output = scale if target_scale is None else target_scale
+    W_dec, b_dec = tensors["W_dec"] / output, tensors["b_dec"] / output
     norms = W_dec.norm(dim=1)
     folded = {"W_enc": tensors["W_enc"] * scale * norms, "W_dec": W_dec / norms[:, None], "b_dec": b_dec}
-    in_units = {name: tensors[name] * norms for name in ("b_enc", "threshold", "b_gate", "b_mag") if name in tensors}
+    if "W_skip" in tensors:
+        folded["W_skip"] = tensors["W_skip"] * (scale / output)
+    in_units = {name: tensors[name] * norms for name in _IN_UNITS if name in tensors}
     return {**tensors, **folded, **in_units}
+
+
+def unfold(tensors: Mapping[str, Tensor], scale: float, target_scale: float) -> dict[str, Tensor]:
+    """Tensors on scaled activations with decoder rows of length 1, from any on raw ones: the inverse of fold()."""
+    norms = tensors["W_dec"].norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+    found = {**tensors, "W_dec": tensors["W_dec"] / norms[:, None], "b_dec": tensors["b_dec"] * target_scale}
+    if "W_enc" in tensors:
+        found["W_enc"] = tensors["W_enc"] * norms * (target_scale / scale)
+    if "W_skip" in tensors:
+        found["W_skip"] = tensors["W_skip"] * (target_scale / scale)
+    return found | {name: tensors[name] * norms * target_scale for name in _IN_UNITS if name in tensors}
+
+
+def load_parameters(parameters: Mapping[str, Tensor], loaded: Mapping[str, Tensor], label: str) -> None:
+    """Copies the parameters that there are. Raises ValueError if weights or b_dec are missing, or one has another shape."""
+    for name, parameter in parameters.items():
+        if name not in loaded and name.startswith(("W_", "b_dec")):
+            raise ValueError(f"start_from of {label}: that SAE has no {name.removesuffix('_t')}")
+        if name in loaded and loaded[name].shape != parameter.shape:
+            raise ValueError(
+                f"start_from of {label}: {name.removesuffix('_t')} has shape {list(loaded[name].shape)} there, and "
+                f"{list(parameter.shape)} here"
+            )
+    with torch.no_grad():
+        for name in parameters.keys() & loaded.keys():
+            parameters[name].copy_(loaded[name])
 
 
 def squares(x: Tensor) -> Tensor:

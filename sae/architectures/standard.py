@@ -39,7 +39,7 @@ class Standard(PenalisedSae[StandardConfig]):
     @staticmethod
     def encode(tensors: Mapping[str, Tensor], config: Mapping[str, Any], x: Tensor) -> Codes:
         """See Architecture."""
-        pre = exported_pre_activations(tensors, x)
+        pre = exported_pre_activations(tensors, config, x)
         return sparse.over(pre, pre.new_zeros(pre.shape[1]))
 
 

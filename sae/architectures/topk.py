@@ -9,6 +9,7 @@ from torch import Tensor
 
 from configs.architectures import TopKConfig
 from sae import sparse
+from sae.architectures import Step
 from sae.architectures.shallow_base import ShallowSae, exported_pre_activations
 from sae.sparse import Codes
 
@@ -16,9 +17,9 @@ from sae.sparse import Codes
 class TopK(ShallowSae[TopKConfig]):
     """See the module."""
 
-    def choose(self, pre: Tensor) -> Codes:
+    def choose(self, pre: Tensor, step: Step) -> Codes:
         """See ShallowSae."""
-        return sparse.topk(pre, self.config.k)
+        return sparse.topk(pre, self.config.k_at(step.number, step.total))
 
     def saelens(self) -> dict[str, Any]:
         """See ShallowSae."""
@@ -27,7 +28,7 @@ class TopK(ShallowSae[TopKConfig]):
     @staticmethod
     def encode(tensors: Mapping[str, Tensor], config: Mapping[str, Any], x: Tensor) -> Codes:
         """See Architecture."""
-        return sparse.positive_topk(exported_pre_activations(tensors, x), int(config["k"]))
+        return sparse.positive_topk(exported_pre_activations(tensors, config, x), int(config["k"]))
 
 
 ARCHITECTURE = TopK

@@ -23,6 +23,7 @@ from sae.sparse import Codes, concatenate, decode
 
 FORMAT_VERSION = "6.54.12"
 _ROWS = 1024
+_TARGET = "target_calibration"  # of a transcoder
 
 
 class Sae:
@@ -34,6 +35,7 @@ class Sae:
         config: dict[str, Any],
         calibration: Calibration,
         training: dict[str, Any] | None = None,
+        target_calibration: Calibration | None = None,
     ) -> None:
         self.tensors, self.config = tensors, config
         self.architecture = architecture_name(config)
@@ -41,6 +43,7 @@ class Sae:
         self._normalisation = str(config.get("normalize_activations", "none"))
         self.metadata: dict[str, Any] = config["metadata"]
         self.calibration, self.training = calibration, training or {}
+        self.target_calibration = calibration if target_calibration is None else target_calibration
 
     @property
     def W_dec(self) -> Tensor:
@@ -51,6 +54,16 @@ class Sae:
     def d_sae(self) -> int:
         """Number of latents."""
         return len(self.W_dec)
+
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether it makes the activations of another hook than it reads."""
+        return self.metadata.get("hook_name_out") not in (None, self.metadata.get("hook_name"))
+
+    @property
+    def target_hook(self) -> str:
+        """The hook whose activations it makes."""
+        return str(self.metadata["hook_name_out"] if self.is_transcoder else self.metadata["hook_name"])
 
     @property
     def device(self) -> torch.device:
@@ -112,8 +125,12 @@ def write_sae(
     metadata: dict[str, Any],
     calibration: Calibration,
     training: dict[str, Any],
-) -> None:
-    """Writes an SAE of `architecture`, our name for it, which is kept in the metadata beside SAELens' own keys."""
+    target: Calibration | None = None,
+) -> list[str]:
+    """Writes an SAE of `architecture`, our name for it, which is kept in the metadata beside SAELens' own keys.
+
+    `target`: the calibration of a transcoder's target hook. Returns the names of the files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     d_sae, d_out = export.tensors["W_dec"].shape
     config = {
@@ -134,7 +151,8 @@ def write_sae(
     save_file({k: v.cpu().contiguous() for k, v in export.tensors.items()}, folder / "sae_weights.safetensors")
     _write_json(folder / "cfg.json", config)
     _write_json(folder / "training.json", training)
-    save_calibration(calibration, folder)
+    files = ["sae_weights.safetensors", "cfg.json", "training.json", *save_calibration(calibration, folder)]
+    return files if target is None else [*files, *save_calibration(target, folder, _TARGET)]
 
 
 def load_sae(folder: Path, device: str = "cpu") -> Sae:
@@ -142,7 +160,10 @@ def load_sae(folder: Path, device: str = "cpu") -> Sae:
     config = json.loads((folder / "cfg.json").read_text())
     calibration = load_calibration(folder / "calibration.json", folder / "calibration.safetensors")
     training = json.loads((folder / "training.json").read_text())
-    return Sae(load_file(folder / "sae_weights.safetensors"), config, calibration, training).to(device)
+    target = None
+    if (folder / f"{_TARGET}.json").exists():
+        target = load_calibration(folder / f"{_TARGET}.json", folder / f"{_TARGET}.safetensors")
+    return Sae(load_file(folder / "sae_weights.safetensors"), config, calibration, training, target).to(device)
 
 
 def _write_json(path: Path, body: dict[str, Any]) -> None:

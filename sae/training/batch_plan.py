@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from configs.architectures import SaeConfig
 from configs.train import TrainConfig
 
 
@@ -40,6 +41,14 @@ class Plan(NamedTuple):
         """Steps of a block; blocks differ by one step at most, so that the last one is as good a sample as any."""
         return range(*(n * self.total_steps // self.blocks for n in (block, block + 1)))
 
+    def steps_for(self, sae: SaeConfig) -> int:
+        """Steps that an SAE is trained for."""
+        return self.total_steps if sae.train_rows is None else sae.train_rows // self.batch_rows
+
+    def block_of(self, step: int) -> int:
+        """The block that a step belongs to."""
+        return ((step + 1) * self.blocks - 1) // self.total_steps
+
     def rows_before(self, block: int) -> int:
         """Rows that are read before a block, counted once an epoch."""
         return self.steps(block).start * self.batch_rows
@@ -59,7 +68,8 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: TrainConfig, rows_available: int, context_length: int) -> Plan:
-    """The plan of a run over the first `config.rows` rows. Raises ValueError if there is not one whole step."""
+    """The plan of a run over the first `config.rows` rows. Raises ValueError if there is not one whole step, or less
+    than an SAE's `train_rows`."""
     wanted = rows_available if config.rows is None else config.rows
     if wanted > rows_available:
         raise ValueError(
@@ -69,5 +79,11 @@ def make_plan(config: TrainConfig, rows_available: int, context_length: int) -> 
     if rows == 0:
         raise ValueError(
             f"split {config.split!r} has {wanted} rows, less than one step of batch_rows = {config.batch_rows}"
+        )
+    longest = max(config.saes, key=lambda sae: sae.train_rows or 0)
+    if (longest.train_rows or 0) > rows * config.epochs:
+        raise ValueError(
+            f"train_rows = {longest.train_rows:,} of {longest.label} is more than the {rows * config.epochs:,} rows that the run "
+            "reads"
         )
     return Plan(rows, config.epochs, config.batch_rows, config.lanes, config.block_steps, context_length, config.seed)

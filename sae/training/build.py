@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
+from configs.architectures import SaeConfig
 from configs.data_positions import DataPolicy
 from configs.train import TrainConfig
 from sae.calibration import Calibration, calibrate, candidate_mask
@@ -23,40 +27,47 @@ _ROWS = 1024
 
 
 class TrainingRun(NamedTuple):
-    """Everything that loop.train() needs. `trainers` are this worker's, by their SAE's number in the config."""
+    """Everything that loop.train() needs. `trainers` are this worker's, by their SAE's number in the config.
+
+    `hooks`: the sets of hooks that SAEs of the run read, each once, in a fixed order. `ends`: the numbers of steps that SAEs of
+    the run are trained for, each once.
+    """
 
     plan: Plan
-    hooks: tuple[str, ...]
+    hooks: tuple[tuple[str, ...], ...]
+    ends: tuple[int, ...]
     source: Source
     trainers: dict[int, SaeTrainer]
     module_paths: dict[str, str]
     tokens: TokensReader | None  # None: planted activations, whose positions are all data
 
 
-def count_excluded_by_role(run: TrainingRun, policy: DataPolicy) -> dict[str, int]:
-    """Positions of the whole run that no SAE is trained on because of their role, by role. Reads the split once."""
+def count_excluded_by_role(run: TrainingRun, policy: DataPolicy, steps: int) -> dict[str, int]:
+    """Positions of the first `steps` steps that no SAE is trained on because of their role, by role. Reads each row once."""
     plan = run.plan
     counts = {role.name.lower(): 0 for role in Role if role is not Role.DATA}
     if run.tokens is None:
         return counts
-    for start in range(0, plan.rows, _ROWS):
-        roles = torch.from_numpy(run.tokens.read(start, min(start + _ROWS, plan.rows)).roles)
-        out = ~candidate_mask(roles, policy)
-        for role in Role:
-            if role is not Role.DATA:
-                counts[role.name.lower()] += plan.epochs * int(((roles == int(role)) & out).sum())
-        if policy.speakers:
-            others = plan.epochs * int((roles == OTHER_SPEAKER).sum())
-            counts["other_speaker"] = counts.get("other_speaker", 0) + others
+    epochs, rest = divmod(steps * plan.batch_rows, plan.rows)
+    for start, stop, times in ((0, rest, epochs + 1), (rest, plan.rows, epochs)):
+        for first in range(start, stop if times else start, _ROWS):
+            roles = torch.from_numpy(run.tokens.read(first, min(first + _ROWS, stop)).roles)
+            out = ~candidate_mask(roles, policy)
+            for role in Role:
+                if role is not Role.DATA:
+                    counts[role.name.lower()] += times * int(((roles == int(role)) & out).sum())
+            if policy.speakers:
+                others = times * int((roles == OTHER_SPEAKER).sum())
+                counts["other_speaker"] = counts.get("other_speaker", 0) + others
     return counts
 
 
-def count_positions(run: TrainingRun, by_role: dict[str, int], data: int) -> dict[str, Any]:
-    """Positions of the run: `slots`, the `data` that an SAE was trained on, and the `excluded`, by reason.
+def count_positions(run: TrainingRun, by_role: dict[str, int], data: int, steps: int) -> dict[str, Any]:
+    """Positions of the first `steps` steps: `slots`, the `data` that an SAE was trained on, and the `excluded`, by reason.
 
     What is neither data nor excluded by its role is a sink.
     """
-    slots = run.plan.total_steps * run.plan.batch_rows * run.plan.context_length
+    slots = steps * run.plan.batch_rows * run.plan.context_length
     excluded = {**by_role, "sink": slots - data - sum(by_role.values())}
     return {"slots": slots, "data": data, "excluded": excluded}
 
@@ -69,13 +80,15 @@ def build_run(
     cache_files: ArtifactFilesLike | None,
     collective: Collective,
     device: str,
+    initial: Mapping[str, ArtifactFolderLike] | None = None,
 ) -> TrainingRun:
     """Builds the run of the SAEs `numbers` of `config`; SAE j of them belongs to worker j mod workers.
 
-    With `cache_files` no language model is loaded; if they are planted, there are neither model nor tokens.
+    With `cache_files` no language model is loaded; if they are planted, there are neither model nor tokens. `initial`: the
+    folders of the SAEs that some of them start from, by their ids.
     """
     tokens = None if tokens_files is None else TokensReader(tokens_files, config.split, config.policy.speakers)
-    wanted = sorted({config.saes[i].hook for i in numbers})
+    wanted = sorted({hook for i in numbers for hook in config.saes[i].hooks()})
     source: Source
     if cache_files is not None:
         readers = {name: open_activations(cache_files, name) for name in wanted}
@@ -95,12 +108,30 @@ def build_run(
         measured = _calibrations(config, model, tokens, list(points.values())) if collective.rank == 0 else {}
         calibrations = collective.broadcast(measured)
         source = StreamSource(model, tokens, points.values(), calibrations, config.policy)
+    saes = {i: _with_hooks(config.saes[i], names) for i in numbers}
     trainers = {}
     for i in numbers[collective.rank :: collective.workers]:
-        sae = config.saes[i].model_copy(update={"hook": names[config.saes[i].hook]})
-        autocast = config.autocast == "bf16"
-        trainers[i] = SaeTrainer(sae, calibrations[sae.hook], plan.total_steps, plan.batch_rows, device, autocast)
-    return TrainingRun(plan, tuple(sorted(set(names.values()))), source, trainers, paths, tokens)
+        first, *others = (calibrations[hook] for hook in saes[i].hooks())
+        tensors = None if saes[i].start_from is None else _tensors((initial or {})[str(saes[i].start_from)])
+        trainers[i] = SaeTrainer(
+            saes[i], first, plan.steps_for(saes[i]), plan.batch_rows, device, config.autocast == "bf16", others, tensors
+        )
+    hooks = tuple(sorted({sae.hooks() for sae in saes.values()}))
+    ends = sorted({plan.steps_for(sae) for sae in saes.values()})
+    return TrainingRun(plan, hooks, tuple(ends), source, trainers, paths, tokens)
+
+
+def _with_hooks(sae: SaeConfig, names: Mapping[str, str]) -> SaeConfig:
+    """The config with hooks under the names that the language model has for them."""
+    update = {"hook": names[sae.hook]}
+    if len(sae.hooks()) > 1:
+        update["target_hook"] = names[sae.hooks()[1]]
+    return sae.model_copy(update=update)
+
+
+def _tensors(folder: ArtifactFolderLike) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = load_file(folder.directory() / "sae_weights.safetensors")
+    return tensors
 
 
 def _calibrations(

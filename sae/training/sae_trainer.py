@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from sae.architectures import Export, Step, make_architecture
 from sae.calibration import Calibration
 from sae.sparse import Codes
 from sae.training.frozen_weights import FrozenWeights
+from sae.training.resampling import is_resampling_step, worst_directions
 from sae.training.schedule import learning_rate
 
 
@@ -40,7 +41,8 @@ class SaeTrainer:
     """Trains one SAE on inputs times its hook's scale: as sae.architectures.Architecture says.
 
     `total_steps` fixes the schedule, `batch_rows` counts the curve's rows. `autocast` runs the encoder's dense product in
-    bf16; weights and Adam are fp32.
+    bf16; weights and Adam are fp32. `others`: calibrations of further hooks of the config. `initial`: tensors of the SAE that
+    its config starts from.
     """
 
     def __init__(
@@ -51,17 +53,28 @@ class SaeTrainer:
         batch_rows: int = 1,
         device: str = "cpu",
         autocast: bool = False,
+        others: Sequence[Calibration] = (),
+        initial: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.config, self.calibration, self.total_steps, self.batch_rows = config, calibration, total_steps, batch_rows
+        self.others = tuple(others)
         self.device = torch.device(device)
         self.step_number = 0
-        self.architecture = make_architecture(config, calibration, device, autocast)
+        self.architecture = make_architecture(config, (calibration, *others), device, autocast)
+        if initial is not None:
+            self.architecture.load(initial)
+        self._scale = _scales((calibration, *others)).to(self.device)
         self.frozen = FrozenWeights(config, self.architecture.parameters)
         betas = (config.adam_beta1, config.adam_beta2)
         self.optimizer = torch.optim.Adam(self.frozen.trained(), lr=config.lr, betas=betas, fused=True)
         self.tokens_since_active = torch.zeros(config.d_sae, dtype=torch.int64, device=self.device)
         self._curve: list[CurvePoint] = []
         self._unread: list[tuple[Tensor, ...]] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has made all its steps."""
+        return self.step_number >= self.total_steps
 
     @torch.no_grad()
     def step(self, batch: Tensor) -> None:
@@ -76,6 +89,8 @@ class SaeTrainer:
         if not self.optimizer.state:
             self.architecture.start(x)
         done = self.architecture.gradients(x, Step(self.step_number - 1, self.total_steps, dead))
+        if self.config.gradient_clip is not None:
+            clip(done.gradients, self.config.gradient_clip)
         for name, parameter in self.architecture.parameters.items():
             parameter.grad = done.gradients[name]
         self.optimizer.param_groups[0]["lr"] = lr
@@ -83,7 +98,9 @@ class SaeTrainer:
         self.architecture.after_step()
         self.frozen.restore()
         active = self._count(done.codes, len(batch))
-        self._record(len(batch), done.squared_error / batch.numel(), active / len(batch), len(dead), done.aux, lr)
+        self._resample(done.slope)
+        mse = done.squared_error / done.slope.numel()
+        self._record(len(batch), mse, active / len(batch), len(dead), done.aux, lr)
 
     @torch.no_grad()
     def measure(self, batch: Tensor) -> None:
@@ -136,7 +153,24 @@ class SaeTrainer:
         self._curve, self._unread = [CurvePoint(*row) for row in state["curve"].tolist()], []
 
     def _scaled(self, batch: Tensor) -> Tensor:
-        return batch.to(self.device, torch.float32) * self.calibration.scale
+        return batch.to(self.device, torch.float32) * self._scale
+
+    def _resample(self, slope: Tensor) -> None:
+        """New weights for dead latents, if this is a step for it."""
+        every = getattr(self.config, "resample_every", None)
+        if every is None or not is_resampling_step(every, self.step_number, self.config, self.total_steps):
+            return
+        dead = (self.tokens_since_active >= self.config.dead_after_tokens).nonzero()[:, 0]
+        directions = worst_directions(slope, len(dead), self.config.seed, self.step_number)
+        dead = dead[: len(directions)]
+        if not len(dead):
+            return
+        self.architecture.revive(dead, directions)
+        self.tokens_since_active[dead] = 0
+        for parameter in self.architecture.parameters.values():
+            if len(parameter) == self.config.d_sae:
+                for name in self.optimizer.state.get(parameter, {}).keys() & {"exp_avg", "exp_avg_sq"}:
+                    self.optimizer.state[parameter][name][dead] = 0
 
     def _count(self, codes: Codes, tokens: int) -> Tensor:
         """Counts which latents were active; returns how many entries were."""
@@ -150,3 +184,20 @@ class SaeTrainer:
         number = self.step_number - 1
         values = (number, (number + 1) * self.batch_rows, tokens, mse, l0, dead, aux, lr)
         self._unread.append(tuple(torch.as_tensor(value, dtype=torch.float64, device=self.device) for value in values))
+
+
+def clip(gradients: Mapping[str, Tensor], norm: float) -> None:
+    """Scales gradients down, in place, if their norm is above `norm`. Squares are added up row by row, then in float64."""
+    total = torch.stack(
+        [one.flatten(1 if one.dim() > 1 else 0).square().sum(-1).double().sum() for one in gradients.values()]
+    )
+    factor = (norm / total.sum().sqrt()).clamp(max=1.0).float()
+    for gradient in gradients.values():
+        gradient.mul_(factor)
+
+
+def _scales(calibrations: Sequence[Calibration]) -> Tensor:
+    """What activations are multiplied by: a scalar, or a row [d + d2 ...] for several hooks side by side."""
+    if len(calibrations) == 1:
+        return torch.tensor(calibrations[0].scale, dtype=torch.float32)
+    return torch.cat([torch.full((len(one.mean),), one.scale, dtype=torch.float32) for one in calibrations])

@@ -90,7 +90,7 @@ def test_a_stopped_job_keeps_its_chunks(store: Store, tmp_path: Path) -> None:
 
 
 def train_config(**settings: Any) -> TrainConfig:
-    sae = {"architecture": "topk", "hook": "planted", "d_sae": 32, "k": 3, "lr": 0.01, "lr_warmup_steps": 0}
+    sae = {"architecture": "topk", "hook": "planted", "d_sae": 32, "k": 3, "lr": 0.01, "lr_warmup": 0}
     return TrainConfig.model_validate(
         {
             "activations": str(REF), "saes": [sae], "batch_rows": 4, "lanes": 1, "epochs": 4, "lm_dtype": "fp32",

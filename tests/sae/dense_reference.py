@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -56,17 +55,25 @@ def _jumprelu(
     return latents, config.sparsity_coefficient * rise * penalty / centred.shape[1]
 
 
-def loss(config: Any, p: Parameters, x: Tensor, rise: float, dead: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of one step, a scalar, and how many latents are active [n]. `rise`: the share of the penalty."""
+def loss(
+    config: Any, p: Parameters, x: Tensor, rise: float, dead: Tensor, mean: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The loss of one step, a scalar, and how many latents are active [n]. `rise`: the share of the penalty.
+
+    `mean`: of a transcoder's input, the first columns of `x`; the others are its target.
+    """
     if config.architecture == "matchingpursuit":
         return _matching_pursuit(config, p, x, dead)
-    W, enc, d = p["W_dec"], p["W_enc_t"], x.shape[1]
+    W, enc, d = p["W_dec"], p["W_enc_t"], p["W_dec"].shape[1]
     bias = p["b_gate"] if config.architecture == "gated" else p["b_enc"]
     if config.free_decoder:
         length = W.norm(dim=1)
         W, enc, bias = W / length[:, None], enc * length[:, None], bias * length
-    centred = x - p["b_dec"]
-    pre = centred @ enc.T + bias
+    inputs = centred = x - p["b_dec"] if mean is None else x[:, len(mean) :] - p["b_dec"]
+    if mean is not None:
+        inputs = x[:, : len(mean)] - mean
+        centred = centred - (inputs @ p["W_skip"] if "W_skip" in p else 0)
+    pre = inputs @ enc.T + bias
     more: Tensor = x.new_zeros(())
     threshold: Tensor = torch.zeros_like(bias)
     match config.architecture:
@@ -91,7 +98,7 @@ def loss(config: Any, p: Parameters, x: Tensor, rise: float, dead: Tensor) -> tu
         case "gated":
             magnitude = (pre - bias) * p["r_mag"].exp() + p["b_mag"]
             latents = magnitude.relu() * (pre > 0)
-            gate_error = pre.relu() @ W.detach() + p["b_dec"].detach() - x
+            gate_error = pre.relu() @ W.detach() - (centred.detach() if mean is not None else x - p["b_dec"].detach())
             more = _mse(gate_error) + config.l1 * rise * pre.relu().sum(1).mean() / d
     error = latents @ W - centred
     if len(dead) and config.aux_coefficient:
@@ -120,15 +127,15 @@ def _matching_pursuit(config: Any, p: Parameters, x: Tensor, dead: Tensor) -> tu
 
 
 def gradients(
-    config: Any, parameters: Parameters, x: Tensor, rise: float, dead: Tensor, value: Callable[..., Any] = loss
+    config: Any, parameters: Parameters, x: Tensor, rise: float, dead: Tensor, mean: Tensor | None = None
 ) -> tuple[Parameters, Tensor]:
     """What autograd gives for each parameter; of unit decoder rows without what lies along them. And latents active [n]."""
     p = {name: tensor.detach().clone().requires_grad_() for name, tensor in parameters.items()}
-    total, active = value(config, p, x, rise, dead)
+    total, active = loss(config, p, x, rise, dead, mean)
     found = dict(
         zip(p, torch.autograd.grad(total, list(p.values()), allow_unused=True, materialize_grads=True), strict=True)
     )
-    if not config.free_decoder:
+    if not getattr(config, "free_decoder", False):
         along = (found["W_dec"] * p["W_dec"]).sum(1, keepdim=True)
         found["W_dec"] = found["W_dec"] - along * p["W_dec"].detach()
     return {name: tensor.detach() for name, tensor in found.items()}, active

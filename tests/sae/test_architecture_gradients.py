@@ -15,11 +15,15 @@ from sae.architectures.matchingpursuit import pursue
 from sae.calibration import Calibration
 from tests.sae import dense_reference
 
+TARGET = {"target_hook": "blocks.0.hook_resid_post"}
 OWN: dict[str, list[dict[str, Any]]] = {
-    "topk": [{}, {"decoder_norm": "free"}],
+    "topk": [{}, {"decoder_norm": "free"}, {**TARGET, "skip_connection": True}],
+    "hierarchicaltopk": [{}, TARGET],
+    "gated": [{}, {**TARGET, "skip_connection": True}],
     "standard": [{}, {"decoder_norm": "free"}],
     "jumprelu": [
-        {"target": 3.0}, {"sparsity_loss": "step"}, {"sparsity_loss": "tanh", "straight_through": "all"},
+        {"target": 3.0}, {"sparsity_loss": "step", **TARGET, "decoder_norm": "free", "skip_connection": True},
+        {"sparsity_loss": "tanh", "straight_through": "all"},
         {"sparsity_loss": "quadratic", "target": 5.0, "straight_through": "all", "decoder_norm": "free"},
     ],
     "matchingpursuit": [{}, {"residual_threshold": 0.5}],
@@ -57,28 +61,32 @@ def test_gradients_are_those_of_autograd(
 ) -> None:  # fmt: skip
     config = _config(cls, own, d_sae, k)
     generator = torch.Generator().manual_seed(seed)
-    calibration = Calibration(config.hook, 1.0, 9.0, 1.0, torch.randn(d, generator=generator), 1, 1, 0)
-    sae: Any = make_architecture(config, calibration, "cpu", False)
+    calibrations = [
+        Calibration(hook, 1.0, 9.0, 1.0, torch.randn(d + 2 * i, generator=generator), 1, 1, 0)
+        for i, hook in enumerate(config.hooks())
+    ]
+    sae: Any = make_architecture(config, calibrations, "cpu", False)
+    mean = calibrations[0].mean.double() if len(calibrations) > 1 else None
     for name, tensor in sae.parameters.items():
         moved = tensor.detach().double() + 0.2 * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
         if name in ("b_enc", "b_gate"):
             moved += shift
         sae.parameters[name] = moved.abs() if name == "threshold" else moved
     sae.after_step()
-    x = torch.randn(n, d, generator=generator, dtype=torch.float64) * 2
+    x = torch.randn(n, sum(len(one.mean) for one in calibrations), generator=generator, dtype=torch.float64) * 2
     chosen = (torch.rand(d_sae, generator=generator) < dead).nonzero()[:, 0]
     step = Step(number, 100, chosen)
-    rise = min(1.0, (number + 1) / (100 * getattr(config, "sparsity_warmup_fraction", 1.0)))
+    rise = min(1.0, (number + 1) / 5)  # sparsity_warmup is 5%
 
     if config.architecture == "matchingpursuit":
         # Whether a row whose product with the residual is 0 but for rounding is active, autograd's copy finds otherwise: such
         # products are those of the row that was chosen last, and of all rows when nothing is left over.
         rounds = pursue(x - sae.parameters["b_dec"], sae.parameters["W_dec"], config.k, 0, False)
         assume(bool(((rounds.residual[:-1] @ sae.parameters["W_dec"].T).amax(2).abs() > 1e-9).all()))
-        step = step._replace(dead=chosen[~torch.isin(chosen, rounds.latent[-1])])
+        step = step._replace(dead=chosen[~torch.isin(chosen, rounds.latent)])
     with torch.no_grad():
         done = sae.gradients(x, step)
-    expected, active = dense_reference.gradients(config, sae.parameters, x, rise, step.dead)
+    expected, active = dense_reference.gradients(config, sae.parameters, x, rise, step.dead, mean)
     assert set(done.gradients) == set(sae.parameters)
     for name, gradient in expected.items():
         error = (done.gradients[name] - gradient).norm()

@@ -35,7 +35,7 @@ OWN: dict[str, dict[str, object]] = {
 def config_of(name: str, **settings: object) -> SaeConfig:
     """A small SAE of an architecture."""
     (cls,) = (one for one in ARCHITECTURES if one.model_fields["architecture"].annotation.__args__ == (name,))
-    body = {"hook": "blocks.0.hook_resid_post", "architecture": name, "d_sae": 64, "lr": 5e-3, "lr_warmup_steps": 5}
+    body = {"hook": "blocks.0.hook_resid_post", "architecture": name, "d_sae": 64, "lr": 5e-3, "lr_warmup": 5}
     return cls.model_validate({**body, "dead_after_tokens": 512, **OWN[name], **settings})
 
 
@@ -128,12 +128,16 @@ from sae.architectures import Export, Pass
 
 
 class Toy:
-    def __init__(self, config, calibration, device, autocast):
+    def __init__(self, config, calibration, device, autocast, *others):
         self.config, self.scale = config, calibration.scale
         generator = torch.Generator().manual_seed(config.seed)
         W = torch.randn(config.d_sae, len(calibration.mean), generator=generator) / 4
         start = {"W_enc": W.T.clone(), "b_enc": torch.zeros(config.d_sae), "W_dec": W, "b_dec": torch.zeros(W.shape[1])}
         self.parameters = {name: value.to(device).requires_grad_() for name, value in start.items()}
+
+    def load(self, tensors):
+        for name, value in self.parameters.items():
+            value.data.copy_(tensors[name])
 
     def start(self, x):
         pass
@@ -146,7 +150,10 @@ class Toy:
             penalty = (latents * p["W_dec"].norm(dim=1)).sum(1).mean()
             gradients = torch.autograd.grad(error.mean() + self.config.l1 * penalty, p.values())
         codes = sparse.above(latents.detach(), torch.zeros(self.config.d_sae))
-        return Pass(codes, dict(zip(p, gradients)), error.detach().double().sum(), penalty.detach())
+        return Pass(codes, dict(zip(p, gradients)), error.detach().double().sum(), penalty.detach(), error.detach())
+
+    def revive(self, dead, directions):
+        pass
 
     def after_step(self):
         pass

@@ -17,9 +17,7 @@ KEPT = {"decoder": {"W_dec"}, "encoder": {"W_enc_t", "b_enc"}, "soft_decoder": s
 
 
 def trainer(frozen: str) -> SaeTrainer:
-    config = TopKConfig.model_validate(
-        {"hook": "h", "d_sae": 64, "k": 4, "lr": 0.02, "lr_warmup_steps": 0, "frozen": frozen}
-    )
+    config = TopKConfig.model_validate({"hook": "h", "d_sae": 64, "k": 4, "lr": 0.02, "lr_warmup": 0, "frozen": frozen})
     return SaeTrainer(config, Calibration("h", 1.0, 9.0, 0.7, torch.full((D,), 0.5), 1, 1, 0), total_steps=100)
 
 

@@ -126,7 +126,7 @@ def test_a_loss_that_is_not_finite_is_named() -> None:
 
 
 def test_schedule_warms_up_and_decays_to_the_end() -> None:
-    config = TopKConfig(hook="h", d_sae=8, k=1, lr=1.0, lr_warmup_steps=10, lr_decay_fraction=0.2)
+    config = TopKConfig(hook="h", d_sae=8, k=1, lr=1.0, lr_warmup=10, lr_decay="20%")
     rates = [learning_rate(config, step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:81] == [1.0] * 72

@@ -46,7 +46,7 @@ def _build(model: Path, tokens: LocalFiles, numbers: list[int], cache: LocalFile
 def _go(run: TrainingRun, first: int = 0, stop: int | None = None) -> tuple[bool, int]:
     saved = [0]
     finished = train(
-        run.plan, run.hooks, run.source, run.trainers, LocalCollective(), first,
+        run, LocalCollective(), first,
         lambda step: None, lambda block: AfterBlock(False, block == stop), lambda block: saved.append(block),
     )  # fmt: skip
     return finished, saved[-1]
