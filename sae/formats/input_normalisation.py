@@ -2,12 +2,14 @@
 
 SAELens' names, in `normalize_activations` of cfg.json. SAEs that are trained here have none: one scale for all activations is
 folded into their weights. `layer_norm`: minus the mean over dimensions, over the standard deviation. `constant_norm_rescale`:
-scaled to the length sqrt(d).
+scaled to the length sqrt(d). `centred`: minus the mean over dimensions, for SAEs of models that TransformerLens loaded with
+`center_writing_weights`, whose residual stream has no mean.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,13 +30,22 @@ class Normalised(NamedTuple):
         return reconstruction * self.scale + self.shift
 
 
+def normalisation_of(config: Mapping[str, Any]) -> str:
+    """What an SAE with this cfg.json does to its input: one of NORMALISATIONS, or `centred`."""
+    kind = str(config.get("normalize_activations") or "none")
+    loaded = config.get("metadata", {}).get("model_from_pretrained_kwargs") or {}
+    return "centred" if kind == "none" and loaded.get("center_writing_weights") else kind
+
+
 def normalise(kind: str, x: Tensor) -> Normalised | None:
     """Raw activations x [n, d], normalised; None if `kind` is `none`."""
     if kind == "none":
         return None
+    shift = x.mean(dim=1, keepdim=True)
+    centred = x - shift
+    if kind == "centred":
+        return Normalised(centred, torch.ones_like(shift), shift)
     if kind == "layer_norm":
-        shift = x.mean(dim=1, keepdim=True)
-        centred = x - shift
         deviation = centred.std(dim=1, keepdim=True)
         return Normalised(centred / (deviation + _EPSILON), deviation, shift)
     length = x.norm(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) / x.shape[1] ** 0.5

@@ -18,7 +18,7 @@ from torch import Tensor
 from configs.architectures import architecture_name
 from sae.architectures import Export, architecture_class
 from sae.calibration import Calibration, load_calibration, save_calibration
-from sae.formats.input_normalisation import normalise
+from sae.formats.input_normalisation import normalisation_of, normalise
 from sae.sparse import Codes, concatenate, decode
 
 FORMAT_VERSION = "6.54.12"
@@ -40,8 +40,8 @@ class Sae:
         self.tensors, self.config = tensors, config
         self.architecture = architecture_name(config)
         self._encode = architecture_class(self.architecture).encode
-        self._normalisation = str(config.get("normalize_activations", "none"))
         self.metadata: dict[str, Any] = config["metadata"]
+        self._normalisation = normalisation_of(config)
         self.calibration, self.training = calibration, training or {}
         self.target_calibration = calibration if target_calibration is None else target_calibration
 
@@ -113,7 +113,7 @@ class Sae:
         if x is None:
             raise ValueError("this SAE reconstructs from latents and activations: give the activations too")
         if skip is not None:
-            made = made + x.float() @ skip
+            made = made + x.float() @ skip.T
         normalised = normalise(self._normalisation, x.float())
         return made if normalised is None else normalised.undo(made)
 

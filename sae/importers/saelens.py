@@ -23,6 +23,10 @@ ARCHITECTURES: dict[str, tuple[str, ...]] = {
     "jumprelu": ("jumprelu", "batchtopk", "matryoshka"),
     "gated": ("gated",),
     "matching_pursuit": ("matchingpursuit",),
+    "transcoder": ("standard",),
+    "skip_transcoder": ("standard",),
+    "jumprelu_transcoder": ("jumprelu", "batchtopk", "matryoshka"),
+    "jumprelu_skip_transcoder": ("jumprelu", "batchtopk", "matryoshka"),
 }
 _OLD_NAMES = {
     "hook_point": "hook_name",
@@ -45,15 +49,19 @@ def read(files: Mapping[str, Path], where: str, options: ImportOptions) -> Forei
         )
     _check_head(config, metadata)
     tensors = read_safetensors(weights)
-    d_sae, d = _dimensions(name, tensors, weights)
-    tensors = checked(tensors, _shapes(name, d_sae, d), weights)
-    for key, value in (("d_in", d), ("d_sae", d_sae)):
-        if config.get(key) != value:
+    d_sae, d_out = width_of(tensors, "W_dec", weights)
+    d_in = width_of(tensors, "W_enc", weights)[0] if name.endswith("transcoder") else d_out
+    tensors = checked(tensors, _shapes(name, d_in, d_sae, d_out), weights)
+    for key, value in (("d_in", d_in), ("d_sae", d_sae), ("d_out", d_out)):
+        if config.get(key, value if key == "d_out" else None) != value:
             raise SaeFormatError(f"cfg.json says {key} = {config.get(key)!r}, but the weights have {value}")
     kept: dict[str, Any] = {
         "architecture": name,
         "apply_b_dec_to_input": bool(config.get("apply_b_dec_to_input", True)),
     }
+    if name.endswith("transcoder"):
+        _check_transcoder(config, metadata)
+        kept |= {"apply_b_dec_to_input": False, "d_out": d_out}
     kept |= _own_settings(name, config, path)
     tensors, kept = _without_scaling(
         tensors, {**kept, "normalize_activations": config.get("normalize_activations")}, options
@@ -106,17 +114,32 @@ def _check_head(config: dict[str, Any], metadata: dict[str, Any]) -> None:
         )
 
 
-def _dimensions(name: str, tensors: Mapping[str, Tensor], path: Path) -> tuple[int, int]:
-    d_sae, d = width_of(tensors, "W_dec", path)
-    return d_sae, d
+def _check_transcoder(config: dict[str, Any], metadata: dict[str, Any]) -> None:
+    if not metadata.get("hook_name_out"):
+        raise SaeFormatError(
+            "cfg.json is of a transcoder, but its metadata has no hook_name_out: the hook that it makes"
+        )
+    if config.get("normalize_activations") not in (None, "none"):
+        raise SaeFormatError(
+            f"cfg.json is of a transcoder with normalize_activations {quoted(config['normalize_activations'])}, which "
+            "RayLens does not have"
+        )
 
 
-def _shapes(name: str, d_sae: int, d: int) -> dict[str, Shape]:
-    shapes: dict[str, Shape] = {"W_dec": (d_sae, d), "b_dec": (d,)}
+def _shapes(name: str, d_in: int, d_sae: int, d_out: int) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {"W_dec": (d_sae, d_out), "b_dec": (d_out,)}
     if name == "matching_pursuit":
         return shapes
-    shapes["W_enc"] = (d, d_sae)
-    extra = {"gated": ("b_gate", "b_mag", "r_mag"), "jumprelu": ("b_enc", "threshold")}.get(name, ("b_enc",))
+    shapes["W_enc"] = (d_in, d_sae)
+    if "skip_transcoder" in name:
+        shapes["W_skip"] = (d_out, d_in)
+    extra = (
+        ("b_gate", "b_mag", "r_mag")
+        if name == "gated"
+        else ("b_enc", "threshold")
+        if "jumprelu" in name
+        else ("b_enc",)
+    )
     return shapes | {one: (d_sae,) for one in extra}
 
 

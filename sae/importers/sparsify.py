@@ -22,7 +22,10 @@ def read(files: Mapping[str, Path], where: str, options: ImportOptions) -> Forei
         kind = "signed" if config.get("signed") else config["activation"]
         raise SaeFormatError(f"cfg.json has the activation {quoted(kind)}: of sparsify's, RayLens has topk alone")
     if config.get("transcode") or config.get("skip_connection"):
-        raise SaeFormatError("cfg.json is of a transcoder: RayLens imports autoencoders alone")
+        raise SaeFormatError(
+            "cfg.json is of a TopK transcoder, from a module's input to its output, which are no two hooks of RayLens: it "
+            "imports autoencoders of sparsify alone"
+        )
     tensors = read_safetensors(weights)
     n, d = width_of(tensors, "encoder.weight", weights)
     shapes = {"encoder.weight": (n, d), "encoder.bias": (n,), "W_dec": (n, d), "b_dec": (d,)}
