@@ -31,6 +31,7 @@ from typing import Any
 from configs.load import load_config
 from configs.resource_profiles import PROFILES
 from configs.stages import STAGES
+from jobs.format_commands import SHORTCUTS, config_given, deliver
 from jobs.job_commands import COMMANDS, add_commands, run_command
 
 _STATUS = {"SUCCEEDED": 0, "FAILED": 1}  # else 130: cancelled, or no longer waiting for another process's job
@@ -70,12 +71,14 @@ def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
     stop = StopFlag()
     install(stop)
     try:
-        config = load_config(given.command, given.config, given.set)
+        config = config_given(given) or load_config(given.command, given.config, given.set)
         from jobs.life.follow import request
         from jobs.life.session import Session
 
         with Session(given.profile, given.wait, stop) as session:
             ended = request(session, config, given.detach)
+            if ended.state == "SUCCEEDED":
+                deliver(given, ended.artifacts, session.store)
     except Exception as error:  # noqa: BLE001 - rows say what they must; what is left is to say it in one message
         failure = failure_of(error)
         message = (
@@ -95,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         stage = stages.add_parser(name, help=entry.title)
         stage.add_argument(
             "--config",
-            required=True,
+            required=name not in SHORTCUTS,
             metavar="FILE.yaml",
             help="the stage's config, or - for standard input; see configs/presets/",
         )
@@ -113,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
             help="how long it may wait for machines (default: 600; a day on a cluster that `up` started, where it is a row)",
         )
         stage.add_argument("--detach", action="store_true", help="on such a cluster: submit the job, do not follow it")
+        if name in SHORTCUTS:
+            SHORTCUTS[name].arguments(stage)
     add_commands(stages)
     return parser
 

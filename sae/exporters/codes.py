@@ -25,7 +25,7 @@ class RowCodes(NamedTuple):
 
 
 class TokenCodes:
-    """Runs the language model over the first `rows` rows, `batch_rows` in one forward pass. Other than data positions have none."""
+    """Runs the language model over the first `rows` rows, `batch_rows` in a forward pass; only data positions have codes."""
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ are no data have no activations. An activation that fp16 would make zero is left
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def write(source: ExportSource, folder: Path) -> None:
     own.mkdir(parents=True)
     tokens = codes.ids()
     bounds = np.linspace(0, source.sae.d_sae, min(SPLITS, source.sae.d_sae) + 1).astype(int)
-    for first, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, stop in pairwise(bounds):
         save_file({**_part(found, first, stop), "tokens": tokens}, own / f"{first}_{stop - 1}.safetensors")
     config = {
         "batch_size": 1,
