@@ -175,6 +175,10 @@ def _without_scaling(
     if config.get("rescale_acts_by_decoder_norm"):
         tensors = fold(tensors, 1.0)
         config["rescale_acts_by_decoder_norm"] = False
+    if kind != "expected_average_only_in" and options.activation_norm is not None:
+        raise SaeFormatError(
+            f"activation_norm has no effect on this SAE, whose normalize_activations is {kind}: leave it out"
+        )
     if kind == "expected_average_only_in":
         if options.activation_norm is None:
             raise SaeFormatError(
