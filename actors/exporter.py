@@ -21,6 +21,9 @@ from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader
 
 
+BATCH_ROWS = 8  # in one forward pass
+
+
 class ExportTask(NamedTuple):
     """What an exporter works on. `rows` of `split` are read where the format holds codes; `channel` gets how many are done."""
 
@@ -76,7 +79,7 @@ def _with_codes(task: ExportTask, sae: Sae) -> ExportSource:
     def report(rows: int) -> None:
         task.channel.report("rows", rows)
 
-    codes = TokenCodes(model, sae, tokens, task.policy, task.rows, task.config.batch_rows, report)
+    codes = TokenCodes(model, sae, tokens, task.policy, task.rows, task.config.batch_rows or BATCH_ROWS, report)
     return ExportSource(sae, str(task.sae), task.dataset, codes=codes)
 
 

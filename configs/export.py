@@ -32,7 +32,7 @@ class ExportConfig(StageConfig):
         None, description="delphi: split of the tokens that the SAE was trained on; train if not given."
     )
     rows: int | None = Field(None, ge=1, description="delphi: rows from the start of the split; 512 if not given.")
-    batch_rows: int = Field(8, ge=1, description="delphi: rows in one forward pass.")
+    batch_rows: int | None = Field(None, ge=1, description="delphi: rows in one forward pass; 8 if not given.")
     lm_dtype: LmDtype = Field("auto", description="Element type of the language model; auto: fp32 on CPU, bf16 on GPU.")
 
     @model_validator(mode="after")
@@ -42,7 +42,7 @@ class ExportConfig(StageConfig):
             raise ValueError(f"format {self.format} is made of features: give `features`, the features of this SAE")
         if not entry.features and self.features is not None:
             raise ValueError(f"features have no effect on format {self.format}: leave them out")
-        for name in ("split", "rows"):
+        for name in ("split", "rows", "batch_rows"):
             if getattr(self, name) is not None and not entry.tokens:
                 raise ValueError(f"{name} has no effect on format {self.format}: leave it out")
         return self

@@ -36,7 +36,8 @@ def outputs(config: ExportConfig, inputs: dict[str, list[ArtifactRef]], fp: str)
     saes = inputs["sae"]
     if len(saes) > 1:
         raise ValueError(f"an export is of one SAE, and this config makes {len(saes)}: give the id of one, as saes/ID")
-    science = {key: value for key, value in config.science().items() if key not in inputs}
+    without = {*inputs, *(() if EXPORT_FORMATS[config.format].tokens else ("lm_dtype",))}  # no language model is run
+    science = {key: value for key, value in config.science().items() if key not in without}
     names = {role: str(refs[0]) for role, refs in inputs.items()}
     label = f"{saes[0]} for {EXPORT_FORMATS[config.format].title}"
     return [Output(ArtifactRef("exports", fingerprint("export", VERSION, science, names)), label)]

@@ -6,19 +6,43 @@ import json
 from typing import Annotated, Any
 
 import pyarrow.parquet as pq
-from fastapi import Query
+from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
+from configs.stages import STAGES
 from serve_app import artifact_requests
-from serve_app.dependencies import ApiDep
+from serve_app.dependencies import ApiDep, PrincipalDep
 from serve_app.errors import not_found
-from serve_app.openapi.responses import problems
+from serve_app.idempotency import IdempotencyKey
+from serve_app.job_requests import submit_job
+from serve_app.openapi.responses import ACCEPTED, problems
 from serve_app.paging import StrictQuery
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
+from serve_app.schemas.jobs import Accepted
+from serve_app.schemas.requests import stage_request
 
 router = artifact_routes("saes")
 METRICS, CURVES = "metrics.json", "curves.parquet"
+IMPORT_REQUEST = stage_request(STAGES["import"])
+
+
+@router.post(
+    "/import",
+    status_code=202,
+    summary="Import an SAE of another library",
+    operation_id="import_sae",
+    responses=ACCEPTED,
+)
+def import_sae(
+    api: ApiDep,
+    principal: PrincipalDep,
+    body: IMPORT_REQUEST,  # type: ignore[valid-type]
+    response: Response,
+    key: IdempotencyKey = None,
+) -> Accepted:
+    """Its files come from the hub, a package, an upload or one of the server's data folders. Runs the stage `import`."""
+    return submit_job(api, principal, key, body, response)
 
 
 class Curves(BaseModel):

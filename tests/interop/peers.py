@@ -2,7 +2,7 @@
 
     .venv-peers/bin/python tests/interop/peers.py JOBS.json
 
-JOBS.json is a list of {"do": "make" or "load", "library", "kind" (of make), "folder", "x": safetensors file with "x" [n, d], "out"}.
+JOBS.json is a list of {"do": "make" or "load", "library", "kind" (of make), "folder", "x": a file with "x" [n, d], "out"}.
 `make` saves a random SAE with the library's own code; both write {"encode", "forward"} of x, by the library's own code, to `out`.
 """
 

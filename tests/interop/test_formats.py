@@ -33,8 +33,8 @@ CASES = (
         ("saelens", kind)
         for kind in (
             "standard", "standard+no_b_dec", "standard+layer_norm", "topk", "topk+free", "topk+constant_norm_rescale", "jumprelu",
-            "jumprelu+no_b_dec", "gated", "gated+no_b_dec", "matching_pursuit", "transcoder", "skip_transcoder", "jumprelu_transcoder",
-            "jumprelu_skip_transcoder",
+            "jumprelu+no_b_dec", "gated", "gated+no_b_dec", "matching_pursuit", "transcoder", "skip_transcoder",
+            "jumprelu_transcoder", "jumprelu_skip_transcoder",
         )
     ),
     ("sparsify", "topk"),

@@ -247,7 +247,7 @@ def test_formats_refuse_what_they_cannot_hold(store: Store, tmp_path: Path) -> N
     source = ExportSource(Sae(several, cfg, one.calibration), "saes/1")
     with pytest.raises(NotExportable, match="sparsify has TopK SAEs alone, and this one is batchtopk"):
         write_export("sparsify", source, tmp_path)
-    with pytest.raises(NotExportable, match=r"do not say its k"):
+    with pytest.raises(NotExportable, match="one threshold for all latents"):
         write_export("dictionary_learning", source, tmp_path)
     cfg["normalize_activations"] = "layer_norm"
     with pytest.raises(NotExportable, match=r"normalises each activation \(layer_norm\)"):

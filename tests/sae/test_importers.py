@@ -29,6 +29,7 @@ SAELENS: dict[str, Any] = {
     "architecture": "topk", "k": K, "d_in": D, "d_sae": F, "apply_b_dec_to_input": True, "normalize_activations": "none",
     "reshape_activations": "none", "metadata": {"sae_lens_version": "6.1.0", "hook_name": "blocks.1.hook_resid_post"},
 }  # fmt: skip
+PURSUIT = {"architecture": "matching_pursuit", "max_iterations": 3}
 SHALLOW = {"W_enc": (D, F), "b_enc": (F,), "W_dec": (F, D), "b_dec": (D,)}
 SPARSIFY = {"encoder.weight": (F, D), "encoder.bias": (F,), "W_dec": (F, D), "b_dec": (D,)}
 
@@ -96,30 +97,29 @@ def _nan() -> Tensors:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "missing tensor": (lambda p: saelens(p, tensors=_without("b_enc")), "sae_weights.safetensors has no tensor b_enc; it has W_dec"),
+    "missing tensor": (lambda p: saelens(p, tensors=_without("b_enc")), "has no tensor b_enc; it has W_dec"),
     "no decoder": (lambda p: saelens(p, tensors=_without("W_dec")), "has no tensor W_dec"),
     "extra tensor": (lambda p: saelens(p, tensors=_random(SHALLOW | {"W_extra": (D,)})), "does not have: W_extra"),
     "wrong shape": (lambda p: saelens(p, tensors=_random(SHALLOW | {"b_enc": (F + 1,)})), r"b_enc .* has shape \[13\]"),
     "no matrix": (lambda p: saelens(p, tensors=_random(SHALLOW | {"W_dec": (F,)})), "W_dec .* must be a matrix"),
     "NaN": (lambda p: saelens(p, tensors=_nan()), "W_dec .* has 1 of 72 values that are NaN or infinite"),
-    "unknown architecture": (lambda p: saelens(p, {"architecture": "temporal"}), "architecture 'temporal', which RayLens does not have"),
+    "unknown architecture": (lambda p: saelens(p, {"architecture": "temporal"}), "'temporal', which RayLens does not have"),
     "k": (lambda p: saelens(p, {"k": None}), "k of cfg.json must be a whole number above 0, not None"),
     "width": (lambda p: saelens(p, {"d_sae": 13}), "cfg.json says d_sae = 13, but the weights have 12"),
     "head": (lambda p: saelens(p, {"reshape_activations": "hook_z"}), "reads single attention heads"),
     "scale": (lambda p: saelens(p, {"normalize_activations": "expected_average_only_in"}), "give `activation_norm`"),
     "norm without use": (lambda p: saelens(p, norm=3.0), "activation_norm has no effect on this SAE"),
-    "whitening": (lambda p: saelens(p, {"normalize_activations": "covariance_whitening"}), "'covariance_whitening'; RayLens has none"),
-    "old activation": (lambda p: saelens(p, {"metadata": None, "activation_fn_str": "tanh-relu"}), "activation function 'tanh-relu'"),
-    "pursuit": (lambda p: saelens(p, {"architecture": "matching_pursuit", "max_iterations": 3}, _random({"W_dec": (F, D), "b_dec": (D,)})),
-                "stop_on_duplicate_support"),
+    "whitening": (lambda p: saelens(p, {"normalize_activations": "covariance_whitening"}), "RayLens has none, layer_norm"),
+    "old activation": (lambda p: saelens(p, {"metadata": None, "activation_fn_str": "tanh-relu"}), "function 'tanh-relu'"),
+    "pursuit": (lambda p: saelens(p, PURSUIT, _random({"W_dec": (F, D), "b_dec": (D,)})), "stop_on_duplicate_support"),
     "groupmax": (lambda p: sparsify(p, {"activation": "groupmax"}), "the activation 'groupmax'"),
     "TopK transcoder": (lambda p: sparsify(p, {"transcode": True}), "of a TopK transcoder"),
-    "sparsify width": (lambda p: sparsify(p, {"num_latents": 0, "expansion_factor": 4}), "num_latents = 24, but the weights have 12"),
-    "class": (lambda p: dictionary(p, {"dict_class": "CrossCoder"}), "trainer.dict_class 'CrossCoder'; RayLens reads AutoEncoder"),
+    "sparsify width": (lambda p: sparsify(p, {"num_latents": 0, "expansion_factor": 4}), "num_latents = 24, but"),
+    "class": (lambda p: dictionary(p, {"dict_class": "CrossCoder"}), "'CrossCoder'; RayLens reads AutoEncoder"),
     "dictionary k": (lambda p: dictionary(p, {"k": 4}), "config.json says k = 4, but the weights have 3"),
     "code": (lambda p: dictionary(p, state={"encoder.weight": Code()}), "a pickle with code, which RayLens does not run"),
     "object": (lambda p: dictionary(p, state={"encoder.weight": [1.0]}), "must hold tensors alone, but encoder.weight is none"),
-    "fine-tuned": (lambda p: gemma(p, "google/gemma-scope-2b-pt-res/layer_3", scaling_factor=np.float32(2)), "scaling_factor other than 1"),
+    "fine-tuned": (lambda p: gemma(p, "x/layer_3", scaling_factor=np.float32(2)), "scaling_factor other than 1"),
     "attention": (lambda p: gemma(p, "google/gemma-scope-2b-pt-att/layer_3/w"), "read single attention heads"),
     "objects": (lambda p: gemma(p, "x", threshold=np.array([{}])), "no whole NumPy archive of numbers"),
     "unknown k": (lambda p: qwen(p, "somebody/saes"), "give `k`"),
@@ -142,10 +142,10 @@ def test_what_cannot_be_read_is_refused_with_the_reason(
 def test_broken_files_are_refused(tmp_path: Path) -> None:
     saelens(tmp_path)
     (tmp_path / "sae_weights.safetensors").write_bytes(b"\x10")
-    with pytest.raises(SaeFormatError, match="no whole safetensors file"):
+    with pytest.raises(SaeFormatError, match="no whole safetensors"):
         _read("saelens", tmp_path, "cfg.json", "sae_weights.safetensors")
     (tmp_path / "cfg.json").write_text("[1]")
-    with pytest.raises(SaeFormatError, match="cfg.json must hold an object, not list"):
+    with pytest.raises(SaeFormatError, match="must hold an object, not list"):
         _read("saelens", tmp_path, "cfg.json", "sae_weights.safetensors")
     dictionary(tmp_path)
     (tmp_path / "ae.pt").write_bytes((tmp_path / "ae.pt").read_bytes()[:100])
