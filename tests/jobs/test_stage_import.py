@@ -19,6 +19,7 @@ from configs.export import ExportConfig
 from configs.extract import ExtractConfig
 from configs.import_ import ImportConfig
 from configs.load import ConfigError, parse_config
+from configs.report import ReportConfig
 from jobs.__main__ import _parser
 from jobs.format_commands import config_given, deliver
 from jobs.life.stage_context import JobContext
@@ -29,6 +30,8 @@ from sae.formats.sae_folder import load_sae
 from sae.formats.tokens import TokensReader
 from sae.importers.tensors import SaeFormatError
 from sae.language_model import LanguageModel
+from sae.report.build import build_report
+from sae.report.sources import Artifacts
 from sae.row_activations import activations_of_rows, calibration_batches
 from sae.sources import SourceError
 from tests.actors.extract_world import (
@@ -161,7 +164,17 @@ def test_it_is_evaluated_and_extracted(store: Store, imported: ArtifactRef, tmp_
     extract.run(job)
     found = store.files(job.outputs[0].ref).manifest.summary
     assert (found["rows"], found["n_features"], found["sae"]) == (ROWS, F, str(imported))
+    _check_report(store, imported, job.outputs[0].ref, outputs[0].ref, tmp_path)
     _check_neuronpedia(store, imported, job.outputs[0].ref, tmp_path)
+
+
+def _check_report(
+    store: Store, sae: ArtifactRef, features: ArtifactRef, evaluation: ArtifactRef, tmp_path: Path
+) -> None:
+    artifacts = Artifacts(*(store.files(ref) for ref in (features, evaluation, sae, TOKENS, MODEL)))
+    body = build_report(artifacts, ReportConfig(features=str(features), evaluation=str(evaluation)), tmp_path)
+    assert (body["sae"]["architecture"], body["sae"]["k"]) == ("topk", K)
+    assert "This SAE was imported: there is no record of its training." in (tmp_path / "report.html").read_text()
 
 
 def export_job(store: Store, scratch: Path, sae: ArtifactRef, format: str, **more: Any) -> JobContext:
