@@ -43,6 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command in COMMANDS:
         return _command(given)
     answer = _answer_stream()
+    if getattr(given, "plan", False):
+        from jobs.plan_command import plan
+
+        return plan(given, answer)
     try:
         result, error = _run(given)
     except KeyboardInterrupt:
@@ -116,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
             help="how long it may wait for machines (default: 600; a day on a cluster that `up` started, where it is a row)",
         )
         stage.add_argument("--detach", action="store_true", help="on such a cluster: submit the job, do not follow it")
+        if name == "train":
+            stage.add_argument(
+                "--plan",
+                action="store_true",
+                help="run nothing: say what the run will read and take and what looks wrong, after some seconds with its model",
+            )
         if name in SHORTCUTS:
             SHORTCUTS[name].arguments(stage)
     add_commands(stages)
