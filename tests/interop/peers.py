@@ -8,6 +8,7 @@ JOBS.json is a list of {"do": "make" or "load", "library", "kind" (of make), "fo
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import types
@@ -22,18 +23,29 @@ from safetensors.torch import load_file, save_file
 D, F, K = 48, 192, 8
 
 
-def _import_dictionary_learning() -> None:
-    """It imports what runs models, which loading does not use and which needs old versions of half the others."""
-    import datasets  # noqa: F401 - it looks for zstandard, and must not find the stub
+class _Missing(types.ModuleType):
+    """Stands in for a library that is imported but not used here: anything may be imported from it."""
 
-    stubs = {name: types.ModuleType(name) for name in ("nnsight", "zstandard") if name not in sys.modules}
-    for name, stub in stubs.items():
-        stub.LanguageModel = object  # type: ignore[attr-defined]
-        sys.modules[name] = stub
-    import dictionary_learning.utils  # noqa: F401
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return object
 
+
+def _import_without(module: str, *unused: str) -> None:
+    """Imports a module although libraries that it imports, but does not use to load SAEs and caches, are not installed."""
+    import datasets  # noqa: F401 - it looks for some of them, and must not find what stands in
+
+    stubs = [name for name in unused if name not in sys.modules]
+    for name in stubs:
+        sys.modules[name] = _Missing(name)
+    importlib.import_module(module)
     for name in stubs:
         del sys.modules[name]
+
+
+def _import_dictionary_learning() -> None:
+    _import_without("dictionary_learning.utils", "nnsight", "zstandard")
 
 
 def _randomise(parameters: dict[str, torch.Tensor], seed: int, skip: tuple[str, ...] = ()) -> None:
@@ -141,12 +153,64 @@ def _run_dictionary_learning(folder: Path, x: torch.Tensor) -> tuple[torch.Tenso
     return sae.encode(x), sae(x)
 
 
+class _Rows:
+    """All rows as one batch: what evaluations read of an activation store."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        self._rows = rows
+
+    def get_batch_tokens(self, size: int) -> torch.Tensor:
+        return self._rows
+
+
+def _evaluate(job: dict[str, Any]) -> None:
+    """The library's own evaluation of the SAE of `folder` at a module of the Hugging Face model `model`, on `tokens` [n, L]."""
+    from sae_lens import SAE
+    from sae_lens.load_model import load_model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sae = SAE.load_from_disk(job["folder"])
+    model = load_model("AutoModelForCausalLM", job["model"], "cpu")
+    rows = load_file(job["tokens"])["tokens"]
+    store, options = (
+        _Rows(rows),
+        {"compute_l2_norms": True, "compute_sparsity_metrics": True, "compute_variance_metrics": True},
+    )
+    options |= {
+        "compute_featurewise_density_statistics": False,
+        "model_kwargs": {},
+        "n_batches": 1,
+        "eval_batch_size_prompts": len(rows),
+    }
+    losses = {"compute_kl": True, "compute_ce_loss": True}
+    sae.cfg.metadata.hook_name = job["hook"]
+    with torch.no_grad():
+        if job["library"] == "saelens":
+            from sae_lens import evals
+            from sae_lens.training.activation_scaler import ActivationScaler
+
+            figures, _ = evals.get_sparsity_and_variance_metrics(sae, model, store, ActivationScaler(), **options)
+            found = evals.get_recons_loss(sae, model, ActivationScaler(), rows, **losses)
+        else:
+            from sae_bench.evals.core import main as core
+
+            for name, value in (("hook_name", job["hook"]), ("hook_head_index", None), ("hook_layer", 0)):
+                setattr(sae.cfg, name, value)  # it expects the config of an earlier SAELens
+            figures, _ = core.get_sparsity_and_variance_metrics(sae, model, store, **options)
+            found = core.get_recons_loss(sae, model, rows, store, **losses)
+    # The last position predicts nothing: its divergence is left out, as RayLens does.
+    figures |= {name: float(value[:, : rows.shape[1] - 1].double().mean()) for name, value in found.items()}
+    Path(job["out"]).write_text(json.dumps(figures))
+
+
 MAKE = {"saelens": _saelens, "sparsify": _sparsify, "dictionary_learning": _dictionary_learning}
 RUN = {"saelens": _run_saelens, "sparsify": _run_sparsify, "dictionary_learning": _run_dictionary_learning}
 
 
 def _delphi(job: dict[str, Any]) -> None:
     """What delphi's own loader makes of a cache: its activations as (row, position, latent, value)."""
+    _import_without("delphi.latents.loader", "faiss", "sentence_transformers", "orjson", "blobfile")
     from delphi.latents.loader import TensorBuffer
 
     parts = []
@@ -167,6 +231,9 @@ def main(path: str) -> None:
     for job in json.loads(Path(path).read_text()):
         if job["library"] == "delphi":
             _delphi(job)
+            continue
+        if job["do"] == "evaluate":
+            _evaluate(job)
             continue
         folder = Path(job["folder"])
         if job["do"] == "make":

@@ -17,11 +17,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from configs.data_positions import DataPolicy
 from configs.sae_formats import IMPORT_FORMATS
+from sae.architectures import Export
 from sae.calibration import Calibration
 from sae.exporters import ExportSource, write_export
+from sae.exporters.codes import TokenCodes
+from sae.formats.artifact_files import LocalFiles
 from sae.formats.sae_folder import Sae, load_sae, write_sae
+from sae.formats.tokens import TokensReader
 from sae.importers import ForeignSae, ImportOptions, read_foreign
+from sae.language_model import LanguageModel, load_tokenizer
+from tests.actors.extract_world import write_tokens
 from tests.interop.test_saelens import PEERS
 
 SCRIPT = Path(__file__).with_name("peers.py")
@@ -71,7 +78,17 @@ class Case(NamedTuple):
     answers: dict[str, dict[str, torch.Tensor]]
 
 
-def _peers(jobs: list[dict[str, Any]], root: Path) -> None:
+def require_peers() -> None:
+    """Skips where the peers' environment is missing; fails in CI."""
+    if not PEERS.exists():
+        message = f"there is no {PEERS}: run `make .venv-peers/.installed`, or set RAYLENS_PEERS_PYTHON"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+def run_peers(jobs: list[dict[str, Any]], root: Path) -> None:
+    """Has the peers' python work through the jobs of peers.py."""
     (root / "jobs.json").write_text(json.dumps(jobs))
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
         "HF_HUB_OFFLINE": "1",
@@ -106,10 +123,7 @@ def _ours(foreign: ForeignSae, folder: Path) -> Sae:
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Case]:
     """All of them, from two starts of the peers' python: they make SAEs, and they load the exports."""
-    if not PEERS.exists():
-        if os.environ.get("CI"):
-            pytest.fail(f"there is no {PEERS}: run `make .venv-peers/.installed`, or set RAYLENS_PEERS_PYTHON")
-        pytest.skip(f"there is no {PEERS}: run `make .venv-peers/.installed`, or set RAYLENS_PEERS_PYTHON")
+    require_peers()
     root = tmp_path_factory.mktemp("formats")
     save_file({"x": 2 * torch.randn(N, D, generator=torch.Generator().manual_seed(1)) + 0.3}, root / "x")
     made = [
@@ -117,7 +131,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Cas
          "out": str(root / f"{library}.{kind}.out")}
         for library, kind in CASES
     ]  # fmt: skip
-    _peers(made, root)
+    run_peers(made, root)
     found, loads = {}, []
     for library, kind in CASES:
         folder = root / f"{library}.{kind}"
@@ -131,7 +145,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Cas
             exports[format] = to
             loads.append({"do": "load", "library": format, "folder": str(to), "x": str(root / "x"), "out": f"{to}.out"})
         found[library, kind] = Case(load_file(root / f"{library}.{kind}.out"), foreign, ours, exports, {})
-    _peers(loads, root)
+    run_peers(loads, root)
     for case in found.values():
         case.answers.update({format: load_file(f"{folder}.out") for format, folder in case.exports.items()})
     return found
@@ -179,3 +193,31 @@ def test_export_and_import_again_change_no_weight(case: tuple[tuple[str, str], C
     for name, tensor in foreign.export.tensors.items():
         assert torch.equal(tensor, again.export.tensors[name]), name
     assert again.export.config == foreign.export.config
+
+
+def test_delphi_reads_our_cache_of_latents(tmp_path: Path, tiny_gpt2: Path) -> None:
+    """Its loader finds each activation where we put it, in fp16, and the tokens."""
+    require_peers()
+    folder = write_tokens(tmp_path / "tokens", load_tokenizer(tiny_gpt2))
+    tokens, lm = TokensReader(LocalFiles(folder), "train"), LanguageModel.load(tiny_gpt2)
+    generator = torch.Generator().manual_seed(0)
+    W = torch.nn.functional.normalize(torch.randn(F, D, generator=generator), dim=1)
+    tensors = {"W_enc": W.T, "b_enc": torch.zeros(F), "W_dec": W, "b_dec": torch.zeros(D)}
+    config = {"architecture": "topk", "k": 8, "rescale_acts_by_decoder_norm": False, "apply_b_dec_to_input": True}
+    foreign = ForeignSae("topk", Export(tensors, config), (), {})
+    sae = _ours(foreign, tmp_path / "sae")
+    sae.calibration = sae.calibration._replace(sink_threshold=1e30)
+    codes = TokenCodes(lm, sae, tokens, DataPolicy(), 6, 4)
+    (tmp_path / "cache").mkdir()
+    write_export("delphi", ExportSource(sae, "saes/1", codes=codes), tmp_path / "cache")
+    job = {"do": "load", "library": "delphi", "folder": str(tmp_path / "cache"), "out": str(tmp_path / "out")}
+    run_peers([job], tmp_path)
+    theirs = load_file(tmp_path / "out")
+    batches = list(codes.batches())
+    ours = torch.cat([torch.from_numpy(batch.location) for batch in batches])
+    values = torch.cat([torch.from_numpy(batch.value) for batch in batches])
+    dense, found = (torch.zeros(6, tokens.context_length, F) for _ in range(2))
+    dense[tuple(ours.T)] = values
+    found[tuple(theirs["locations"].T)] = theirs["activations"]
+    torch.testing.assert_close(found, dense, rtol=1e-3, atol=1e-4)
+    assert torch.equal(theirs["tokens"], torch.from_numpy(codes.ids()))
