@@ -102,7 +102,7 @@ class Evaluator:
         folder = self._store.files(settings.model).directory()
         model = LanguageModel.load(folder, settings.lm_dtype, self._requirement.device)
         tokens = TokensReader(self._store.files(settings.tokens), settings.split, settings.policy.speakers)
-        return _token_meter(settings, model, model.hook(saes[0].metadata["hook_name"]), tokens, saes)
+        return _token_meter(settings, model, model.hook(saes[0].target_hook), tokens, saes)
 
     def _load_saes(self) -> list[Sae]:
         """The SAE and its controls. Raises ValueError for one that is of other activations."""
@@ -141,8 +141,11 @@ def _planted_meter(reader: PlantedReader, saes: list[Sae]) -> RowMeter:
 
 
 def _same_activations(a: Sae, b: Sae) -> bool:
-    same = torch.equal(a.calibration.mean, b.calibration.mean) and a.metadata["hook_name"] == b.metadata["hook_name"]
-    return same and a.calibration.sink_threshold == b.calibration.sink_threshold
+    pairs = ((a.calibration, b.calibration), (a.target_calibration, b.target_calibration))
+    hooks = (a.metadata["hook_name"], a.target_hook) == (b.metadata["hook_name"], b.target_hook)
+    return hooks and all(
+        torch.equal(one.mean, other.mean) and one.sink_threshold == other.sink_threshold for one, other in pairs
+    )
 
 
 def make_evaluator(store: Store, settings: EvaluatorSettings, requirement: Requirement) -> Any:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from sae.sparse import Codes, LatentOrder, decode
 
-# Above one active latent in so many, a step with dense products is faster. Measured: see benchmarks/results/architectures.md.
-SPARSE = 16
+# Above one active latent in so many, dense products are faster: 2,048 positions of 576 dimensions, 1,152 and 4,608 latents.
+SPARSE = 4
 
 
 class DenseOrder:

@@ -44,12 +44,17 @@ def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     On a CPU a wide row is searched by groups: the k largest are in the k groups with the largest maxima.
     """
-    n, width = values.shape
+    width = values.shape[1]
     size = 8 if width % 8 == 0 and width > _WIDE * k else 4
-    groups = width // size
     if values.is_cuda or width <= _DIRECT * k or width % size:
         found = values.topk(k, dim=1, sorted=False)
         return found.values, found.indices
+    return _by_groups(values, k, size)
+
+
+def _by_groups(values: Tensor, k: int, size: int) -> tuple[Tensor, Tensor]:
+    n, width = values.shape
+    groups = width // size
     # Column c is in group c mod `groups`, so that the maxima are taken over contiguous slices.
     _, group = largest(values.view(n, size, groups).amax(1), k)
     column = torch.cat([group + i * groups for i in range(size)], dim=1)
@@ -90,9 +95,9 @@ def batch_topk(pre: Tensor, k: int) -> Codes:
     latent, order = latent.sort(dim=1)
     value = value.gather(1, order)
     chosen = (value > cut) & (value > 0)
-    ties = ((value == cut) & (value > 0)).reshape(-1).nonzero()[:, 0]
-    chosen.view(-1)[ties[: max(0, budget - int(chosen.sum()))]] = True
-    return _flat(chosen, latent, value)
+    tie = (value == cut) & (value > 0)
+    rank = tie.view(-1).cumsum(0).view_as(tie)  # of ties, in order of position and latent
+    return _flat(chosen | (tie & (rank <= budget - chosen.sum())), latent, value)
 
 
 def positive_topk(pre: Tensor, k: int) -> Codes:
@@ -187,6 +192,6 @@ def _of_each(latent: Tensor, value: Tensor) -> Codes:
 
 def _flat(chosen: Tensor, latent: Tensor, value: Tensor) -> Codes:
     """The chosen entries of latents and values [n, candidates]."""
+    position, column = chosen.nonzero(as_tuple=True)
     counts = chosen.sum(1)
-    position = torch.arange(len(chosen), device=chosen.device).repeat_interleave(counts)
-    return Codes(latent[chosen], value[chosen], position, counts.cumsum(0) - counts)
+    return Codes(latent[position, column], value[position, column], position, counts.cumsum(0) - counts)

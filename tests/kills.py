@@ -36,6 +36,24 @@ TRAIN = {
         {"hook": "blocks.0.hook_mlp_out", "d_sae": 128, "k": 4, "architecture": "batchtopk"},
     ],
 }  # fmt: skip
+# One SAE of each kind, and of each option that a checkpoint must not lose.
+_BOTH = {"hook": "blocks.1.hook_resid_post", "d_sae": 96, "dead_after_tokens": 400}
+KINDS: list[dict[str, object]] = [
+    *TRAIN["saes"],  # type: ignore[list-item]
+    {**_BOTH, "architecture": "hierarchicaltopk", "k": 8, "gradient_clip": 0.5},
+    {**_BOTH, "architecture": "matryoshka", "k": 4, "k_start": 12, "k_warmup": "40%"},
+    {**_BOTH, "architecture": "standard", "l1": 0.5, "decoder_norm": "free", "resample_every": 4},
+    {**_BOTH, "architecture": "gated", "l1": 0.5, "lr_decay": "50%", "lr_decay_shape": "cosine"},
+    {**_BOTH, "architecture": "jumprelu", "target": 6.0},
+    {**_BOTH, "architecture": "matchingpursuit", "k": 3, "train_rows": 24},
+    {
+        **_BOTH,
+        "hook": "blocks.0.ln2.hook_normalized",
+        "target_hook": "blocks.0.hook_mlp_out",
+        "skip_connection": True,
+        "k": 4,
+    },
+]
 
 
 class Hit(NamedTuple):

@@ -25,7 +25,7 @@ class HierarchicalTopKConfig(FixedL0Config, DecoderNormConfig):
         64, ge=1, description="Active latents of each position: the largest number at which the SAE is used."
     )
     levels: Annotated[tuple[int, ...], Field(min_length=1)] | None = Field(
-        None, description="Numbers of latents whose errors count; if not given, k, k / 2, k / 4 and so on down to 1."
+        None, description="Numbers of latents whose errors count; if not given, k / 8, k / 4, k / 2 and k."
     )
 
     @model_validator(mode="after")
@@ -39,7 +39,7 @@ class HierarchicalTopKConfig(FixedL0Config, DecoderNormConfig):
         """The levels, in rising order; the last is k."""
         if self.levels is not None:
             return self.levels
-        halved = {max(1, self.k >> n) for n in range(self.k.bit_length())}
+        halved = {max(1, self.k >> n) for n in range(4)}
         return tuple(sorted(halved))
 
 

@@ -62,20 +62,22 @@ class JumpReluConfig(PenalisedConfig, DecoderNormConfig):
         description="step: the number of active latents L0. tanh: the sum of tanh(tanh_scale * value). quadratic: "
         "(L0 - target)^2 / target, with L0 of the batch.",
     )
-    sparsity_coefficient: float = Field(1.0, ge=0, description="Weight of the sparsity loss.")
+    sparsity_coefficient: float | None = Field(
+        None, ge=0, description="Weight of the sparsity loss; if not given, 20 for quadratic, 0.5 for step and tanh."
+    )
     target: float | None = Field(
         None, gt=0, description="L0 that the quadratic loss aims at; 32 if not given. The other losses have none."
     )
     tanh_scale: float | None = Field(None, gt=0, description="Scale of the tanh loss; 4 if not given.")
-    bandwidth: float = Field(1.0, gt=0, description="Width of the rectangle, in units of scaled pre-activations.")
+    bandwidth: float = Field(0.2, gt=0, description="Width of the rectangle, in units of scaled pre-activations.")
     straight_through: Literal["threshold", "all"] = Field(
         "threshold", description="What the rectangle gives a gradient: the threshold, or the pre-activations too."
     )
     initial_l0: float | None = Field(
         None,
         gt=0,
-        description="L0 of the first batch, which one threshold for all latents gives; if not given, 4 times "
-        "the target, or d_sae / 20.",
+        description="L0 of the first batch, which one threshold for all latents gives; if not given, the target, or "
+        "d_sae / 20.",
     )
     threshold_rate: float = Field(
         10.0, gt=0, description="Learning rate of thresholds, in units of that of the weights."
@@ -97,14 +99,21 @@ class JumpReluConfig(PenalisedConfig, DecoderNormConfig):
         return (self.target or 32.0) if self.sparsity_loss == "quadratic" else None
 
     @property
+    def coefficient(self) -> float:
+        """Weight of the sparsity loss."""
+        if self.sparsity_coefficient is not None:
+            return self.sparsity_coefficient
+        return 20.0 if self.sparsity_loss == "quadratic" else 0.5
+
+    @property
     def first_l0(self) -> float:
         """L0 of the first batch."""
         if self.initial_l0 is not None:
             return self.initial_l0
-        return min(self.d_sae / 2, 4 * self.target_l0 if self.target_l0 else self.d_sae / 20)
+        return self.target_l0 or self.d_sae / 20
 
     @property
     def label(self) -> str:
         """See SaeConfig."""
-        aim = f"L0={self.target_l0:g}" if self.target_l0 else f"{self.sparsity_loss}={self.sparsity_coefficient:g}"
+        aim = f"L0={self.target_l0:g}" if self.target_l0 else f"{self.sparsity_loss}={self.coefficient:g}"
         return f"{self.architecture} {self.d_sae} {aim} at {self.place}"

@@ -61,7 +61,7 @@ def store_bytes(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]], st
         manifest = store.files(sae).manifest
         rows = min(config.rows, _available(store, manifest.inputs, config.split))
         cfg = json.loads(store.files(sae).path("cfg.json").read_text())
-        d_in, d_sae, chunks = int(cfg["d_in"]), int(cfg["d_sae"]), -(-rows // config.rows_per_chunk)
+        d_in, d_sae, chunks = int(cfg.get("d_out", cfg["d_in"])), int(cfg["d_sae"]), -(-rows // config.rows_per_chunk)
         loss_rows = min(rows, config.loss_rows) if "tokens" in manifest.inputs else 0
         pieces = _documents_of_a_row(store, manifest.inputs, config.split)
         sums = rows * (d_in + 9) + loss_rows * 9 + pieces * (rows + loss_rows) * 10

@@ -78,6 +78,11 @@ class Gated(PenalisedSae[GatedConfig]):
         del tensors["b_enc"]
         return {**tensors, **{name: self.parameters[name].detach().cpu() for name in ("b_gate", "b_mag", "r_mag")}}
 
+    def biases_less(self, tensors: dict[str, Tensor], shift: Tensor) -> dict[str, Tensor]:
+        """See ShallowSae."""
+        growth = tensors["r_mag"].exp()
+        return {"b_gate": tensors["b_gate"] - shift, "b_mag": tensors["b_mag"] - growth * shift}
+
     def saelens(self) -> dict[str, Any]:
         """See ShallowSae."""
         return {"architecture": "gated"}

@@ -62,7 +62,7 @@ class JumpRelu(PenalisedSae[JumpReluConfig]):
 
     def slopes(self, entries: Entries, pre: Tensor, d_value: Tensor, step: Step, positions: int) -> Slopes:
         """See PenalisedSae."""
-        config, weight = self.config, self.penalty(self.config.sparsity_coefficient, step, positions)
+        config, weight = self.config, self.penalty(self.config.coefficient, step, positions)
         active = entries.value > 0
         jump: Tensor | float = weight
         if config.sparsity_loss == "tanh":
@@ -89,7 +89,7 @@ class JumpRelu(PenalisedSae[JumpReluConfig]):
         threshold = self.parameters["threshold"]
         alive = torch.ones(len(threshold), dtype=torch.bool, device=dead.device)
         alive[dead] = False
-        threshold[dead] = 0.2 * float(threshold[alive].double().mean()) if bool(alive.any()) else 0.0
+        threshold[dead] = self.revived_length * float(threshold[alive].double().mean()) if bool(alive.any()) else 0.0
 
     def after_step(self) -> None:
         """See Architecture. A negative threshold would let negative values through."""

@@ -30,6 +30,8 @@ class PenalisedSae(ShallowSae[AnyPenalised]):
     While many latents are active, products are dense; else only active latents are computed.
     """
 
+    revived_length = 0.2  # latents without competitors start with small values (Bricken et al. 2023)
+
     def near(self, pre: Tensor) -> tuple[Codes, Tensor]:
         """The entries that count in the loss or its gradient, and their pre-activations [m]; inactive ones have value 0."""
         raise NotImplementedError

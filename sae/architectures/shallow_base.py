@@ -44,6 +44,8 @@ class ShallowSae(Generic[AnyConfig]):
     `autocast` runs the encoder's dense product in bf16; weights stay fp32.
     """
 
+    revived_length = 1.0
+
     def __init__(
         self,
         config: AnyConfig,
@@ -72,16 +74,15 @@ class ShallowSae(Generic[AnyConfig]):
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """See Architecture. Tensors under SAELens' names; a threshold or the biases of gates may be missing."""
-        loaded = self.loadable(unfold(tensors, self.calibration.scale, self.target.scale))
+        scaled = unfold(tensors, self.calibration.scale, self.target.scale)
         if self.config.target_hook is not None:
-            loaded["b_enc"] = loaded["b_enc"] + self._mean.cpu() @ loaded["W_enc_t"].T
-            if "W_skip" in loaded:
-                loaded["b_dec"] = loaded["b_dec"] + self._mean.cpu() @ loaded["W_skip"]
-        load_parameters(self.parameters, loaded, self.config.label)
+            scaled = self._for_raw_inputs(scaled, -self._mean.cpu())  # and back
+        load_parameters(self.parameters, self.loadable(scaled), self.config.label)
 
     def loadable(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Parameters from an SAE's tensors on scaled activations, decoder rows of length 1."""
-        return {"W_enc_t": tensors["W_enc"].T, **tensors} if "W_enc" in tensors else tensors
+        transposed = {"W_enc_t": "W_enc", "W_skip": "W_skip"}
+        return {**tensors, **{own: tensors[name].T for own, name in transposed.items() if name in tensors}}
 
     def choose(self, pre: Tensor, step: Step) -> Codes:
         """Active latents in training, of pre-activations [n, d_sae]."""
@@ -122,14 +123,14 @@ class ShallowSae(Generic[AnyConfig]):
         return self._of_free_lengths(gradients) if self.config.free_decoder else gradients
 
     def revive(self, dead: Tensor, directions: Tensor) -> None:
-        """See Architecture. Encoder rows get a fifth of the others' mean length, so that they start with small values."""
+        """See Architecture. Encoder rows get the others' mean length, or `revived_length` of it."""
         p = self.parameters
         alive = torch.ones(len(p["W_dec"]), dtype=torch.bool, device=dead.device)
         alive[dead] = False
         length = p["W_enc_t"][alive].norm(dim=1).double().mean() if bool(alive.any()) else torch.ones(())
         along = directions if self.config.target_hook is None else normalize(p["W_enc_t"][dead], dim=1)
         p["W_dec"][dead] = directions
-        p["W_enc_t"][dead] = along * (0.2 * float(length))
+        p["W_enc_t"][dead] = along * (self.revived_length * float(length))
         for name in p.keys() & {"b_enc", "b_gate", "b_mag", "r_mag"}:
             p[name][dead] = 0
 
@@ -175,17 +176,26 @@ class ShallowSae(Generic[AnyConfig]):
         scale, config = self.calibration.scale, self.saelens()
         if self.config.target_hook is None:
             return Export(fold(self.tensors(), scale), {"apply_b_dec_to_input": True, **config})
-        tensors, mean = self.tensors(), self._mean.cpu()
-        centred = {"b_enc", "b_gate"} & tensors.keys()
-        tensors |= {name: tensors[name] - mean @ tensors["W_enc"] for name in centred}
+        tensors = self.tensors()
         kind = "transcoder"
         if "W_skip" in self.parameters:
-            kind, W_skip = "skip_transcoder", self.parameters["W_skip"].detach().cpu()
-            tensors |= {"W_skip": W_skip, "b_dec": tensors["b_dec"] - mean @ W_skip}
+            kind, tensors["W_skip"] = "skip_transcoder", self.parameters["W_skip"].detach().cpu().T
+        tensors = self._for_raw_inputs(tensors, self._mean.cpu())
         if config["architecture"] != "standard":  # SAELens has those of ReLU and JumpReLU
             kind = f"{config['architecture']}_{kind}"
         config |= {"architecture": kind, "d_out": self.d_out, "apply_b_dec_to_input": False}
         return Export(fold(tensors, scale, self.target.scale), config)
+
+    def biases_less(self, tensors: dict[str, Tensor], shift: Tensor) -> dict[str, Tensor]:
+        """What changes of the encoder's biases where its products are larger by `shift` [d_sae]."""
+        return {"b_enc": tensors["b_enc"] - shift} if "b_enc" in tensors else {}
+
+    def _for_raw_inputs(self, tensors: dict[str, Tensor], mean: Tensor) -> dict[str, Tensor]:
+        """Tensors for inputs from which `mean` [d] is not subtracted, from those for inputs from which it is."""
+        tensors = {**tensors, **self.biases_less(tensors, mean @ tensors["W_enc"])}
+        if "W_skip" in tensors:
+            tensors["b_dec"] = tensors["b_dec"] - tensors["W_skip"] @ mean
+        return tensors
 
     def pre_activations(self, inputs: Tensor, weights: Weights) -> Tensor:
         """Pre-activations [n, d_sae] of the encoder's centred inputs."""
@@ -240,7 +250,7 @@ _IN_UNITS = ("b_enc", "threshold", "b_gate", "b_mag")
 def fold(tensors: Mapping[str, Tensor], scale: float, target_scale: float | None = None) -> dict[str, Tensor]:
     """Tensors on raw activations, from tensors on `scale` times these: the scale and the decoder's norms are folded in.
 
-    Knows W_enc [d, d_sae], W_dec [d_sae, d_out], W_skip [d, d_out], b_dec [d_out] and what is in units of pre-activations
+    Knows W_enc [d, d_sae], W_dec [d_sae, d_out], W_skip [d_out, d], b_dec [d_out] and what is in units of pre-activations
     [d_sae]: b_enc, threshold, b_gate, b_mag. Others stay as they are. `target_scale`: the scale of a transcoder's target.
     """
     output = scale if target_scale is None else target_scale

@@ -75,7 +75,7 @@ def describe_directions(sae: Sae, model: Path, logit_tokens: int, neighbours: in
         return str(tokenizer.decode([token]))
 
     near = nearest(sae.W_dec, neighbours)
-    unembedding = unembedding_of_folder(model, str(sae.metadata["hook_name"]))
+    unembedding = unembedding_of_folder(model, sae.target_hook)
     if isinstance(unembedding, str):
         return Directions(near, None, None, token_text), unembedding
     return Directions(near, *logit_lens(sae.W_dec, *unembedding, logit_tokens), token_text), None

@@ -74,21 +74,27 @@ def evaluate_saes(
 ) -> list[RowResults]:
     """Sums of one batch for SAEs of one hook and one calibration; each as it would be measured alone.
 
-    Raises NonFiniteActivations naming hook, row and position if an activation is not finite.
+    `hook` is where reconstructions replace activations: of transcoders the target hook, and what they read is computed by a
+    pass of its own. Raises NonFiniteActivations naming hook, row and position if an activation is not finite.
     """
     ids = torch.from_numpy(batch.rows.input_ids.astype(np.int64)).to(lm.device)
     groups = batch.rows.attention_groups(attention, padding_side)
     resumed = ResumedForward(lm, ids, hook, None if groups is None else torch.from_numpy(groups).to(lm.device))
-    x = resumed.activations.float()
-    norms = x.norm(dim=-1)
+    target, calibration = resumed.activations.float(), saes[0].target_calibration
+    norms = target.norm(dim=-1)
     check_finite(norms, hook.name, batch.first_row)
     roles = torch.from_numpy(batch.rows.roles).to(lm.device)
-    calibration = saes[0].calibration
-    mask = data_mask(roles, norms, calibration, policy)
-    data, reference, known = x[mask], calibration.mean.to(lm.device), mask.cpu().numpy()
-    excluded = count_excluded(roles, norms, calibration, policy)
-    codes = [sae.encode_sparse(data) for sae in saes]
-    made = [sae.decode_sparse(one, data) for sae, one in zip(saes, codes, strict=True)]
+    mask, excluded = data_mask(roles, norms, calibration, policy), count_excluded(roles, norms, calibration, policy)
+    inputs = target
+    if saes[0].is_transcoder:
+        inputs = _inputs(lm, saes[0], ids, groups, batch.first_row)
+        both = mask & data_mask(roles, inputs.norm(dim=-1), saes[0].calibration, policy)
+        excluded["sink"] += int((mask & ~both).sum())
+        mask = both
+    data, reference, known = target[mask], calibration.mean.to(lm.device), mask.cpu().numpy()
+    read = data if inputs is target else inputs[mask]
+    codes = [sae.encode_sparse(read) for sae in saes]
+    made = [sae.decode_sparse(one, read) for sae, one in zip(saes, codes, strict=True)]
     losses = _losses(lm, resumed, made, mask, ids, batch, attention, reference) if batch.loss_rows else None
     found = []
     for number, sae in enumerate(saes):
@@ -104,6 +110,17 @@ def evaluate_saes(
                 None if losses is None else losses.of_pieces(number),
             )
         )
+    return found
+
+
+def _inputs(
+    lm: LanguageModel, sae: Sae, ids: torch.Tensor, groups: NDArray[np.int64] | None, first_row: int
+) -> torch.Tensor:
+    """What a transcoder reads of rows [n, L]: float32 [n, L, d_in]."""
+    hook = lm.hook(sae.calibration.hook)
+    document = None if groups is None else torch.from_numpy(groups).to(lm.device)
+    found = lm.run_to(ids, [hook], document)[hook.name].float()
+    check_finite(found.norm(dim=-1), hook.name, first_row)
     return found
 
 

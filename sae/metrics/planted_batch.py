@@ -29,7 +29,7 @@ def evaluate_planted(
     planted, found = len(reader.dictionary.directions), []
     for sae, nearest in zip(saes, features, strict=True):
         codes = sae.encode_sparse(x)
-        values = position_values(x, sae.decode_sparse(codes), codes, reference)
+        values = position_values(x, sae.decode_sparse(codes, x), codes, reference)
         on_cpu = codes._replace(latent=codes.latent.cpu(), position=codes.position.cpu())
         found.append(
             RowResults(

@@ -55,7 +55,7 @@ def measure_weights(sae: Sae, seeds: Sequence[Sae] = (), planted: Tensor | None 
     return Weights(
         decoder_overlap=_floats(nearest_of_own(W_dec)),
         encoder_overlap=none if rows is None else _floats(nearest_of_own(rows)),
-        encoder_decoder=none if rows is None or rows.shape != W_dec.shape else _floats(cosine_similarity(rows, W_dec)),
+        encoder_decoder=_floats(cosine_similarity(rows, W_dec)) if rows is not None and not sae.is_transcoder else none,
         encoder_norm=none if rows is None else _floats(rows.norm(dim=1)),
         encoder_bias=none if b_enc is None else _floats(b_enc),
         stability=_floats(torch.stack(of_seeds).mean(dim=0)) if seeds else none,

@@ -76,6 +76,7 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
         "sae": {
             "id": info.inputs["sae"],
             "hook": info.hook,
+            "target_hook": sae.get("metadata", {}).get("hook_name_out"),
             "architecture": architecture_name(sae),
             "d_in": sae["d_in"],
             "d_sae": sae["d_sae"],

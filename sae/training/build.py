@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.architectures import SaeConfig
@@ -21,6 +20,7 @@ from sae.row_activations import calibration_batches
 from sae.training.activation_source import CacheSource, Source, StreamSource
 from sae.training.batch_plan import Plan, make_plan
 from sae.training.collectives import Collective
+from sae.training.initial_weights import initial_tensors
 from sae.training.sae_trainer import SaeTrainer
 
 _ROWS = 1024
@@ -48,18 +48,32 @@ def count_excluded_by_role(run: TrainingRun, policy: DataPolicy, steps: int) -> 
     counts = {role.name.lower(): 0 for role in Role if role is not Role.DATA}
     if run.tokens is None:
         return counts
-    epochs, rest = divmod(steps * plan.batch_rows, plan.rows)
+    block = plan.block_of(steps - 1)
+    whole = steps if steps == plan.steps(block).stop else plan.steps(block).start
+    epochs, rest = divmod(whole * plan.batch_rows, plan.rows)
     for start, stop, times in ((0, rest, epochs + 1), (rest, plan.rows, epochs)):
         for first in range(start, stop if times else start, _ROWS):
-            roles = torch.from_numpy(run.tokens.read(first, min(first + _ROWS, stop)).roles)
-            out = ~candidate_mask(roles, policy)
-            for role in Role:
-                if role is not Role.DATA:
-                    counts[role.name.lower()] += times * int(((roles == int(role)) & out).sum())
-            if policy.speakers:
-                others = times * int((roles == OTHER_SPEAKER).sum())
-                counts["other_speaker"] = counts.get("other_speaker", 0) + others
+            _add_excluded(counts, _roles(run.tokens, range(first, min(first + _ROWS, stop))), policy, times)
+    if whole < steps:  # positions of a block are dealt out to its steps
+        for lane in range(plan.lanes):
+            batches = plan.lane_batches(block, lane)
+            roles = torch.cat([_roles(run.tokens, rows).flatten() for rows in batches])[plan.permutation(block, lane)]
+            _add_excluded(counts, roles[: (steps - whole) * len(roles) // len(batches)], policy, 1)
     return counts
+
+
+def _roles(tokens: TokensReader, rows: range) -> Tensor:
+    return torch.from_numpy(tokens.read(rows.start, rows.stop).roles)
+
+
+def _add_excluded(counts: dict[str, int], roles: Tensor, policy: DataPolicy, times: int) -> None:
+    out = ~candidate_mask(roles, policy)
+    for role in Role:
+        if role is not Role.DATA:
+            counts[role.name.lower()] += times * int(((roles == int(role)) & out).sum())
+    if policy.speakers:
+        others = times * int((roles == OTHER_SPEAKER).sum())
+        counts["other_speaker"] = counts.get("other_speaker", 0) + others
 
 
 def count_positions(run: TrainingRun, by_role: dict[str, int], data: int, steps: int) -> dict[str, Any]:
@@ -112,7 +126,8 @@ def build_run(
     trainers = {}
     for i in numbers[collective.rank :: collective.workers]:
         first, *others = (calibrations[hook] for hook in saes[i].hooks())
-        tensors = None if saes[i].start_from is None else _tensors((initial or {})[str(saes[i].start_from)])
+        start = saes[i].start_from
+        tensors = None if start is None else initial_tensors((initial or {})[start], saes[i])
         trainers[i] = SaeTrainer(
             saes[i], first, plan.steps_for(saes[i]), plan.batch_rows, device, config.autocast == "bf16", others, tensors
         )
@@ -127,11 +142,6 @@ def _with_hooks(sae: SaeConfig, names: Mapping[str, str]) -> SaeConfig:
     if len(sae.hooks()) > 1:
         update["target_hook"] = names[sae.hooks()[1]]
     return sae.model_copy(update=update)
-
-
-def _tensors(folder: ArtifactFolderLike) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = load_file(folder.directory() / "sae_weights.safetensors")
-    return tensors
 
 
 def _calibrations(

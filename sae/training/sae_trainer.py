@@ -69,7 +69,8 @@ class SaeTrainer:
         self.optimizer = torch.optim.Adam(self.frozen.trained(), lr=config.lr, betas=betas, fused=True)
         self.tokens_since_active = torch.zeros(config.d_sae, dtype=torch.int64, device=self.device)
         self._curve: list[CurvePoint] = []
-        self._unread: list[tuple[Tensor, ...]] = []
+        self._unread: list[tuple[tuple[float, ...], tuple[Tensor, ...]]] = []
+        self._longest_silence = 0  # no latent has been inactive for more tokens
 
     @property
     def finished(self) -> bool:
@@ -81,7 +82,7 @@ class SaeTrainer:
         """One step on raw activations [n, d] (data positions only). An empty batch steps nothing but the schedule."""
         lr = learning_rate(self.config, self.step_number, self.total_steps)
         self.step_number += 1
-        dead = (self.tokens_since_active >= self.config.dead_after_tokens).nonzero()[:, 0]
+        dead = self._dead()
         if len(batch) == 0:
             none = torch.tensor(float("nan"))
             return self._record(0, none, none, len(dead), torch.zeros(()), lr)
@@ -111,11 +112,14 @@ class SaeTrainer:
     def curve(self) -> list[CurvePoint]:
         """One point for each step so far. Raises TrainingDiverged naming the first step whose loss is not finite.
 
-        Steps leave their figures on the device; they are read here, once a block.
+        Steps leave what they measured on the device; it is read here, once a block: each reading waits for all work before it.
         """
         unread, self._unread = self._unread, []
-        for values in torch.stack([torch.stack(one) for one in unread]).tolist() if unread else []:
-            point = CurvePoint(*values)
+        measured = [torch.stack([one.to(self.device, torch.float64) for one in values]) for _, values in unread]
+        for ((step, rows, tokens, dead, lr), _), (mse, l0, aux) in zip(
+            unread, torch.stack(measured).tolist() if unread else [], strict=True
+        ):
+            point = CurvePoint(step, rows, tokens, mse, l0, dead, aux, lr)
             if point.tokens and not abs(point.mse) < float("inf"):
                 raise TrainingDiverged(
                     f"the loss of {self.config.label} is {point.mse} at step {point.step:.0f}; lower lr (now "
@@ -149,6 +153,7 @@ class SaeTrainer:
                 if moments:
                     self.optimizer.state[parameter] = moments
         self.tokens_since_active = state["tokens_since_active"].to(self.device, copy=True)
+        self._longest_silence = int(self.tokens_since_active.max())
         self.step_number = int(state["step"])
         self._curve, self._unread = [CurvePoint(*row) for row in state["curve"].tolist()], []
 
@@ -160,7 +165,7 @@ class SaeTrainer:
         every = getattr(self.config, "resample_every", None)
         if every is None or not is_resampling_step(every, self.step_number, self.config, self.total_steps):
             return
-        dead = (self.tokens_since_active >= self.config.dead_after_tokens).nonzero()[:, 0]
+        dead = self._dead()
         directions = worst_directions(slope, len(dead), self.config.seed, self.step_number)
         dead = dead[: len(directions)]
         if not len(dead):
@@ -172,18 +177,28 @@ class SaeTrainer:
                 for name in self.optimizer.state.get(parameter, {}).keys() & {"exp_avg", "exp_avg_sq"}:
                     self.optimizer.state[parameter][name][dead] = 0
 
+    def _dead(self) -> Tensor:
+        """Latents that have been inactive for long. The device is asked, and waited for, only when there may be one."""
+        limit = self.config.dead_after_tokens
+        if self._longest_silence >= limit:
+            self._longest_silence = int(self.tokens_since_active.max())
+        if self._longest_silence < limit:
+            return torch.zeros(0, dtype=torch.int64, device=self.device)
+        return (self.tokens_since_active >= limit).nonzero()[:, 0]
+
     def _count(self, codes: Codes, tokens: int) -> Tensor:
         """Counts which latents were active; returns how many entries were."""
         active = codes.value > 0
         seen = torch.zeros(self.config.d_sae + 1, dtype=torch.bool, device=self.device)
-        seen[torch.where(active, codes.latent, self.config.d_sae)] = True
+        seen.index_fill_(0, torch.where(active, codes.latent, self.config.d_sae), True)
+        self._longest_silence += tokens
         self.tokens_since_active = (self.tokens_since_active + tokens).masked_fill_(seen[:-1], 0)
         return active.sum()
 
     def _record(self, tokens: int, mse: Tensor, l0: Tensor, dead: int, aux: Tensor, lr: float) -> None:
         number = self.step_number - 1
-        values = (number, (number + 1) * self.batch_rows, tokens, mse, l0, dead, aux, lr)
-        self._unread.append(tuple(torch.as_tensor(value, dtype=torch.float64, device=self.device) for value in values))
+        known = (float(number), float((number + 1) * self.batch_rows), float(tokens), float(dead), lr)
+        self._unread.append((known, (mse, l0, aux)))
 
 
 def clip(gradients: Mapping[str, Tensor], norm: float) -> None:

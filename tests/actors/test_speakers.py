@@ -64,7 +64,7 @@ def test_evaluator(store: Store, sae: ArtifactRef) -> None:
     output = ArtifactRef("evaluations", "e" * 16)
     settings = EvaluatorSettings(sae, output, MODEL, CHATS, "train", POLICY, "fp32", 3, 0, 1)
     Evaluator(store, settings, REQUIREMENT).measure(Chunk(4, 12))
-    found = load_results(store.part_files(output).path(results_name(4)))
+    (found,) = load_results(store.part_files(output).path(results_name(4)))
     data, others = data_of(store, 4, 12)
     assert found.excluded["other_speaker"] == others > 0
     assert sum(found.excluded.values()) + data.sum() == data.size

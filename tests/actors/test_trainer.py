@@ -20,9 +20,9 @@ from jobs.stages import harvest
 from sae.training.collectives import DistributedCollective, LocalCollective
 from tests.actors.extract_world import inline
 from tests.artifacts import LENGTH, MODEL, TOKENS, make_job, tiny_store
-from tests.kills import INPUTS, TRAIN
+from tests.kills import INPUTS, KINDS, TRAIN
 
-SAES = {0: ArtifactRef("saes", "a" * 16), 1: ArtifactRef("saes", "b" * 16)}
+SAES = {number: ArtifactRef("saes", f"{number:x}" * 16) for number in range(len(KINDS))}
 
 
 class Channel(NamedTuple):
@@ -44,6 +44,7 @@ def store(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 def _task(store: Store, stop: bool = False, cache: ArtifactRef | None = None, attempt: int = 1) -> TrainTask:
     settings = {
         **TRAIN,
+        "saes": KINDS,
         "rows": 32,
         "epochs": 2,
         "runtime": {},
@@ -78,10 +79,14 @@ def expected(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     torch.set_num_threads(1)
     task, scratch = _task(store), tmp_path_factory.mktemp("expected")
     run_task(task, LocalCollective(), "cpu", scratch)
-    for ref in SAES.values():
-        positions = _json(store, ref, "training.json")["positions"]
-        assert positions["slots"] == positions["data"] + sum(positions["excluded"].values()) == 32 * 2 * LENGTH
-        assert positions["excluded"]["bos"] == 32 * 2
+    for number, ref in SAES.items():
+        rows = KINDS[number].get("train_rows", 32 * 2)
+        training = _json(store, ref, "training.json")
+        positions = training["positions"]
+        assert training["steps"] * 4 == rows
+        assert positions["slots"] == positions["data"] + sum(positions["excluded"].values()) == rows * LENGTH
+        assert positions["excluded"]["bos"] == rows or rows == 24  # whose last step is not the last of its block
+        assert positions["excluded"]["sink"] == 0
     cfg = _json(store, SAES[1], "cfg.json")
     assert (cfg["architecture"], cfg["metadata"]["raylens"]) == (
         "jumprelu", {"architecture": "batchtopk", "target_l0": 4}

@@ -52,7 +52,7 @@ def _jumprelu(
     else:
         l0 = _Jump.apply(pre, threshold, config.bandwidth, to_pre, True).sum(1).mean()
         penalty = l0 if config.sparsity_loss == "step" else (l0 - config.target_l0).square() / config.target_l0
-    return latents, config.sparsity_coefficient * rise * penalty / centred.shape[1]
+    return latents, config.coefficient * rise * penalty / centred.shape[1]
 
 
 def loss(
