@@ -20,7 +20,6 @@ from sae.exporters import ExportSource, NotExportable, write_export
 from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader
 
-
 BATCH_ROWS = 8  # in one forward pass
 
 

@@ -122,6 +122,12 @@ def _run(command: list[str], text: str) -> str:
     return ran.stdout
 
 
+def _figure(what: str, predicted: float, measured: float, unit: str, within: float) -> Figure:
+    error = predicted / measured - 1
+    value = f"{predicted:,.0f} {unit} predicted, {measured:,.0f} {unit} measured ({error:+.0%})"
+    return Figure(what, value, f"within {within:.0%}", abs(error) <= within)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=RUNS, action="append", help="this run alone, without writing results")
@@ -131,14 +137,16 @@ def main() -> None:
     raw, figures = {}, []
     for number, name in enumerate(given.only or RUNS):
         one = raw[name] = measure(name, inputs, given.seed + number)
-        time_error = one["predicted_s"] / one["measured_s"] - 1
-        memory_error = one["predicted_bytes"] / one["measured_bytes"] - 1
         figures += [
-            Figure(f"{name}: time", f"{one['predicted_s']:.0f} s predicted, {one['measured_s']:.0f} s measured ({time_error:+.0%})",
-                   "within 20%", abs(time_error) <= 0.2),
-            Figure(f"{name}: memory of a worker", f"{one['predicted_bytes'] / 2**30:.2f} GiB predicted, "
-                   f"{one['measured_bytes'] / 2**30:.2f} GiB measured ({memory_error:+.0%})", "within 25%", abs(memory_error) <= 0.25),
-        ]  # fmt: skip
+            _figure(f"{name}: time", one["predicted_s"], one["measured_s"], "s", 0.2),
+            _figure(
+                f"{name}: memory of a worker",
+                one["predicted_bytes"] / 2**20,
+                one["measured_bytes"] / 2**20,
+                "MiB",
+                0.25,
+            ),
+        ]
         print(*(f"{figure.what}: {figure.value}" for figure in figures[-2:]), sep="\n", flush=True)
     if not given.only:
         write_results("preflight", "Preflight: predicted and measured", figures, {"policy": POLICY}, raw, place)

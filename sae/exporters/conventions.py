@@ -31,7 +31,9 @@ def with_b_dec_at_input(tensors: Tensors, sae: Sae, wanted: bool) -> Tensors:
     if applied == wanted:
         return tensors
     shift = tensors["b_dec"] @ tensors["W_enc"] * (1 if wanted else -1)
-    moved = {**tensors, **{name: tensors[name] + shift for name in ("b_enc", "b_gate") if name in tensors}}
+    moved = dict(tensors)
+    for name in {"b_enc", "b_gate"} & tensors.keys():
+        moved[name] = tensors[name] + shift
     if "b_mag" in tensors:
         moved["b_mag"] = tensors["b_mag"] + shift * tensors["r_mag"].exp()
     return moved

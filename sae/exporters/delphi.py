@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from sae.exporters import ExportSource
-from sae.exporters.codes import RowCodes
 
 SPLITS = 5  # files, as delphi makes by default
 
@@ -26,13 +27,13 @@ def write(source: ExportSource, folder: Path) -> None:
     batches = list(codes.batches())
     location = np.concatenate([batch.location for batch in batches])
     value = np.concatenate([batch.value for batch in batches]).astype(np.float16)
-    found = RowCodes(location[value > 0], value[value > 0])
+    location, value = location[value > 0], value[value > 0]
     own = folder / source.module
     own.mkdir(parents=True)
     tokens = codes.ids()
     bounds = np.linspace(0, source.sae.d_sae, min(SPLITS, source.sae.d_sae) + 1).astype(int)
     for first, stop in pairwise(bounds):
-        save_file({**_part(found, first, stop), "tokens": tokens}, own / f"{first}_{stop - 1}.safetensors")
+        save_file({**_part(location, value, first, stop), "tokens": tokens}, own / f"{first}_{stop - 1}.safetensors")
     config = {
         "batch_size": 1,
         "cache_ctx_len": codes.tokens.context_length,
@@ -47,11 +48,13 @@ def write(source: ExportSource, folder: Path) -> None:
     (own / "config.json").write_text(json.dumps(config, indent=4, sort_keys=True) + "\n")
 
 
-def _part(found: RowCodes, first: int, stop: int) -> dict[str, np.ndarray]:
-    inside = (found.location[:, 2] >= first) & (found.location[:, 2] < stop)
-    location = found.location[inside] - np.array([0, 0, first])
-    small = not len(location) or int(location.max()) < 2**16
+def _part(
+    location: npt.NDArray[np.int64], value: npt.NDArray[np.float16], first: int, stop: int
+) -> dict[str, npt.NDArray[Any]]:
+    inside = (location[:, 2] >= first) & (location[:, 2] < stop)
+    own = location[inside] - np.array([0, 0, first])
+    small = not len(own) or int(own.max()) < 2**16
     return {
-        "locations": np.ascontiguousarray(location.astype(np.uint16 if small else np.uint32)),
-        "activations": np.ascontiguousarray(found.value[inside]),
+        "locations": np.ascontiguousarray(own.astype(np.uint16 if small else np.uint32)),
+        "activations": np.ascontiguousarray(value[inside]),
     }

@@ -37,9 +37,10 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file. Raises SaeFormatError."""
     try:
-        return load_file(path)
+        found: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise SaeFormatError(f"{path.name} is no whole safetensors file: {shortened(str(error), 120)}") from None
+    return found
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
