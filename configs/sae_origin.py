@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from configs.architectures import ARCHITECTURES, NAMES
 from configs.data_positions import DataPolicy
 from configs.harvest import HarvestConfig
 from configs.import_ import ImportConfig
@@ -32,12 +33,18 @@ class SaeOrigin(NamedTuple):
         return "fp32" if self.harvest is None else self.harvest.dtype
 
 
+def _known(sae: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that there still are of an SAE which an earlier version may have trained with others."""
+    known = dict(zip(NAMES, ARCHITECTURES, strict=True)).get(sae.get("architecture", ""))
+    return {key: value for key, value in sae.items() if known is None or key in known.model_fields}
+
+
 def sae_origin(config: Mapping[str, Any]) -> SaeOrigin:
     """From the config that an SAE's manifest records."""
     if config.get("stage") == "import":
         made = ImportConfig.model_validate(config)
         return SaeOrigin(made.policy, made.split, made.rows, made.batch_rows, made.lm_dtype, None)
-    train = TrainConfig.model_validate(config)
+    train = TrainConfig.model_validate({**config, "saes": [_known(sae) for sae in config.get("saes", ())]})
     harvest = train.harvest()
     return SaeOrigin(
         train.policy,
