@@ -25,26 +25,26 @@ EVERY_S = 0.5
 POLICY = {"calibration_rows": 16}
 RUNS: dict[str, dict[str, Any]] = {
     "TopK, stream, block 7": {
-        "rows": 480, "batch_rows": 8,
+        "rows": 240, "batch_rows": 8,
         "saes": [{"hook": "blocks.7.hook_resid_post", "architecture": "topk", "d_sae": 4608, "k": 32}],
     },
     "BatchTopK 9,216, stream, large steps, block 3": {
-        "rows": 640, "batch_rows": 32, "block_steps": 4,
+        "rows": 320, "batch_rows": 32, "block_steps": 4,
         "saes": [{"hook": "blocks.3.hook_mlp_out", "architecture": "batchtopk", "d_sae": 9216, "k": 64}],
     },
     "TopK from a cache, 4 epochs": {
-        "rows": 320, "batch_rows": 16, "epochs": 4, "cache": {"dtype": "bf16"},
+        "rows": 160, "batch_rows": 16, "epochs": 4, "cache": {"dtype": "bf16"},
         "saes": [{"hook": "blocks.7.hook_resid_post", "architecture": "topk", "d_sae": 4608, "k": 32}],
     },
     "JumpReLU and standard on two hooks": {
-        "rows": 320, "batch_rows": 8,
+        "rows": 160, "batch_rows": 8,
         "saes": [
             {"hook": "blocks.10.hook_resid_post", "architecture": "jumprelu", "d_sae": 2304},
             {"hook": "blocks.5.hook_attn_out", "architecture": "standard", "d_sae": 2304},
         ],
     },
     "four TopK SAEs, the first block": {
-        "rows": 640, "batch_rows": 16,
+        "rows": 320, "batch_rows": 16,
         "saes": [
             {"hook": "blocks.0.hook_resid_post", "architecture": "topk", "d_sae": 4608, "k": 16 << n} for n in range(4)
         ],

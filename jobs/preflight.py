@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from sae.training.probe import ProbeFigures
 
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-# A worker before it has a model: Python, torch, transformers, Ray, Arrow, with the threads' heaps.
-_PROCESS_BYTES = 620 << 20
-# Loading keeps the file's pages beside the weights for a moment; a forward pass keeps about so many rows of d_model a token.
-_LOAD, _ROWS_OF_A_TOKEN = 1.25, 14
+# Measured on CPU workers, which keep the memory that they free (sae/language_model/malloc.py).
+_PROCESS_BYTES = 400 << 20  # Python, torch, transformers, Arrow and Ray, before there is a model
+_LOAD = 1.12  # of the weights
+_PASS_BYTES, _ROWS_OF_A_TOKEN = 60 << 20, 32  # of a forward pass; rows of d_model for each token in it
+_WEIGHT_BYTES = 16  # of an SAE's weight with its gradient and Adam's moments
+_LATENT_BYTES = 22  # of one latent at one position of a step: pre-activations, and what choosing among them takes
 # A run without a cluster of its own: from the attempt's start to the first batch, without the model's own loading.
 _START_SECONDS = 14.0
 _WITHOUT_RAY = (
@@ -185,8 +187,7 @@ def _memory(
         total += _model_bytes(config, store, found["model"], size)
     saes = [config.saes[i] for i in range(0, len(config.saes), requirement.workers)]
     weights = [_parameters(sae, widths) for sae in saes]
-    total += sum(12 * count for count in weights)
-    total += max(4 * count + 6 * positions * sae.d_sae for sae, count in zip(saes, weights, strict=True))
+    total += _WEIGHT_BYTES * sum(weights) + _LATENT_BYTES * positions * size.data_share * max(sae.d_sae for sae in saes)
     return int(total)
 
 
@@ -194,7 +195,8 @@ def _model_bytes(config: TrainConfig, store: Store, model: ArtifactRef, size: _S
     summary = store.files(model).manifest.summary
     dtype = _BYTES.get(config.lm_dtype, 4)
     per_token = _ROWS_OF_A_TOKEN * int(summary["d_model"]) * dtype
-    return int(summary["parameters"]) * dtype * _LOAD + config.lane_rows * size.context_length * per_token
+    passes = _PASS_BYTES + config.lane_rows * size.context_length * per_token
+    return int(summary["parameters"]) * dtype * _LOAD + passes
 
 
 def _flops(
