@@ -102,7 +102,7 @@ def test_times_add_up(store: Store, probe: ProbeFigures) -> None:
 def test_memory_grows_with_what_takes_it(store: Store) -> None:
     """Without a probe too: nothing is run."""
     base = estimate(config(), store, REQUIREMENT)
-    assert base["seconds"] is None and base["hooks"] == [] and base["memory_bytes"] > 500 << 20
+    assert base["seconds"] is None and base["hooks"] == [] and base["memory_bytes"] > 400 << 20
     for more in (
         {"d_sae": 9600},
         {"block_steps": 64, "rows": 512},
