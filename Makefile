@@ -11,7 +11,7 @@ demo: .venv/.installed  ## From a language model and a text to a page of feature
 	@$(BIN)/python -m jobs pipeline --config configs/presets/pipeline.yaml $$($(BIN)/python -m configs.cpu_dtypes) | $(BIN)/python -m jobs.report_summary
 
 test: .venv/.installed  ## All tests but the counts of kills and the comparison with other libraries
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=40
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=40
 
 check: .venv/.installed  ## Format, lint, types
 	$(BIN)/python -m ruff format --check .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -74,9 +76,15 @@ def make_job(
         outputs=stage.outputs(config, inputs, fp),
         fingerprint=fp,
         store=store,
-        scratch=Path(tempfile.mkdtemp(prefix="raylens-job-")),
+        scratch=_scratch(),
         **{"requirement": Requirement(threads=1), **more},
     )
+
+
+def _scratch() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="raylens-job-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def hashes(store: Store, ref: ArtifactRef) -> dict[str, str]:

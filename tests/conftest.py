@@ -59,6 +59,7 @@ def ray_cluster() -> Iterator[str]:
     # Ray's socket paths must stay below 107 characters, so not under pytest's own temporary folder.
     temp = tempfile.mkdtemp(prefix="rl", dir="/tmp")
     context = ray.init(address="local", num_cpus=4, include_dashboard=False, _temp_dir=temp)
+    at_end_of_group("ray_cluster", ray.shutdown)  # its processes are never quite idle
     try:
         yield str(context.address_info["gcs_address"])
     finally:

@@ -1,6 +1,6 @@
 """Hooks of pytest (tests/conftest.py imports them): which tests share a worker, and the longest groups first.
 
-The tests of one file run on one worker, as all files do whose tests share the running cluster. Groups start in the order of
+The tests of one file run on one worker, as all files do whose tests share a cluster. Groups start in the order of
 their recorded durations, so that no long one is left for the end. `--record-durations` writes tests/durations.json anew.
 (`--dist loadgroup` of pytest-xdist 3.8 would do the same, but has no effect under pytest 9.2.)
 """
@@ -19,7 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 DURATIONS = ROOT / "tests" / "durations.json"
-SHARED = ("running_cluster",)  # fixtures; the files whose tests use one form one group
+SHARED = ("running_cluster", "ray_cluster")  # fixtures; the files whose tests use one form one group
 _seconds: dict[str, float] = defaultdict(float)
 _ends: dict[str, Callable[[], None]] = {}
 
@@ -71,4 +71,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _group(file: str) -> str:
     path = ROOT / file
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return next((name for name in SHARED if f"{name}:" in text), file)
+    # As an argument of a test or a fixture, or in usefixtures().
+    return next((name for name in SHARED if f"{name}:" in text or f'("{name}")' in text), file)
