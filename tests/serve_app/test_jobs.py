@@ -104,6 +104,22 @@ def test_foreign_saes_come_in_and_ours_go_out(site: Site, samples: SampleArtifac
     assert site.writer.post("/v1/exports", json={"sae": str(samples.sae), "format": "neuronpedia"}).status_code == 422
 
 
+def test_a_training_is_planned_before_it_is_asked_for(site: Site) -> None:
+    """A reader may do so: nothing is recorded."""
+    sae = {"hook": "blocks.1.hook_resid_post", "architecture": "topk", "d_sae": 40, "k": 20}
+    body = {"model": str(MODEL), "tokens": str(TOKENS), "rows": 24, "batch_rows": 8, "saes": [sae]}
+    before = site.reader.get("/v1/jobs").json()["items"]
+    plan = site.reader.post("/v1/saes/plan", json=body).raise_for_status().json()
+    assert (plan["missing"], plan["rows"], plan["steps"]) == ([], 24, 3)
+    assert plan["tokens"] == 24 * plan["context_length"] and plan["memory_bytes"] > 0 and plan["flops"]["total"] > 0
+    assert any("40 latents are fewer than the 48 dimensions" in text for text in plan["warnings"])
+    assert site.reader.get("/v1/jobs").json()["items"] == before
+    refused = site.reader.post("/v1/saes/plan", json={**body, "rows": 5000})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    absent = {**body, "tokens": f"tokens/{'7' * 16}"}
+    assert site.reader.post("/v1/saes/plan", json=absent).json()["missing"] == [absent["tokens"]]
+
+
 def test_what_is_there_is_not_made_again(site: Site, samples: SampleArtifacts) -> None:
     """A request for an artifact that exists ends at once, whoever made it."""
     body = {"sae": str(samples.sae), "rows": 26, "top_examples": 5, "quantiles": 2, "quantile_examples": 2}
