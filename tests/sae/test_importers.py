@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sae.calibration import Calibration
+from sae.formats.sae_folder import load_sae, write_sae
 from sae.importers import ForeignSae, ImportOptions, read_foreign
 from sae.importers.tensors import SaeFormatError
 
@@ -214,3 +216,19 @@ def test_old_saelens_config_is_read_as_version_6_reads_it(tmp_path: Path) -> Non
            "hook_point": "blocks.0.hook_resid_pre", "model_name": "gpt2-small", "normalize_activations": False}  # fmt: skip
     found = saelens(tmp_path, old)
     assert (found.architecture, found.export.config["k"], found.hooks) == ("topk", 2, ("blocks.0.hook_resid_pre",))
+
+
+def test_an_sae_of_a_centred_residual_stream_reads_and_makes_centred_activations(tmp_path: Path) -> None:
+    """TransformerLens' `center_writing_weights`: the mean over dimensions is neither encoded nor lost."""
+    kwargs = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
+    plain = saelens(tmp_path, {"architecture": "standard"})
+    calibration = Calibration("x", 1.0, 3.0, 1.0, torch.zeros(D), 1, 1, 0)
+    for name, metadata in (("plain", {}), ("centred", kwargs)):
+        write_sae(tmp_path / name, plain.architecture, plain.export, {"hook_name": "x", **metadata}, calibration, {})
+    one, other = load_sae(tmp_path / "plain"), load_sae(tmp_path / "centred")
+    x = torch.randn(9, D) + 3
+    mean = x.mean(1, keepdim=True)
+    assert torch.equal(other.encode(x), one.encode(x - mean))
+    torch.testing.assert_close(other.reconstruct(x), one.reconstruct(x - mean) + mean)
+    with pytest.raises(ValueError, match="give the activations too"):
+        other.decode(other.encode(x))
