@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from configs.architectures import SaeConfig
 from configs.base import StageConfig
 from configs.dtypes import LmDtype
+from configs.import_ import ImportConfig
 from configs.inputs import IdOrConfig, SaeId
 from configs.train import TrainConfig
 
@@ -23,8 +24,8 @@ class EvaluateConfig(StageConfig):
     """
 
     stage: Literal["evaluate"] = "evaluate"
-    sae: Annotated[SaeId | TrainConfig, IdOrConfig()] = Field(
-        description="One SAE's id, or the training config whose SAEs are all measured."
+    sae: Annotated[SaeId | TrainConfig | ImportConfig, IdOrConfig()] = Field(
+        description="One SAE's id, the training config whose SAEs are all measured, or the config that imports one."
     )
     split: str = Field("test", description="Split of the tokens that the SAE was trained on.")
     rows: int = Field(128, ge=1, description="Rows for EV, L0, alive and density (fewer if the split has fewer).")
@@ -49,6 +50,11 @@ class EvaluateConfig(StageConfig):
 
     @model_validator(mode="after")
     def _trainable(self) -> EvaluateConfig:
+        if isinstance(self.sae, ImportConfig) and (self.controls or self.seeds):
+            raise ValueError(
+                "an imported SAE has no controls and no further seeds: how and on what it was trained is not known here. Leave "
+                "controls and seeds out, or train SAEs on the same tokens and evaluate them"
+            )
         if isinstance(self.sae, str) and (self.controls or self.seeds):
             raise ValueError(
                 "controls and seeds are trained by the SAE's training config: give that as `sae`, or the ids of SAEs that exist "
@@ -75,7 +81,7 @@ class EvaluateConfig(StageConfig):
 
     def trained_beside(self) -> TrainConfig | None:
         """The run that trains what `sae`'s own run lacks of these; None if it lacks nothing."""
-        if isinstance(self.sae, str):
+        if not isinstance(self.sae, TrainConfig):
             return None
         wanted = dict.fromkeys(other for sae in self.sae.saes for other in self.beside(sae))
         missing = tuple(sae for sae in wanted if sae not in self.sae.saes)

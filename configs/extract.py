@@ -8,6 +8,7 @@ from pydantic import Field
 
 from configs.base import Seed, StageConfig
 from configs.dtypes import LmDtype
+from configs.import_ import ImportConfig
 from configs.inputs import IdOrConfig, SaeId
 from configs.train import TrainConfig
 
@@ -16,8 +17,8 @@ class ExtractConfig(StageConfig):
     """Extracts statistics and examples of every feature. Memory is bounded by features, not by tokens."""
 
     stage: Literal["extract"] = "extract"
-    sae: Annotated[SaeId | TrainConfig, IdOrConfig()] = Field(
-        description="One SAE's id, or the training config whose SAEs are all extracted."
+    sae: Annotated[SaeId | TrainConfig | ImportConfig, IdOrConfig()] = Field(
+        description="One SAE's id, the training config whose SAEs are all extracted, or the config that imports one."
     )
     split: str = Field("train", description="Split of the tokens that the SAE was trained on.")
     rows: int | None = Field(

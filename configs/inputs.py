@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, GetCoreSchemaHandler
@@ -19,23 +20,37 @@ def _kind(kind: str) -> AfterValidator:
 
 
 class IdOrConfig:
-    """Marks a field of type `Id | Config`: text is an id, a mapping is a config, and a fault names only the one meant."""
+    """Marks a field of type `Id | Config ...`: text is an id, a mapping is a config, and a fault names only the one meant.
+
+    Of several configs, the key `stage` says which one a mapping is; without it, it is the first.
+    """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """A union whose branch the value's own type chooses."""
-        artifact_id, config = get_args(source)
+        artifact_id, *configs = get_args(source)
+        branches = {_stage(config): handler.generate_schema(config) for config in configs[1:]}
         return core_schema.tagged_union_schema(
-            {"id": handler.generate_schema(artifact_id), "config": handler.generate_schema(config)},
-            discriminator=_branch,
+            {"id": handler.generate_schema(artifact_id), "config": handler.generate_schema(configs[0]), **branches},
+            discriminator=_branch_of(frozenset(branches)),
             custom_error_type="id_or_config",
             custom_error_message="expected an artifact's id, or a mapping that is the config of the stage that makes it",
         )
 
 
-def _branch(value: Any) -> str | None:
-    if isinstance(value, str):
-        return "id"
-    return "config" if isinstance(value, dict | BaseModel) else None
+def _branch_of(others: frozenset[str]) -> Callable[[Any], str | None]:
+    def branch(value: Any) -> str | None:
+        if isinstance(value, str):
+            return "id"
+        if not isinstance(value, dict | BaseModel):
+            return None
+        stage = value.get("stage") if isinstance(value, dict) else getattr(value, "stage", None)
+        return stage if isinstance(stage, str) and stage in others else "config"
+
+    return branch
+
+
+def _stage(config: type[BaseModel]) -> str:
+    return str(config.model_fields["stage"].default)
 
 
 DatasetId = Annotated[str, _kind("datasets")]

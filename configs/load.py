@@ -40,6 +40,14 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> 
     return parse_config(stage, raw, _named(path))
 
 
+def config_of(stage: str, raw: dict[str, Any], overrides: Sequence[str] = ()) -> StageConfig:
+    """A config of `stage` from values that a command line gives: paths are relative to this folder. Raises ConfigError."""
+    expanded = _expand(raw, Path.cwd() / "command line", ())
+    for override in overrides:
+        _set(expanded, override)
+    return parse_config(stage, expanded, "command line")
+
+
 def parse_config(stage: str, raw: dict[str, Any], where: str = "config") -> StageConfig:
     """Validates a mapping as a config of `stage`. Raises ConfigError with one line for each fault."""
     if stage not in STAGES:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union
 
 if TYPE_CHECKING:  # artifact ids need the registry, but no pydantic
@@ -18,7 +19,10 @@ RESOURCES: tuple[Resource, ...] = ("workers", "cpus", "gpus", "memory", "threads
 
 
 class StageEntry(NamedTuple):
-    """One stage. Its config is the class `NameConfig` of configs/NAME.py; the first sentence of its docstring is its title."""
+    """One stage. Its config is the class `NameConfig` of configs/NAME.py; the first sentence of its docstring is its title.
+
+    A stage whose name is a word of Python has `import_.py` where others have `NAME.py`, here and in jobs/stages.
+    """
 
     name: str
     kinds: tuple[str, ...] = ()  # of the artifacts that it makes; a stage without any cannot be a step of a pipeline
@@ -27,9 +31,14 @@ class StageEntry(NamedTuple):
     no_effect: tuple[Resource, ...] = ()  # resources that it cannot use: one task has one worker, and no model no GPU
 
     @property
+    def module(self) -> str:
+        """The name of its modules in configs and jobs.stages."""
+        return f"{self.name}_" if iskeyword(self.name) else self.name
+
+    @property
     def config(self) -> type[StageConfig]:
         """The class of its config."""
-        found: type[StageConfig] = getattr(import_module(f"configs.{self.name}"), f"{self.name.capitalize()}Config")
+        found: type[StageConfig] = getattr(import_module(f"configs.{self.module}"), f"{self.name.capitalize()}Config")
         return found
 
     @property
@@ -46,9 +55,11 @@ STAGES: dict[str, StageEntry] = {
         StageEntry("harvest", ("activations",), reads_through=("model", "tokens")),
         StageEntry("synthesize", ("activations",), no_effect=("gpus",)),
         StageEntry("train", ("saes",), reads_through=("model", "tokens")),
+        StageEntry("import", ("saes",), reads_through=("model", "tokens"), no_effect=("workers",)),
         StageEntry("evaluate", ("evaluations",), reads_through=("sae",)),
         StageEntry("extract", ("features",), reads_through=("sae",)),
         StageEntry("report", ("reports",), no_effect=("workers", "gpus")),
+        StageEntry("export", ("exports",), no_effect=("workers",)),
         StageEntry("maintain", no_effect=("workers", "gpus", "labels")),
         StageEntry("pipeline", runs_inputs=True, no_effect=RESOURCES),
     )

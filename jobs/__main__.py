@@ -31,6 +31,7 @@ from typing import Any
 from configs.load import load_config
 from configs.resource_profiles import PROFILES
 from configs.stages import STAGES
+from jobs.format_commands import SHORTCUTS, config_given, deliver
 from jobs.job_commands import COMMANDS, add_commands, run_command
 
 _STATUS = {"SUCCEEDED": 0, "FAILED": 1}  # else 130: cancelled, or no longer waiting for another process's job
@@ -42,6 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command in COMMANDS:
         return _command(given)
     answer = _answer_stream()
+    if getattr(given, "plan", False):
+        from jobs.plan_command import plan
+
+        return plan(given, answer)
     try:
         result, error = _run(given)
     except KeyboardInterrupt:
@@ -70,12 +75,14 @@ def _run(given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
     stop = StopFlag()
     install(stop)
     try:
-        config = load_config(given.command, given.config, given.set)
+        config = config_given(given) or load_config(given.command, given.config, given.set)
         from jobs.life.follow import request
         from jobs.life.session import Session
 
         with Session(given.profile, given.wait, stop) as session:
             ended = request(session, config, given.detach)
+            if ended.state == "SUCCEEDED":
+                deliver(given, ended.artifacts, session.store)
     except Exception as error:  # noqa: BLE001 - rows say what they must; what is left is to say it in one message
         failure = failure_of(error)
         message = (
@@ -95,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         stage = stages.add_parser(name, help=entry.title)
         stage.add_argument(
             "--config",
-            required=True,
+            required=name not in SHORTCUTS,
             metavar="FILE.yaml",
             help="the stage's config, or - for standard input; see configs/presets/",
         )
@@ -113,6 +120,14 @@ def _parser() -> argparse.ArgumentParser:
             help="how long it may wait for machines (default: 600; a day on a cluster that `up` started, where it is a row)",
         )
         stage.add_argument("--detach", action="store_true", help="on such a cluster: submit the job, do not follow it")
+        if name == "train":
+            stage.add_argument(
+                "--plan",
+                action="store_true",
+                help="run nothing: say what the run will read and take and what looks wrong, after some seconds with its model",
+            )
+        if name in SHORTCUTS:
+            SHORTCUTS[name].arguments(stage)
     add_commands(stages)
     return parser
 

@@ -7,8 +7,11 @@ from typing import Any
 from fastapi import Response
 
 from configs.requirements import Capacity, Fit, Requirement, fit
-from jobs.life.planner import Step
-from jobs.life.submit import Submitted, capacity_of, environment_for, submit
+from configs.resource_profiles import load_profile, requirement_for
+from configs.train import TrainConfig
+from jobs.life.planner import Step, resolve_auto
+from jobs.life.submit import Submitted, capacity_of, environment_for, has_gpu, submit
+from jobs.preflight import estimate
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError
 from serve_app.idempotency import submit_once
@@ -83,6 +86,14 @@ def _check_fits(step: Step, requirement: Requirement, capacity: Capacity) -> Non
         largest_workers=verdict.largest_workers,
         largest_worker=None if verdict.largest_worker is None else requirement_json(verdict.largest_worker),
     )
+
+
+def plan_training(api: Api, body: SubmitRequest) -> dict[str, Any]:
+    """The plan of a training run that a request describes. Raises ValueError for a config that cannot run."""
+    profile = load_profile(body.profile, has_gpu(api.catalog))
+    config = resolve_auto(body.stage_config(), profile.device)
+    assert isinstance(config, TrainConfig), "the route takes requests of `train` alone"
+    return estimate(config, api.store, requirement_for(config, profile))
 
 
 def requirement_json(requirement: Requirement) -> dict[str, Any]:

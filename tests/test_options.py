@@ -49,6 +49,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ],
     },
     "synthesize": {},
+    "import": {"source": {"type": "local", "path": "sae"}, "format": "saelens", "model": MODEL, "tokens": TOKENS},
+    "export": {"sae": SAE, "format": "delphi"},
     "evaluate": {"sae": SAE, "compare_with": [SAE.replace("0", "7")]},
     "extract": {"sae": SAE},
     "report": {"features": FEATURES, "evaluation": EVALUATION},
@@ -63,10 +65,13 @@ OTHERS = (
     *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)),
 )  # fmt: skip
 # A source counts by what it holds, not by where it is or how it was named.
-BY_CONTENT = {"download.source.path", "download.source.files", "download.source.type"}
+BY_CONTENT = {f"{stage}.source.{name}" for stage in ("download", "import") for name in ("path", "files", "type")}
 # Options of a training config in place of an id, and one in place of a model: tests/jobs/test_stage_synthesize.py. A grid is
 # expanded: tests/configs/test_grid.py.
-ELSEWHERE = {"evaluate.controls", "evaluate.seeds", "train.activations", "train.grid"}
+ELSEWHERE = {
+    "evaluate.controls", "evaluate.seeds", "train.activations", "train.grid",
+    "import.part", "import.k", "export.features",  # tests/jobs/test_stage_import.py
+}  # fmt: skip
 # It decides whether there are options of a dataset at all.
 NO_LEAF = {"download.what"}
 # Options of SAEs that are open only beside others, which the last example has; two belong to another sparsity loss of JumpReLU.
@@ -98,6 +103,9 @@ def _options() -> list[str]:
 @pytest.fixture(autouse=True)
 def _source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lines.jsonl").write_text(LINES)
+    (tmp_path / "sae").mkdir()
+    for name in ("cfg.json", "sae_weights.safetensors", "sae.safetensors"):
+        (tmp_path / "sae" / name).write_text(name)
     monkeypatch.chdir(tmp_path)
 
 

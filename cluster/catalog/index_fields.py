@@ -70,6 +70,7 @@ INDEX: dict[str, tuple[Field, ...]] = {
         Field("ce_score", "summary.ce_score_zero", "number", "Cross-entropy recovered, against zero ablation."),
         Field("kl_score", "summary.kl_score_zero", "number", "KL divergence recovered, against zero ablation."),
     ),
+    "exports": (_SAE, *_texts("summary", format="The format that it is in.")),
     "features": (
         *(_SAE, _SPLIT),
         *_texts("summary", hook="The hook of the SAE."),

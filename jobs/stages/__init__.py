@@ -54,6 +54,6 @@ LOADED: dict[str, Stage[Any]] = {}
 def load_stage(name: str) -> Stage[Any]:
     """The work of a registered stage. Its module is imported when it is first wanted. Raises KeyError."""
     if name not in LOADED:
-        stage: Stage[Any] = import_module(f"jobs.stages.{STAGES[name].name}").STAGE
+        stage: Stage[Any] = import_module(f"jobs.stages.{STAGES[name].module}").STAGE
         LOADED[name] = stage
     return LOADED[name]

@@ -78,14 +78,14 @@ def _start(job: JobContext, identity: dict[str, Any]) -> Any:
         memory=requirement.memory or None,
         label_selector=dict(requirement.labels) or None,
         scheduling_strategy=None if requirement.labels else here,
-        runtime_env=_environment(job.config.source),
+        runtime_env=source_environment(job.config.source),
         num_returns="streaming",
         max_retries=0,  # a second run would not yield its steps at the same moments, which Ray's own retry relies on
     )
     return task.remote(job.config, identity, job.store, job.outputs[0].ref, job.attempt, requirement.threads)
 
 
-def _environment(source: Source) -> dict[str, Any] | None:
+def source_environment(source: Source) -> dict[str, Any] | None:
     """Which hub the driver uses, or where uploads are, for a worker of a cluster that was started without it.
 
     HF_TOKEN is not among these: what a task is started with can be read by others. Nodes have it in their environment,

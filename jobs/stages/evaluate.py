@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from configs.artifact_ids import ArtifactRef, fingerprint, parse_ref
 from configs.base import StageConfig
 from configs.evaluate import EvaluateConfig
+from configs.sae_origin import sae_origin
 from configs.train import TrainConfig
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
@@ -73,7 +74,7 @@ def _compared(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]]) -> l
     """For each SAE those that it is measured beside: as EvaluateConfig.beside() or `compare_with` lists them."""
     if not (config.controls or config.seeds or config.compare_with):
         return [[] for _ in inputs["sae"]]
-    if isinstance(config.sae, str):
+    if not isinstance(config.sae, TrainConfig):
         return [[inputs[f"compared_{i}"][0] for i in range(len(config.compare_with))]]
     refs = dict(zip(config.sae.saes, inputs["sae"], strict=True))
     if (trained := config.trained_beside()) is not None:
@@ -116,9 +117,13 @@ def _sorted(store: Store, sae: ArtifactRef, others: list[ArtifactRef]) -> Beside
 
 def _trained(store: Store, sae: ArtifactRef) -> dict[str, Any]:
     """The config that an SAE was trained with. Raises ValueError if it was not trained here."""
+    manifest = store.files(sae).manifest
+    if manifest.stage == "import":
+        raise ValueError(
+            f"{sae} was imported: how and on what it was trained is not known here, so no other SAE can be its control or "
+            "another seed of it. Leave compare_with out"
+        )
     training = json.loads(store.files(sae).path("training.json").read_text())
-    if not training.get("config", {}).get("saes"):
-        raise ValueError(f"{sae} was not trained here, so it is not known what its controls and other seeds are")
     return dict(training["config"]["saes"][0])
 
 
@@ -232,7 +237,7 @@ def _settings(job: JobContext, sae: ArtifactRef, output: ArtifactRef, beside: Be
         model=None if planted else parse_ref(manifest.inputs["model"], "models"),
         tokens=None if planted else parse_ref(manifest.inputs["tokens"], "tokens"),
         split=config.split,
-        policy=TrainConfig.model_validate(manifest.config).policy,
+        policy=sae_origin(manifest.config).policy,
         lm_dtype=config.lm_dtype,
         batch_rows=config.batch_rows,
         loss_rows=config.loss_rows,

@@ -6,10 +6,11 @@ import json
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from configs.architectures import target_l0
 from configs.artifact_ids import ArtifactRef, fingerprint, parse_ref
 from configs.base import StageConfig
 from configs.extract import ExtractConfig
-from configs.train import TrainConfig
+from configs.sae_origin import SaeOrigin, sae_origin
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
 
@@ -42,10 +43,11 @@ def store_bytes(config: ExtractConfig, inputs: dict[str, list[ArtifactRef]], sto
     examples = config.top_examples + config.quantiles * config.quantile_examples + config.uniform_examples
     total = 0
     for ref in inputs["sae"]:
-        manifest, train = store.files(ref).manifest, _training(store, ref)
-        rows, length = _size(config, train, parse_ref(manifest.inputs["tokens"], "tokens"), store)
+        manifest, origin = store.files(ref).manifest, _origin(store, ref)
+        rows, length = _size(config, origin, parse_ref(manifest.inputs["tokens"], "tokens"), store)
         sae = json.loads(store.files(ref).path("cfg.json").read_text())
-        l0, features = max(one.planned_l0 for one in train.saes), int(sae["d_sae"])
+        features = int(sae["d_sae"])
+        l0 = origin.planned_l0 or target_l0(sae) or features / 10
         step = config.rows_per_chunk * chunks_per_sketch(
             rows, length, config.rows_per_chunk, config.resources.workers or 1
         )
@@ -138,11 +140,11 @@ def _quota(config: ExtractConfig) -> Quota:
     return Quota(config.top_examples, config.quantile_examples, config.uniform_examples, config.seed)
 
 
-def _training(store: Store, sae: ArtifactRef) -> TrainConfig:
-    train = TrainConfig.model_validate(store.files(sae).manifest.config)
-    if train.activations is not None:
+def _origin(store: Store, sae: ArtifactRef) -> SaeOrigin:
+    origin = sae_origin(store.files(sae).manifest.config)
+    if origin.planted:
         raise ValueError(f"{sae} was trained on planted activations, which have no tokens: there is nothing to extract")
-    return train
+    return origin
 
 
 def _settings(job: JobContext, pairs: list[tuple[ArtifactRef, ArtifactRef]]) -> ExtractorSettings:
@@ -151,20 +153,19 @@ def _settings(job: JobContext, pairs: list[tuple[ArtifactRef, ArtifactRef]]) -> 
 
     config: ExtractConfig = job.config
     sae = pairs[0][0]
-    manifest, train = job.store.files(sae).manifest, _training(job.store, sae)
+    manifest, origin = job.store.files(sae).manifest, _origin(job.store, sae)
     model, tokens = parse_ref(manifest.inputs["model"], "models"), parse_ref(manifest.inputs["tokens"], "tokens")
-    rows, context_length = _size(config, train, tokens, job.store)
-    harvest = train.harvest()
+    rows, context_length = _size(config, origin, tokens, job.store)
     return ExtractorSettings(
         model=model,
         tokens=tokens,
         split=config.split,
         rows=rows,
         context_length=context_length,
-        policy=train.policy,
+        policy=origin.policy,
         lm_dtype=config.lm_dtype,
-        dtype="fp32" if harvest is None else harvest.dtype,
-        pass_rows=train.lane_rows if harvest is None else harvest.batch_rows,
+        dtype=origin.dtype,
+        pass_rows=origin.pass_rows,
         batch_rows=config.batch_rows,
         rows_per_chunk=config.rows_per_chunk,
         quota=_quota(config),
@@ -174,7 +175,7 @@ def _settings(job: JobContext, pairs: list[tuple[ArtifactRef, ArtifactRef]]) -> 
     )
 
 
-def _size(config: ExtractConfig, train: TrainConfig, tokens: ArtifactRef, store: Store) -> tuple[int, int]:
+def _size(config: ExtractConfig, origin: SaeOrigin, tokens: ArtifactRef, store: Store) -> tuple[int, int]:
     """Rows to read, and positions in each. Raises ValueError if the split has not as many rows as the config wants."""
     from sae.formats.tokens import TokensReader
 
@@ -184,7 +185,7 @@ def _size(config: ExtractConfig, train: TrainConfig, tokens: ArtifactRef, store:
             f"the config wants {config.rows:,} rows of split {config.split!r}, but {tokens} has {reader.n_rows:,}; "
             f"lower `rows`, or leave it out to read the rows of the training"
         )
-    trained = train.rows if config.split == train.split else None
+    trained = origin.rows if config.split == origin.split else None
     return min(config.rows or trained or reader.n_rows, reader.n_rows), reader.context_length
 
 
@@ -194,7 +195,7 @@ def _cache(job: JobContext, sae: ArtifactRef, rows: int) -> ArtifactRef | None:
     Without it the model makes the same activations: in the batches, and rounded to the dtype, that training read.
     """
     config: ExtractConfig = job.config
-    harvest = _training(job.store, sae).harvest()
+    harvest = _origin(job.store, sae).harvest
     if harvest is None:
         return None
     cache = parse_ref(job.store.files(sae).manifest.inputs["activations"], "activations")

@@ -18,6 +18,7 @@ from torch import Tensor
 from configs.architectures import architecture_name
 from sae.architectures import Export, architecture_class
 from sae.calibration import Calibration, load_calibration, save_calibration
+from sae.formats.input_normalisation import normalisation_of, normalise
 from sae.sparse import Codes, concatenate, decode
 
 FORMAT_VERSION = "6.54.12"
@@ -40,6 +41,7 @@ class Sae:
         self.architecture = architecture_name(config)
         self._encode = architecture_class(self.architecture).encode
         self.metadata: dict[str, Any] = config["metadata"]
+        self._normalisation = normalisation_of(config)
         self.calibration, self.training = calibration, training or {}
         self.target_calibration = calibration if target_calibration is None else target_calibration
 
@@ -76,7 +78,8 @@ class Sae:
     def encode_sparse(self, x: Tensor) -> Codes:
         """Active latents of activations x [n, d_in], by position and then latent; values > 0."""
         # Equal slices: a product of one or two rows rounds otherwise than the same rows in a large one.
-        slices = x.tensor_split(max(1, -(-len(x) // _ROWS)))
+        normalised = normalise(self._normalisation, x.float())
+        slices = (x if normalised is None else normalised.x).tensor_split(max(1, -(-len(x) // _ROWS)))
         return concatenate([self._encode(self.tensors, self.config, part) for part in slices])
 
     def encode(self, x: Tensor) -> Tensor:
@@ -86,18 +89,33 @@ class Sae:
         dense[codes.position, codes.latent] = codes.value
         return dense
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Reconstruction [n, d_out] of latents [n, d_sae]; of a skip transcoder without the part of its skip connection."""
-        return latents @ self.W_dec + self.tensors["b_dec"]
+    def decode(self, latents: Tensor, x: Tensor | None = None) -> Tensor:
+        """Reconstruction [n, d_out] of latents [n, d_sae]; see decode_sparse for `x`."""
+        return self._finish(latents @ self.W_dec, x)
 
     def decode_sparse(self, codes: Codes, x: Tensor | None = None) -> Tensor:
-        """Reconstruction [n, d_out] of the codes of n positions; a skip transcoder also reads their activations `x` [n, d_in]."""
-        made = decode(codes, self.W_dec) + self.tensors["b_dec"]
-        return made + x.float() @ self.tensors["W_skip"].T if "W_skip" in self.tensors and x is not None else made
+        """Reconstruction [n, d_out] of the codes of n positions.
+
+        `x` [n, d_in], the raw activations that were encoded, is needed by an SAE that normalises each of them and by a skip
+        transcoder. Raises ValueError if it is missing then.
+        """
+        return self._finish(decode(codes, self.W_dec), x)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Reconstruction [n, d_out] of activations x [n, d_in]; computes only active latents."""
         return self.decode_sparse(self.encode_sparse(x), x)
+
+    def _finish(self, made: Tensor, x: Tensor | None) -> Tensor:
+        made = made + self.tensors["b_dec"]
+        skip = self.tensors.get("W_skip")
+        if skip is None and self._normalisation == "none":
+            return made
+        if x is None:
+            raise ValueError("this SAE reconstructs from latents and activations: give the activations too")
+        if skip is not None:
+            made = made + x.float() @ skip.T
+        normalised = normalise(self._normalisation, x.float())
+        return made if normalised is None else normalised.undo(made)
 
 
 def write_sae(
@@ -116,12 +134,12 @@ def write_sae(
     folder.mkdir(parents=True, exist_ok=True)
     d_sae, d_out = export.tensors["W_dec"].shape
     config = {
+        "normalize_activations": "none",
         **export.config,
-        "d_in": export.tensors["W_enc"].shape[0] if "W_enc" in export.tensors else d_out,
+        "d_in": len(export.tensors["W_enc"]) if "W_enc" in export.tensors else d_out,
         "d_sae": d_sae,
         "dtype": "float32",
         "device": "cpu",
-        "normalize_activations": "none",
         "reshape_activations": "none",
         "metadata": {
             "sae_lens_version": FORMAT_VERSION,

@@ -110,6 +110,12 @@ class LanguageModel:
         with self._lock:
             return self._points.why(layer, kind)
 
+    def centres_residual(self, hook: HookPoint) -> bool:
+        """Whether the mean over dimensions of the point's value has no effect: LayerNorms take it out of the residual stream."""
+        with self._lock:
+            norms = any(isinstance(module, nn.LayerNorm) for module in self._model.modules())
+            return norms and self._points.adds_to_residual(hook)
+
     def _tap(self, hook: HookPoint, batch: torch.Size) -> Tap:
         """Where `hook` is read in a pass over input_ids of shape `batch`."""
         module = self._model.get_submodule(hook.module_path)

@@ -31,6 +31,9 @@ Float = npt.NDArray[np.float64]
 def curves(table: pa.Table) -> dict[str, Any]:
     """Lines over the data positions seen up to each step. `tokens` counts those of one step."""
     steps = table.num_rows
+    if not steps:
+        note = "This SAE was imported: there is no record of its training."
+        return {"x": [], "x_label": "data positions seen", "lines": [], "note": note}
     block = max(1, -(-steps // POINTS))
     means = "" if block == 1 else f" Each point is the mean of {block} steps."
     lines = []

@@ -34,7 +34,7 @@ class Artifacts(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """The same, opened. `sae` is cfg.json, `curves` has one row a training step, `metrics` is the evaluation."""
+    """The same, opened. `sae` is cfg.json, `curves` has one row a training step, none if imported."""
 
     features: FeaturesReader
     metrics: dict[str, Any]
@@ -63,10 +63,17 @@ def open_sources(artifacts: Artifacts) -> Sources:
         metrics,
         sae,
         _json(artifacts.model, MODEL_CONFIG, "a language model"),
-        pq.read_table(_path(artifacts.sae, CURVES, "an SAE")),
+        _curves(artifacts.sae),
         TokensReader(artifacts.tokens, features.info.split, _speakers(artifacts.sae)),
         TokenText(_path(artifacts.model, TOKENIZER, "a language model").read_text(encoding="utf-8")),
     )
+
+
+def _curves(sae: ArtifactFilesLike) -> pa.Table:
+    training = _json(sae, TRAINING, "an SAE") if TRAINING in sae.names else {}
+    if "imported" in training:
+        return pa.table({"tokens": pa.array([], pa.float64())})
+    return pq.read_table(_path(sae, CURVES, "an SAE"))
 
 
 def _speakers(sae: ArtifactFilesLike) -> list[SpeakerName]:

@@ -9,7 +9,7 @@ from cachetools import LRUCache
 
 from cluster.store import Store
 from configs.artifact_ids import ArtifactRef
-from configs.train import TrainConfig
+from configs.sae_origin import SaeOrigin, sae_origin
 from sae.formats.sae_folder import Sae, load_sae
 from sae.language_model import LanguageModel
 from serve_app.language_models.model_memory import needed_bytes
@@ -37,7 +37,7 @@ class LanguageModelPool:
 
     def __init__(self, store: Store, device: str) -> None:
         self._store, self._device = store, device
-        self._saes: LRUCache[str, tuple[Sae, TrainConfig]] = LRUCache(_SAES)
+        self._saes: LRUCache[str, tuple[Sae, SaeOrigin]] = LRUCache(_SAES)
 
     def load(self, key: str) -> LanguageModel:
         """A model by `ID:DTYPE`. Raises NotEnoughMemory, StoreError, ModelError."""
@@ -56,10 +56,10 @@ class LanguageModelPool:
         """The answer as plain values. Raises ValueError for a latent that the SAE does not have."""
         from sae.features.text_activations import activations_on_text
 
-        sae, train = self._sae(query.sae)
-        harvest = train.harvest()
-        dtype = "fp32" if harvest is None else harvest.dtype
-        found = activations_on_text(lm, sae, query.ids, query.roles, train.policy, dtype, query.top, query.latents)
+        sae, origin = self._sae(query.sae)
+        found = activations_on_text(
+            lm, sae, query.ids, query.roles, origin.policy, origin.dtype, query.top, query.latents
+        )
         return {
             "hook": sae.calibration.hook,
             "tokens": [
@@ -74,11 +74,10 @@ class LanguageModelPool:
             "latents": {str(latent): values for latent, values in found.wanted.items()},
         }  # fmt: skip
 
-    def _sae(self, id: str) -> tuple[Sae, TrainConfig]:
+    def _sae(self, id: str) -> tuple[Sae, SaeOrigin]:
         if id not in self._saes:
             files = self._store.files(ArtifactRef("saes", id))
-            train = TrainConfig.model_validate(files.manifest.config)
-            self._saes[id] = load_sae(files.directory(), self._device), train
+            self._saes[id] = load_sae(files.directory(), self._device), sae_origin(files.manifest.config)
         return self._saes[id]
 
     def _free_bytes(self) -> int:

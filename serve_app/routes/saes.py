@@ -6,19 +6,44 @@ import json
 from typing import Annotated, Any
 
 import pyarrow.parquet as pq
-from fastapi import Query
+from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
+from configs.stages import STAGES
 from serve_app import artifact_requests
-from serve_app.dependencies import ApiDep
+from serve_app.dependencies import ApiDep, PrincipalDep
 from serve_app.errors import not_found
-from serve_app.openapi.responses import problems
+from serve_app.idempotency import IdempotencyKey
+from serve_app.job_requests import plan_training, submit_job
+from serve_app.openapi.responses import ACCEPTED, problems
 from serve_app.paging import StrictQuery
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
+from serve_app.schemas.jobs import Accepted
+from serve_app.schemas.plans import TrainingPlan
+from serve_app.schemas.requests import stage_request
 
 router = artifact_routes("saes")
 METRICS, CURVES = "metrics.json", "curves.parquet"
+IMPORT_REQUEST, TRAIN_REQUEST = stage_request(STAGES["import"]), stage_request(STAGES["train"])
+
+
+@router.post(
+    "/import",
+    status_code=202,
+    summary="Import an SAE of another library",
+    operation_id="import_sae",
+    responses=ACCEPTED,
+)
+def import_sae(
+    api: ApiDep,
+    principal: PrincipalDep,
+    body: IMPORT_REQUEST,  # type: ignore[valid-type]
+    response: Response,
+    key: IdempotencyKey = None,
+) -> Accepted:
+    """Its files come from the hub, a package, an upload or one of the server's data folders. Runs the stage `import`."""
+    return submit_job(api, principal, key, body, response)
 
 
 class Curves(BaseModel):
@@ -34,6 +59,12 @@ class CurveQuery(StrictQuery):
     """Query parameters of curves."""
 
     points: int = Field(500, ge=2, le=10_000, description="Largest number of steps, evenly spaced, including the last.")
+
+
+@router.post("/plan", summary="Plan the training of SAEs", operation_id="plan_sae")
+def plan_sae(api: ApiDep, body: TRAIN_REQUEST) -> TrainingPlan:  # type: ignore[valid-type]
+    """What the same request to `POST /v1/saes` would read and take, and what looks wrong with it. Nothing is run or recorded."""
+    return TrainingPlan.model_validate(plan_training(api, body))
 
 
 @router.get("/{id}/metrics", summary="Get the metrics of an SAE", responses=problems(404))

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
 from configs.requirements import Capacity, Fit, Requirement, fit
+from configs.sae_origin import sae_origin
 from configs.tokenize import TokenizeConfig
-from configs.train import TrainConfig
 from jobs.life.submit import capacity_of
 from sae.formats.tokens import Role
 from sae.text import tokenization_preview as previews
@@ -100,8 +100,8 @@ class _ModelQuery(NamedTuple):
 def _model_query(api: Api, body: ActivationsRequest) -> _ModelQuery:
     id = body.sae.removeprefix("saes/")
     manifest = artifact_requests.files_of(api, "saes", id).manifest
-    train = TrainConfig.model_validate(manifest.config)
-    if train.activations is not None:
+    origin = sae_origin(manifest.config)
+    if origin.planted:
         raise ApiError(
             422, "invalid_request", f"saes/{id} was trained on planted activations: it has no language model"
         )
@@ -115,7 +115,7 @@ def _model_query(api: Api, body: ActivationsRequest) -> _ModelQuery:
     )  # fmt: skip
     rows = _rows(api, model, body.text, config)
     tokens = rows[0] if rows else []
-    _check_capacity(api, model, train.lm_dtype)
+    _check_capacity(api, model, origin.lm_dtype)
     request = {
         "sae": id,
         "ids": [token.id for token in tokens],
@@ -123,7 +123,7 @@ def _model_query(api: Api, body: ActivationsRequest) -> _ModelQuery:
         "top": body.top,
         "latents": list(body.latents),
     }
-    return _ModelQuery(model, train.lm_dtype, tokens, request)
+    return _ModelQuery(model, origin.lm_dtype, tokens, request)
 
 
 def _rows(api: Api, model: str, text: str, config: TokenizeConfig) -> list[list[previews.PreviewToken]]:

@@ -75,6 +75,51 @@ def test_requests_name_their_inputs_by_reference() -> None:
             sae.model_validate({"sae": wrong})
 
 
+def test_foreign_saes_come_in_and_ours_go_out(site: Site, samples: SampleArtifacts) -> None:
+    """An import from a data folder of the server, never from elsewhere; an export whose archive is then downloaded."""
+    root = site.app.state.api.settings.data_roots[0]
+    folder = root / "run" / "h.1"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("cfg.json", "sae.safetensors"):
+        (folder / name).write_text(name)
+    body = {
+        "source": {"type": "local", "path": "run"},
+        "format": "sparsify",
+        "model": str(MODEL),
+        "tokens": str(TOKENS),
+    }
+    accepted = site.writer.post("/v1/saes/import", json=body)
+    assert accepted.status_code == 202
+    assert (accepted.json()["job"]["stage"], accepted.json()["artifacts"][0][:5]) == ("import", "saes/")
+    for wrong, code in (
+        ({**body, "source": {"type": "local", "path": "/etc"}}, "path_not_allowed"),
+        ({**body, "format": "saelens"}, "source_error"),
+        ({**body, "format": "pickle"}, "invalid_request"),
+    ):
+        refused = site.writer.post("/v1/saes/import", json=wrong)
+        assert (refused.status_code, refused.json()["code"]) == (422, code)
+    export = site.writer.post("/v1/exports", json={"sae": str(samples.sae), "format": "sparsify"})
+    assert export.status_code == 202
+    assert (export.json()["job"]["stage"], export.json()["artifacts"][0][:8]) == ("export", "exports/")
+    assert site.writer.post("/v1/exports", json={"sae": str(samples.sae), "format": "neuronpedia"}).status_code == 422
+
+
+def test_a_training_is_planned_before_it_is_asked_for(site: Site) -> None:
+    """A reader may do so: nothing is recorded."""
+    sae = {"hook": "blocks.1.hook_resid_post", "architecture": "topk", "d_sae": 40, "k": 20}
+    body = {"model": str(MODEL), "tokens": str(TOKENS), "rows": 24, "batch_rows": 8, "saes": [sae]}
+    before = site.reader.get("/v1/jobs").json()["items"]
+    plan = site.reader.post("/v1/saes/plan", json=body).raise_for_status().json()
+    assert (plan["missing"], plan["rows"], plan["steps"]) == ([], 24, 3)
+    assert plan["tokens"] == 24 * plan["context_length"] and plan["memory_bytes"] > 0 and plan["flops"]["total"] > 0
+    assert any("40 latents are fewer than the 48 dimensions" in text for text in plan["warnings"])
+    assert site.reader.get("/v1/jobs").json()["items"] == before
+    refused = site.reader.post("/v1/saes/plan", json={**body, "rows": 5000})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    absent = {**body, "tokens": f"tokens/{'7' * 16}"}
+    assert site.reader.post("/v1/saes/plan", json=absent).json()["missing"] == [absent["tokens"]]
+
+
 def test_what_is_there_is_not_made_again(site: Site, samples: SampleArtifacts) -> None:
     """A request for an artifact that exists ends at once, whoever made it."""
     body = {"sae": str(samples.sae), "rows": 26, "top_examples": 5, "quantiles": 2, "quantile_examples": 2}

@@ -170,8 +170,10 @@ def test_pages_of_artifacts_show_what_the_api_answers(page: Any, site: Site) -> 
         page.get_by_text(item["ref"], exact=True).first.wait_for()
     shown = page.locator(".facts").first.inner_text()
     summary = site.reader.get(f"/v1/{TOKENS}").json()["statistics"]
-    for name in ("tokens", "data_tokens", "rows", "documents"):
-        assert f"{summary[name]:,}" in shown, name
+    known = [summary[name] for name in ("tokens", "data_tokens", "rows", "documents") if name in summary]
+    assert len(known) > 1
+    for number in known:
+        assert f"{number:,}" in shown, number
 
 
 def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site) -> None:
