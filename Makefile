@@ -5,13 +5,16 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(foreach minor,14 13 12 11,$(shell python3.$(minor) -c "import venv, ensurepip; print('python3.$(minor)')" 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: demo test check test-interop chaos up down studio bench clean
+.PHONY: demo test trials check test-interop chaos up down studio bench clean
 
 demo: .venv/.installed  ## From a language model and a text to a page of features
 	@$(BIN)/python -m jobs pipeline --config configs/presets/pipeline.yaml $$($(BIN)/python -m configs.cpu_dtypes) | $(BIN)/python -m jobs.report_summary
 
 test: .venv/.installed  ## All tests but the counts of kills and the comparison with other libraries
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=40
+
+trials: .venv/.installed  ## Damaged files and any options with published tokenizers, counted; seeded and resumable
+	$(BIN)/python -m tests.data_trials
 
 check: .venv/.installed  ## Format, lint, types
 	$(BIN)/python -m ruff format --check .

@@ -23,8 +23,8 @@ RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 class Ledger:
     """What was tried and came of it, written after each try; what stands for this commit and seed is not done again."""
 
-    def __init__(self, part: str, seed: int) -> None:
-        self._path = RESULTS / ("chaos.json" if part == "workers" else f"chaos_{part}.json")
+    def __init__(self, part: str, seed: int, file: str | None = None) -> None:
+        self._path = RESULTS / (file or ("chaos.json" if part == "workers" else f"chaos_{part}.json"))
         self.seed = seed
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
         held = json.loads(self._path.read_text()) if self._path.exists() else {}

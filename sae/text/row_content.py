@@ -152,7 +152,7 @@ class RowContent:
             return content
         if self.options.long_documents == "error":
             raise DatasetError(
-                f"{file}: {row.where}: the document has {len(content.text.encode()):,} bytes, above "
+                f"{file}: {row.where}: the document has {len(content.text.encode()):,} bytes or more, above "
                 f"dataset.max_document_bytes ({most:,}): raise that, or set dataset.long_documents to skip or cut"
             )
         self.counts.long += 1

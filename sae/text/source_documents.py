@@ -67,8 +67,10 @@ class SourceDocuments:
         self._content.check_shape()
 
     def _file_documents(self, file: SourceFile, taken: Counter[str | None]) -> Iterator[Document]:
+        place = "before its first row"
         try:
             for row in self._rows(file):
+                place = f"behind {row.where}"
                 content = self._content.of_row(file.name, row)
                 split = self._source_split(file, row)
                 if content is None:
@@ -85,6 +87,8 @@ class SourceDocuments:
             raise
         except (OSError, ValueError, RecursionError, *DAMAGED) as error:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else shortened(str(error), 200)
+            if isinstance(error, (OSError, RecursionError, *DAMAGED)):
+                reason += f" ({place})"  # readers themselves know the place of all others
             raise DatasetError(f"cannot read {file.name} ({shortened_path(file.path)}): {reason}") from error
 
     def _is_full(self, taken: Counter[str | None], split: str | None) -> bool:

@@ -7,14 +7,16 @@ from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError
+from sae.quoting import quoted
 from sae.text.column_paths import root_of
 from sae.text.readers import SourceFile, SourceRow
 from sae.text.readers.column_checks import Columns, columns_of_schema, kind_of_type, unique_names
-from sae.text.readers.open_file import open_bytes
+from sae.text.readers.open_file import open_seekable
 from sae.text.row_shapes import find_shape, shape_paths
 
 _BATCH = 256  # rows
@@ -24,7 +26,7 @@ _UNREADABLE = (OverflowError, ValueError, TypeError, NotImplementedError, pa.Arr
 
 def read_parquet(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
     """The rows of a Parquet file. Of columns with nested values only those are read that documents are made of."""
-    with open_bytes(file) as stream, pq.ParquetFile(stream) as parquet:
+    with open_seekable(file) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as parquet:
         schema = parquet.schema_arrow
         used = _used_columns(file, options, schema)
         wanted = [field.name for field in schema if not pa.types.is_nested(field.type) or field.name in used]
@@ -33,7 +35,7 @@ def read_parquet(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRo
 
 def read_arrow(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
     """The rows of an Arrow file, or of a stream as the library `datasets` saves it."""
-    with open_bytes(file) as stream:
+    with open_seekable(file) as stream:
         is_file = stream.read(6) == b"ARROW1"
         stream.seek(0)
         if is_file:
@@ -59,11 +61,43 @@ def _rows(batches: Iterable[pa.RecordBatch], columns: Columns, used: set[str]) -
     number = 0
     for batch in batches:
         names = unique_names(batch.schema.names)
+        for name, part in zip(names, batch.columns, strict=True):
+            _check_layout(part, name, number)
         values = [_used_values(part) if name in used else _values(part) for name, part in zip(names, batch.columns)]
         # Rows of which no column is read are rows all the same.
         for row in zip(*values, strict=True) if values else repeat((), batch.num_rows):
             number += 1
             yield SourceRow(f"row {number}", dict(zip(names, row, strict=True)), columns)
+
+
+def _check_layout(column: pa.Array, name: str, before: int) -> None:
+    """Raises ValueError for a column whose lengths or places a damaged file gives wrong: Arrow would read beyond it.
+
+    Bytes that are not UTF-8 are no such damage.
+    """
+    try:
+        if isinstance(column, pa.DictionaryArray):
+            _check_layout(column.indices, name, before)
+            _check_layout(column.dictionary, name, before)
+            highest = pc.max(column.indices).as_py()
+            if highest is not None and highest >= len(column.dictionary):
+                raise pa.ArrowInvalid(f"index {highest} of {len(column.dictionary)} values")
+        else:
+            column.view(_as_binary(column.type)).validate(full=True)
+    except (pa.ArrowException, TypeError) as error:
+        raise ValueError(f"behind row {before}: column {quoted(name)} is damaged: {error}") from None
+
+
+def _as_binary(kind: pa.DataType) -> pa.DataType:
+    """The type with bytes in place of text: of the same layout, but any bytes are valid."""
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_binary(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_as_binary(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_as_binary(kind.value_type)))
+    texts = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+    return texts.get(kind, kind)
 
 
 def _used_values(column: pa.Array) -> list[Any]:

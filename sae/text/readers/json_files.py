@@ -12,6 +12,8 @@ from sae.text.readers import SourceFile, SourceRow
 from sae.text.readers.column_checks import CHAT, kind_of
 from sae.text.readers.open_file import open_text
 
+_LONGEST_FILE = 1 << 30  # characters of a .json file
+_OTHER_COLUMNS = 16 << 20  # characters
 _MOST_DIGITS = 4000  # of a whole number; Python refuses to read longer ones
 
 
@@ -22,7 +24,13 @@ class LongInteger(str):
 def read_json_lines(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
     """A row for each line that is not blank."""
     with open_text(file) as lines:
-        for number, line in enumerate(lines, 1):
+        most = longest_row(options)
+        for number, line in enumerate(iter(lambda: lines.readline(most + 1), ""), 1):
+            if len(line) > most:
+                raise ValueError(
+                    f"line {number} is longer than {most:,} characters: no document of dataset.max_document_bytes "
+                    f"({options.max_document_bytes:,}) needs so many"
+                )
             if line.strip():
                 where = f"line {number}"
                 yield SourceRow(where, _object(_line(line, number), where, _advice(line)))
@@ -30,8 +38,7 @@ def read_json_lines(file: SourceFile, options: DatasetOptions) -> Iterator[Sourc
 
 def read_json(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
     """A row for each object of an array, or one for a single object. JSON Lines under this name are read too."""
-    with open_text(file) as stream:
-        text = stream.read()
+    text = _whole(file)
     try:
         content = parse(text)
     except json.JSONDecodeError as error:
@@ -39,6 +46,8 @@ def read_json(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
             yield from read_json_lines(file, options)  # common on the hub
             return
         raise ValueError(_wrong(error) if text.strip() else "the file is empty, which is not JSON") from None
+    except ValueError as error:
+        raise ValueError(f"the file is no JSON that can be read: {error}") from None
     if isinstance(content, list):
         for number, value in enumerate(content, 1):
             yield SourceRow(f"row {number}", _object(value, f"row {number}"))
@@ -48,11 +57,25 @@ def read_json(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
 
 def load_json(file: SourceFile) -> Any:
     """The whole content of a JSON file. Raises ValueError."""
+    try:
+        return parse(_whole(file))
+    except json.JSONDecodeError as error:
+        raise ValueError(_wrong(error)) from None
+
+
+def longest_row(options: DatasetOptions) -> int:
+    """Characters that JSON of one row may have: each of the largest document's written as an escape, and other columns."""
+    return 6 * options.max_document_bytes + _OTHER_COLUMNS
+
+
+def _whole(file: SourceFile) -> str:
     with open_text(file) as stream:
-        try:
-            return parse(stream.read())
-        except json.JSONDecodeError as error:
-            raise ValueError(_wrong(error)) from None
+        text = stream.read(_LONGEST_FILE + 1)
+    if len(text) > _LONGEST_FILE:
+        raise ValueError(
+            f"the file has more than {_LONGEST_FILE:,} characters, and JSON is read as a whole: write it as JSON Lines"
+        )
+    return text
 
 
 def parse(text: str) -> Any:

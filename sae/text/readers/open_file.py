@@ -6,7 +6,11 @@ import bz2
 import gzip
 import io
 import lzma
+import shutil
+import tempfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any, cast
 
 import pyarrow as pa
@@ -20,6 +24,7 @@ DAMAGED = (EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
 _FIRST_BYTES = {
     b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zst",
 }  # fmt: skip
+_READ_BYTES = 1 << 16
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -29,13 +34,73 @@ def open_bytes(file: SourceFile) -> IO[bytes]:
         case "gz":
             return cast(IO[bytes], gzip.open(file.path))
         case "bz2":
-            return bz2.open(file.path)
+            return _opened(file, bz2.BZ2Decompressor)
         case "xz":
-            return lzma.open(file.path)
+            return _opened(file, lzma.LZMADecompressor)
         case "zst":
             stream: Any = pa.input_stream(file.path.open("rb"), compression="zstd")
             return io.BufferedReader(stream)
     return file.path.open("rb")
+
+
+class _Streams(io.RawIOBase):
+    """The content of compressed streams, one behind another. Between and behind them there may be zeros, nothing else.
+
+    Python's own readers of bzip2 and xz take a damaged stream behind a whole one for the end of the file.
+    """
+
+    def __init__(self, stream: IO[bytes], decompressor: Callable[[], Any]) -> None:
+        self._stream, self._new, self._now = stream, decompressor, decompressor()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            data = b""
+            if self._now.eof:
+                data = self._now.unused_data.lstrip(b"\0")
+                while not data:
+                    more = self._stream.read(_READ_BYTES)
+                    if not more:
+                        return 0
+                    data = more.lstrip(b"\0")
+                self._now = self._new()
+            elif self._now.needs_input:
+                data = self._stream.read(_READ_BYTES)
+                if not data:
+                    raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+            content = self._now.decompress(data, len(buffer))
+            if content:
+                buffer[: len(content)] = content
+                return len(content)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _opened(file: SourceFile, decompressor: Callable[[], Any]) -> IO[bytes]:
+    return io.BufferedReader(_Streams(file.path.open("rb"), decompressor), _READ_BYTES)
+
+
+@contextmanager
+def open_seekable(file: SourceFile) -> Iterator[IO[bytes]]:
+    """The file's content for formats that are read from their end: a compressed file is unpacked into a temporary one."""
+    with open_bytes(file) as stream:
+        if compression_ending(file.name) is None:
+            yield stream
+            return
+        with tempfile.TemporaryFile() as unpacked:
+            shutil.copyfileobj(stream, unpacked, 1 << 20)
+            unpacked.seek(0)
+            yield unpacked
+
+
+def rest_is_whole(stream: io.TextIOWrapper) -> None:
+    """Reads a file to its end for nothing but the errors of its decompression."""
+    while stream.buffer.read(1 << 20):
+        pass
 
 
 def open_text(file: SourceFile) -> io.TextIOWrapper:

@@ -11,7 +11,7 @@ from configs.text_formats import TEXT_FORMATS, is_about_data
 from sae.quoting import printable, quoted
 from sae.text.readers import SourceFile, SourceRow
 from sae.text.readers.column_checks import kind_of
-from sae.text.readers.json_files import parse
+from sae.text.readers.json_files import longest_row, parse
 from sae.text.readers.open_file import check_first_bytes, open_bytes
 
 _TEXT = tuple(
@@ -33,7 +33,7 @@ def read_tar(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
     with open_bytes(file) as stream:
         check_first_bytes(file, stream)
         stem, values = "", dict[str, Any]()
-        for name, content in _members(stream):
+        for name, content in _members(stream, options):
             if values and name.rpartition(".")[0] != stem:
                 yield SourceRow(f"member {quoted(stem)}", values)
                 values = {}
@@ -62,8 +62,12 @@ def _add(values: dict[str, Any], name: str, content: bytes, text_column: str) ->
         values[column] = value
 
 
-def _members(stream: IO[bytes]) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of each member that is read. Raises ValueError for a damaged archive."""
+def _members(stream: IO[bytes], options: DatasetOptions) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of each member that is read. Raises ValueError for a damaged archive.
+
+    Of a text above the largest document more than that is read, so that it counts as too long, but not all of it.
+    """
+    place = "at its beginning"
     try:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictMember, errorlevel=2) as archive:
             while (member := archive.next()) is not None:
@@ -72,11 +76,14 @@ def _members(stream: IO[bytes]) -> Iterator[tuple[str, bytes]]:
                 if _is_read(name) and not member.isdir():
                     if not member.isreg():
                         raise ValueError(f"member {quoted(name)} is a link or a device: put the file itself there")
+                    if member.size > longest_row(options) and not name.lower().endswith(_TEXT):
+                        raise ValueError(f"member {quoted(name)} has {member.size:,} bytes of JSON: that is no one row")
                     with cast(IO[bytes], archive.extractfile(member)) as content:
-                        yield name, content.read()
+                        yield name, content.read(longest_row(options))
+                place = f"behind member {quoted(name)}"
             _check_end(cast(IO[bytes], archive.fileobj))
     except (tarfile.TarError, OverflowError) as error:
-        raise ValueError(f"it is no tar archive, or is damaged: {error}") from None
+        raise ValueError(f"it is no tar archive, or is damaged {place}: {error}") from None
 
 
 class _StrictMember(tarfile.TarInfo):
@@ -109,7 +116,9 @@ def _check_end(stream: IO[bytes]) -> None:
     """Raises ValueError if something follows the end mark: a second archive would be lost in silence."""
     while chunk := stream.read(_CHUNK):
         if chunk.strip(b"\0"):
-            raise ValueError("data follows its end mark: several archives in one file are not read, give one file each")
+            raise ValueError(
+                "data follows its end mark, behind its last member: several archives in one file are not read, give one file each"
+            )
 
 
 HeaderError: type[tarfile.TarError] = tarfile.HeaderError

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 
 from configs.download import DatasetOptions
 from sae.text.readers import SourceFile, SourceRow
-from sae.text.readers.open_file import open_text
+from sae.text.readers.open_file import open_text, rest_is_whole
 
 
 def read_text(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
     """One row: the file's text, and its name in the column `file`."""
     with open_text(file) as stream:
-        yield SourceRow("the text", {"file": file.name, options.text_column: stream.read()})
+        # One character more than a document may have is enough to know that it is too long: a small file may unpack to
+        # more than the memory holds.
+        text = stream.read(options.max_document_bytes + 1)
+        if len(text) > options.max_document_bytes and options.long_documents != "error":
+            rest_is_whole(stream)
+        yield SourceRow("the text", {"file": file.name, options.text_column: text})
