@@ -17,8 +17,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 REQUIRED = os.environ.get("RAYLENS_REQUIRE_CHROMIUM") == "1"
 pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="there is no Chromium here")
 PAGES = (
-    "/", "/datasets", "/datasets/new", f"/{DATASET}", "/models", "/models/new", f"/{MODEL}", "/tokens", "/tokens/new", f"/{TOKENS}",
-    "/jobs", "/cluster", "/settings",
+    "/", "/datasets", "/datasets/new", f"/{DATASET}", "/models", "/models/new", f"/{MODEL}", "/tokens", "/tokens/new",
+    f"/{TOKENS}", "/jobs", "/cluster", "/settings",
 )  # fmt: skip
 HOSTILE = '<img src=x onerror="window.hit=1">\u202edlrow\u0007'
 
@@ -144,7 +144,9 @@ def test_a_dataset_is_tokenized_as_the_form_says(page: Any, site: Site) -> None:
     page.get_by_role("link", name="Tokenize it").click()
     page.get_by_label("Model (required)").select_option(str(MODEL))
     preview = page.get_by_role("complementary", name="Preview")
-    preview.get_by_text("separator", exact=True).wait_for(timeout=120_000)  # the server imports the tokenizers' library first
+    preview.get_by_text("separator", exact=True).wait_for(
+        timeout=120_000
+    )  # the server imports the tokenizers' library first
     for name in ("Add special tokens", "Return attention mask"):
         switch = page.get_by_role("switch", name=name)
         assert switch.is_checked()
@@ -187,7 +189,9 @@ def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site) -> 
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             found = Axe().run(page).response["violations"]
-            bad = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+            bad = [
+                (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
+            ]
             assert not bad, (path, scheme, bad)
 
 
