@@ -148,8 +148,8 @@ def main() -> None:
             ),
         ]
         print(*(f"{figure.what}: {figure.value}" for figure in figures[-2:]), sep="\n", flush=True)
-    if not given.only:
-        write_results("preflight", "Preflight: predicted and measured", figures, {"policy": POLICY}, raw, place)
+        if not given.only:  # after each: a run takes minutes
+            write_results("preflight", "Preflight: predicted and measured", figures, {"policy": POLICY}, raw, place)
 
 
 if __name__ == "__main__":

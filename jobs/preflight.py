@@ -173,7 +173,10 @@ def _memory(
     size: _Size,
     requirement: Requirement,
 ) -> int:
-    """Bytes of the largest worker at its peak: model, a block's activations, and its SAEs with Adam and one step."""
+    """Bytes of the largest worker at its peak: model, a block's activations, and its SAEs with Adam and one step.
+
+    Of a run with a cache that is a worker of the training, or of the harvest, which has the model and a chunk of the cache.
+    """
     if not widths:
         d = int(store.files(found["activations"]).manifest.summary["d"])
         widths = dict.fromkeys(config.hooks(), d)
@@ -184,18 +187,24 @@ def _memory(
     total = float(_PROCESS_BYTES)
     total += sum(4 * widths[hook] for hook in config.hooks()) * positions * steps * (own + 2 / config.lanes)
     if config.cache is None and "model" in found:
-        total += _model_bytes(config, store, found["model"], size)
+        total += _model_bytes(config, store, found["model"], config.lane_rows * size.context_length)
     saes = [config.saes[i] for i in range(0, len(config.saes), requirement.workers)]
     weights = [_parameters(sae, widths) for sae in saes]
     total += _WEIGHT_BYTES * sum(weights) + _LATENT_BYTES * positions * size.data_share * max(sae.d_sae for sae in saes)
-    return int(total)
+    harvest = config.harvest()
+    if harvest is None or "model" not in found:
+        return int(total)
+    reading = _model_bytes(config, store, found["model"], harvest.batch_rows * size.context_length)
+    chunk = harvest.rows_per_chunk * size.context_length * 4 * sum(widths[hook] for hook in config.hooks())
+    return int(max(total, _PROCESS_BYTES + reading + 2 * chunk))
 
 
-def _model_bytes(config: TrainConfig, store: Store, model: ArtifactRef, size: _Size) -> float:
+def _model_bytes(config: TrainConfig, store: Store, model: ArtifactRef, positions: int) -> float:
+    """Of the model, and of a forward pass over so many positions."""
     summary = store.files(model).manifest.summary
     dtype = _BYTES.get(config.lm_dtype, 4)
     per_token = _ROWS_OF_A_TOKEN * int(summary["d_model"]) * dtype
-    passes = _PASS_BYTES + config.lane_rows * size.context_length * per_token
+    passes = _PASS_BYTES + positions * per_token
     return int(summary["parameters"]) * dtype * _LOAD + passes
 
 
