@@ -62,7 +62,7 @@ class EvaluateConfig(StageConfig):
             )
         if self.compare_with and not isinstance(self.sae, str):
             raise ValueError("compare_with is for one SAE: give its id as `sae`, or controls and seeds")
-        tied = [] if isinstance(self.sae, str) else [sae for sae in self.sae.saes if not sae.has_encoder]
+        tied = [sae for sae in self.sae.saes if not sae.has_encoder] if isinstance(self.sae, TrainConfig) else []
         if "encoder" in self.controls and tied:
             raise ValueError(
                 f"controls: {tied[0].label} encodes with its decoder, so there is no control with a frozen encoder"
