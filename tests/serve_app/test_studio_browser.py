@@ -11,14 +11,14 @@ import pytest
 
 from serve_app.security.sessions import new_code
 from tests.serve_app.conftest import Site
-from tests.serve_app.sample_artifacts import DATASET, MODEL, TOKENS
+from tests.serve_app.sample_artifacts import DATASET, MODEL, TOKENS, SampleArtifacts
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 REQUIRED = os.environ.get("RAYLENS_REQUIRE_CHROMIUM") == "1"
 pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="there is no Chromium here")
 PAGES = (
     "/", "/datasets", "/datasets/new", f"/{DATASET}", "/models", "/models/new", f"/{MODEL}", "/tokens", "/tokens/new",
-    f"/{TOKENS}", "/jobs", "/cluster", "/settings",
+    f"/{TOKENS}", "/saes", "/saes/new", "/features", "/jobs", "/cluster", "/settings",
 )  # fmt: skip
 HOSTILE = '<img src=x onerror="window.hit=1">\u202edlrow\u0007'
 
@@ -173,19 +173,41 @@ def test_pages_of_artifacts_show_what_the_api_answers(page: Any, site: Site) -> 
     shown = page.locator(".facts").first.inner_text()
     summary = site.reader.get(f"/v1/{TOKENS}").json()["statistics"]
     known = [summary[name] for name in ("tokens", "data_tokens", "rows", "documents") if name in summary]
-    assert len(known) > 1
+    assert known
     for number in known:
         assert f"{number:,}" in shown, number
 
 
-def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site) -> None:
+def pages_of(samples: SampleArtifacts) -> tuple[str, ...]:
+    """The pages of the SAE and of its features."""
+    return f"/{samples.sae}", f"/{samples.features}", f"/{samples.features}/0"
+
+
+def test_a_feature_is_starred_and_shows_what_the_api_answers(page: Any, site: Site, samples: SampleArtifacts) -> None:
+    sign_in(page, site)
+    page.goto(f"/{samples.features}?sort=density&order=desc")
+    (first, *_) = site.reader.get(f"/v1/{samples.features}/latents?sort=density&order=desc&limit=1").json()["items"]
+    page.get_by_role("region", name="Features").get_by_role("link").first.click()
+    page.get_by_role("heading", name=f"Feature {first['latent']}", exact=True).wait_for()
+    assert f"{first['count']:,}" in page.locator(".facts").first.inner_text()
+    page.get_by_role("button", name="☆ Star").click()
+    page.get_by_role("button", name="★ Starred").wait_for()
+    annotation = f"/v1/{samples.sae}/latents/{first['latent']}"
+    assert site.reader.get(annotation).json()["starred"]
+    page.get_by_role("button", name="★ Starred").click()
+    page.get_by_role("button", name="☆ Star").wait_for()
+    assert not site.reader.get(annotation).json()["starred"]
+
+
+def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site, samples: SampleArtifacts) -> None:
     from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import expect
 
     sign_in(page, site)
-    for path in PAGES:
+    for path in (*PAGES, *pages_of(samples)):
         page.goto(path)
         page.get_by_role("heading", level=1).wait_for()
-        page.wait_for_load_state("networkidle") if path != "/" else None
+        expect(page.locator(".loading")).to_have_count(0, timeout=60_000)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             found = Axe().run(page).response["violations"]
@@ -195,9 +217,9 @@ def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site) -> 
             assert not bad, (path, scheme, bad)
 
 
-def test_no_page_scrolls_sideways(page: Any, site: Site) -> None:
+def test_no_page_scrolls_sideways(page: Any, site: Site, samples: SampleArtifacts) -> None:
     sign_in(page, site)
-    for path in (*PAGES, "/jobs/x/y", "/jobs/train-0000000000"):
+    for path in (*PAGES, *pages_of(samples), "/jobs/x/y", "/jobs/train-0000000000"):
         page.goto(path)
         page.get_by_role("heading", level=1).wait_for()
         page.wait_for_load_state("load")

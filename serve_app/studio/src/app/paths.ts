@@ -1,5 +1,5 @@
 // Paths of pages. Kinds of artifacts without a page of their own lead to the API's answer.
-const KINDS_WITH_PAGES: ReadonlySet<string> = new Set(["datasets", "models", "tokens"]);
+const KINDS_WITH_PAGES: ReadonlySet<string> = new Set(["datasets", "models", "tokens", "saes", "features"]);
 
 export const jobPath = (id: string): string => `/jobs/${encodeURIComponent(id)}`;
 
@@ -19,3 +19,6 @@ export function artifactPath(ref: string): string {
 export function hasPage(ref: string): boolean {
   return KINDS_WITH_PAGES.has(ref.split("/")[0]!);
 }
+
+/** The page of one feature. `features/67d5273bd9611bd1`, 1207. */
+export const featurePath = (features: string, latent: number): string => `/${features}/${latent}`;

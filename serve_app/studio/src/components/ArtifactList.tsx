@@ -21,14 +21,19 @@ interface Props {
   columns: Column<ArtifactItem>[];
   /** What to do where there is none. */
   empty: ReactNode;
+  /** The API's filters that are shown beside name and tag. */
+  filters?: { name: string; label: string; numeric?: boolean }[];
 }
 
-export function ArtifactList({ kind, caption, columns, empty }: Props) {
+export function ArtifactList({ kind, caption, columns, empty, filters = [] }: Props) {
   const search = new URLSearchParams(useSearch());
   const [path, go] = useLocation();
   const name = search.get("name") ?? "";
   const tag = search.get("tag") ?? "";
-  const list = useCursorPages(`/v1/${kind}`, { limit: 100, ...(name && { name }), ...(tag && { tag: [tag] }) } as never);
+  // What is no number yet ("0.") is not sent.
+  const given = filters.map((one) => [one, search.get(one.name) ?? ""] as const).filter(([one, value]) => value && !(one.numeric && Number.isNaN(Number(value))));
+  const own = Object.fromEntries(given.map(([one, value]) => [one.name, /^(min|max)_/.test(one.name) ? value : [value]]));
+  const list = useCursorPages(`/v1/${kind}`, { limit: 100, ...(name && { name }), ...(tag && { tag: [tag] }), ...own } as never);
   const set = (key: string, value: string) => {
     if (value) search.set(key, value);
     else search.delete(key);
@@ -40,6 +45,9 @@ export function ArtifactList({ kind, caption, columns, empty }: Props) {
       <div className="controls">
         <label>Name <input value={name} autoComplete="off" onChange={(event) => set("name", event.target.value)} /></label>
         <label>Tag <input value={tag} autoComplete="off" onChange={(event) => set("tag", event.target.value)} /></label>
+        {filters.map((one) => (
+          <label key={one.name}>{one.label} <input value={search.get(one.name) ?? ""} autoComplete="off" className={one.numeric ? "narrow" : undefined} inputMode={one.numeric ? "decimal" : "text"} onChange={(event) => set(one.name, event.target.value)} /></label>
+        ))}
       </div>
       <Loaded query={list.query} what={`the ${kind}`}>
         {() => (
@@ -49,8 +57,8 @@ export function ArtifactList({ kind, caption, columns, empty }: Props) {
             rows={rows}
             rowKey={(row) => row.ref}
             onEnd={list.more}
-            empty={name || tag ? (
-              <Empty title="Nothing has that name and tag.">
+            empty={name || tag || given.length > 0 ? (
+              <Empty title="Nothing is like that.">
                 <button type="button" onClick={() => go(path, { replace: true })}>Show all</button>
               </Empty>
             ) : empty}

@@ -1,1 +1,0 @@
-import{T as e,Z as t,g as n,h as r,m as i}from"./Page-CVuVawgO.js";var a=t();function o({reference:t,label:o}){let s=i(t),c=o??t;return n(t)?r(t)?(0,a.jsx)(e,{href:s,children:c}):(0,a.jsx)(`a`,{href:s,children:c}):(0,a.jsx)(a.Fragment,{children:c})}export{o as t};

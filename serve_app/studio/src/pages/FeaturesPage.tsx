@@ -1,0 +1,115 @@
+// All features of an SAE: filtered and sorted by the API, only the rows that are seen in the document; a text of one's own.
+import { useEffect, useState } from "react";
+import { Link, useLocation, useParams, useSearch } from "wouter";
+
+import { $api } from "../api/client";
+import { useCursorPages } from "../api/pages";
+import type { Artifact, FeaturePage, FeatureSummary } from "../api/schema";
+import { featurePath } from "../app/paths";
+import { ArtifactLink } from "../components/ArtifactLink";
+import { ArtifactLead, DeleteArtifact, Labels, Provenance, titleOf } from "../components/ArtifactParts";
+import { type Column, DataTable, type Sort } from "../components/DataTable";
+import { JsonLink } from "../components/Facts";
+import { OwnText } from "../components/OwnText";
+import { Page, Section } from "../components/Page";
+import { Empty, Loaded } from "../components/States";
+import { ShownText } from "../components/ShownText";
+import { figures, percent, whole } from "../format";
+
+const FILTERS = [["token", "Promotes a token with"], ["min_density", "Density, at least"], ["max_density", "Density, at most"], ["min_max", "Max activation, at least"]] as const;
+
+export default function FeaturesPage() {
+  const { id } = useParams<{ id: string }>();
+  const features = $api.useQuery("get", "/v1/features/{id}", { params: { path: { id } } });
+  const data = features.data as Artifact | undefined;
+  const sae = data?.inputs["sae"];
+  return (
+    <Page
+      title={data ? `Features, ${titleOf(data, id)}` : id}
+      actions={data && <DeleteArtifact item={data} kind="features" />}
+      lead={data && <><ArtifactLead item={data} />{sae && <> · of <ArtifactLink reference={sae} /></>} · <JsonLink href={data.url} /></>}
+    >
+      <Table id={id} />
+      <Loaded query={features} what="the features">
+        {(found) => (
+          <>
+            {sae && <OwnText sae={sae} features={(found as Artifact).ref} />}
+            {sae && <Annotated sae={sae} features={(found as Artifact).ref} />}
+            <Labels item={found as Artifact} kind="features" />
+            <Provenance item={found as Artifact} />
+          </>
+        )}
+      </Loaded>
+    </Page>
+  );
+}
+
+function Table({ id }: { id: string }) {
+  const [path, go] = useLocation();
+  const search = new URLSearchParams(useSearch());
+  const set = (changes: Record<string, string>) => {
+    for (const [key, value] of Object.entries(changes)) if (value) search.set(key, value); else search.delete(key);
+    go(search.size ? `${path}?${search.toString()}` : path, { replace: true });
+  };
+  const sort: Sort = { id: search.get("sort") ?? "latent", desc: search.get("order") === "desc" };
+  const filters = Object.fromEntries(FILTERS.map(([name]) => [name, search.get(name)]).filter(([name, value]) => value && (name === "token" || !Number.isNaN(Number(value)))));
+  const alive = search.get("alive");
+  const found = useCursorPages("/v1/features/{id}/latents", { limit: 200, sort: sort.id, order: sort.desc ? "desc" : "asc", ...filters, ...(alive && { alive }) } as never, { id });
+  const rows = found.rows as FeatureSummary[];
+  const total = (found.query.data?.pages[0] as FeaturePage | undefined)?.total;
+  const columns: Column<FeatureSummary>[] = [
+    { id: "latent", header: "Feature", value: (row) => row.latent, numeric: true, sortable: true, cell: (row) => <Link href={featurePath(`features/${id}`, row.latent)}>{row.latent}</Link> },
+    { id: "density", header: "Density", value: (row) => row.density, numeric: true, sortable: true, cell: (row) => percent(row.density) },
+    { id: "max", header: "Max", value: (row) => row.max, numeric: true, sortable: true, cell: (row) => figures(row.max), title: "Largest activation" },
+    { id: "mean", header: "Mean", value: (row) => row.mean, numeric: true, sortable: true, wide: true, cell: (row) => figures(row.mean), title: "Mean of its activations where it is active" },
+    { id: "promoted", header: "Promoted tokens", value: (row) => row.promoted_tokens?.join(" ") ?? null, wide: true, cell: (row) => row.promoted_tokens?.slice(0, 6).map((token, i) => <span key={i} className="chip"><ShownText text={token} most={30} /></span>) ?? "–" },
+  ];
+  return (
+    <Section title="All features" beside={<>{total !== undefined && <span className="quiet" role="status">{whole(total)} match</span>}<JsonLink href={`/v1/features/${id}/latents`} /></>}>
+      <div className="controls">
+        {FILTERS.map(([name, label]) => <Filter key={name} label={label} value={search.get(name) ?? ""} numeric={name !== "token"} onChange={(value) => set({ [name]: value })} />)}
+        <label>Active{" "}
+          <select value={alive ?? ""} onChange={(event) => set({ alive: event.target.value })}>
+            <option value="">all</option><option value="true">active at least once</option><option value="false">never active</option>
+          </select>
+        </label>
+      </div>
+      <Loaded query={found.query} what="the features">
+        {() => (
+          <DataTable caption="Features" columns={columns} rows={rows} rowKey={(row) => String(row.latent)} sort={sort} onEnd={found.more} {...(total !== undefined && { total })}
+            onSort={(next) => set({ sort: next.id, order: next.desc ? "desc" : "asc" })}
+            empty={<Empty title="No feature is like that."><button type="button" onClick={() => go(path, { replace: true })}>Show all</button></Empty>} />
+        )}
+      </Loaded>
+    </Section>
+  );
+}
+
+/** A filter is sent when typing pauses, so that each letter is no request. */
+function Filter({ label, value, numeric, onChange }: { label: string; value: string; numeric: boolean; onChange: (value: string) => void }) {
+  const [typed, setTyped] = useState(value);
+  useEffect(() => setTyped(value), [value]);
+  useEffect(() => {
+    if (typed === value) return;
+    const timer = setTimeout(() => onChange(typed), 150);
+    return () => clearTimeout(timer);
+  }, [typed, value, onChange]);
+  return <label>{label} <input value={typed} maxLength={50} autoComplete="off" inputMode={numeric ? "decimal" : "text"} className={numeric ? "narrow" : undefined} onChange={(event) => setTyped(event.target.value)} /></label>;
+}
+
+function Annotated({ sae, features }: { sae: string; features: string }) {
+  const found = $api.useQuery("get", "/v1/saes/{id}/latents", { params: { path: { id: sae.split("/")[1]! }, query: { limit: 200 } } });
+  return (
+    <Section title="Starred and annotated" beside={<JsonLink href={`/v1/${sae}/latents`} />}>
+      <Loaded query={found} what="stars and notes">
+        {(page) => page.items.length === 0 ? <p className="quiet">None yet: open a feature to star it, name it or write notes.</p> : (
+          <ul className="plain">
+            {page.items.map((one) => (
+              <li key={one.latent}>{one.starred && <span aria-label="starred">★ </span>}<Link href={featurePath(features, one.latent)}>{one.latent}</Link> {one.label && <ShownText text={one.label} most={120} />} {one.notes && <span className="quiet"><ShownText text={one.notes} most={200} /></span>}</li>
+            ))}
+          </ul>
+        )}
+      </Loaded>
+    </Section>
+  );
+}
