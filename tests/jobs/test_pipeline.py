@@ -46,9 +46,14 @@ EXPANDED = ("TrainConfig.grid",)
 
 SAE = {"hook": "blocks.1.hook_resid_post", "d_sae": 96, "dead_after_tokens": 32}
 WARMED: dict[str, object] = {"k": 8, "k_start": 12, "k_warmup": "20%"}
+PRESSED: dict[str, object] = {
+    "l1": 10.0,
+    "lr": 0.05,
+    "lr_warmup": 0,
+}  # latents die, so that the auxiliary loss has some
 SPARSITY: dict[str, dict[str, object]] = {
     **dict.fromkeys(("topk", "batchtopk", "matryoshka", "matchingpursuit"), WARMED), "hierarchicaltopk": {"k": 8},
-    "jumprelu": {"target": 8.0}, "standard": {"l1": 10.0, "lr": 0.05}, "gated": {"l1": 10.0, "lr": 0.05},
+    "jumprelu": {"target": 8.0}, "standard": PRESSED, "gated": PRESSED,
 }  # fmt: skip
 
 
