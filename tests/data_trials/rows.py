@@ -65,7 +65,8 @@ def check_rows(
 ) -> str:
     """Tokenizes documents as the stage does and compares the files with the tokenizer alone.
 
-    Gives "rows", or "refused" if the options and the documents do not go together. `lossless`: "exactly", "but ▁" or "".
+    Gives "rows", or "refused" if the options and the documents do not go together. `lossless`: "exactly", or "but ▁"
+    for a tokenizer that takes U+2581 for a space.
     """
     config = settings_of(length, **options)
     table = pa.table({
@@ -125,9 +126,9 @@ def _check_text(
     tokenizer: Any, found: list[int], ids: list[int], text: str, config: TokenizeConfig, lossless: str
 ) -> None:
     assert found == ids
-    if lossless and config.special_strings == "text":
-        decoded = tokenizer.backend_tokenizer.decode(found, skip_special_tokens=False)
-        assert decoded == (text if lossless == "exactly" else text.replace("\u2581", " "))
+    # SentencePiece writes a space as U+2581: what it makes of a text that holds one is its own affair.
+    if config.special_strings == "text" and (lossless == "exactly" or "\u2581" not in text):
+        assert tokenizer.backend_tokenizer.decode(found, skip_special_tokens=False) == text
 
 
 def _check_split(
