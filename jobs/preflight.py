@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from configs.architectures import SaeConfig
 from configs.architectures.steps import steps_of
 from configs.artifact_ids import ArtifactRef, parse_ref
+from configs.harvest import HarvestConfig
 from configs.hook_names import hook_width
 from configs.requirements import Requirement
 from configs.train import TrainConfig
@@ -85,7 +86,7 @@ def estimate(
         plan["memory_bytes"] = _memory(config, store, found, widths, size, requirement)
         plan["flops"] = _flops(config, store, found, widths, size, probe)
         if probe is not None:
-            plan |= _probed(config, size, probe, requirement)
+            plan |= _probed(config, size, probe, requirement, _harvest(config, store) is not None)
     plan["warnings"] = _warnings(config, widths, size, plan, requirement)
     return plan
 
@@ -149,12 +150,20 @@ def _widths(config: TrainConfig, store: Store, model: ArtifactRef | None, probe:
     return {name: hook_width(files.manifest.summary, body, name) for name in config.hooks()}
 
 
+def _harvest(config: TrainConfig, store: Store) -> HarvestConfig | None:
+    """The harvest that has to write this run's cache; None if it streams, or if the cache is there."""
+    harvest = config.harvest()
+    if harvest is None or store.manifest(Planner().step(harvest).outputs[0].ref) is not None:
+        return None
+    return harvest
+
+
 def _disk_bytes(config: TrainConfig, store: Store, found: Mapping[str, ArtifactRef]) -> int:
     """SAEs and checkpoints, and the cache if the run has one of its own to be made."""
     inputs = {role: [ref] for role, ref in found.items()}
     total = load_stage("train").store_bytes(config, inputs, store)
-    harvest = config.harvest()
-    if harvest is not None and store.manifest(Planner().step(harvest).outputs[0].ref) is None:
+    harvest = _harvest(config, store)
+    if harvest is not None:
         total += load_stage("harvest").store_bytes(harvest, inputs, store)
     return total
 
@@ -191,7 +200,7 @@ def _memory(
     saes = [config.saes[i] for i in range(0, len(config.saes), requirement.workers)]
     weights = [_parameters(sae, widths) for sae in saes]
     total += _WEIGHT_BYTES * sum(weights) + _LATENT_BYTES * positions * size.data_share * max(sae.d_sae for sae in saes)
-    harvest = config.harvest()
+    harvest = _harvest(config, store)
     if harvest is None or "model" not in found:
         return int(total)
     reading = _model_bytes(config, store, found["model"], harvest.batch_rows * size.context_length)
@@ -222,7 +231,7 @@ def _flops(
     """
     tokens = size.rows * size.context_length
     language_model = 0.0
-    if "model" in found:
+    if "model" in found and (config.cache is None or _harvest(config, store) is not None):
         each = probe.flops_per_token if probe is not None else _model_flops(config, store, found["model"])
         language_model = each * tokens * (1 if config.cache is not None else config.epochs)
     saes = sum(2.0 * sae.d_sae * widths.get(sae.hooks()[0], 0) * size.seen * _products(sae) for sae in config.saes)
@@ -244,8 +253,10 @@ def _model_flops(config: TrainConfig, store: Store, model: ArtifactRef) -> float
     return 2.0 * (int(summary["parameters"]) - embeddings) * blocks / layers
 
 
-def _probed(config: TrainConfig, size: _Size, probe: ProbeFigures, requirement: Requirement) -> dict[str, Any]:
-    """Times and hooks, from what was measured."""
+def _probed(
+    config: TrainConfig, size: _Size, probe: ProbeFigures, requirement: Requirement, harvests: bool
+) -> dict[str, Any]:
+    """Times and hooks, from what was measured. `harvests`: the cache has to be made first."""
     workers = requirement.workers
     rows = size.rows * (1 if config.cache is not None else config.epochs)
     reading = probe.seconds_per_row * rows / (1 if config.cache is not None else workers)
@@ -253,7 +264,7 @@ def _probed(config: TrainConfig, size: _Size, probe: ProbeFigures, requirement: 
     steps = size.steps * max(sum(sae.seconds_per_step for sae in share) for share in shares) / _WITHOUT_RAY
     calibrating = probe.seconds_per_row * min(config.policy.calibration_rows, size.rows) * len(probe.hooks)
     start = _START_SECONDS + probe.load_seconds
-    harvest = start + (reading + calibrating) / _WITHOUT_RAY if config.cache is not None else 0.0
+    harvest = start + (reading + calibrating) / _WITHOUT_RAY if harvests else 0.0
     streamed = 0.0 if config.cache is not None else (reading + calibrating) / _WITHOUT_RAY
     train = start + streamed + steps
     tokens = size.rows * config.epochs * size.context_length
