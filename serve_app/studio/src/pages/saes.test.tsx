@@ -6,6 +6,7 @@ import { ActiveTokens } from "../components/ActiveTokens";
 import { paretoFront } from "../components/ParetoPlot";
 import { expand } from "../form/SaeGrid";
 import { answer, calls, json } from "../testing/answers";
+import type { Schema } from "../form/schema";
 import { renderPage } from "../testing/render";
 import FeaturePage from "./FeaturePage";
 import FeaturesPage from "./FeaturesPage";
