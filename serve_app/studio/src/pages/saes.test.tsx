@@ -99,7 +99,7 @@ describe("SAEs", () => {
   });
 
   it("are every combination of a grid, with k where an architecture has it", () => {
-    const kinds = new Map([["topk", { properties: { k: {} } }], ["gated", { properties: {} }]]);
+    const kinds = new Map<string, Schema>([["topk", { properties: { k: {} } }], ["gated", { properties: {} }]]);
     const saes = expand({ hooks: "blocks.1, blocks.2", architectures: ["topk", "gated"], widths: "64", ks: "4 8", seeds: "0" }, kinds);
     expect(saes).toHaveLength(6);
     expect(saes[0]).toEqual({ architecture: "topk", hook: "blocks.1", d_sae: 64, k: 4, seed: 0 });
