@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from configs.tokenize import TokenizeConfig
 from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import SPLITS, Role, load_info, shard_name
+from sae.report.token_text import TokenText
 from sae.text.chosen_documents import chosen_documents
 from sae.text.flat_tokens import FlatTokens, open_flat, tokenize_chunk
 from sae.text.packing import ShardCounts, pack_shard
@@ -109,6 +112,7 @@ def check_rows(
     return "rows"
 
 
+_TOKEN_TEXT = lru_cache(maxsize=4)(TokenText)  # of a large vocabulary it takes a second
 _SPECS: dict[tuple[Any, ...], TokenizerSpec] = {}
 
 
@@ -187,4 +191,5 @@ def _tokenize(folder: Path, tokenizer: Any, chosen: pa.Table, config: TokenizeCo
             path = folder / shard_name(shard.split, shard.number)
             found = pack_shard(shard, layout, flat, spec, width, config, path)
             positions[layout.split] = positions[layout.split].add(found)
-    tokens_info(config, spec, counts, layouts, positions).save(folder / "tokens.json")
+    with patch("sae.text.statistics.TokenText", _TOKEN_TEXT):
+        tokens_info(config, spec, counts, layouts, positions).save(folder / "tokens.json")
