@@ -69,7 +69,7 @@ def check_rows(
     """Tokenizes documents as the stage does and compares the files with the tokenizer alone.
 
     Gives "rows", or "refused" if the options and the documents do not go together. `lossless`: "exactly", or "but ▁"
-    for a tokenizer that takes U+2581 for a space.
+    for one that writes a space as U+2581.
     """
     config = settings_of(length, **options)
     table = pa.table({
@@ -130,8 +130,9 @@ def _check_text(
     tokenizer: Any, found: list[int], ids: list[int], text: str, config: TokenizeConfig, lossless: str
 ) -> None:
     assert found == ids
-    # SentencePiece writes a space as U+2581: what it makes of a text that holds one is its own affair.
-    if config.special_strings == "text" and (lossless == "exactly" or "\u2581" not in text):
+    # SentencePiece writes a space as U+2581, and transformers' own form of Llama 2's tokenizer drops a space that a text
+    # begins with: such texts are compared by their ids alone.
+    if config.special_strings == "text" and (lossless == "exactly" or ("\u2581" not in text and text[:1] != " ")):
         assert tokenizer.backend_tokenizer.decode(found, skip_special_tokens=False) == text
 
 
