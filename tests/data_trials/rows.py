@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from configs.tokenize import TokenizeConfig
 from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import SPLITS, Role, load_info, shard_name
+from sae.report.token_text import TokenText
 from sae.text.chosen_documents import chosen_documents
 from sae.text.flat_tokens import FlatTokens, open_flat, tokenize_chunk
 from sae.text.packing import ShardCounts, pack_shard
@@ -66,7 +69,7 @@ def check_rows(
     """Tokenizes documents as the stage does and compares the files with the tokenizer alone.
 
     Gives "rows", or "refused" if the options and the documents do not go together. `lossless`: "exactly", or "but ▁"
-    for a tokenizer that takes U+2581 for a space.
+    for one that writes a space as U+2581.
     """
     config = settings_of(length, **options)
     table = pa.table({
@@ -109,6 +112,7 @@ def check_rows(
     return "rows"
 
 
+_TOKEN_TEXT = lru_cache(maxsize=4)(TokenText)  # of a large vocabulary it takes a second
 _SPECS: dict[tuple[Any, ...], TokenizerSpec] = {}
 
 
@@ -126,8 +130,9 @@ def _check_text(
     tokenizer: Any, found: list[int], ids: list[int], text: str, config: TokenizeConfig, lossless: str
 ) -> None:
     assert found == ids
-    # SentencePiece writes a space as U+2581: what it makes of a text that holds one is its own affair.
-    if config.special_strings == "text" and (lossless == "exactly" or "\u2581" not in text):
+    # SentencePiece writes a space as U+2581, and transformers' own form of Llama 2's tokenizer drops a space that a text
+    # begins with: such texts are compared by their ids alone.
+    if config.special_strings == "text" and (lossless == "exactly" or ("\u2581" not in text and text[:1] != " ")):
         assert tokenizer.backend_tokenizer.decode(found, skip_special_tokens=False) == text
 
 
@@ -187,4 +192,5 @@ def _tokenize(folder: Path, tokenizer: Any, chosen: pa.Table, config: TokenizeCo
             path = folder / shard_name(shard.split, shard.number)
             found = pack_shard(shard, layout, flat, spec, width, config, path)
             positions[layout.split] = positions[layout.split].add(found)
-    tokens_info(config, spec, counts, layouts, positions).save(folder / "tokens.json")
+    with patch("sae.text.statistics.TokenText", _TOKEN_TEXT):
+        tokens_info(config, spec, counts, layouts, positions).save(folder / "tokens.json")
