@@ -124,6 +124,8 @@ def _trained(store: Store, sae: ArtifactRef) -> dict[str, Any]:
             "another seed of it. Leave compare_with out"
         )
     training = json.loads(store.files(sae).path("training.json").read_text())
+    if not training.get("config", {}).get("saes"):
+        raise ValueError(f"{sae} was not trained here, so it is not known what its controls and other seeds are")
     return dict(training["config"]["saes"][0])
 
 

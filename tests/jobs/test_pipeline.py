@@ -22,6 +22,8 @@ from configs.architectures import NAMES
 from configs.artifact_ids import ArtifactRef, parse_ref
 from configs.base import Config, Resources
 from configs.download import HubSource, PackageSource, UploadSource
+from configs.export import ExportConfig
+from configs.import_ import ImportConfig
 from configs.maintain import MaintainConfig
 from configs.stages import STAGES
 from configs.synthesize import SynthesizeConfig
@@ -34,9 +36,18 @@ from tests.tiny_model import documents
 PRODUCT = ("configs", "sae", "cluster", "actors", "jobs", "serve_app")
 # What the pipeline on S3 makes anew; the rest comes from the local store.
 MADE_ON_S3 = ("tokens", "saes", "reports")
-# Read in tests/sae/test_sources*.py, test_uploads.py and test_planted.py, and tests/jobs/test_stage_maintain.py;
-# resources in tests/test_options.py.
-ELSEWHERE = (HubSource, PackageSource, UploadSource, SynthesizeConfig, MaintainConfig, Resources)
+# Read in tests/sae/test_sources*.py, test_uploads.py and test_planted.py, and tests/jobs/test_stage_maintain.py,
+# test_stage_import.py (exports too); resources in tests/test_options.py.
+ELSEWHERE = (
+    HubSource,
+    PackageSource,
+    UploadSource,
+    SynthesizeConfig,
+    MaintainConfig,
+    ImportConfig,
+    ExportConfig,
+    Resources,
+)
 # Read from the settings that features.json holds: their effect is tested in tests/actors/test_extractor.py.
 READ_FROM_SETTINGS = ("ExtractConfig.logit_tokens", "ExtractConfig.neighbours")
 # Read if documents are chats: tests/sae/test_text_chat_messages.py.

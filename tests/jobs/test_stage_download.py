@@ -135,7 +135,7 @@ def test_no_token_is_in_what_a_download_leaves(
     manifest = store.manifest(job.outputs[0].ref)
     assert (
         hub.token
-        not in f"{manifest}{job.config}{job.outputs}{logged}{caplog.text}{download._environment(job.config.source)}"
+        not in f"{manifest}{job.config}{job.outputs}{logged}{caplog.text}{download.source_environment(job.config.source)}"
     )
     left = [path for path in tmp_path.rglob("*") if path.is_file() and hub.token.encode() in path.read_bytes()]
     assert left == [secret]

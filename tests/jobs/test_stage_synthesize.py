@@ -188,7 +188,7 @@ def test_the_planted_dictionary_itself_scores_one(store: Store, tmp_path: Path) 
 def test_what_planted_saes_cannot_do_is_refused(store: Store, tmp_path: Path) -> None:
     refs = trained(store, train_config(), tmp_path / "train")
     with pytest.raises(ValueError, match="was trained on planted activations, which have no tokens"):
-        extract._training(store, refs[0])
+        extract._origin(store, refs[0])
     harvested = ArtifactRef("activations", "8" * 16)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "activations.json").write_text(json.dumps({"rows": 4}))

@@ -317,7 +317,7 @@ def _check_training(store: Store, rows: TokenRows) -> None:
             "policy": {"calibration_rows": 8, "include_sinks": True, "speakers": speakers},
         })  # fmt: skip
         built = build_run(asked, [0], store.files(MODEL), store.files(TOKENS), None, LocalCollective(), "cpu")
-        (hook,) = built.hooks
+        ((hook,),) = built.hooks
         wanted = rows.roles == Role.DATA
         if speakers:
             wanted &= np.isin(rows.speakers, [SPEAKERS.index(name) for name in speakers])

@@ -61,7 +61,7 @@ def test_requirements_that_cannot_be_used_are_refused(store: Store) -> None:
 
 def test_the_bytes_that_a_run_stores_are_known_before_it_starts(store: Store) -> None:
     """Two SAEs of d 48: 256 and 128 latents. Weights fp32; a checkpoint also holds Adam's moments and the counters."""
-    weights = 4 * sum(2 * width * 48 + 2 * width + 48 for width in (256, 128))
+    weights = 4 * sum(2 * width * 48 + 3 * width + 48 for width in (256, 128))
     config = _job(store).config
     assert train.store_bytes(config, INPUTS, store) == weights + 3 * (3 * weights + 8 * (256 + 128))
 

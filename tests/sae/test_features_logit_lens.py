@@ -96,7 +96,7 @@ class Directions:
 
     def __init__(self, hook: str, width: int) -> None:
         self.W_dec = torch.randn(6, width, generator=torch.Generator().manual_seed(3))
-        self.metadata = {"hook_name": hook}
+        self.target_hook = hook
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,8 @@ LONG = [{"text": "short"}, {"text": "é" * 10}, {"text": "x" * 10}]
 
 def test_a_long_document_goes_by_the_policy(tmp_path: Path) -> None:
     with pytest.raises(
-        DatasetError, match=r"line 2: the document has 20 bytes, above dataset.max_document_bytes \(11\): raise that"
+        DatasetError,
+        match=r"line 2: the document has 20 bytes or more, above dataset.max_document_bytes \(11\): raise that",
     ):
         texts(tmp_path, LONG, max_document_bytes=11)
     source = source_of(tmp_path, LONG, max_document_bytes=11, long_documents="skip")
