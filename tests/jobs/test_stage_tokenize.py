@@ -326,7 +326,7 @@ def _check_training(store: Store, rows: TokenRows) -> None:
         for row, lane in enumerate(lanes):
             order = built.plan.permutation(row, 0)
             assert (lane.mask == torch.from_numpy(wanted[row])[order]).all()
-        by_role = count_excluded_by_role(built, asked.policy)
+        by_role = count_excluded_by_role(built, asked.policy, max(built.ends))
         assert sum(by_role.values()) + wanted.sum() == rows.roles.size
         assert ("other_speaker" in by_role) == bool(speakers)
 

@@ -72,6 +72,7 @@ function TokenPreview({ body }: { body: Record<string, unknown> }) {
   const request = JSON.stringify({ model: body["model"], text, ...Object.fromEntries(SHARED.filter((name) => name in body).map((name) => [name, body[name]])) });
   const model = body["model"];
   useEffect(() => {
+    setPreview((old) => (typeof model === "string" && text !== "" ? old : null)); // of another model or text: none
     if (typeof model !== "string" || text === "") return;
     const stop = new AbortController();
     const timer = setTimeout(() => {
@@ -101,13 +102,14 @@ function Shown({ preview }: { preview: Preview }) {
   const rows = new Map<number, Preview["tokens"]>();
   for (const token of preview.tokens) rows.set(token.row, [...(rows.get(token.row) ?? []), token]);
   return (
-    <div aria-live="polite">
+    <div>
       {[...rows].map(([row, tokens]) => (
         <div key={row}>
           {rows.size > 1 && <p className="quiet">Row {row}</p>}
           <TokenText tokens={tokens.map((token) => ({ id: token.id, text: token.text, role: token.role }))} />
         </div>
       ))}
+      <p className="hidden" role="status">{whole(preview.counts["tokens"] ?? 0)} tokens, {whole(preview.counts["special"] ?? 0)} of them special.</p>
       <Facts facts={Object.entries(preview.counts).map(([name, count]) => [name.replace("_", " "), whole(count)])} />
       <details>
         <summary>Ids{preview.attention_mask && " and attention mask"}</summary>

@@ -1,5 +1,5 @@
 // One tokenization: what was chosen, its statistics, its rows.
-import { useState } from "react";
+import { useDeferredValue, useState } from "react";
 import { Link, useParams } from "wouter";
 
 import { $api } from "../api/client";
@@ -52,7 +52,8 @@ function Details({ tokens }: { tokens: TokensArtifact }) {
         <Facts facts={[
           ["Add special tokens", onOff(tokens.add_special_tokens)], ["Return attention mask", onOff(tokens.return_attention_mask)],
           ["Row length", text("context_length")], ["Packing", text("packing")], ["BOS", text("bos")], ["Separator", text("separator")],
-          ["Padding", text("padding")], ["Attention", text("attention")],
+          ["Truncation", text("truncation")], ["Stride", text("stride")], ["Padding", `${text("padding")}, ${text("padding_side")}`],
+          ["Attention", text("attention")], ["Special strings", text("special_strings")], ["Seed", text("seed")],
         ]} />
       </Section>
       <Rows tokens={tokens} splits={splits.map(([name]) => name)} />
@@ -83,7 +84,8 @@ function Details({ tokens }: { tokens: TokensArtifact }) {
 function Rows({ tokens, splits }: { tokens: TokensArtifact; splits: string[] }) {
   const [split, setSplit] = useState("");
   const [contains, setContains] = useState("");
-  const query = { limit: 5, ...(split && { split: [split] }), ...(contains && { contains: [contains] }) };
+  const wanted = useDeferredValue(contains);
+  const query = { limit: 5, ...(split && { split: [split] }), ...(wanted && { contains: [wanted] }) };
   const found = useCursorPages("/v1/tokens/{id}/rows", query as never, { id: tokens.id });
   const rows = found.rows as TokenRow[];
   const dataset = tokens.inputs["dataset"];
