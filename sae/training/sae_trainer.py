@@ -213,11 +213,12 @@ class SaeTrainer:
     def _dead(self) -> Tensor:
         """Latents that have been inactive for long. The device is asked, and waited for, only when there may be one."""
         limit = self.config.dead_after_tokens
-        if self._longest_silence >= limit:
-            self._longest_silence = int(self.tokens_since_active.max())
         if self._longest_silence < limit:
             return torch.zeros(0, dtype=torch.int64, device=self.device)
-        return (self.tokens_since_active >= limit).nonzero()[:, 0]
+        dead = (self.tokens_since_active >= limit).nonzero()[:, 0]
+        if not len(dead):  # what is known of the longest silence is out of date
+            self._longest_silence = int(self.tokens_since_active.max())
+        return dead
 
     def _count(self, codes: Codes, tokens: int) -> Tensor:
         """Counts which latents were active; returns how many entries were."""

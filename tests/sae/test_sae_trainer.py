@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from configs.architectures import BatchTopKConfig, TopKConfig
 from sae.calibration import Calibration
@@ -75,6 +76,37 @@ def test_dead_latents_are_counted_in_tokens_and_revived_by_the_auxiliary_loss() 
         assert curve[0].dead == 0
         assert curve[2].dead >= 16
     assert int((alive.tokens_since_active >= 256).sum()) < int((dead.tokens_since_active >= 256).sum())
+
+
+class _Reads(TorchDispatchMode):
+    """Counts the operations whose result's size or value must be known on the CPU: on a GPU each waits for all work before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        by_mask = func.overloadpacket.__name__ in ("index", "index_put_") and any(
+            one is not None and one.dtype == torch.bool for one in args[1]
+        )
+        if by_mask or func.overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero"):
+            self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_topk_step_waits_for_the_device_at_most_once_and_only_while_a_latent_is_dead() -> None:
+    waits = {}
+    for name, limit in (("none is dead", 10**9), ("some are dead", 256)):
+        trainer = _trainer(dead_after_tokens=limit)
+        with torch.no_grad():
+            trainer.architecture.parameters["b_enc"][:32] = -10.0
+        for seed in range(4):
+            trainer.step(_batch(seed))
+        with _Reads() as reads:
+            trainer.step(_batch(4))
+        waits[name] = reads.count
+        assert (trainer.curve()[-1].dead > 0) is (limit == 256)
+    assert waits == {"none is dead": 0, "some are dead": 1}
 
 
 @pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
