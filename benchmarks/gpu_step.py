@@ -1,32 +1,38 @@
 """A training step on a GPU beside the card's own rates, and where its time goes.
 
-    python -m benchmarks.gpu_step [--device cuda] [--seconds 1] [--sizes 576x9216 2304x16384 ...]
+    python -m benchmarks.gpu_step [--device cuda] [--seconds 1] [--sizes 576x9216 2304x16384 ...] [--others 576x9216 ...]
 
 For each size and each of TopK and BatchTopK: the whole step (SaeTrainer.step, `autocast` off and on), its dense encoder product
-alone in the same precision, and the selection of active latents alone. The card's rates are a bf16 product of 8,192 x 8,192
-matrices and a copy of 2 GiB. Times are medians over steps that are timed one by one, between synchronisations.
+alone in the same precision, and the selection of active latents alone. For each size of `--others`: the step with `autocast` of
+every other architecture with the defaults of its sparsity, and of TopK with half of its latents dead. The card's rates are a
+bf16 product of 8,192 x 8,192 matrices and a copy of 2 GiB. Times are medians over steps that are timed one by one, between
+synchronisations.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from actors.worker_setup import set_up
 from benchmarks.common import Figure, machine, write_results
-from configs.architectures import BatchTopKConfig, TopKConfig
+from configs.architectures import NAMES, AnySae, SaeConfig
 from configs.requirements import Requirement
 from sae import sparse
 from sae.calibration import Calibration
 from sae.training.sae_trainer import SaeTrainer
 
 SIZES = ("576x4608", "576x9216", "2304x16384", "2304x65536")
+OTHER_SIZES = ("576x9216", "2304x16384")
+CONFIG: TypeAdapter[SaeConfig] = TypeAdapter(AnySae)
 
 
 def main() -> None:
@@ -36,6 +42,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--sizes", nargs="+", default=SIZES, help="d x d_sae")
+    parser.add_argument("--others", nargs="+", default=OTHER_SIZES, help="d x d_sae, for the other architectures")
     given = parser.parse_args()
     set_up(Requirement(threads=2, device=given.device))
     environment = machine() | _card(given.device)
@@ -47,13 +54,12 @@ def main() -> None:
             for autocast in (False, True):
                 rows.append(_row(architecture, d, d_sae, given, autocast))
                 print(rows[-1], flush=True)
-                if given.device == "cuda":
-                    torch.cuda.empty_cache()
+    others = [one for size in given.others for one in _others(*map(int, size.split("x")), given)]
     profile = _profile(given)
-    raw = {"rates": rates, "steps": rows, "profile": profile}
+    raw = {"rates": rates, "steps": rows, "others": others, "profile": profile}
     settings = {"device": given.device, "batch": given.batch, "k": given.k, "sizes": " ".join(given.sizes)}
     title = "Training steps on a GPU, beside the card's own rates"
-    write_results("gpu_step", title, _figures(rates, rows, profile), settings, raw, environment)
+    write_results("gpu_step", title, _figures(rates, rows, others, profile), settings, raw, environment)
 
 
 def _card(device: str) -> dict[str, Any]:
@@ -92,11 +98,17 @@ def _rates(device: str, budget: float) -> dict[str, float]:
 
 
 def _trainer(
-    architecture: str, d: int, d_sae: int, given: argparse.Namespace, autocast: bool
+    architecture: str, d: int, d_sae: int, given: argparse.Namespace, autocast: bool, dead_after_tokens: int = 2**62
 ) -> tuple[SaeTrainer, list[Tensor]]:
-    kind: type[TopKConfig | BatchTopKConfig] = TopKConfig if architecture == "topk" else BatchTopKConfig
-    values = {"hook": "bench", "architecture": architecture, "d_sae": d_sae, "k": given.k, "dead_after_tokens": 2**62}
-    config = kind.model_validate(values)
+    values: dict[str, Any] = {
+        "hook": "bench",
+        "architecture": architecture,
+        "d_sae": d_sae,
+        "dead_after_tokens": dead_after_tokens,
+    }
+    if architecture in ("topk", "batchtopk"):
+        values["k"] = given.k
+    config = CONFIG.validate_python(values)
     calibration = Calibration("bench", 1.0, 3.0, 1.0, torch.zeros(d), 1, 1, 0)
     trainer = SaeTrainer(config, calibration, total_steps=100_000, device=given.device, autocast=autocast)
     # Activations with structure: sums of a few directions, as a residual stream has, so that codes are not all alike.
@@ -135,6 +147,31 @@ def _row(architecture: str, d: int, d_sae: int, given: argparse.Namespace, autoc
     }  # fmt: skip
 
 
+def _others(d: int, d_sae: int, given: argparse.Namespace) -> list[dict[str, Any]]:
+    found = []
+    for architecture in (*NAMES[2:], "topk with half of its latents dead"):
+        dead = architecture.startswith("topk")
+        trainer, batches = _trainer(
+            "topk" if dead else architecture,
+            d,
+            d_sae,
+            given,
+            autocast=True,
+            dead_after_tokens=given.batch if dead else 2**62,
+        )
+        if dead:
+            with torch.no_grad():
+                trainer.architecture.parameters["b_enc"][: d_sae // 2] = -100.0
+        turn = itertools.count()
+        ms = 1e3 * _seconds(given.device, lambda: trainer.step(batches[next(turn) % 4]), given.seconds / 2)  # noqa: B023
+        last = trainer.curve()[-1]
+        found.append(
+            {"architecture": architecture, "d": d, "d_sae": d_sae, "step_ms": ms, "l0": last.l0, "dead": last.dead}
+        )
+        print(found[-1], flush=True)
+    return found
+
+
 def _profile(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Operations of ten TopK steps of the largest size, with the time of their kernels and of the CPU that starts them."""
     from torch.profiler import ProfilerActivity, profile
@@ -161,7 +198,9 @@ def _profile(given: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-def _figures(rates: dict[str, float], rows: list[dict[str, Any]], profile: list[dict[str, Any]]) -> list[Figure]:
+def _figures(
+    rates: dict[str, float], rows: list[dict[str, Any]], others: list[dict[str, Any]], profile: list[dict[str, Any]]
+) -> list[Figure]:
     found = [
         Figure("the card: product of 8,192 x 8,192 matrices, bf16", f"{rates['bf16_flops'] / 1e12:.0f} TFLOP/s"),
         Figure("the same in fp32, without TF32", f"{rates['fp32_flops'] / 1e12:.0f} TFLOP/s"),
@@ -176,6 +215,9 @@ def _figures(rates: dict[str, float], rows: list[dict[str, Any]], profile: list[
             f"{row['selection_ms']:.2f} ms); {row['tokens_per_s'] / 1e6:.2f}M tokens/s; peak {row['peak_bytes'] / 2**30:.2f} GiB"
         )
         found.append(Figure(what, value))
+    for one in others:
+        value = f"{one['step_ms']:.2f} ms a step at L0 {one['l0']:.0f}, {one['dead']:.0f} latents dead"
+        found.append(Figure(f"{one['architecture']}, {one['d']} x {one['d_sae']}, encoder in bf16", value))
     for one in profile[:16]:
         what = f"in a bf16 TopK step of the largest size: `{one['name']}`, {one['calls']:.0f} calls"
         found.append(Figure(what, f"{one['device_ms']:.3f} ms on the device, {one['cpu_ms']:.3f} ms on the CPU"))
