@@ -21,6 +21,31 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return nn.functional.linear(x, weight, bias)
 
 
+def bf16_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x [n, i] times weight [o, i] transposed, both rounded to bf16, plus bias [o]: fp32 [n, o].
+
+    On CUDA the product adds up in fp32, is not rounded, and adds the bias itself, as two further columns: a pass over [n, o]
+    less (2.2 ms instead of 3.2 on an H100 for 4,096 x 2,304 x 65,536).
+    """
+    if not x.is_cuda:
+        return linear(x.bfloat16(), weight.bfloat16()) + bias
+    x, weight = with_bias_columns(x, weight, bias)
+    return torch.mm(x, weight.T, out_dtype=torch.float32)
+
+
+def with_bias_columns(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """x [n, j] and weight [o, j] in bf16 with columns whose product is the bias [o]; j is a multiple of 8, as tensor cores want.
+
+    The bias is two numbers, rounded and what rounding left: 16 bits of it stay.
+    """
+    rounded = bias.bfloat16()
+    columns = torch.stack([rounded, (bias - rounded).bfloat16()], 1)
+    more = -(x.shape[1] + 2) % 8
+    ones = x.new_ones(len(x), 2, dtype=torch.bfloat16)
+    padded = torch.cat([x.bfloat16(), ones, ones.new_zeros(len(x), more)], 1)
+    return padded, torch.cat([weight.bfloat16(), columns, columns.new_zeros(len(weight), more)], 1)
+
+
 def use_onednn(model: nn.Module) -> None:
     """Has all linear layers of a model compute with linear(). Hooks on them see what they saw."""
     for module in model.modules():

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from sae.architectures import Pass, Step
 from sae.architectures.shallow_base import AnyConfig, ShallowSae, added, squares
-from sae.sparse import Codes, backward
+from sae.sparse import Codes, backward, sum_rows
 
 
 class Groups(NamedTuple):
@@ -66,7 +65,7 @@ class NestedSae(ShallowSae[AnyConfig]):
         count = len(self.levels())
         if len(codes.latent) == 0:
             return -target.expand(count, n, d).contiguous()
-        parts = embedding_bag(codes.latent, W_dec, groups.starts, per_sample_weights=codes.value, mode="sum")
+        parts = sum_rows(W_dec, codes.latent, codes.value, groups.starts)
         errors = torch.empty(count, n, d, dtype=target.dtype, device=target.device)
         before = -target
         for level, part in enumerate(parts.view(n, count, d).unbind(1)):

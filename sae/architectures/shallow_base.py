@@ -13,7 +13,7 @@ from configs.architectures import ShallowConfig
 from sae import sparse
 from sae.architectures import Export, Pass, Step
 from sae.calibration import Calibration
-from sae.linear import linear
+from sae.linear import bf16_linear, linear
 from sae.sparse import Codes, Gradients
 
 AnyConfig = TypeVar("AnyConfig", bound=ShallowConfig)
@@ -201,7 +201,7 @@ class ShallowSae(Generic[AnyConfig]):
     def pre_activations(self, inputs: Tensor, weights: Weights) -> Tensor:
         """Pre-activations [n, d_sae] of the encoder's centred inputs."""
         if self.autocast:
-            return linear(inputs.bfloat16(), weights.W_enc_t.bfloat16()) + weights.b_enc
+            return bf16_linear(inputs, weights.W_enc_t, weights.b_enc)
         return linear(inputs, weights.W_enc_t, weights.b_enc)
 
     def auxiliary(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sae.linear import linear, use_onednn
+from sae.linear import linear, use_onednn, with_bias_columns
 
 
 @pytest.mark.parametrize("shape", [(7, 24), (3, 5, 24), (1, 24), (0, 24)])
@@ -50,3 +50,14 @@ def test_a_model_computes_with_it_and_its_hooks_see_the_same() -> None:
     first: Tensor
     first, second = seen
     torch.testing.assert_close(second, first)
+
+
+@pytest.mark.parametrize("d", [6, 8, 13, 24])
+def test_columns_that_add_the_bias_give_the_product_with_it(d: int) -> None:
+    generator = torch.Generator().manual_seed(d)
+    x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((5, d), (7, d), (7,)))
+    padded, wide = with_bias_columns(x, weight, 100 * bias)
+    assert padded.shape[1] == wide.shape[1]
+    assert padded.shape[1] % 8 == 0
+    expected = x.bfloat16().double() @ weight.bfloat16().double().T + 100 * bias
+    torch.testing.assert_close(padded.double() @ wide.double().T, expected, atol=100 * 2**-16, rtol=0)
