@@ -15,6 +15,7 @@ from cluster.machines.ray_environment import apply_temporary
 from tests.ordering import (  # noqa: F401 - hooks
     at_end_of_group,
     pytest_addoption,
+    pytest_collection,
     pytest_collection_modifyitems,
     pytest_runtest_logreport,
     pytest_runtest_teardown,

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sae.language_model.errors import ModelError
+from sae.language_model.garbage_collection import collection_paused
 from sae.language_model.special_tokens import name_special_tokens
 from sae.language_model.weights import check_float, check_unexpected, stored_tensors, weight_files
 
@@ -123,6 +124,7 @@ def check_weights(directory: Path) -> list[str]:
     return _load(directory, torch.float32, "meta")[1]
 
 
+@collection_paused()
 def _load(directory: Path, dtype: torch.dtype, device: str | None) -> tuple[nn.Module, list[str]]:
     from transformers import AutoModelForCausalLM
 

@@ -83,7 +83,7 @@ def stored_rows(folder: Path, split: str, mask: bool) -> list[StoredRow]:
     return found
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     chunks=chunk_lists,
     options=option_sets(),

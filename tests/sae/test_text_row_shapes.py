@@ -227,7 +227,7 @@ shapes: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.dictionaries(keys, values, max_size=4), min_size=1, max_size=4),
     shapes,

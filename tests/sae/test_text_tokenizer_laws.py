@@ -94,7 +94,7 @@ def tokenize(folder: Path, whole: PreTrainedTokenizerFast, config: TokenizeConfi
     return load_info(LocalFiles(folder))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),
     bos=st.sampled_from(BOS),
