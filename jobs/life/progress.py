@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from cluster.catalog import CatalogError
 from jobs.life.progress_bar import rate_text
@@ -57,6 +58,7 @@ class Progress:
         self._lock = threading.Lock()
         self._phase, self._done, self._total, self._unit = "", 0, 0, ""
         self._durable: int | None = None
+        self._curves: dict[str, Any] = {}
         self._samples: deque[tuple[float, int]] = deque()
         self._began = self._phase_began = time.monotonic()
         self._line_at, self._line_done = 0.0, -1
@@ -90,6 +92,18 @@ class Progress:
         """Says that so many units are safe in the store."""
         with self._lock:
             self._durable = max(done, self._durable or 0)
+
+    def curves(self, by_sae: Mapping[str, str]) -> None:
+        """Training curves as JSON, by SAE: they are written beside the log. An SAE that is not named keeps its own."""
+        if self._log is None:
+            return
+        self._curves |= {sae: json.loads(text) for sae, text in by_sae.items()}
+        file = curves_file(self._log)
+        try:
+            file.with_suffix(".part").write_text(json.dumps(self._curves), encoding="utf-8")
+            file.with_suffix(".part").replace(file)
+        except OSError as error:  # people see older curves; no reason to lose the work
+            self.log(f"cannot write the curves so far: {error}")
 
     def log(self, message: str) -> None:
         """One line that people should see."""
@@ -138,6 +152,11 @@ class Progress:
                 print(f"{self._stage:<9} no more log file: {error}", file=self._stream, flush=True)
                 self._log = None
         print(line, file=self._stream, flush=True)
+
+
+def curves_file(log: Path) -> Path:
+    """Where the curves of a job are that has its log there."""
+    return log.with_suffix(".curves.json")
 
 
 class Heartbeat:
