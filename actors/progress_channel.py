@@ -61,7 +61,7 @@ class ProgressChannel(NamedTuple):
 
     def curves(self, latest: Mapping[str, int], known: Mapping[str, int]) -> dict[str, str]:
         """The curves, by SAE, that are of another length in `latest` (of this channel) than in `known`."""
-        found = {}
+        found: dict[str, str] = {}
         for sae, length in curve_lengths(latest).items():
             if known.get(sae) == length:
                 continue

@@ -30,11 +30,10 @@ def get_training(api: ApiDep, id: JobId) -> Training:
     job = api.catalog.job(id)
     if job.stage != "train":
         raise not_found(f"training of job {id}: its stage is {job.stage}")
-    config: TrainConfig = parse_config(job.stage, job.config, job.id)
+    config = parse_config(job.stage, job.config, job.id)
+    assert isinstance(config, TrainConfig), "its stage is train"
     live = _live_curves(api, id)
-    saes = [
-        _curves(api, ref, sae.label, live.get(ref)) for ref, sae in zip(job.outputs, config.saes, strict=True)
-    ]
+    saes = [_curves(api, ref, sae.label, live.get(ref)) for ref, sae in zip(job.outputs, config.saes, strict=True)]
     return Training(saes=saes, checkpoints=_checkpoints(api, job))
 
 

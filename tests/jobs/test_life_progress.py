@@ -50,7 +50,10 @@ def test_curves_are_written_beside_the_log_and_replaced_as_a_whole(tmp_path: Pat
     progress = Progress("train", io.StringIO(), tmp_path / "train-1.log")
     progress.curves({"saes/a": '{"steps": 1}', "saes/b": '{"steps": 1}'})
     progress.curves({"saes/b": '{"steps": 2}'})
-    assert json.loads((tmp_path / "train-1.curves.json").read_text()) == {"saes/a": {"steps": 1}, "saes/b": {"steps": 2}}
+    assert json.loads((tmp_path / "train-1.curves.json").read_text()) == {
+        "saes/a": {"steps": 1},
+        "saes/b": {"steps": 2},
+    }
     assert len(list(tmp_path.iterdir())) == 1
 
 

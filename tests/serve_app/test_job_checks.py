@@ -10,7 +10,9 @@ from tests.serve_app.sample_artifacts import DATASET, MODEL, TOKENS, SampleArtif
 
 def check(site: Site, config: dict[str, Any], **more: Any) -> dict[str, Any]:
     """As a reader: it changes nothing."""
-    found: dict[str, Any] = site.reader.post("/v1/jobs/check", json={"config": config, **more}).raise_for_status().json()
+    found: dict[str, Any] = (
+        site.reader.post("/v1/jobs/check", json={"config": config, **more}).raise_for_status().json()
+    )
     return found
 
 

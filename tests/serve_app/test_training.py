@@ -19,7 +19,9 @@ def test_a_run_shows_its_curves_while_it_trains(site: Site) -> None:
     assert "topk 72" in found["saes"][0]["label"] and found["checkpoints"] == []
     curve = {"steps": 2, "columns": {"step": [0, 1], "mse": [1.0, None]}}
     (site.home / "logs").mkdir(exist_ok=True)
-    (site.home / "logs" / f"{accepted['job']['id']}.curves.json").write_text(json.dumps({accepted["artifacts"][1]: curve}))
+    (site.home / "logs" / f"{accepted['job']['id']}.curves.json").write_text(
+        json.dumps({accepted["artifacts"][1]: curve})
+    )
     first, second = site.reader.get(path).json()["saes"]
     assert (first["steps"], second["steps"], second["columns"]) == (0, 2, curve["columns"])
     other = site.writer.post("/v1/jobs", json={"config": {"stage": "maintain"}}).json()["job"]["id"]

@@ -9,6 +9,7 @@ import { featurePath } from "../app/paths";
 import { ArtifactLink } from "../components/ArtifactLink";
 import { ArtifactLead, DeleteArtifact, Labels, Provenance, titleOf } from "../components/ArtifactParts";
 import { type Column, DataTable, type Sort } from "../components/DataTable";
+import { CopyJson } from "../components/CopyJson";
 import { JsonLink } from "../components/Facts";
 import { OwnText } from "../components/OwnText";
 import { Page, Section } from "../components/Page";
@@ -100,7 +101,7 @@ function Filter({ label, value, numeric, onChange }: { label: string; value: str
 function Annotated({ sae, features }: { sae: string; features: string }) {
   const found = $api.useQuery("get", "/v1/saes/{id}/latents", { params: { path: { id: sae.split("/")[1]! }, query: { limit: 200 } } });
   return (
-    <Section title="Starred and annotated" beside={<JsonLink href={`/v1/${sae}/latents`} />}>
+    <Section title="Starred and annotated" beside={<>{found.data && found.data.items.length > 0 && <CopyJson value={found.data.items} what="The list" />}<JsonLink href={`/v1/${sae}/latents`} /></>}>
       <Loaded query={found} what="stars and notes">
         {(page) => page.items.length === 0 ? <p className="quiet">None yet: open a feature to star it, name it or write notes.</p> : (
           <ul className="plain">
