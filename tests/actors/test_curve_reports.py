@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import NamedTuple
 
 from hypothesis import given
@@ -25,7 +26,7 @@ def test_a_curve_is_thinned_evenly_and_keeps_its_ends(n: int) -> None:
     assert {len(column) for column in found["columns"].values()} == {len(steps)}
     if n:
         assert (steps[0], steps[-1]) == (0, n - 1)
-        assert max(b - a for a, b in zip(steps, steps[1:], strict=False)) - n / POINTS < 2 if n > 1 else True
+        assert max(b - a for a, b in pairwise(steps)) - n / POINTS < 2 if n > 1 else True
 
 
 def test_a_step_without_data_has_no_figure() -> None:

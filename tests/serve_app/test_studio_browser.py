@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from serve_app.security.sessions import new_code
+from tests.serve_app.browser import needs_chromium, page_of, started
 from tests.serve_app.conftest import Site
 from tests.serve_app.sample_artifacts import DATASET, MODEL, TOKENS, SampleArtifacts
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-REQUIRED = os.environ.get("RAYLENS_REQUIRE_CHROMIUM") == "1"
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="there is no Chromium here")
+pytestmark = needs_chromium
 PAGES = (
     "/", "/datasets", "/datasets/new", f"/{DATASET}", "/models", "/models/new", f"/{MODEL}", "/tokens", "/tokens/new",
     f"/{TOKENS}", "/saes", "/saes/new", "/features", "/jobs", "/cluster", "/settings",
@@ -25,27 +22,14 @@ HOSTILE = '<img src=x onerror="window.hit=1">\u202edlrow\u0007'
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with started() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(chromium: Any, site: Site) -> Iterator[Any]:
-    """A page of a browser that nobody has signed in. Errors of its script, of its policy, and requests elsewhere fail."""
-    context = chromium.new_context(base_url=site.url, viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda m: faults.append(m.text) if m.type == "error" and "a status of 4" not in m.text else None)
-    page.on("request", lambda r: None if r.url.startswith(site.url) else faults.append(r.url))
-    yield page
-    context.close()
-    assert not faults
+    with page_of(chromium, site.url) as page:
+        yield page
 
 
 def sign_in(page: Any, site: Site) -> None:
