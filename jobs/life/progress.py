@@ -50,11 +50,14 @@ class Figures(NamedTuple):
 class Progress:
     """What a stage reports to. Calls are cheap: a thread of the job writes rows and lines at its own pace.
 
-    Lines go to the file `log`, each with its time, or without one to `stream` (standard error).
+    Lines go to the file `log`, each with its time, or without one to `stream` (standard error). `curves` is the file for curves.
     """
 
-    def __init__(self, stage: str, stream: TextIO | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self, stage: str, stream: TextIO | None = None, log: Path | None = None, curves: Path | None = None
+    ) -> None:
         self._stage, self._stream, self._log = stage, stream or sys.stderr, log
+        self._curves_file = curves
         self._lock = threading.Lock()
         self._phase, self._done, self._total, self._unit = "", 0, 0, ""
         self._durable: int | None = None
@@ -94,11 +97,11 @@ class Progress:
             self._durable = max(done, self._durable or 0)
 
     def curves(self, by_sae: Mapping[str, str]) -> None:
-        """Training curves as JSON, by SAE: they are written beside the log. An SAE that is not named keeps its own."""
-        if self._log is None:
+        """Training curves as JSON, by SAE: their file is replaced. An SAE that is not named keeps its own."""
+        file = self._curves_file
+        if file is None:
             return
         self._curves |= {sae: json.loads(text) for sae, text in by_sae.items()}
-        file = curves_file(self._log)
         try:
             file.with_suffix(".part").write_text(json.dumps(self._curves), encoding="utf-8")
             file.with_suffix(".part").replace(file)
@@ -152,11 +155,6 @@ class Progress:
                 print(f"{self._stage:<9} no more log file: {error}", file=self._stream, flush=True)
                 self._log = None
         print(line, file=self._stream, flush=True)
-
-
-def curves_file(log: Path) -> Path:
-    """Where the curves of a job are that has its log there."""
-    return log.with_suffix(".curves.json")
 
 
 class Heartbeat:

@@ -12,7 +12,7 @@ from cluster.catalog import JobRow
 from configs.artifact_ids import parse_ref
 from configs.load import parse_config
 from configs.train import TrainConfig
-from jobs.life.progress import curves_file
+from jobs.life.driver_setup import curves_file
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import not_found
 from serve_app.openapi.responses import problems
@@ -51,7 +51,7 @@ def _curves(api: Api, ref: str, label: str, live: dict[str, Any] | None) -> SaeC
 
 def _live_curves(api: Api, id: str) -> dict[str, Any]:
     """What the driver last wrote. It replaces the file, so that it is always whole."""
-    file = curves_file(api.settings.home / "logs" / f"{id}.log")
+    file = curves_file(api.settings.home, id)
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -47,7 +47,7 @@ def test_lines_hold_done_total_rate_and_eta(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_curves_are_written_beside_the_log_and_replaced_as_a_whole(tmp_path: Path) -> None:
-    progress = Progress("train", io.StringIO(), tmp_path / "train-1.log")
+    progress = Progress("train", io.StringIO(), curves=tmp_path / "train-1.curves.json")
     progress.curves({"saes/a": '{"steps": 1}', "saes/b": '{"steps": 1}'})
     progress.curves({"saes/b": '{"steps": 2}'})
     assert json.loads((tmp_path / "train-1.curves.json").read_text()) == {
