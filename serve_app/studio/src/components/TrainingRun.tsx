@@ -14,7 +14,7 @@ import { type Curve, LineChart } from "./LineChart";
 import { Section } from "./Page";
 import { Loaded } from "./States";
 
-const CHARTS = [["mse", "Loss (mean squared error of scaled activations)"], ["l0", "L0"], ["dead", "Dead latents"], ["lr", "Learning rate"], ["aux", "Auxiliary loss"]] as const;
+const CHARTS = [["mse", "Mean squared error"], ["l0", "L0"], ["dead", "Dead latents"], ["lr", "Learning rate"], ["aux", "Auxiliary loss"]] as const;
 const AGAIN_MS = 1000; // between readings while it trains
 
 export default function TrainingRun({ job, live }: { job: Job; live: boolean }) {
@@ -67,7 +67,7 @@ function Compared({ job, training, live }: { job: string; training: Training; li
   return (
     <>
       <div className="controls">
-        <label><input type="checkbox" checked={log} onChange={(event) => setLog(event.target.checked)} /> Loss on a logarithmic axis</label>
+        <label className="check"><input type="checkbox" checked={log} onChange={(event) => setLog(event.target.checked)} /> Loss on a logarithmic axis</label>
         <label>Compare with{" "}
           <select value="" onChange={(event) => event.target.value && set([...chosen, event.target.value])}>
             <option value="">{others.length === 0 ? "there is no other run" : "another run …"}</option>

@@ -2,13 +2,13 @@ import { screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, it } from "vitest";
 
-import type { JobCheck as Checked } from "../api/schema";
+import type { JobCheck as Checked, StepCheck } from "../api/schema";
 import { answer, calls, problem } from "../testing/answers";
 import { renderPage } from "../testing/render";
 import { JobCheck, jobRequest } from "./JobCheck";
 
 const REF = "tokens/00000000000000e1";
-const STEP = { stage: "tokenize", fits: "can_never_fit", requires: "1 worker of 64 CPUs", requirement: {}, capacity: "1 node of 2 CPUs", reason: "", suggestion: "set resources.cpus=2", blocked_by: [], largest_workers: 0 } as const;
+const STEP: StepCheck = { stage: "tokenize", fits: "can_never_fit", requires: "1 worker of 64 CPUs", requirement: {}, capacity: "1 node of 2 CPUs", reason: "", suggestion: "set resources.cpus=2", blocked_by: [], largest_workers: 0 };
 const check = (more: Partial<Checked>): Checked => ({ fits: "fits", artifacts: [REF], existing: [], job: null, steps: [], disk_bytes: null, plan: null, ...more });
 
 function shown(found: Checked, manual = false) {
@@ -27,7 +27,7 @@ describe("the check of a form", () => {
   it("says what it needs and what there is where it can never run", async () => {
     shown(check({ fits: "can_never_fit", steps: [STEP] }));
     expect(await screen.findByText("This can never run here.")).toBeVisible();
-    for (const text of [STEP.requires, STEP.capacity, STEP.suggestion]) expect(screen.getByText(text)).toBeVisible();
+    for (const text of [STEP.requires, STEP.capacity!, STEP.suggestion]) expect(screen.getByText(text)).toBeVisible();
   });
 
   it("names the jobs that it would wait for", async () => {

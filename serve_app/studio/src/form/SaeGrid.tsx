@@ -4,6 +4,7 @@ import { useContext, useId, useState } from "react";
 import { counted } from "../format";
 import { Described, type FieldProps, Properties } from "./Field";
 import { FormContext } from "./FormContext";
+import { HookChoice } from "./HookChoice";
 import { resolve, type Schema, variantsOf } from "./schema";
 
 export interface Grid {
@@ -38,7 +39,8 @@ export function expand(grid: Grid, schemas: Map<string, Schema>): Sae[] {
 
 const unique = (saes: Sae[], name: string) => [...new Set(saes.map((one) => one[name]).filter((one) => one !== undefined))].join(", ");
 
-export function SaeGrid({ path, schema, value, onChange }: FieldProps) {
+/** `model`: whose hook points can be chosen. */
+export function SaeGrid({ path, schema, value, onChange, model }: FieldProps & { model?: string | undefined }) {
   const { schemas, faults } = useContext(FormContext);
   const union = variantsOf(resolve(resolve(schema, schemas).schema.items ?? {}, schemas).schema, schemas);
   const kinds = new Map((union?.variants ?? []).map((one) => [one.name, one.schema]));
@@ -68,6 +70,7 @@ export function SaeGrid({ path, schema, value, onChange }: FieldProps) {
   return (
     <div className="field group" data-path={path}>
       {text("hooks", "Hooks", "Separated by commas: hook points of the model, as its page names them.")}
+      {model && <HookChoice model={model} hooks={listed(grid.hooks)} onAdd={(hook) => set({ hooks: [...listed(grid.hooks), hook].join(", ") })} />}
       <fieldset className="choices">
         <legend>Architectures</legend>
         {[...kinds.keys()].map((name) => (

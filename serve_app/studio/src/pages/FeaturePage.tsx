@@ -4,15 +4,15 @@ import { type FormEvent, useState } from "react";
 import { Link, useLocation, useParams, useSearch } from "wouter";
 
 import { $api } from "../api/client";
-import type { Annotation, Bin, Example, Feature, Logit } from "../api/schema";
+import type { Annotation, Example, Feature, Logit } from "../api/schema";
 import { toProblem } from "../api/problem";
 import { useMayWrite } from "../api/session";
 import { featurePath } from "../app/paths";
 import { ActiveTokens } from "../components/ActiveTokens";
 import { ArtifactLink } from "../components/ArtifactLink";
-import { Bars } from "../components/Bars";
 import { CopyJson } from "../components/CopyJson";
 import { Facts, JsonLink } from "../components/Facts";
+import { FeatureHistogram } from "../components/FeatureHistogram";
 import { OwnText } from "../components/OwnText";
 import { Page, Section } from "../components/Page";
 import { ProblemNotice } from "../components/Problem";
@@ -56,7 +56,7 @@ function Details({ feature, id }: { feature: Feature; id: string }) {
       <div className="columns">
         <div className="card">
           <h2 className="card-title">Activations</h2>
-          {feature.histogram.length === 0 ? <p className="quiet">It was never active.</p> : <Histogram bins={feature.histogram} />}
+          {feature.histogram.length === 0 ? <p className="quiet">It was never active.</p> : <FeatureHistogram bins={feature.histogram} />}
         </div>
         <Logits title="Promoted tokens" logits={feature.promoted} why={feature.no_logit_lens} />
         <Logits title="Suppressed tokens" logits={feature.suppressed} why={feature.no_logit_lens} />
@@ -72,10 +72,6 @@ function Details({ feature, id }: { feature: Feature; id: string }) {
       <OwnText sae={feature.sae} features={features} latent={feature.latent} />
     </>
   );
-}
-
-function Histogram({ bins }: { bins: Bin[] }) {
-  return <Bars caption="Activations by size" what="Activation" unit="positions" bars={bins.map((bin) => ({ key: String(bin.start), label: `${figures(bin.start)} to ${figures(bin.stop)}`, count: bin.count }))} />;
 }
 
 function Logits({ title, logits, why }: { title: string; logits: Logit[] | null; why: string | null }) {

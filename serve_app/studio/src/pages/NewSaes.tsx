@@ -29,14 +29,15 @@ export default function NewSaes() {
   const toast = useToast();
   const [, go] = useLocation();
   const [body, setBody] = useState<Record<string, unknown>>({});
+  const model = typeof body["model"] === "string" ? body["model"] : undefined;
   const initial = useMemo(() => Object.fromEntries(["model", "tokens"].map((name) => [name, search.get(name)]).filter(([, value]) => value)) as Record<string, unknown>,
     // eslint-disable-next-line react-hooks/exhaustive-deps
     []);
   const custom = useMemo(() => ({
     model: (field: FieldProps) => <ArtifactField {...field} kind="models" />,
     tokens: (field: FieldProps) => <ArtifactField {...field} kind="tokens" />,
-    saes: (field: FieldProps) => <SaeGrid {...field} />,
-  }), []);
+    saes: (field: FieldProps) => <SaeGrid {...field} model={model} />,
+  }), [model]);
   return (
     <Page title="Train SAEs" lead="All SAEs of a run read the same activations: one pass of the language model trains them all.">
       <div className="form-and-preview">

@@ -1,1 +1,0 @@
-import{A as e,_ as t,b as n,ft as r,y as i}from"./Page-BLztn6UG.js";var a=r();function o({reference:r,label:o}){let s=t(r),c=o??r;return n(r)?i(r)?(0,a.jsx)(e,{href:s,children:c}):(0,a.jsx)(`a`,{href:s,children:c}):(0,a.jsx)(a.Fragment,{children:c})}export{o as t};
