@@ -11,6 +11,7 @@ from serve_app.security.sessions import new_code
 from tests.serve_app.browser import needs_chromium, page_of, started
 from tests.serve_app.conftest import Site
 from tests.serve_app.sample_artifacts import DATASET, MODEL, TOKENS, SampleArtifacts
+from tests.serve_app.test_training import training_job, write_curve
 
 pytestmark = needs_chromium
 PAGES = (
@@ -167,6 +168,13 @@ def pages_of(samples: SampleArtifacts) -> tuple[str, ...]:
     return f"/{samples.sae}", f"/{samples.features}", f"/{samples.features}/0"
 
 
+def run_page(site: Site) -> str:
+    """The page of a training job that has curves."""
+    accepted = training_job(site)
+    write_curve(site, accepted)
+    return f"/jobs/{accepted['job']['id']}"
+
+
 def test_a_feature_is_starred_and_shows_what_the_api_answers(page: Any, site: Site, samples: SampleArtifacts) -> None:
     sign_in(page, site)
     page.goto(f"/{samples.features}?sort=density&order=desc")
@@ -188,7 +196,7 @@ def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site, sam
     from playwright.sync_api import expect
 
     sign_in(page, site)
-    for path in (*PAGES, *pages_of(samples)):
+    for path in (*PAGES, *pages_of(samples), run_page(site)):
         page.goto(path)
         page.get_by_role("heading", level=1).wait_for()
         expect(page.locator(".loading")).to_have_count(0, timeout=60_000)
@@ -203,10 +211,38 @@ def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site, sam
 
 def test_no_page_scrolls_sideways(page: Any, site: Site, samples: SampleArtifacts) -> None:
     sign_in(page, site)
-    for path in (*PAGES, *pages_of(samples), "/jobs/x/y", "/jobs/train-0000000000"):
+    for path in (*PAGES, *pages_of(samples), run_page(site), "/jobs/x/y", "/jobs/train-0000000000"):
         page.goto(path)
         page.get_by_role("heading", level=1).wait_for()
         page.wait_for_load_state("load")
         for width in (1280, 768, 320):
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+
+
+def test_forms_say_what_exists_and_what_can_never_run(page: Any, site: Site) -> None:
+    """Before anything is submitted."""
+    body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 36}
+    made = site.writer.post("/v1/tokens", json=body).json()
+    sign_in(page, site)
+    page.goto(f"/tokens/new?dataset={DATASET}&model={MODEL}")
+    page.get_by_text("It writes up to").wait_for()
+    page.get_by_label("Context length").fill("36")
+    page.get_by_text("An equal job is under way").wait_for()
+    assert page.get_by_role("link", name=made["job"]["id"]).count() == 1
+    page.get_by_text("More options").click()
+    page.get_by_text("Resources", exact=True).click()
+    page.get_by_label("Workers").fill("3")
+    page.get_by_label("Context length").fill("37")
+    page.get_by_text("This can never run here.").wait_for()
+    assert "1 node" in page.locator(".job-check").inner_text()
+
+
+def test_a_delete_dialog_names_what_refers_to_the_artifact(page: Any, site: Site, samples: SampleArtifacts) -> None:
+    sign_in(page, site)
+    page.goto(f"/{samples.sae}")
+    page.get_by_role("button", name="Delete").click()
+    dialog = page.get_by_role("alertdialog")
+    for ref in site.reader.get(f"/v1/artifacts/{samples.sae}/referrers").json()["artifacts"]:
+        dialog.get_by_role("link", name=ref).wait_for()
+    assert dialog.get_by_role("link").count() >= 2

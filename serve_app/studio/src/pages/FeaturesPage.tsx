@@ -7,7 +7,7 @@ import { useCursorPages } from "../api/pages";
 import type { Artifact, FeaturePage, FeatureSummary } from "../api/schema";
 import { featurePath } from "../app/paths";
 import { ArtifactLink } from "../components/ArtifactLink";
-import { ArtifactLead, DeleteArtifact, Labels, Provenance, titleOf } from "../components/ArtifactParts";
+import { ArtifactLead, DeleteArtifact, Labels, Provenance } from "../components/ArtifactParts";
 import { type Column, DataTable, type Sort } from "../components/DataTable";
 import { CopyJson } from "../components/CopyJson";
 import { JsonLink } from "../components/Facts";
@@ -26,7 +26,7 @@ export default function FeaturesPage() {
   const sae = data?.inputs["sae"];
   return (
     <Page
-      title={data ? `Features, ${titleOf(data, id)}` : id}
+      title={data ? (data.name ? `Features, ${data.name}` : `Features ${data.label}`) : id}
       actions={data && <DeleteArtifact item={data} kind="features" />}
       lead={data && <><ArtifactLead item={data} />{sae && <> · of <ArtifactLink reference={sae} /></>} · <JsonLink href={data.url} /></>}
     >
