@@ -9,7 +9,6 @@ from jobs.life.driver_setup import curves_file
 from tests.serve_app.conftest import Site
 from tests.serve_app.sample_artifacts import MODEL, TOKENS
 
-
 CURVE = {"steps": 2, "columns": {"step": [0, 1], "mse": [1.0, None]}}
 
 
