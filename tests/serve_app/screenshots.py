@@ -83,11 +83,22 @@ def make(api: httpx2.Client, home: Path) -> dict[str, str]:
     latent = api.get(f"/v1/{features}/latents?{query}").json()["items"][0]["latent"]
     api.put(f"/v1/{made[1]}/latents/{latent}/star").raise_for_status()
     return {
-        "overview": "/", "datasets": "/datasets", "dataset": f"/{dataset}", "new-tokens": f"/tokens/new?dataset={dataset}&model={model}",
-        "tokens": f"/{tokens}", "model": f"/{model}", "new-saes": f"/saes/new?model={model}&tokens={tokens}", "run": f"/jobs/{run}",
-        "saes": "/saes", "sae": f"/{made[1]}", "features": f"/{features}?sort=density&order=desc", "feature": f"/{features}/{latent}",
-        "jobs": "/jobs", "cluster": "/cluster", "settings": "/settings",
-    }  # fmt: skip
+        "overview": "/",
+        "datasets": "/datasets",
+        "dataset": f"/{dataset}",
+        "new-tokens": f"/tokens/new?dataset={dataset}&model={model}",
+        "tokens": f"/{tokens}",
+        "model": f"/{model}",
+        "new-saes": f"/saes/new?model={model}&tokens={tokens}",
+        "run": f"/jobs/{run}",
+        "saes": "/saes",
+        "sae": f"/{made[1]}",
+        "features": f"/{features}?sort=density&order=desc",
+        "feature": f"/{features}/{latent}",
+        "jobs": "/jobs",
+        "cluster": "/cluster",
+        "settings": "/settings",
+    }
 
 
 def take(cluster: RunningCluster, api: httpx2.Client, pages: dict[str, str]) -> None:
@@ -104,9 +115,9 @@ def take(cluster: RunningCluster, api: httpx2.Client, pages: dict[str, str]) -> 
             page.goto(path)
             page.get_by_role("heading", level=1).wait_for()
             if name == "new-saes":
-                page.get_by_label("Hooks").fill(HOOK)
+                page.get_by_label("Hooks", exact=True).fill(HOOK)
                 page.get_by_label("topk", exact=True).check()
-                page.get_by_label("Latents").fill("192, 384")
+                page.get_by_label("Latents", exact=True).fill("192, 384")
                 page.get_by_label("k", exact=True).fill("4, 8")
                 page.get_by_text("It fits").wait_for()
             if name == "new-tokens":

@@ -246,3 +246,66 @@ def test_a_delete_dialog_names_what_refers_to_the_artifact(page: Any, site: Site
     for ref in site.reader.get(f"/v1/artifacts/{samples.sae}/referrers").json()["artifacts"]:
         dialog.get_by_role("link", name=ref).wait_for()
     assert dialog.get_by_role("link").count() >= 2
+
+
+def three(value: float) -> str:
+    """A figure as the report and the pages write it: three digits that count."""
+    if not value:
+        return "0"
+    return f"{value:#.3g}".rstrip(".") if abs(value) < 100 else f"{value:.1f}".rstrip("0").rstrip(".")
+
+
+def facts(page: Any) -> dict[str, str]:
+    """The figures at the top of a page, by their names."""
+    page.locator(".facts dd").first.wait_for()
+    rows = page.locator(".facts div").all()
+    return {row.locator("dt").inner_text(): row.locator("dd").inner_text() for row in rows}
+
+
+def test_thirty_figures_on_six_pages_are_those_of_the_api(page: Any, site: Site, samples: SampleArtifacts) -> None:
+    def api(path: str) -> Any:
+        return site.reader.get(path).raise_for_status().json()
+
+    sign_in(page, site)
+    compared: list[tuple[str, str]] = []
+    page.goto(f"/{MODEL}")
+    shown, model = facts(page), api(f"/v1/{MODEL}")["summary"]
+    names = {
+        "Blocks": "n_layers",
+        "Residual stream": "d_model",
+        "Vocabulary": "vocab_size",
+        "Longest row": "context_length",
+    }
+    compared += [(shown[name], f"{model[key]:,}") for name, key in names.items()]
+    page.goto(f"/{DATASET}")
+    shown, dataset = facts(page), api(f"/v1/{DATASET}")
+    compared.append((shown["Documents"], f"{dataset['summary']['documents']:,}"))
+    lengths = dataset["statistics"]["document_characters"]
+    compared += [(shown[name], f"{round(lengths[key]):,}") for name, key in (("Mean", "mean"), ("Median", "median"))]
+    page.goto(f"/{TOKENS}")
+    compared.append((facts(page)["Tokens"], f"{api(f'/v1/{TOKENS}')['statistics']['tokens']:,}"))
+    page.goto(f"/{samples.sae}")
+    shown, sae = facts(page), api(f"/v1/{samples.sae}")["fields"]
+    compared += [(shown["Latents"], f"{sae['d_sae']:,}"), (shown["k"], f"{sae['k']}")]
+    page.goto(f"/{samples.features}?sort=max&order=desc")
+    rows = page.get_by_role("region", name="Features").locator("tbody tr")
+    rows.first.wait_for()
+    features = api(f"/v1/{samples.features}/latents?sort=max&order=desc&limit=5")["items"]
+    for row, feature in zip(rows.all(), features, strict=False):
+        cells = row.locator("td").all_inner_texts()
+        figures = (
+            str(feature["latent"]),
+            f"{three(100 * feature['density'])}%",
+            three(feature["max"]),
+            three(feature["mean"]),
+        )
+        compared += zip(cells, figures, strict=False)
+    latent = features[0]["latent"]
+    page.goto(f"/{samples.features}/{latent}")
+    shown, feature = facts(page), api(f"/v1/{samples.features}/latents/{latent}")
+    compared += [(shown["Active positions"], f"{feature['count']:,}"), (shown["Max activation"], three(feature["max"]))]
+    compared.append((shown["Mean when active"], three(feature["mean"])))
+    nearest = page.locator(".card", has_text="Nearest features").locator("li .num").all_inner_texts()
+    compared += zip(nearest, (f"{one['cosine']:.3f}" for one in feature["neighbours"]), strict=True)
+    assert len(compared) >= 30
+    assert [left for left, _ in compared] == [right for _, right in compared]
