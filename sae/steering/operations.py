@@ -37,9 +37,9 @@ def _ablate(site: Site) -> Tensor:
 
 
 def _project_and_cap(site: Site) -> Tensor:
-    length = site.direction.norm()
-    along: Tensor = site.x @ site.direction / length
-    return -(along - site.value).clamp(min=0) / length
+    length: Tensor = site.direction.norm()
+    excess: Tensor = (site.x @ site.direction / length - site.value).clamp(min=0)
+    return -excess / length
 
 
 # What is added of the decoder direction, for each position [n].

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from serve_app import artifact_requests
+from serve_app import artifact_requests, errors
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError
 from serve_app.language_models.admission import naming_jobs
@@ -22,7 +25,32 @@ from serve_app.language_models.steering_queries import SteeringQuery, steering_q
 from serve_app.openapi.responses import problems
 from serve_app.schemas.openai import ChatRequest, CompletionRequest, OpenAiRequest
 
-router = APIRouter(prefix="/v1", tags=["text"])
+
+class _OpenAiRoute(APIRoute):
+    """Problems also have `error`, where OpenAI's clients look for the message."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+        """See APIRoute."""
+        handle = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except (ApiError, RequestValidationError, ValueError, RuntimeError) as error:
+                problem = await errors.answer(request, error)
+                body = json.loads(bytes(problem.body))
+                body["error"] = {"message": body["detail"], "type": body["code"], "code": body["code"], "param": None}
+                kept = {
+                    name: value
+                    for name, value in problem.headers.items()
+                    if name not in ("content-length", "content-type")
+                }
+                return JSONResponse(body, problem.status_code, kept, errors.MEDIA_TYPE)
+
+        return answered
+
+
+router = APIRouter(prefix="/v1", tags=["text"], route_class=_OpenAiRoute)
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
     **problems(404, s503="Memory or GPU is not free for the model: `blocked_by` are the jobs that use it."),

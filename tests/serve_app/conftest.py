@@ -56,6 +56,7 @@ class Answers:
         models, lm = await self._model(key)
         stopped = threading.Event()
         items = models.steer(lm, key, request, stopped.is_set)
+        item: dict[str, Any] | None = {}
         try:
             while (item := await asyncio.to_thread(next, items, None)) is not None:
                 yield item
