@@ -66,7 +66,7 @@ def _model_of(api: Api, sae: str) -> _Trained:
             422, "invalid_request", f"saes/{sae} was trained on planted activations: it has no language model"
         )
     model, tokens = (manifest.inputs[role].partition("/")[2] for role in ("model", "tokens"))
-    bos = artifact_requests.files_of(api, "tokens", tokens).manifest.config["bos"]
+    bos = artifact_requests.files_of(api, "tokens", tokens).manifest.config.get("bos", "tokenizer")
     return _Trained(model, origin.lm_dtype, str(bos))
 
 
