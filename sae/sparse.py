@@ -18,8 +18,10 @@ from torch.nn.functional import embedding_bag
 
 # Rows are searched by maxima of groups first: of so many values where a row is wider than so many times k; narrower ones
 # directly. The fastest of what was tried: on a CPU at k 32 and widths 4,608 and 9,216; on an H100 at k 32, 128 and 512 and
-# widths 9,216, 16,384 and 65,536 (there 1.0 ms instead of 3.2 for 4,096 rows and k 32).
+# widths 9,216, 16,384 and 65,536 (there 1.0 ms instead of 3.2 for 4,096 rows and k 32). On CUDA fewer values than _LARGE
+# are searched directly: starting more kernels would take longer than they save.
 _CPU_GROUPS, _CUDA_GROUPS = ((64, 8), (12, 4)), ((1024, 16), (64, 8))
+_LARGE = 1 << 26
 
 
 class Codes(NamedTuple):
@@ -49,7 +51,7 @@ def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     A wide row is searched by groups: the k largest are in the k groups with the largest maxima.
     """
     width = values.shape[1]
-    rules = _CUDA_GROUPS if values.is_cuda else _CPU_GROUPS
+    rules = (_CUDA_GROUPS if values.numel() >= _LARGE else ()) if values.is_cuda else _CPU_GROUPS
     size = next((size for times, size in rules if width > times * k and width % size == 0), 0)
     if not size:
         found = values.topk(k, dim=1, sorted=False)
