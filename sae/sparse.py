@@ -22,6 +22,7 @@ from torch.nn.functional import embedding_bag
 # are searched directly: starting more kernels would take longer than they save.
 _CPU_GROUPS, _CUDA_GROUPS = ((64, 8), (12, 4)), ((1024, 16), (64, 8))
 _LARGE = 1 << 26
+_FEW = 1 << 27  # numbers to add up, below which Triton's kernels are not worth their start
 
 
 class Codes(NamedTuple):
@@ -210,10 +211,16 @@ def backward(codes: Codes, x: Tensor, grad: Tensor, W_dec: Tensor, number: Tenso
     return Gradients(entries.rows(x, d_value), b_enc, d_dec, radial)
 
 
-def _kernels(rows: Tensor, weights: Tensor) -> ModuleType | None:
-    """The kernels for these tensors; None where torch's own operations do it: on a CPU, or where autograd must look on."""
-    wants_gradient = torch.is_grad_enabled() and (rows.requires_grad or weights.requires_grad)
-    if not rows.is_cuda or wants_gradient or not (rows.dtype == weights.dtype == torch.float32):
+def _kernels(rows: Tensor, entries: Tensor) -> ModuleType | None:
+    """The kernels for rows [any, d] and their entries [m]; None where torch's own operations do it.
+
+    These do it on a CPU, where autograd must look on, and where there is little to add up: starting one of Triton's kernels
+    takes the CPU longer.
+    """
+    if len(entries) * rows.shape[1] < _FEW:
+        return None
+    wants_gradient = torch.is_grad_enabled() and (rows.requires_grad or entries.requires_grad)
+    if not rows.is_cuda or wants_gradient or not (rows.dtype == entries.dtype == torch.float32):
         return None
     return _triton_kernels()
 
