@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 from cluster.catalog import CancelPending, Catalog, CatalogUnreachable, IllegalMove, JobRow, StaleAttempt
@@ -44,6 +45,9 @@ class AttemptThread:
 
     def start(self) -> None:
         """Connects to the cluster, here, as signal handlers belong to the main thread; then runs the attempt."""
+        import ray  # noqa: F401 - before the thread below, so that the two import nothing of each other's
+
+        threading.Thread(target=_import_ahead, args=(load_stage(self.job.stage).imports,), daemon=True).start()
         try:
             self._session.connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, the row must say how it ended
@@ -65,6 +69,13 @@ class AttemptThread:
 
     def _run(self) -> None:
         self.outcome = run_attempt(self._session, self.job, self._to_log, self.abandoned)
+
+
+def _import_ahead(modules: tuple[str, ...]) -> None:
+    """Imports modules beside the start of a cluster. What fails here fails again, and is reported, where it is used."""
+    for name in modules:
+        with suppress(Exception):
+            import_module(name)
 
 
 def run_attempt(
