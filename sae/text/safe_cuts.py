@@ -1,9 +1,10 @@
 """Where a long text may be cut so that the tokens of its parts, one behind the other, are those of the whole.
 
-A cut is safe if no step of the tokenizer looks across it. Two places are considered, and nothing between them:
-`x| y`, before a single space between two visible ASCII characters (letters alone, for some tokenizers), and `x\\n|y`,
-behind a line's end whose neighbours are neither spaces nor line ends. Which of them hold is read from the tokenizer's
-own JSON, step by step; a step that is not known here allows no cut, and the text is then tokenized whole.
+A cut is safe if no step of the tokenizer looks across it. Three places are considered, and nothing between them: `x| y`,
+before the space in front of a visible ASCII character, whatever is before it or (for some tokenizers) only if x is visible
+or a letter; `x\\n|y`, behind a line's end whose neighbours are neither spaces nor line ends; and, for some, `a|1`, `1|a`,
+`a|,` and `1|,` between ASCII letters, digits and other visible characters. Which of them hold is read from the
+tokenizer's own JSON, step by step; a step that is not known here allows no cut, and the text is then tokenized whole.
 
 * Added tokens must not hold `x y` or begin with y, so none is found across a cut, or at the begin of a part only.
 * Normalizers work on characters, or on strings that no cut divides.
@@ -23,7 +24,10 @@ from typing import Any, NamedTuple
 
 VISIBLE = bytes(range(ord("!"), ord("~") + 1))
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_ANY = bytes(range(256))
 _BEFORE_AND_AFTER = (  # most cuts first
+    (_ANY, VISIBLE),
+    (_ANY, _LETTERS),
     (VISIBLE, VISIBLE),
     (VISIBLE, b"0123456789" + _LETTERS),
     (VISIBLE, _LETTERS),
@@ -32,10 +36,12 @@ _BEFORE_AND_AFTER = (  # most cuts first
 _LINE = rb"(?:[!-~]|[\xe4-\xe9][\x80-\xbf]{2}|\xe3\x80[\x81-\x91]|\xef\xbc[\x81-\x9f])\n(?=[%b]|[\xe4-\xe9])"
 _CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d"
 _AFTER_NUMBERS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_DIVIDING = {  # regular expressions whose matches cover the text, with none across a cut
+_BY_KIND = {  # regular expressions whose matches cover the text, with none across a cut
     rf"{_CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+",  # GPT-2
     rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}{_AFTER_NUMBERS}",  # Llama 3
     rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{_AFTER_NUMBERS}",  # Qwen 2
+}
+_DIVIDING = _BY_KIND | {  # the same, but a match may go from a digit to a letter
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
     "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",  # DeepSeek V3, behind the two below
 }
@@ -53,6 +59,7 @@ _WITHIN_WORDS = {"Digits", "Punctuation"}
 class SafeCuts(NamedTuple):
     """Where a text may be cut: before a space between a byte of `before` and one of `after`; behind lines too if `lines`.
 
+    `kinds`: also behind letters and digits where another kind of visible ASCII character follows.
     `drops_space`: a part leaves out the space that it begins with, for one is put there.
     """
 
@@ -60,6 +67,7 @@ class SafeCuts(NamedTuple):
     after: bytes
     lines: bool
     drops_space: bool
+    kinds: bool = False
 
     @property
     def pattern(self) -> bytes:
@@ -96,17 +104,22 @@ def _cuts(parts: dict[str, Any], special_strings: str, before: bytes, after: byt
         return None
     matched = [token for token in parts["added_tokens"] if not (token["special"] and special_strings == "text")]
     spaces = " ▁" if replaced or any(step["type"] == "Metaspace" for step in steps) else " "
-    if any(_reaches_over(token, before.decode(), after.decode(), spaces) for token in matched):
+    if any(_reaches_over(token, before.decode("latin-1"), after.decode(), spaces) for token in matched):
         return None
     divided = [_divides(step, bool(replaced)) for step in steps]
     if None in divided:
         return None
+    if before is _ANY and not _divides_spaces(steps, matched, after):
+        return None
     if any(divided):
         puts_space = any(step["type"] == "Metaspace" or step.get("add_prefix_space") for step in steps)
-        return None if replaced else SafeCuts(before, after, not puts_space, False)
+        kinds = not (puts_space or any(step["type"] == "Replace" for step in normalizers)) and (
+            all(map(_divides_by_kind, steps)) and not any(map(_holds_kinds, matched))
+        )
+        return None if replaced else SafeCuts(before, after, not puts_space, False, kinds)
     byte_level = any(step["type"] == "ByteLevel" for step in steps)
     space = replaced[0] if replaced else "Ġ" if byte_level else " "
-    apart = _merges_stay_apart(parts["model"], before.decode(), space)
+    apart = _merges_stay_apart(parts["model"], before.decode("latin-1"), space)
     return SafeCuts(before, after, False, bool(begins)) if apart else None
 
 
@@ -157,6 +170,29 @@ def _divides(step: dict[str, Any], spaces_replaced: bool) -> bool | None:
     if kind == "Punctuation" and step.get("behavior", "Isolated") not in ("Isolated", "Removed", "Contiguous"):
         return None
     return True if kind in _BY_WHITESPACE else False if kind in _WITHIN_WORDS else None
+
+
+def _divides_spaces(steps: list[dict[str, Any]], matched: list[dict[str, Any]], after: bytes) -> bool:
+    """Whether the last of several spaces before a character of `after` never belongs to the same match as the others.
+
+    A step that divides before that character would end a match there. Added tokens may be, or take in, several spaces.
+    """
+    if any(token["rstrip"] or re.search(r"\s", token["content"]) for token in matched):
+        return False
+    divided = [_divides(step, False) for step in steps if step["type"] != "ByteLevel" or step["use_regex"]]
+    return any(divided) and (all(divided) or after == _LETTERS)
+
+
+def _divides_by_kind(step: dict[str, Any]) -> bool:
+    """Whether no match of a pre-tokenizer goes from a letter or a digit to another kind of visible ASCII character."""
+    if step["type"] == "Split":
+        return step["pattern"].get("Regex") in _BY_KIND | _NEVER_AT_A_CUT
+    return step["type"] in ("ByteLevel", *_WITHIN_WORDS)
+
+
+def _holds_kinds(token: dict[str, Any]) -> bool:
+    """Whether an added token can be found across a cut between two kinds, or depends on its neighbours."""
+    return bool(token["single_word"] or re.search(r"[A-Za-z](?![A-Za-z])[!-~]|[0-9](?![0-9])[!-~]", token["content"]))
 
 
 def _merges_stay_apart(model: dict[str, Any], before: str, space: str) -> bool:

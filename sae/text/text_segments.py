@@ -16,8 +16,13 @@ import pyarrow as pa
 from sae.text.safe_cuts import VISIBLE, SafeCuts
 
 MOST_KNOWN = 1 << 18  # segments whose tokens are kept from one call to the next
+MOST_NEW = 0.5  # share of the bytes in new segments above which texts are encoded whole, which is faster then
 LONGEST_KNOWN = 64  # bytes of a segment that is kept; longer ones seldom occur twice
 _SPACE, _LINE_END = b" \n"
+_LETTER, _DIGIT, _OTHER, _UNSEEN = range(4)
+_KIND = np.full(256, _UNSEEN, np.uint8)  # of a byte
+for _byte in VISIBLE:
+    _KIND[_byte] = _LETTER if chr(_byte).isalpha() else _DIGIT if chr(_byte).isdigit() else _OTHER
 
 
 class TextTokens(NamedTuple):
@@ -43,7 +48,11 @@ class SegmentEncoder:
         """The tokens of texts (large_string), without special tokens of their own."""
         segments, ends = self._segments(texts)
         different = segments.dictionary_encode()
-        parts = self._parts(different.dictionary.cast(pa.large_string()).to_pylist())
+        words: list[str] = different.dictionary.cast(pa.large_string()).to_pylist()
+        new = [word for word in words if word not in self._known]
+        if sum(map(len, new)) > MOST_NEW * segments.nbytes:
+            return self._whole(texts)
+        parts = self._parts(words, new)
         sizes = np.asarray([len(part) for part in parts], np.int64) // 4
         number = different.indices.to_numpy()
         lengths = sizes[number]
@@ -65,6 +74,9 @@ class SegmentEncoder:
         if self.cuts.lines:
             line_ends = self._between(data, _LINE_END, self._visible)
             starts[line_ends[~borders[line_ends]] + 1] = True
+        if self.cuts.kinds:
+            kind = _KIND[data]
+            starts[1:-1] |= (kind[:-1] != kind[1:]) & (kind[:-1] <= _DIGIT) & (kind[1:] < _UNSEEN)
         at = np.flatnonzero(starts)
         ends = np.searchsorted(at, offsets)
         if self.cuts.drops_space:
@@ -79,10 +91,9 @@ class SegmentEncoder:
         at = np.flatnonzero(data[1:-1] == byte) + 1
         return at[before[data[at - 1]] & self._after[data[at + 1]]]
 
-    def _parts(self, segments: list[str]) -> list[bytes]:
-        """The tokens int32 of different segments."""
+    def _parts(self, segments: list[str], new: list[str]) -> list[bytes]:
+        """The tokens int32 of different segments; `new` are those that are not known yet."""
         known = self._known
-        new = [segment for segment in segments if segment not in known]
         encoded = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
         found = {segment: array("i", one.ids).tobytes() for segment, one in zip(new, encoded, strict=True)}
         parts = [known.get(segment) or found.get(segment, b"") for segment in segments]
@@ -90,6 +101,13 @@ class SegmentEncoder:
             known.clear()
         known.update((segment, ids) for segment, ids in found.items() if len(segment) <= LONGEST_KNOWN)
         return parts
+
+    def _whole(self, texts: pa.Array) -> TextTokens:
+        """The same by the tokenizer alone."""
+        encoded = self._tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)
+        ids = [np.asarray(one.ids, np.int32) for one in encoded]
+        ends = np.cumsum([0, *map(len, ids)], dtype=np.int64)
+        return TextTokens(np.concatenate([np.zeros(0, np.int32), *ids]), ends)
 
 
 def _byte_class(members: bytes) -> npt.NDArray[np.bool_]:
