@@ -48,8 +48,8 @@ def main() -> None:
         folder = Path(scratch)
         text = folder / "text.jsonl"
         most = given.megabytes * 1_000_000
-        documents = _repeated(store.files(dataset).directory()) if given.text is None else _of_files(given.text)
-        size = _write_text(documents, text, most)
+        documents = repeated(store.files(dataset).directory()) if given.text is None else _of_files(given.text)
+        size = write_text(documents, text, most)
         large = _download(text, folder / "download.yaml")
         raw: dict[str, list[dict[str, Any]]] = {"ours": [], "datasets": []}
         for n in range(given.rounds):
@@ -72,7 +72,8 @@ def main() -> None:
     write_results(name, title, _figures(raw), settings, raw, place, module="tokenize")
 
 
-def _repeated(dataset: Path) -> Iterator[str]:
+def repeated(dataset: Path) -> Iterator[str]:
+    """The texts of a dataset without end, with a number before each."""
     texts = [document.text for _, document in iter_documents(LocalFiles(dataset))]
     return (f"{number}. {texts[number % len(texts)]}" for number in itertools.count())
 
@@ -93,7 +94,7 @@ def _documents(path: Path) -> Iterator[str]:
                 lines = []
 
 
-def _write_text(documents: Iterable[str], path: Path, most: int) -> int:
+def write_text(documents: Iterable[str], path: Path, most: int) -> int:
     """Writes documents as JSON Lines, up to so many bytes; gives the bytes of their texts."""
     size = 0
     with path.open("w", encoding="utf-8") as file:

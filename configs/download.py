@@ -95,8 +95,8 @@ class DatasetOptions(Config):
     chat_column: Column | None = Field(
         None,
         description="Column (or path) with the messages of a conversation: objects with role and content, or with from "
-        "and value (ShareGPT). null finds it, as `text_column` says. The dataset then has a column `messages` beside "
-        "the text, and the text is the conversation written plainly.",
+        "and value (ShareGPT); a list, or its JSON. null finds a list, as `text_column` says. The dataset then has a column "
+        "`messages` beside the text, and the text is the conversation written plainly.",
     )
     prompt_column: Column = Field(
         PROMPT_AND_RESPONSE[0],
@@ -113,6 +113,21 @@ class DatasetOptions(Config):
         default_factory=dict,
         description="Roles of chat messages that are not known, each with the one that it stands for, for example "
         "{'narrator': 'system'}. It goes before the known ones (human, gpt, developer, function and the like).",
+    )
+    malformed_chats: Literal["error", "skip"] = Field(
+        "error",
+        description="What becomes of a row whose chat cannot be read (no messages, a message without a role or with one "
+        "that is not known, content that is no text): end with an error that says where, or leave it out. They are counted.",
+    )
+    tools_column: Column | None = Field(
+        "tools",
+        description="Column (or path) with the definitions of the tools that a chat may call, which chat templates are "
+        "given: a list of objects, or its JSON. Rows need not have it; null uses none.",
+    )
+    template_variables_column: Column | None = Field(
+        "chat_template_kwargs",
+        description="Column (or path) with other variables for chat templates, such as enable_thinking: an object, or its "
+        "JSON. Rows need not have it; null uses none.",
     )
     split_column: str | None = Field(
         "split",

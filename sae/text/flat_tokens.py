@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sae.formats.dataset import MESSAGES
+from sae.formats.dataset import MESSAGES, TEMPLATE_VARIABLES
 from sae.formats.tokens import SPLITS, Role, Speaker
 from sae.text.chat_tokens import ChatRendering, encode_documents
 from sae.text.encoded_texts import BLOCK_TOKENS, DocumentTokens, encoded_texts, token_blocks
@@ -102,7 +102,9 @@ def tokenize_chunk(
     if chats is not None:
         texts = documents.column("text").to_pylist()
         messages = documents.column(MESSAGES).to_pylist() if MESSAGES in documents.column_names else [None] * len(texts)
-        spoken = encode_documents(texts, messages, docs, spec, chats)
+        has_variables = TEMPLATE_VARIABLES in documents.column_names
+        variables = documents.column(TEMPLATE_VARIABLES).to_pylist() if has_variables else [None] * len(texts)
+        spoken = encode_documents(texts, messages, docs, spec, chats, variables)
         ids, speakers = [one.ids for one in spoken], [one.speakers for one in spoken]
         return write_flat(path, docs, splits, ids, spec, metadata, speakers)
     with encoded_texts(documents.column("text"), spec, path.parent) as encoded:
