@@ -39,6 +39,10 @@ PIECES += [
     "🙂",
     "a b",
     "x\ny",
+    "it's",
+    "a1b2",
+    "x=1;y",
+    "e=\u0338",
 ]
 TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=40).map("".join)
 
@@ -138,6 +142,22 @@ def _changed(**changes: Any) -> str:
 def test_a_step_that_may_look_across_allows_no_cut(changes: dict[str, Any]) -> None:
     assert safe_cuts.safe_cuts(_changed(), "text") is not None
     assert safe_cuts.safe_cuts(_changed(**changes), "text") is None
+
+
+def test_letters_digits_and_others_are_cut_apart_where_the_tokenizer_does() -> None:
+    kinds = {}
+    for kind in KINDS:
+        cuts = safe_cuts.safe_cuts(known(kind).to_str(), "text")
+        assert cuts is not None
+        kinds[kind] = cuts.kinds
+    deepseek = next(f"regex_{i}" for i, regex in enumerate(_REGEXES) if regex not in safe_cuts._BY_KIND)
+    allowed = {f"regex_{i}" for i in range(len(_REGEXES))} - {deepseek}
+    assert {kind for kind, cut in kinds.items() if cut} == allowed
+    own = Tokenizer.from_str(known(min(allowed)).to_str())
+    own.add_tokens([AddedToken("<tool_call>")])
+    cuts = safe_cuts.safe_cuts(own.to_str(), "text")
+    assert cuts is not None
+    assert not cuts.kinds
 
 
 @pytest.mark.parametrize("content", ["grey boat", "boat", "<x>\n<y>"])
