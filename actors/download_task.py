@@ -65,6 +65,11 @@ def download(
         else:
             yield Step("convert", 0, 1)
             summary = _model(source, root, Path(scratch, "source"), folder, threads)
+            if config.quantization is not None:
+                from sae.language_model.quantization import write_quantization
+
+                write_quantization(folder, config.quantization)
+                summary["quantization"] = config.quantization
         stored = [store.put(ref, attempt, path.name, path) for path in sorted(folder.iterdir())]
     yield Result(stored, {**summary, "source": source.identity})
 

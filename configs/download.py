@@ -204,6 +204,9 @@ class DatasetOptions(Config):
         return (self.prompt_column, self.response_column) != PROMPT_AND_RESPONSE
 
 
+Quantization = Literal["8bit", "4bit"]
+
+
 class DownloadConfig(StageConfig):
     """Brings one model or dataset into the store, pinned by commit or by content."""
 
@@ -211,11 +214,19 @@ class DownloadConfig(StageConfig):
     what: Literal["model", "dataset"] = Field(description="What the source holds.")
     source: Source = Field(description="Where it comes from: hub, local, package or upload.")
     dataset: DatasetOptions | None = Field(None, description="How files become documents; for `what: dataset` only.")
+    quantization: Quantization | None = Field(
+        None,
+        description="For `what: model`: every stage reads the weights in 8 bits (LLM.int8) or 4 bits (NF4), by bitsandbytes, "
+        "which needs a GPU and that package. It makes another model: SAEs of it are of these activations. Null: as "
+        "`lm_dtype` of a stage says.",
+    )
 
     @model_validator(mode="after")
     def _options_fit(self) -> DownloadConfig:
         if self.what == "model" and self.dataset is not None:
             raise ValueError("`dataset` options belong to `what: dataset`; remove them for a model")
+        if self.what == "dataset" and self.quantization is not None:
+            raise ValueError("`quantization` belongs to `what: model`; remove it for a dataset")
         if isinstance(self.source, HubSource) and self.source.config is not None:
             if self.what == "model":
                 raise ValueError("`source.config` belongs to `what: dataset`; remove it for a model")

@@ -124,7 +124,7 @@ def _follow(job: JobContext, steps: Any) -> Result:
 
 def _ref(config: DownloadConfig, identity: dict[str, Any]) -> ArtifactRef:
     options = (config.dataset or DatasetOptions()).model_dump(mode="json") if config.what == "dataset" else None
-    science = {"what": config.what, "source": identity, "dataset": options}
+    science = {"what": config.what, "source": identity, "dataset": options, "quantization": config.quantization}
     return ArtifactRef(_KIND[config.what], fingerprint("download", VERSION, science, {}))
 
 
