@@ -25,7 +25,7 @@ MALFORMED = [{"role": "narrator", "content": "who is this"}]
 def write_formats(folder: Path) -> dict[str, str]:
     """A file of every format, with one document each; its text by the file's name."""
     folder.mkdir()
-    texts = {f"{ending}.{ending}": f"a document that lay in {ending}" for ending in TEXT_FORMATS}
+    texts = {f"{ending}.{ending}": f"words of {ending}" for ending in TEXT_FORMATS}
     for name, text in texts.items():
         path, rows = folder / name, [{"text": text}]
         match path.suffix[1:]:
@@ -56,7 +56,7 @@ def mixture(upload: str, chats: str, model: dict[str, Any], seed: int) -> dict[s
     own = {"heldout_seed": seed, "heldout_fraction": 0.3}
     dataset = {"stage": "download", "what": "dataset"}
     return {
-        "stage": "tokenize", "model": model, "context_length": 16, "packing": "off", "weights": [1, 1],
+        "stage": "tokenize", "model": model, "context_length": 32, "packing": "off", "weights": [1, 1],
         "dataset": {**dataset, "source": {"type": "upload", "upload": upload, "files": ["**/*", "*"]}, "dataset": own},
         "other_datasets": [
             {**dataset, "source": {"type": "local", "path": chats}, "dataset": {**own, "malformed_chats": "skip"}}
@@ -73,7 +73,7 @@ def check(api: httpx2.Client, tokens: str, texts: dict[str, str]) -> None:
         for name in found["inputs"].values()
         if "datasets" in name
     }
-    assert sum(one["statistics"]["malformed_chats"] for one in inputs.values()) == 1
+    assert sum(one["summary"]["malformed_chats"] for one in inputs.values()) == 1
     for text in texts.values():
         rows = api.get(f"/v1/{tokens}/rows", params={"contains": text}).raise_for_status().json()
         assert rows["items"], text
