@@ -118,7 +118,7 @@ def _follow(job: JobContext, steps: Any) -> Result:
             return step
         if step.phase != phase:
             phase = step.phase
-            job.progress.start(phase, step.total, "files")
+            job.progress.start(phase, step.total, step.unit)
         job.progress.update(step.done)
 
 
