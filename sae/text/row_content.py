@@ -81,7 +81,7 @@ class RowContent:
                     self.counts.malformed += 1
                     self.counts.first_malformed = self.counts.first_malformed or str(error)
                     return None
-        if content is None or not content.text.strip():
+        if content is None or not content.text or content.text.isspace():
             self.counts.empty += 1
             return None
         content = self._valid(file, row, content)
