@@ -88,8 +88,6 @@ class LanguageModelReplica:
             self._steered -= 1
 
     async def _answer(self, request: dict[str, Any], disconnected: asyncio.Event) -> dict[str, Any]:
-        from serve_app.language_models.pool import ActivationsQuery
-
         try:
             async with self._one:
                 if disconnected.is_set():
@@ -97,7 +95,7 @@ class LanguageModelReplica:
                 lm = await self.model(serve.get_multiplexed_model_id())
                 if disconnected.is_set():
                     return {}
-                return await asyncio.to_thread(self._models.answer, lm, ActivationsQuery(**request))
+                return await asyncio.to_thread(self._models.answer, lm, request)
         except Exception as error:
             if (problem := _problem(error)) is None:
                 raise

@@ -39,6 +39,15 @@ class ActivationsQuery(NamedTuple):
     latents: list[int]
 
 
+class ContrastQuery(NamedTuple):
+    """Two groups of rows for an SAE, each row as its ids and its roles; `top` features to return."""
+
+    sae: str
+    groups: list[list[tuple[list[int], list[int]]]]
+    top: int
+    seed: int
+
+
 class LanguageModelPool:
     """Answers queries. For one thread at a time: a model's hooks are shared."""
 
@@ -60,8 +69,24 @@ class LanguageModelPool:
             )
         return LanguageModel.load(files.directory(), dtype, self._device)
 
-    def answer(self, lm: LanguageModel, query: ActivationsQuery) -> dict[str, Any]:
-        """The answer as plain values. Raises ValueError for a latent that the SAE does not have."""
+    def answer(self, lm: LanguageModel, query: dict[str, Any]) -> dict[str, Any]:
+        """The answer to an ActivationsQuery or a ContrastQuery, as plain values. Raises ValueError."""
+        return (
+            self._contrast(lm, ContrastQuery(**query))
+            if "groups" in query
+            else self._active(lm, ActivationsQuery(**query))
+        )
+
+    def _contrast(self, lm: LanguageModel, query: ContrastQuery) -> dict[str, Any]:
+        from sae.features.contrast import contrast
+        from sae.features.text_activations import largest_on_texts
+
+        sae, origin = self._sae(query.sae)
+        a, b = (largest_on_texts(lm, sae, group, origin.policy, origin.dtype) for group in query.groups)
+        found = contrast(a, b, query.top, query.seed)
+        return {"features": [one._asdict() for one in found.features], "chance": found.chance}
+
+    def _active(self, lm: LanguageModel, query: ActivationsQuery) -> dict[str, Any]:
         from sae.features.text_activations import activations_on_text
 
         sae, origin = self._sae(query.sae)

@@ -19,6 +19,9 @@ from serve_app.openapi.responses import problems
 from serve_app.schemas.features import (
     WHOLE_TEXT,
     ActivationsRequest,
+    ContrastAnswer,
+    Contrasted,
+    ContrastRequest,
     Preview,
     PreviewRequest,
     PreviewToken,
@@ -79,6 +82,36 @@ async def find_active_features(api: ApiDep, body: ActivationsRequest) -> TextAct
     return TextActivations(
         sae=body.sae, model=model, hook=answer["hook"], tokens=tokens, top=top, latents=answer["latents"]
     )
+
+
+@router.post(
+    "/contrast",
+    operation_id="contrast_texts",
+    summary="Find the features that tell two groups of texts apart",
+    responses=problems(404, s503="Memory or GPU is not free for the model: `blocked_by` are the jobs that use it."),
+)
+async def contrast_texts(api: ApiDep, body: ContrastRequest) -> ContrastAnswer:
+    """Each text counts by the largest activation of a feature. The effect is the probability that a text of `b` has a larger one
+    than a text of `a` (0.5: no difference), with a 95% interval over the texts.
+
+    `chance` is the control: in 95% of random divisions of the same texts no feature at all is as far from 0.5.
+    """
+    key, request = await run_in_threadpool(_contrast_query, api, body)
+    async with naming_jobs(api):
+        answer = await api.interactive_models(key, request)
+    return ContrastAnswer(
+        sae=body.sae, chance=answer["chance"], features=[Contrasted(**one) for one in answer["features"]]
+    )
+
+
+def _contrast_query(api: Api, body: ContrastRequest) -> tuple[str, dict[str, Any]]:
+    groups = []
+    for texts in (body.a, body.b):
+        found = [_model_query(api, ActivationsRequest(sae=body.sae, text=text)) for text in texts]
+        groups.append([(one.request["ids"], one.request["roles"]) for one in found])
+    return f"{found[0].model}:{found[0].dtype}", {
+        "sae": body.sae.removeprefix("saes/"), "groups": groups, "top": body.top, "seed": body.seed,
+    }  # fmt: skip
 
 
 class _ModelQuery(NamedTuple):

@@ -30,6 +30,7 @@ READ_POSTS = frozenset(
     {
         "/v1/text/tokens",
         "/v1/text/features",
+        "/v1/text/contrast",
         "/v1/text/steer",
         "/v1/completions",
         "/v1/chat/completions",

@@ -47,10 +47,8 @@ class Answers:
         self.steered_to_the_end: list[bool] = []
 
     async def __call__(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        from serve_app.language_models.pool import ActivationsQuery
-
         models, lm = await self._model(key)
-        return await asyncio.to_thread(models.answer, lm, ActivationsQuery(**request))
+        return await asyncio.to_thread(models.answer, lm, request)
 
     async def steer(self, key: str, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         models, lm = await self._model(key)
