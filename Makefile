@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(foreach minor,14 13 12 11,$(shell python3.$(minor) -c "import venv, ensurepip; print('python3.$(minor)')" 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: demo test trials check test-interop chaos up down studio bench clean
+.PHONY: demo test trials check test-interop chaos up down studio screenshots bench clean
 
 demo: .venv/.installed  ## From a language model and a text to a page of features
 	@$(BIN)/python -m jobs pipeline --config configs/presets/pipeline.yaml $$($(BIN)/python -m configs.cpu_dtypes) | $(BIN)/python -m jobs.report_summary
@@ -39,11 +39,14 @@ studio: .venv/.installed $(STUDIO)/node_modules/.installed  ## Build and test th
 	$(BIN)/python -m serve_app.openapi > $(STUDIO)/openapi.json
 	cd $(STUDIO) && npm run --silent types && npm run --silent build && npm test --silent
 
+screenshots: .venv/.installed  ## The pictures of docs/studio.md, after a change to the pages (needs Chromium)
+	$(BIN)/python -m tests.serve_app.screenshots
+
 $(STUDIO)/node_modules/.installed: $(STUDIO)/package-lock.json
 	cd $(STUDIO) && npm ci --no-audit --no-fund && touch node_modules/.installed
 
 bench: .venv/.installed .venv-peers/.installed  ## The tables of benchmarks/results
-	for name in demo matmul_rate topk_step ray_overhead architectures end_to_end four_saes jobs catalog api data_statistics samples preflight; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in demo matmul_rate topk_step ray_overhead architectures end_to_end four_saes jobs catalog api data_statistics samples preflight studio; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # An environment is whole while its `.installed` is there; one whose installation was interrupted is made anew. torch
 # comes with its own dependencies first: on a GPU machine these are the CUDA libraries, which no lock file of a machine

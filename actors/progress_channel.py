@@ -7,6 +7,7 @@ pays for. These figures are for people to read; losing them loses no work. Worke
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ray.exceptions import RpcError
@@ -20,6 +21,7 @@ from ray.experimental.internal_kv import (
 
 _NAMESPACE = "raylens"
 _STOP = "stop"
+_CURVE = "curve of "
 
 
 class ProgressChannel(NamedTuple):
@@ -49,6 +51,28 @@ class ProgressChannel(NamedTuple):
             return {}
         return {figure: int(value) for figure, value in values.items() if value is not None}
 
+    def report_curve(self, sae: str, text: str, length: int) -> None:
+        """The curve of an SAE so far, in the place of the one before. `length` is its number of steps."""
+        try:
+            _internal_kv_put(self._key("curves/" + sae), text, namespace=_NAMESPACE)
+        except RpcError:
+            return
+        self.report(_CURVE + sae, length)
+
+    def curves(self, latest: Mapping[str, int], known: Mapping[str, int]) -> dict[str, str]:
+        """The curves, by SAE, that are of another length in `latest` (of this channel) than in `known`."""
+        found: dict[str, str] = {}
+        for sae, length in curve_lengths(latest).items():
+            if known.get(sae) == length:
+                continue
+            try:
+                value = _internal_kv_get(self._key("curves/" + sae), namespace=_NAMESPACE)
+            except RpcError:
+                return found
+            if value is not None:
+                found[sae] = value.decode()
+        return found
+
     def request_stop(self) -> None:
         """Requests workers to finish their block, write a checkpoint and end. Call it again: the head may not answer."""
         try:
@@ -77,3 +101,8 @@ class ProgressChannel(NamedTuple):
 
     def _key(self, rest: str) -> str:
         return f"progress/{self.name}/{rest}"
+
+
+def curve_lengths(latest: Mapping[str, int]) -> dict[str, int]:
+    """Of the latest figures, those that say how long the curve of an SAE is, by SAE."""
+    return {name.removeprefix(_CURVE): length for name, length in latest.items() if name.startswith(_CURVE)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from actors.error_serialization import WorkerError
 from actors.pool import WorkersDidNotStart
-from actors.progress_channel import ProgressChannel
+from actors.progress_channel import ProgressChannel, curve_lengths
 from actors.trainer import TrainTask, train_worker
 from configs.requirements import Requirement
 from sae.language_model.malloc import ENVIRONMENT as KEEP_FREED_MEMORY
@@ -52,17 +52,19 @@ def fit(
     log: Callable[[str], None],
     should_stop: Callable[[], bool],
     saved: Callable[[int], None],
+    curves: Callable[[Mapping[str, str]], None] = lambda curves: None,
 ) -> None:
     """Runs the task to its end, or to a checkpoint once `should_stop()` is true.
 
-    `update(rows)` reports the rows read, `saved(block)` that a checkpoint before that block is in the store. Raises what a
-    worker raised, or WorkersDidNotStart.
+    `update(rows)` reports the rows read, `saved(block)` that a checkpoint before that block is in the store,
+    `curves(by_sae)` curves that grew, as curve_reports.as_json gives them. Raises what a worker raised, or
+    WorkersDidNotStart.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     finished = threading.Event()
     watcher = threading.Thread(
-        target=_watch, args=(task.channel, finished, update, log, should_stop, saved), daemon=True
+        target=_watch, args=(task.channel, finished, update, log, should_stop, saved, curves), daemon=True
     )
     watcher.start()
     try:
@@ -163,8 +165,10 @@ def _watch(
     log: Callable[[str], None],
     should_stop: Callable[[], bool],
     saved: Callable[[int], None],
+    curves: Callable[[Mapping[str, str]], None],
 ) -> None:
     checkpoint = rows = 0
+    lengths: dict[str, int] = {}
     ended = False
     while True:  # reads before it waits: a stop requested during start-up takes effect after the first block
         latest = channel.latest()
@@ -175,6 +179,9 @@ def _watch(
             checkpoint = latest["checkpoint"]
             log(f"checkpoint before block {checkpoint}")
             saved(checkpoint)
+        if grown := channel.curves(latest, lengths):
+            lengths |= curve_lengths(latest)
+            curves(grown)
         if should_stop():
             channel.request_stop()
         if ended:  # it has read the last figures

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.checkpoints import Checkpoints
+from actors.curve_reports import CurveReports
 from actors.error_serialization import errors_as_text
 from actors.progress_channel import ProgressChannel
 from actors.worker_setup import refuse_emulated, set_up, temporary_folder
@@ -102,7 +103,13 @@ def run_task(task: TrainTask, collective: Collective, device: str, scratch: Path
             checkpoints.commit(block, [file for part in every for file in part])
             clock.saved(block)
 
-    on_step = clock.on_step if collective.rank == 0 else lambda step: None
+    curves = CurveReports(task.channel, run.trainers, {number: ref.id for number, ref in task.saes.items()})
+
+    def on_step(step: int) -> None:
+        if collective.rank == 0:
+            clock.on_step(step)
+        curves.after_step()
+
     finished = train(run, collective, first_block, on_step, clock.after_block, save)
     if finished:
         ends = {trainer.step_number for trainer in run.trainers.values()}

@@ -70,8 +70,10 @@ ARTIFACT_KINDS = tuple(dict.fromkeys(kind for entry in STAGES.values() for kind 
 
 if TYPE_CHECKING:
     StageName = str
+    ArtifactKind = str
 else:
     StageName = Literal[tuple(STAGES)]
+    ArtifactKind = Literal[ARTIFACT_KINDS]
 
 
 def config_union(entries: Iterable[StageEntry]) -> Any:

@@ -39,6 +39,7 @@ from serve_app.routes import (
     system,
     text_queries,
     tokens,
+    training,
     uploads,
 )
 from serve_app.routes.artifacts import artifact_routes
@@ -54,7 +55,7 @@ from serve_app.studio.files import StaticFile, built_files
 # Kinds with more routes than every kind has.
 KIND_ROUTERS = {"datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features}
 ROUTERS = (
-    feature_annotations, all_artifacts, uploads, jobs, logs, events, cluster, text_queries, steering, openai, session,
+    feature_annotations, all_artifacts, uploads, jobs, training, logs, events, cluster, text_queries, steering, openai, session,
     access_tokens, about, system,
 )  # fmt: skip
 

@@ -55,3 +55,8 @@ def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
     # No cursor of ours has a number beyond 64 bits; a bool is an int to Python.
     large = isinstance(value, int) and abs(value) > INT64
     return isinstance(value, kind) and not isinstance(value, bool) and not large
+
+
+def evenly_spaced(n: int, most: int) -> list[int]:
+    """At most `most` (two or more) of the places of `n` rows, evenly over all, the last one among them."""
+    return [round(i * (n - 1) / (most - 1)) for i in range(most)] if n > most else list(range(n))

@@ -13,7 +13,7 @@ from cluster.catalog import CancelPending, Catalog, CatalogUnreachable, IllegalM
 from cluster.machines.scheduling_messages import explain
 from configs.load import parse_config
 from configs.requirements import Fit, fit
-from jobs.life.driver_setup import log_file, log_traceback, scratch_folder
+from jobs.life.driver_setup import curves_file, log_file, log_traceback, scratch_folder
 from jobs.life.outcome import Failure, Outcome, delay, failure_of, root_cause, tries_for
 from jobs.life.planner import Step, is_done
 from jobs.life.progress import Figures, Heartbeat, Progress
@@ -183,7 +183,7 @@ def _explained(session: Session, job: JobRow, error: BaseException, log: Path | 
 
 def _run_stage(session: Session, step: Step, job: JobRow, log: Path | None, abandoned: threading.Event | None) -> None:
     """Returns once all artifacts of the step exist. Raises what the stage raises, Stopped among it."""
-    progress = Progress(step.stage, sys.stderr, log)
+    progress = Progress(step.stage, sys.stderr, log, curves_file(session.home, job.id))
     refs = [output.ref for output in step.outputs]
 
     def write(now: Figures) -> None:

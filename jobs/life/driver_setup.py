@@ -115,6 +115,11 @@ def log_file(home: Path, job_id: str) -> Path:
     return folder / f"{job_id}.log"
 
 
+def curves_file(home: Path, job_id: str) -> Path:
+    """Where the curves of a training job are while it runs, and after: beside its log."""
+    return log_file(home, job_id).with_suffix(".curves.json")
+
+
 def log_traceback(log: Path, error: BaseException) -> None:
     """Adds an error with its traceback to a log."""
     with log.open("a", encoding="utf-8") as file:

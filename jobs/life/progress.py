@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from cluster.catalog import CatalogError
 from jobs.life.progress_bar import rate_text
@@ -49,14 +50,18 @@ class Figures(NamedTuple):
 class Progress:
     """What a stage reports to. Calls are cheap: a thread of the job writes rows and lines at its own pace.
 
-    Lines go to the file `log`, each with its time, or without one to `stream` (standard error).
+    Lines go to the file `log`, each with its time, or without one to `stream` (standard error). `curves` is the file for curves.
     """
 
-    def __init__(self, stage: str, stream: TextIO | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self, stage: str, stream: TextIO | None = None, log: Path | None = None, curves: Path | None = None
+    ) -> None:
         self._stage, self._stream, self._log = stage, stream or sys.stderr, log
+        self._curves_file = curves
         self._lock = threading.Lock()
         self._phase, self._done, self._total, self._unit = "", 0, 0, ""
         self._durable: int | None = None
+        self._curves: dict[str, Any] = {}
         self._samples: deque[tuple[float, int]] = deque()
         self._began = self._phase_began = time.monotonic()
         self._line_at, self._line_done = 0.0, -1
@@ -90,6 +95,18 @@ class Progress:
         """Says that so many units are safe in the store."""
         with self._lock:
             self._durable = max(done, self._durable or 0)
+
+    def curves(self, by_sae: Mapping[str, str]) -> None:
+        """Training curves as JSON, by SAE: their file is replaced. An SAE that is not named keeps its own."""
+        file = self._curves_file
+        if file is None:
+            return
+        self._curves |= {sae: json.loads(text) for sae, text in by_sae.items()}
+        try:
+            file.with_suffix(".part").write_text(json.dumps(self._curves), encoding="utf-8")
+            file.with_suffix(".part").replace(file)
+        except OSError as error:  # people see older curves; no reason to lose the work
+            self.log(f"cannot write the curves so far: {error}")
 
     def log(self, message: str) -> None:
         """One line that people should see."""

@@ -139,10 +139,10 @@ def _still_over(catalog: Catalog, owner: JobRow, ref: ArtifactRef, run: str | No
 
 
 def _logs(home: Path, catalog: Catalog, days: float) -> Iterator[Removal]:
-    """Logs of jobs that ended long ago. Their rows and events stay."""
-    for log in sorted((home / "logs").glob("*-*.log")):
+    """Logs of jobs that ended long ago, and curves beside them. The jobs' rows and events stay."""
+    for log in sorted([*(home / "logs").glob("*-*.log"), *(home / "logs").glob("*-*.curves.json")]):
         try:
-            row = catalog.job(log.stem)
+            row = catalog.job(log.name.partition(".")[0])
         except CatalogError:  # of no job that this catalog knows
             continue
         if _ended_long_ago(row, days):

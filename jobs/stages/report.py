@@ -16,7 +16,7 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from cluster.store import Store
 
-VERSION = 1
+VERSION = 2
 
 
 def inputs(config: ReportConfig) -> dict[str, StageConfig | str]:

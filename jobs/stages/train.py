@@ -201,6 +201,7 @@ def _fit(job: JobContext, saes: dict[int, ArtifactRef]) -> None:
         job.progress.log,
         job.stop_requested,
         lambda block: job.progress.durable(plan.rows_before(block)),
+        lambda curves: job.progress.curves({f"saes/{id}": text for id, text in curves.items()}),
     )
 
 

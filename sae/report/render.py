@@ -40,7 +40,7 @@ def script_json(value: Any) -> Markup:
 
 def _script() -> str:
     # The web pages import what is exported here (serve_app/studio); in the report's own page all is one script.
-    body = "\n".join(re.sub(r"^export ", "", _asset(f"js/{name}.js"), flags=re.M) for name in SCRIPTS)
+    body = "\n".join(re.sub(r"^(export |import .*\n)", "", _asset(f"js/{name}.js"), flags=re.M) for name in SCRIPTS)
     return f'(() => {{\n"use strict";\n{body}}})();\n'
 
 

@@ -158,6 +158,11 @@ class SaeTrainer:
             self._curve.append(point)
         return self._curve
 
+    @property
+    def recorded(self) -> Sequence[CurvePoint]:
+        """The points that `curve` has read so far. It waits for no device."""
+        return self._curve
+
     def export(self) -> Export:
         """The SAE on raw activations, on the CPU."""
         return self.architecture.export()

@@ -14,10 +14,12 @@ from jobs.life.control import request_end, resume
 from serve_app.artifact_requests import json_response
 from serve_app.dependencies import Api, ApiDep, PrincipalDep, TokenCheckDep
 from serve_app.idempotency import IdempotencyKey
+from serve_app.job_checks import check_job
 from serve_app.job_requests import submit_job
 from serve_app.local_paths import shown_paths
 from serve_app.openapi.responses import ACCEPTED, FOLLOW, problems
 from serve_app.paging import INT64, Paged, StrictQuery, decode, encode
+from serve_app.schemas.checks import JobCheck
 from serve_app.schemas.common import JobId, LabelUpdate, Page, Project, Tag
 from serve_app.schemas.jobs import Accepted, Event, Job, JobSummary
 from serve_app.schemas.requests import JobRequest
@@ -54,6 +56,15 @@ def create_job(
     Missing inputs are made first, by jobs of their own. The same request again gets the same job, or the finished artifacts.
     """
     return submit_job(api, principal, key, body, response)
+
+
+@router.post("/check", summary="Check a request for a job before it is submitted")
+def check_job_request(api: ApiDep, body: JobRequest) -> JobCheck:
+    """Whether it would start now, wait or never fit, with what it requires and what there is; and what of it exists already.
+
+    Nothing is run or recorded. What submitting it would refuse for its config or inputs is refused here in the same words.
+    """
+    return check_job(api, body)
 
 
 @router.get("", summary="List jobs", response_model=Page[JobSummary])

@@ -16,7 +16,7 @@ from serve_app.errors import not_found
 from serve_app.idempotency import IdempotencyKey
 from serve_app.job_requests import plan_training, submit_job
 from serve_app.openapi.responses import ACCEPTED, problems
-from serve_app.paging import StrictQuery
+from serve_app.paging import StrictQuery, evenly_spaced
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId
 from serve_app.schemas.jobs import Accepted
@@ -85,6 +85,5 @@ def get_curves(api: ApiDep, id: HexId, query: Annotated[CurveQuery, Query()]) ->
         raise not_found(f"curves of saes/{id}")
     table = pq.read_table(files.path(CURVES))
     n = table.num_rows
-    shown = sorted({round(i * (n - 1) / max(1, query.points - 1)) for i in range(min(n, query.points))} | {n - 1})
-    taken = table.take(shown[-query.points :]) if n else table
+    taken = table.take(evenly_spaced(n, query.points))
     return Curves(steps=n, columns={name: taken.column(name).to_pylist() for name in taken.column_names})

@@ -35,6 +35,7 @@ READ_POSTS = frozenset(
         "/v1/completions",
         "/v1/chat/completions",
         "/v1/saes/plan",
+        "/v1/jobs/check",
     }
 )
 # Pieces of uploads, the only bodies that are larger than a form: they are written to the disk as they come.

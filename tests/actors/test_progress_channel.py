@@ -8,7 +8,7 @@ from ray.exceptions import RpcError
 from ray.experimental.internal_kv import _internal_kv_list
 
 from actors import progress_channel
-from actors.progress_channel import ProgressChannel
+from actors.progress_channel import ProgressChannel, curve_lengths
 
 
 @ray.remote(num_cpus=0)
@@ -26,6 +26,11 @@ def test_a_worker_and_its_driver_see_the_same(ray_cluster: str) -> None:
     assert not ray.get(_work.remote(channel))
     assert channel.latest() == {"rows": 20, "checkpoint": 2}
     assert other.latest() == {}
+
+    channel.report_curve("a1", "points", 3)
+    latest = channel.latest()
+    assert channel.curves(latest, {}) == {"a1": "points"}
+    assert channel.curves(latest, curve_lengths(latest)) == {}, "only those that grew are read"
 
     channel.request_stop()
     assert ray.get(_work.remote(channel))

@@ -32,6 +32,8 @@ class Channel(NamedTuple):
 
     def report(self, figure: str, value: int) -> None: ...
 
+    def report_curve(self, sae: str, text: str, length: int) -> None: ...
+
     def stop_requested(self) -> bool:
         return self.stop
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import threading
 from pathlib import Path
@@ -43,6 +44,17 @@ def test_lines_hold_done_total_rate_and_eta(monkeypatch: pytest.MonkeyPatch) -> 
         "train     [train] 3,000/3,000 rows in 00:09",
         "train     100%  saes/0123456789abcdef  in 00:09",
     ]
+
+
+def test_curves_are_written_beside_the_log_and_replaced_as_a_whole(tmp_path: Path) -> None:
+    progress = Progress("train", io.StringIO(), curves=tmp_path / "train-1.curves.json")
+    progress.curves({"saes/a": '{"steps": 1}', "saes/b": '{"steps": 1}'})
+    progress.curves({"saes/b": '{"steps": 2}'})
+    assert json.loads((tmp_path / "train-1.curves.json").read_text()) == {
+        "saes/a": {"steps": 1},
+        "saes/b": {"steps": 2},
+    }
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_lines_go_to_the_log_file_or_to_the_stream_if_it_cannot_be_written(tmp_path: Path) -> None:

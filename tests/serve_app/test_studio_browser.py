@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from serve_app.security.sessions import new_code
+from tests.serve_app.browser import needs_chromium, page_of, started
 from tests.serve_app.conftest import Site
 from tests.serve_app.sample_artifacts import DATASET, MODEL, TOKENS, SampleArtifacts
+from tests.serve_app.test_training import training_job, write_curve
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-REQUIRED = os.environ.get("RAYLENS_REQUIRE_CHROMIUM") == "1"
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="there is no Chromium here")
+pytestmark = needs_chromium
 PAGES = (
     "/", "/datasets", "/datasets/new", f"/{DATASET}", "/models", "/models/new", f"/{MODEL}", "/tokens", "/tokens/new",
     f"/{TOKENS}", "/saes", "/saes/new", "/features", "/jobs", "/cluster", "/settings",
@@ -26,27 +24,14 @@ HOSTILE = '<img src=x onerror="window.hit=1">\u202edlrow\u0007'
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with started() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(chromium: Any, site: Site) -> Iterator[Any]:
-    """A page of a browser that nobody has signed in. Errors of its script, of its policy, and requests elsewhere fail."""
-    context = chromium.new_context(base_url=site.url, viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda m: faults.append(m.text) if m.type == "error" and "a status of 4" not in m.text else None)
-    page.on("request", lambda r: None if r.url.startswith(site.url) else faults.append(r.url))
-    yield page
-    context.close()
-    assert not faults
+    with page_of(chromium, site.url) as page:
+        yield page
 
 
 def sign_in(page: Any, site: Site) -> None:
@@ -201,6 +186,13 @@ def test_a_feature_steers_the_model_in_the_browser(page: Any, site: Site, sample
     assert "text=the+captain" in page.url
 
 
+def run_page(site: Site) -> str:
+    """The page of a training job that has curves."""
+    accepted = training_job(site)
+    write_curve(site, accepted)
+    return f"/jobs/{accepted['job']['id']}"
+
+
 def test_a_feature_is_starred_and_shows_what_the_api_answers(page: Any, site: Site, samples: SampleArtifacts) -> None:
     sign_in(page, site)
     page.goto(f"/{samples.features}?sort=density&order=desc")
@@ -222,7 +214,7 @@ def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site, sam
     from playwright.sync_api import expect
 
     sign_in(page, site)
-    for path in (*PAGES, *pages_of(samples)):
+    for path in (*PAGES, *pages_of(samples), run_page(site)):
         page.goto(path)
         page.get_by_role("heading", level=1).wait_for()
         expect(page.locator(".loading")).to_have_count(0, timeout=60_000)
@@ -237,10 +229,101 @@ def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site, sam
 
 def test_no_page_scrolls_sideways(page: Any, site: Site, samples: SampleArtifacts) -> None:
     sign_in(page, site)
-    for path in (*PAGES, *pages_of(samples), "/jobs/x/y", "/jobs/train-0000000000"):
+    for path in (*PAGES, *pages_of(samples), run_page(site), "/jobs/x/y", "/jobs/train-0000000000"):
         page.goto(path)
         page.get_by_role("heading", level=1).wait_for()
         page.wait_for_load_state("load")
         for width in (1280, 768, 320):
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+
+
+def test_forms_say_what_exists_and_what_can_never_run(page: Any, site: Site) -> None:
+    """Before anything is submitted."""
+    body = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 36}
+    made = site.writer.post("/v1/tokens", json=body).json()
+    sign_in(page, site)
+    page.goto(f"/tokens/new?dataset={DATASET}&model={MODEL}")
+    page.get_by_text("It writes up to").wait_for()
+    page.get_by_label("Context length").fill("36")
+    page.get_by_text("An equal job is under way").wait_for()
+    assert page.get_by_role("link", name=made["job"]["id"]).count() == 1
+    page.get_by_text("More options").click()
+    page.get_by_text("Resources", exact=True).click()
+    page.get_by_label("Workers").fill("3")
+    page.get_by_label("Context length").fill("37")
+    page.get_by_text("This can never run here.").wait_for()
+    assert "1 node" in page.locator(".job-check").inner_text()
+
+
+def test_a_delete_dialog_names_what_refers_to_the_artifact(page: Any, site: Site, samples: SampleArtifacts) -> None:
+    sign_in(page, site)
+    page.goto(f"/{samples.sae}")
+    page.get_by_role("button", name="Delete").click()
+    dialog = page.get_by_role("alertdialog")
+    for ref in site.reader.get(f"/v1/artifacts/{samples.sae}/referrers").json()["artifacts"]:
+        dialog.get_by_role("link", name=ref).wait_for()
+    assert dialog.get_by_role("link").count() >= 2
+
+
+def three(value: float) -> str:
+    """A figure as the report and the pages write it: three digits that count."""
+    if not value:
+        return "0"
+    return f"{value:#.3g}".rstrip(".") if abs(value) < 100 else f"{value:.1f}".rstrip("0").rstrip(".")
+
+
+def facts(page: Any) -> dict[str, str]:
+    """The figures at the top of a page, by their names."""
+    page.locator(".facts dd").first.wait_for()
+    rows = page.locator(".facts div").all()
+    return {row.locator("dt").inner_text(): row.locator("dd").inner_text() for row in rows}
+
+
+def test_thirty_figures_on_six_pages_are_those_of_the_api(page: Any, site: Site, samples: SampleArtifacts) -> None:
+    def api(path: str) -> Any:
+        return site.reader.get(path).raise_for_status().json()
+
+    sign_in(page, site)
+    compared: list[tuple[str, str]] = []
+    page.goto(f"/{MODEL}")
+    shown, model = facts(page), api(f"/v1/{MODEL}")["summary"]
+    names = {
+        "Blocks": "n_layers",
+        "Residual stream": "d_model",
+        "Vocabulary": "vocab_size",
+        "Longest row": "context_length",
+    }
+    compared += [(shown[name], f"{model[key]:,}") for name, key in names.items()]
+    page.goto(f"/{DATASET}")
+    shown, dataset = facts(page), api(f"/v1/{DATASET}")
+    compared.append((shown["Documents"], f"{dataset['summary']['documents']:,}"))
+    lengths = dataset["statistics"]["document_characters"]
+    compared += [(shown[name], f"{round(lengths[key]):,}") for name, key in (("Mean", "mean"), ("Median", "median"))]
+    page.goto(f"/{TOKENS}")
+    compared.append((facts(page)["Tokens"], f"{api(f'/v1/{TOKENS}')['statistics']['tokens']:,}"))
+    page.goto(f"/{samples.sae}")
+    shown, sae = facts(page), api(f"/v1/{samples.sae}")["fields"]
+    compared += [(shown["Latents"], f"{sae['d_sae']:,}"), (shown["k"], f"{sae['k']}")]
+    page.goto(f"/{samples.features}?sort=max&order=desc")
+    rows = page.get_by_role("region", name="Features").locator("tbody tr")
+    rows.first.wait_for()
+    features = api(f"/v1/{samples.features}/latents?sort=max&order=desc&limit=5")["items"]
+    for row, feature in zip(rows.all(), features, strict=False):
+        cells = row.locator("td").all_inner_texts()
+        figures = (
+            str(feature["latent"]),
+            f"{three(100 * feature['density'])}%",
+            three(feature["max"]),
+            three(feature["mean"]),
+        )
+        compared += zip(cells, figures, strict=False)
+    latent = features[0]["latent"]
+    page.goto(f"/{samples.features}/{latent}")
+    shown, feature = facts(page), api(f"/v1/{samples.features}/latents/{latent}")
+    compared += [(shown["Active positions"], f"{feature['count']:,}"), (shown["Max activation"], three(feature["max"]))]
+    compared.append((shown["Mean when active"], three(feature["mean"])))
+    nearest = page.locator(".card", has_text="Nearest features").locator("li .num").all_inner_texts()
+    compared += zip(nearest, (f"{one['cosine']:.3f}" for one in feature["neighbours"]), strict=True)
+    assert len(compared) >= 30
+    assert [left for left, _ in compared] == [right for _, right in compared]

@@ -1,4 +1,6 @@
 // Charts as inline SVG: axes with round ticks, and the value under the pointer or the arrow keys.
+import { el, short, svg } from "./dom.js";
+
 const W = 420, HEIGHT = 190, LEFT = 46, RIGHT = 12, TOP = 8, BOTTOM = 36;
 
 function ticks(low, high, count) {
@@ -94,7 +96,7 @@ function lineChart(options) {
 }
 
 // Bars over a log10 axis. `bars`: {from, to (both log10), count, dead?}. pick(bar) is called on a click or Enter.
-function histogram(options) {
+export function histogram(options) {
   const { bars, width = W, height: H = HEIGHT } = options;
   const lowest = bars[0].from, highest = bars[bars.length - 1].to;
   const most = Math.max(1, ...bars.map((b) => b.count));

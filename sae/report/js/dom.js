@@ -11,8 +11,8 @@ function fill(node, attributes, children) {
   for (const child of [].concat(children ?? [])) if (child != null) node.append(child);
   return node;
 }
-const el = (tag, attributes, children) => fill(document.createElement(tag), attributes, children);
-const svg = (tag, attributes, children) => fill(document.createElementNS(SVG, tag), attributes, children);
+export const el = (tag, attributes, children) => fill(document.createElement(tag), attributes, children);
+export const svg = (tag, attributes, children) => fill(document.createElementNS(SVG, tag), attributes, children);
 const byId = (id) => document.getElementById(id);
 const readJson = (id) => JSON.parse(byId(id).textContent);
 

@@ -5,6 +5,7 @@ export const jobPath = (id: string): string => `/jobs/${encodeURIComponent(id)}`
 
 /** The page of what a reference names: a job (`train-0f3c9a7b21`) or an artifact (`saes/67d5273bd9611bd1`). */
 export function refPath(ref: string): string {
+  ref = ref.split(" ").at(-1)!; // "train job train-0f3c9a7b21"
   return ref.includes("/") ? artifactPath(ref) : jobPath(ref);
 }
 

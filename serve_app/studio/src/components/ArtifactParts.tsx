@@ -3,12 +3,12 @@ import { useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, type ReactNode, useId, useState } from "react";
 import { Link, useLocation } from "wouter";
 
-import { client } from "../api/client";
+import { $api, client } from "../api/client";
 import { useCursorPages } from "../api/pages";
 import { toProblem } from "../api/problem";
 import type { Artifact, ArtifactItem } from "../api/schema";
 import { useMayWrite } from "../api/session";
-import { jobPath } from "../app/paths";
+import { jobPath, refPath } from "../app/paths";
 import { bytes, counted } from "../format";
 import { ArtifactLink } from "./ArtifactLink";
 import type { ArtifactKind } from "./ArtifactList";
@@ -41,7 +41,7 @@ export function ArtifactLead({ item }: { item: Artifact }) {
   );
 }
 
-/** Deletes it, after a question that names it; what refers to it is named by the API's refusal. */
+/** Deletes it, after a question that names it and what refers to it. */
 export function DeleteArtifact({ item, kind }: { item: Artifact; kind: ArtifactKind }) {
   const toast = useToast();
   const queries = useQueryClient();
@@ -58,8 +58,24 @@ export function DeleteArtifact({ item, kind }: { item: Artifact; kind: ArtifactK
       }}
     >
       <p>{counted(item.files.length, "file")} of {bytes(item.bytes)} are removed. This cannot be undone; the same request makes it again.</p>
-      <p>It is refused while another artifact or a job needs it.</p>
+      <Referrers kind={kind} id={item.id} />
     </Confirm>
+  );
+}
+
+/** What keeps an artifact from being deleted, by name. */
+function Referrers({ kind, id }: { kind: ArtifactKind; id: string }) {
+  const found = $api.useQuery("get", "/v1/artifacts/{kind}/{id}/referrers", { params: { path: { kind, id } } }, { staleTime: 0 });
+  return (
+    <Loaded query={found} what="what refers to it">
+      {({ artifacts, jobs }) => artifacts.length + jobs.length === 0 ? <p>Nothing refers to it.</p> : (
+        <div className="notice problem">
+          <strong>It cannot be deleted while these need it:</strong>
+          <ul>{[...artifacts, ...jobs].map((name) => <li key={name}><Link href={refPath(name)}>{name}</Link></li>)}</ul>
+          <p className="advice">Delete what was made from it first, or wait for the jobs.</p>
+        </div>
+      )}
+    </Loaded>
   );
 }
 

@@ -4,19 +4,21 @@ import { type FormEvent, useState } from "react";
 import { Link, useLocation, useParams, useSearch } from "wouter";
 
 import { $api } from "../api/client";
-import type { Annotation, Bin, Example, Feature, Logit } from "../api/schema";
+import type { Annotation, Example, Feature, Logit } from "../api/schema";
 import { toProblem } from "../api/problem";
 import { useMayWrite } from "../api/session";
 import { featurePath } from "../app/paths";
 import { ActiveTokens } from "../components/ActiveTokens";
 import { ArtifactLink } from "../components/ArtifactLink";
-import { Bars } from "../components/Bars";
+import { CopyJson } from "../components/CopyJson";
 import { Facts, JsonLink } from "../components/Facts";
+import { FeatureHistogram } from "../components/FeatureHistogram";
 import { OwnText } from "../components/OwnText";
 import { Page, Section } from "../components/Page";
 import { ProblemNotice } from "../components/Problem";
 import { ShownText } from "../components/ShownText";
 import { Loaded } from "../components/States";
+import { TokenFeatures } from "../components/TokenFeatures";
 import { figures, fixed, percent, whole } from "../format";
 
 export default function FeaturePage() {
@@ -55,7 +57,7 @@ function Details({ feature, id }: { feature: Feature; id: string }) {
       <div className="columns">
         <div className="card">
           <h2 className="card-title">Activations</h2>
-          {feature.histogram.length === 0 ? <p className="quiet">It was never active.</p> : <Histogram bins={feature.histogram} />}
+          {feature.histogram.length === 0 ? <p className="quiet">It was never active.</p> : <FeatureHistogram bins={feature.histogram} />}
         </div>
         <Logits title="Promoted tokens" logits={feature.promoted} why={feature.no_logit_lens} />
         <Logits title="Suppressed tokens" logits={feature.suppressed} why={feature.no_logit_lens} />
@@ -71,10 +73,6 @@ function Details({ feature, id }: { feature: Feature; id: string }) {
       <OwnText sae={feature.sae} features={features} latent={feature.latent} />
     </>
   );
-}
-
-function Histogram({ bins }: { bins: Bin[] }) {
-  return <Bars caption="Activations by size" what="Activation" unit="positions" bars={bins.map((bin) => ({ key: String(bin.start), label: `${figures(bin.start)} to ${figures(bin.stop)}`, count: bin.count }))} />;
 }
 
 function Logits({ title, logits, why }: { title: string; logits: Logit[] | null; why: string | null }) {
@@ -106,8 +104,9 @@ function Examples({ feature, id }: { feature: Feature; id: string }) {
   const found = $api.useQuery("get", "/v1/features/{id}/latents/{latent}/examples", { params: { path: { id, latent: feature.latent }, query: { limit: 500 } } });
   const search = new URLSearchParams(useSearch());
   const [path, go] = useLocation();
+  const [token, choose] = useState<{ example: Example; at: number } | null>(null);
   return (
-    <Section title="Examples" beside={<JsonLink href={`/v1/features/${id}/latents/${feature.latent}/examples`} />}>
+    <Section title="Examples" beside={<>{found.data && <CopyJson value={{ ...feature, examples: found.data }} what={`Feature ${feature.latent}`} />}<JsonLink href={`/v1/features/${id}/latents/${feature.latent}/examples`} /></>}>
       <Loaded query={found} what="the examples">
         {(all) => {
           const parts = partsOf(all);
@@ -122,12 +121,16 @@ function Examples({ feature, id }: { feature: Feature; id: string }) {
                   </button>
                 ))}
               </div>
-              <p className="quiet">Darker, bolder and thicker underlined is more active; boxed is the example’s own position. Interval 1 has the weakest activations.</p>
+              <p className="quiet">Near-miss examples are not held by this extraction: it keeps the largest, some of each interval, and some at random.</p>
+              <p className="quiet">A click on a token (or Enter) shows all features that are active there. Darker, bolder and thicker underlined is more active; boxed is the example’s own position. Interval 1 has the weakest activations.</p>
               <ol className="examples">
                 {chosen.examples.map((one, i) => (
                   <li key={`${one.row}-${one.position}-${i}`} className="example">
                     <div className="meta"><b>{figures(one.activation)}</b><span>row {whole(one.row)}</span><span>position {one.position}</span></div>
-                    <div><ActiveTokens label={`Example ${i + 1}, activation ${figures(one.activation)}`} tokens={one.tokens} activations={one.activations} max={feature.max} peak={one.at} /></div>
+                    <div>
+                      <ActiveTokens label={`Example ${i + 1}, activation ${figures(one.activation)}`} tokens={one.tokens} activations={one.activations} max={feature.max} peak={one.at} onChoose={(at) => choose({ example: one, at })} />
+                      {token?.example === one && <TokenFeatures sae={feature.sae} features={`features/${id}`} tokens={one.tokens.slice(0, token.at + 1)} onClose={() => choose(null)} />}
+                    </div>
                   </li>
                 ))}
               </ol>

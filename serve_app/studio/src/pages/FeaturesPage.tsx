@@ -7,8 +7,9 @@ import { useCursorPages } from "../api/pages";
 import type { Artifact, FeaturePage, FeatureSummary } from "../api/schema";
 import { featurePath } from "../app/paths";
 import { ArtifactLink } from "../components/ArtifactLink";
-import { ArtifactLead, DeleteArtifact, Labels, Provenance, titleOf } from "../components/ArtifactParts";
+import { ArtifactLead, DeleteArtifact, Labels, Provenance } from "../components/ArtifactParts";
 import { type Column, DataTable, type Sort } from "../components/DataTable";
+import { CopyJson } from "../components/CopyJson";
 import { JsonLink } from "../components/Facts";
 import { OwnText } from "../components/OwnText";
 import { Page, Section } from "../components/Page";
@@ -25,7 +26,7 @@ export default function FeaturesPage() {
   const sae = data?.inputs["sae"];
   return (
     <Page
-      title={data ? `Features, ${titleOf(data, id)}` : id}
+      title={data ? (data.name ? `Features, ${data.name}` : `Features ${data.label}`) : id}
       actions={data && <DeleteArtifact item={data} kind="features" />}
       lead={data && <><ArtifactLead item={data} />{sae && <> · of <ArtifactLink reference={sae} /></>} · <JsonLink href={data.url} /></>}
     >
@@ -100,7 +101,7 @@ function Filter({ label, value, numeric, onChange }: { label: string; value: str
 function Annotated({ sae, features }: { sae: string; features: string }) {
   const found = $api.useQuery("get", "/v1/saes/{id}/latents", { params: { path: { id: sae.split("/")[1]! }, query: { limit: 200 } } });
   return (
-    <Section title="Starred and annotated" beside={<JsonLink href={`/v1/${sae}/latents`} />}>
+    <Section title="Starred and annotated" beside={<>{found.data && found.data.items.length > 0 && <CopyJson value={found.data.items} what="The list" />}<JsonLink href={`/v1/${sae}/latents`} /></>}>
       <Loaded query={found} what="stars and notes">
         {(page) => page.items.length === 0 ? <p className="quiet">None yet: open a feature to star it, name it or write notes.</p> : (
           <ul className="plain">

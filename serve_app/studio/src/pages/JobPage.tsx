@@ -1,5 +1,5 @@
 // One job: state, why it waits, progress, what it makes, attempts, events, log; stop, cancel, resume.
-import { useMemo } from "react";
+import { lazy, Suspense, useMemo } from "react";
 import { Link, useParams } from "wouter";
 
 import { $api } from "../api/client";
@@ -14,10 +14,11 @@ import { LogTail } from "../components/LogTail";
 import { Page, Section } from "../components/Page";
 import { ProblemNotice } from "../components/Problem";
 import { ShownText } from "../components/ShownText";
-import { Empty, Loaded } from "../components/States";
+import { Empty, Loaded, Loading } from "../components/States";
 import { useToast } from "../components/Toasts";
 import { duration, moment } from "../format";
 
+const TrainingRun = lazy(() => import("../components/TrainingRun")); // with charts, which other jobs do not need
 const LIVE = new Set(["QUEUED", "WAITING", "RUNNING", "CANCELLING"]);
 
 export default function JobPage() {
@@ -62,6 +63,7 @@ function Details({ job }: { job: Job }) {
       />
       {job.state !== "FAILED" && job.message && <p><ShownText text={job.message} /></p>}
       {job.notes && <p><ShownText text={job.notes} lines /></p>}
+      {job.stage === "train" && <Suspense fallback={<Loading what="the curves" />}><TrainingRun job={job} live={LIVE.has(job.state)} /></Suspense>}
       <Section title="What it makes">
         {job.artifacts.length === 0 ? <p className="quiet">It makes no artifact of its own.</p> : (
           <ul className="plain">

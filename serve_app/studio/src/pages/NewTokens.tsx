@@ -12,6 +12,7 @@ import { ProblemNotice } from "../components/Problem";
 import { TokenText } from "../components/TokenText";
 import { useToast } from "../components/Toasts";
 import { ArtifactField } from "../form/ArtifactField";
+import { JobCheck } from "../form/JobCheck";
 import { SchemaForm } from "../form/SchemaForm";
 import { whole } from "../format";
 
@@ -57,7 +58,10 @@ export default function NewTokens() {
             go(accepted.job.state === "SUCCEEDED" && made ? `/${made}` : jobPath(accepted.job.id));
           }}
         />
-        <TokenPreview body={body} />
+        <div className="beside-form">
+          <TokenPreview body={body} />
+          <JobCheck stage="tokenize" body={body} ready={Boolean(body["dataset"] && body["model"])} />
+        </div>
       </div>
     </Page>
   );

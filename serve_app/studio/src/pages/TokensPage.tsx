@@ -5,6 +5,7 @@ import { Link, useParams } from "wouter";
 import { $api } from "../api/client";
 import { useCursorPages } from "../api/pages";
 import type { TokenRow, TokensArtifact } from "../api/schema";
+import { useMayWrite } from "../api/session";
 import { ArtifactLead, at, DeleteArtifact, Known, Labels, numberAt, Provenance, Users } from "../components/ArtifactParts";
 import { type Bar, Bars, histogramBars } from "../components/Bars";
 import { Facts, JsonLink } from "../components/Facts";
@@ -18,10 +19,11 @@ export default function TokensPage() {
   const { id } = useParams<{ id: string }>();
   const tokens = $api.useQuery("get", "/v1/tokens/{id}", { params: { path: { id } } });
   const data = tokens.data;
+  const mayWrite = useMayWrite();
   return (
     <Page
       title={data?.name ?? (data ? `Tokens, ${data.label}` : id)}
-      actions={data && <DeleteArtifact item={data} kind="tokens" />}
+      actions={data && <>{mayWrite && <Link href={`/saes/new?model=${data.inputs["model"]}&tokens=${data.ref}`} className="button primary">Train SAEs on them</Link>}<DeleteArtifact item={data} kind="tokens" /></>}
       lead={data && <><ArtifactLead item={data} /> · <JsonLink href={data.url} /></>}
     >
       <Loaded query={tokens} what="the tokens">{(found) => <Details tokens={found} />}</Loaded>

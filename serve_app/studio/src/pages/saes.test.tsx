@@ -100,9 +100,10 @@ describe("SAEs", () => {
 
   it("are every combination of a grid, with k where an architecture has it", () => {
     const kinds = new Map<string, Schema>([["topk", { properties: { k: {} } }], ["gated", { properties: {} }]]);
-    const saes = expand({ hooks: "blocks.1, blocks.2", architectures: ["topk", "gated"], widths: "64", ks: "4 8", seeds: "0" }, kinds);
+    const saes = expand({ hooks: "blocks.1, blocks.2", architectures: ["topk", "gated"], widths: "64", ks: "4 8", seeds: "0", settings: { gated: { l1: 3 } } }, kinds);
     expect(saes).toHaveLength(6);
     expect(saes[0]).toEqual({ architecture: "topk", hook: "blocks.1", d_sae: 64, k: 4, seed: 0 });
     expect(saes.filter((one) => "k" in one)).toHaveLength(4);
+    expect(saes.filter((one) => one["l1"] === 3).map((one) => one["architecture"])).toEqual(["gated", "gated"]);
   });
 });

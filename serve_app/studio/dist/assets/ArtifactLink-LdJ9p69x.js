@@ -1,1 +1,0 @@
-import{_ as e,b as t,k as n,tt as r,y as i}from"./Page-Bz8RZJa5.js";var a=r();function o({reference:r,label:o}){let s=e(r),c=o??r;return t(r)?i(r)?(0,a.jsx)(n,{href:s,children:c}):(0,a.jsx)(`a`,{href:s,children:c}):(0,a.jsx)(a.Fragment,{children:c})}export{o as t};
