@@ -85,7 +85,7 @@ def test_a_stream_has_every_token_and_then_the_same_answer(site: Site, samples: 
 
 def test_a_client_that_goes_away_ends_the_answer(site: Site, samples: SampleArtifacts, loud: int) -> None:
     models: Answers = site.app.state.api.interactive_models
-    body = _body(samples, loud, stream=True, max_tokens=40)
+    body = _body(samples, loud, stream=True, max_tokens=110)
     before = len(models.steered_to_the_end)
     with site.reader.stream("POST", "/v1/text/steer", json=body) as response:
         next(response.iter_raw())
