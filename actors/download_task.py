@@ -22,11 +22,12 @@ _WEIGHTS = (".safetensors", ".gguf")
 
 
 class Step(NamedTuple):
-    """How far a download is: `done` of `total` files in a phase (`fetch`, `documents` or `convert`)."""
+    """How far a download is: `done` of `total` units in a phase (`fetch`, `documents` or `convert`)."""
 
     phase: str
     done: int
     total: int
+    unit: str = "files"
 
 
 class Result(NamedTuple):
@@ -65,6 +66,11 @@ def download(
         else:
             yield Step("convert", 0, 1)
             summary = _model(source, root, Path(scratch, "source"), folder, threads)
+            if config.quantization is not None:
+                from sae.language_model.quantization import write_quantization
+
+                write_quantization(folder, config.quantization)
+                summary["quantization"] = config.quantization
         stored = [store.put(ref, attempt, path.name, path) for path in sorted(folder.iterdir())]
     yield Result(stored, {**summary, "source": source.identity})
 
@@ -75,7 +81,7 @@ def _fetch(source: ResolvedSource, names: Sequence[str]) -> Generator[Step, None
     with ThreadPoolExecutor(1) as thread:
         fetching = thread.submit(source.fetch, names, lambda count: done.__setitem__(0, count))
         while not fetching.done():
-            yield Step("fetch", done[0], len(source.names))
+            yield Step("fetch", done[0], source.size, "bytes")
             wait([fetching], REPORT_S)
     return fetching.result()
 

@@ -21,10 +21,10 @@ from cluster.store import ArtifactFiles, Store
 from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
-from sae.formats.dataset import MESSAGES, DatasetReader
+from sae.formats.dataset import MESSAGES, TEMPLATE_VARIABLES, DatasetReader
 from sae.text.chat_tokens import ChatRendering
 from sae.text.chosen_documents import chosen_documents, extra_columns, metadata_of
-from sae.text.flat_tokens import FlatTokens, open_flat, tokenize_chunk
+from sae.text.flat_tokens import FlatTokens, map_flat, release_memory, tokenize_chunk
 from sae.text.packing import pack_shard
 from sae.text.row_pieces import open_rows
 from sae.text.shard_layout import Shard, SplitLayout
@@ -72,7 +72,13 @@ def store_chunk(
     """
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes in this process
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-    columns = ["doc", "split", "text", *([] if chats is None else [MESSAGES]), *extra_columns(config)]
+    columns = [
+        "doc",
+        "split",
+        "text",
+        *([] if chats is None else [MESSAGES, TEMPLATE_VARIABLES]),
+        *extra_columns(config),
+    ]
     reader = DatasetReader(datasets[item["dataset"]])
     documents = chosen_documents(reader.read(item["file"], item["start"], item["stop"], columns), config)
     with temporary_folder() as folder:
@@ -106,12 +112,13 @@ def store_shard(
 
     def flat(chunk: int) -> FlatTokens:
         if chunk not in opened:
-            opened[chunk] = open_flat(flats.path(chunk_name(chunk)))
+            opened[chunk] = map_flat(flats.path(chunk_name(chunk)))
         return opened[chunk]
 
     with temporary_folder() as folder:
         path = Path(folder, item["name"])
         counts = pack_shard(shard, layout, flat, spec, length, config, path)
+        release_memory(opened.values())
         target.store.put(target.ref, target.attempt, path.name, path, extra=counts._asdict(), part=True)
     return {"weight": item["weight"]}
 

@@ -1,33 +1,36 @@
 """Text to packed rows of tokens: the tokenize stage beside Hugging Face datasets, each as a process of its own.
 
-    python -m benchmarks.tokenize [--megabytes 50] [--rounds 3]
+    python -m benchmarks.tokenize [--text FOLDER] [--megabytes 50] [--rounds 3]
 
-The demo's text, repeated with a number before each document until it has so many bytes, and the demo's tokenizer.
-RayLens: `python -m jobs tokenize` with two workers of one CPU, from a dataset in the store to checked files in the store,
-the start of a Ray cluster included. datasets: benchmarks/peers/datasets_map.py, from JSON Lines to `save_to_disk`. In
-turns; the tokens are those in the rows.
+Documents of about 4,000 characters of the text files (*.txt) of a folder, none twice; else the demo's text, repeated with
+a number before each document until it has so many bytes. The demo's tokenizer. RayLens: `python -m jobs tokenize` with two
+workers of one CPU, from a dataset in the store to checked files in the store, the start of a Ray cluster included. datasets:
+benchmarks/peers/datasets_map.py, from JSON Lines to `save_to_disk`. In turns; the tokens are those in the rows.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.common import PRESETS, REPOSITORY, Figure, machine, median_ratio, run_stage, write_results
+from benchmarks.versus import PEERS
 from cluster.store import Store
 from configs.artifact_ids import ArtifactRef, parse_ref
 from sae.formats.artifact_files import LocalFiles
 from sae.formats.dataset import iter_documents
 
 ROW_TOKENS = 128
+DOCUMENT_CHARACTERS = 4000
 WORKERS = 2
 TARGET = 1.5
 
@@ -36,33 +39,70 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--text", type=Path, help="a folder with text files")
     given = parser.parse_args()
     model = parse_ref(run_stage("download", PRESETS / "download-model.yaml")[0], "models")
     dataset = parse_ref(run_stage("download", PRESETS / "download.yaml")[0], "datasets")
     place, store = machine(), Store.open()
-    with tempfile.TemporaryDirectory(prefix="raylens-bench-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="raylens-bench-") as scratch:
+        folder = Path(scratch)
         text = folder / "text.jsonl"
-        size = _write_text(store.files(dataset).directory(), text, given.megabytes * 1_000_000)
+        most = given.megabytes * 1_000_000
+        documents = repeated(store.files(dataset).directory()) if given.text is None else _of_files(given.text)
+        size = write_text(documents, text, most)
         large = _download(text, folder / "download.yaml")
         raw: dict[str, list[dict[str, Any]]] = {"ours": [], "datasets": []}
         for n in range(given.rounds):
             raw["ours"].append(_ours(folder / "tokenize.yaml", large, model, n))
             raw["datasets"].append(_datasets(text, store.files(model).directory(), folder / f"out-{n}"))
-    settings = {"text_bytes": size, "rounds": given.rounds, "row_tokens": ROW_TOKENS, "workers": WORKERS}
-    write_results("tokenize", "Text to packed rows beside datasets", _figures(raw), settings, raw, place)
+    texts = (
+        "the demo's, repeated"
+        if given.text is None
+        else ", ".join(path.stem for path in sorted(given.text.glob("*.txt")))
+    )
+    settings = {
+        "text_bytes": size,
+        "texts": texts,
+        "rounds": given.rounds,
+        "row_tokens": ROW_TOKENS,
+        "workers": WORKERS,
+    }
+    name = "tokenize" if given.text is None else "tokenize_texts"
+    title = "Text to packed rows beside datasets"
+    write_results(name, title, _figures(raw), settings, raw, place, module="tokenize")
 
 
-def _write_text(dataset: Path, path: Path, most: int) -> int:
-    """Writes documents as JSON Lines; gives the bytes of their texts."""
+def repeated(dataset: Path) -> Iterator[str]:
+    """The texts of a dataset without end, with a number before each."""
     texts = [document.text for _, document in iter_documents(LocalFiles(dataset))]
-    size = number = 0
+    return (f"{number}. {texts[number % len(texts)]}" for number in itertools.count())
+
+
+def _of_files(folder: Path) -> Iterator[str]:
+    """The files' lines, in documents, one of each file in turn."""
+    files = [_documents(path) for path in sorted(folder.glob("*.txt"))]
+    return (text for texts in itertools.zip_longest(*files) for text in texts if text is not None)
+
+
+def _documents(path: Path) -> Iterator[str]:
+    lines: list[str] = []
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            lines.append(line)
+            if sum(map(len, lines)) >= DOCUMENT_CHARACTERS:
+                yield "".join(lines)
+                lines = []
+
+
+def write_text(documents: Iterable[str], path: Path, most: int) -> int:
+    """Writes documents as JSON Lines, up to so many bytes; gives the bytes of their texts."""
+    size = 0
     with path.open("w", encoding="utf-8") as file:
-        while size < most:
-            text = f"{number}. {texts[number % len(texts)]}"
+        for text in documents:
+            if size >= most:
+                break
             file.write(json.dumps({"text": text}) + "\n")
             size += len(text.encode())
-            number += 1
     return size
 
 
@@ -86,7 +126,7 @@ def _ours(config: Path, dataset: ArtifactRef, model: ArtifactRef, seed: int) -> 
 
 
 def _datasets(text: Path, model: Path, out: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.peers.datasets_map", str(text), str(model), str(out), str(ROW_TOKENS)]
+    command = [str(PEERS), "-m", "benchmarks.peers.datasets_map", str(text), str(model), str(out), str(ROW_TOKENS)]
     quiet = {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     begin = time.perf_counter()
     ran = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **quiet}, stdout=subprocess.PIPE, check=True)

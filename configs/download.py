@@ -95,8 +95,8 @@ class DatasetOptions(Config):
     chat_column: Column | None = Field(
         None,
         description="Column (or path) with the messages of a conversation: objects with role and content, or with from "
-        "and value (ShareGPT). null finds it, as `text_column` says. The dataset then has a column `messages` beside "
-        "the text, and the text is the conversation written plainly.",
+        "and value (ShareGPT); a list, or its JSON. null finds a list, as `text_column` says. The dataset then has a column "
+        "`messages` beside the text, and the text is the conversation written plainly.",
     )
     prompt_column: Column = Field(
         PROMPT_AND_RESPONSE[0],
@@ -113,6 +113,21 @@ class DatasetOptions(Config):
         default_factory=dict,
         description="Roles of chat messages that are not known, each with the one that it stands for, for example "
         "{'narrator': 'system'}. It goes before the known ones (human, gpt, developer, function and the like).",
+    )
+    malformed_chats: Literal["error", "skip"] = Field(
+        "error",
+        description="What becomes of a row whose chat cannot be read (no messages, a message without a role or with one "
+        "that is not known, content that is no text): end with an error that says where, or leave it out. They are counted.",
+    )
+    tools_column: Column | None = Field(
+        "tools",
+        description="Column (or path) with the definitions of the tools that a chat may call, which chat templates are "
+        "given: a list of objects, or its JSON. Rows need not have it; null uses none.",
+    )
+    template_variables_column: Column | None = Field(
+        "chat_template_kwargs",
+        description="Column (or path) with other variables for chat templates, such as enable_thinking: an object, or its "
+        "JSON. Rows need not have it; null uses none.",
     )
     split_column: str | None = Field(
         "split",
@@ -189,6 +204,9 @@ class DatasetOptions(Config):
         return (self.prompt_column, self.response_column) != PROMPT_AND_RESPONSE
 
 
+Quantization = Literal["8bit", "4bit"]
+
+
 class DownloadConfig(StageConfig):
     """Brings one model or dataset into the store, pinned by commit or by content."""
 
@@ -196,11 +214,19 @@ class DownloadConfig(StageConfig):
     what: Literal["model", "dataset"] = Field(description="What the source holds.")
     source: Source = Field(description="Where it comes from: hub, local, package or upload.")
     dataset: DatasetOptions | None = Field(None, description="How files become documents; for `what: dataset` only.")
+    quantization: Quantization | None = Field(
+        None,
+        description="For `what: model`: every stage reads the weights in 8 bits (LLM.int8) or 4 bits (NF4), by bitsandbytes, "
+        "which needs a GPU and that package. It makes another model: SAEs of it are of these activations. Null: as "
+        "`lm_dtype` of a stage says.",
+    )
 
     @model_validator(mode="after")
     def _options_fit(self) -> DownloadConfig:
         if self.what == "model" and self.dataset is not None:
             raise ValueError("`dataset` options belong to `what: dataset`; remove them for a model")
+        if self.what == "dataset" and self.quantization is not None:
+            raise ValueError("`quantization` belongs to `what: model`; remove it for a dataset")
         if isinstance(self.source, HubSource) and self.source.config is not None:
             if self.what == "model":
                 raise ValueError("`source.config` belongs to `what: dataset`; remove it for a model")

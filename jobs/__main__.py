@@ -11,6 +11,7 @@
     python -m jobs gc --dry-run    which intermediate artifacts nothing refers to; without --dry-run they are removed
     python -m jobs samples datasets/ID [--contains TEXT] [--where COLUMN=VALUE] ...   documents of a dataset
     python -m jobs rows tokens/ID [--contains TEXT] [--token ID] ...    rows of tokens, with roles and borders of documents
+    python -m jobs steer saes/ID --latent N --value V --text TEXT ...   a model's answer without and with a change of a feature
     python -m jobs statistics KIND/ID   the counts, sizes and metrics of an artifact
     python -m jobs resume JOB      a stopped, cancelled or failed job goes on from its last checkpoint
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from cluster.catalog import DISPATCHER, Catalog, CatalogError, JobRow, State, open_catalog
 from jobs.artifact_removal import gc, gc_arguments, rm, rm_arguments
 from jobs.data_commands import rows, rows_arguments, samples, samples_arguments, statistics, statistics_arguments
+from jobs.steer_command import steer, steer_arguments
 
 POLL_S = 0.5
 
@@ -169,6 +170,7 @@ COMMANDS: dict[str, Command] = {
     "gc": Command("remove all intermediate artifacts that nothing refers to", gc_arguments, gc),
     "samples": Command("documents of a dataset: paged, searched, filtered", samples_arguments, samples),
     "rows": Command("rows of tokens with roles and borders of documents: paged, searched", rows_arguments, rows),
+    "steer": Command("a model's answer without and with a change of features", steer_arguments, steer),
     "statistics": Command("the counts, sizes and metrics of an artifact", statistics_arguments, statistics),
     # For the dispatcher and for `python -m cluster up`.
     "drive": Command(argparse.SUPPRESS, _drive_arguments, _drive),

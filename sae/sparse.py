@@ -18,8 +18,11 @@ from torch.nn.functional import embedding_bag
 
 # Rows are searched by maxima of groups first: of so many values where a row is wider than so many times k; narrower ones
 # directly. The fastest of what was tried: on a CPU at k 32 and widths 4,608 and 9,216; on an H100 at k 32, 128 and 512 and
-# widths 9,216, 16,384 and 65,536 (there 1.0 ms instead of 3.2 for 4,096 rows and k 32).
+# widths 9,216, 16,384 and 65,536 (there 1.0 ms instead of 3.2 for 4,096 rows and k 32). On CUDA fewer values than _LARGE
+# are searched directly: starting more kernels would take longer than they save.
 _CPU_GROUPS, _CUDA_GROUPS = ((64, 8), (12, 4)), ((1024, 16), (64, 8))
+_LARGE = 1 << 26
+_FEW = 1 << 27  # numbers to add up, below which Triton's kernels are not worth their start
 
 
 class Codes(NamedTuple):
@@ -49,7 +52,7 @@ def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     A wide row is searched by groups: the k largest are in the k groups with the largest maxima.
     """
     width = values.shape[1]
-    rules = _CUDA_GROUPS if values.is_cuda else _CPU_GROUPS
+    rules = (_CUDA_GROUPS if values.numel() >= _LARGE else ()) if values.is_cuda else _CPU_GROUPS
     size = next((size for times, size in rules if width > times * k and width % size == 0), 0)
     if not size:
         found = values.topk(k, dim=1, sorted=False)
@@ -208,10 +211,16 @@ def backward(codes: Codes, x: Tensor, grad: Tensor, W_dec: Tensor, number: Tenso
     return Gradients(entries.rows(x, d_value), b_enc, d_dec, radial)
 
 
-def _kernels(rows: Tensor, weights: Tensor) -> ModuleType | None:
-    """The kernels for these tensors; None where torch's own operations do it: on a CPU, or where autograd must look on."""
-    wants_gradient = torch.is_grad_enabled() and (rows.requires_grad or weights.requires_grad)
-    if not rows.is_cuda or wants_gradient or not (rows.dtype == weights.dtype == torch.float32):
+def _kernels(rows: Tensor, entries: Tensor) -> ModuleType | None:
+    """The kernels for rows [any, d] and their entries [m]; None where torch's own operations do it.
+
+    These do it on a CPU, where autograd must look on, and where there is little to add up: starting one of Triton's kernels
+    takes the CPU longer.
+    """
+    if len(entries) * rows.shape[1] < _FEW:
+        return None
+    wants_gradient = torch.is_grad_enabled() and (rows.requires_grad or entries.requires_grad)
+    if not rows.is_cuda or wants_gradient or not (rows.dtype == entries.dtype == torch.float32):
         return None
     return _triton_kernels()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,7 +14,7 @@ from cluster.catalog import Catalog
 from cluster.store import Store
 from configs.stages import ARTIFACT_KINDS
 from serve_app import errors
-from serve_app.dependencies import Api, QueryModel
+from serve_app.dependencies import Api, InteractiveModels
 from serve_app.errors import ApiError
 from serve_app.language_models.summaries import ModelSummaries
 from serve_app.openapi.responses import COMMON_PROBLEMS
@@ -30,8 +31,10 @@ from serve_app.routes import (
     jobs,
     logs,
     models,
+    openai,
     saes,
     session,
+    steering,
     studio,
     system,
     text_queries,
@@ -52,20 +55,30 @@ from serve_app.studio.files import StaticFile, built_files
 # Kinds with more routes than every kind has.
 KIND_ROUTERS = {"datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features}
 ROUTERS = (
-    feature_annotations, all_artifacts, uploads, jobs, training, logs, events, cluster, text_queries, session, access_tokens,
-    about, system,
+    feature_annotations, all_artifacts, uploads, jobs, training, logs, events, cluster, text_queries, steering, openai, session,
+    access_tokens, about, system,
 )  # fmt: skip
 
 
-async def no_language_model(key: str, request: dict[str, Any]) -> dict[str, Any]:
-    """The answer of a server without a language model."""
-    raise ApiError(503, "no_language_model", "this server has no interactive language model", {"Retry-After": "60"})
+class NoLanguageModels:
+    """A server without language models: every question is answered with 503."""
+
+    async def __call__(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
+        """See InteractiveModels."""
+        raise ApiError(503, "no_language_model", "this server has no interactive language model", {"Retry-After": "60"})
+
+    async def steer(self, key: str, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """See InteractiveModels."""
+        yield await self(key, request)
+
+
+NO_LANGUAGE_MODELS = NoLanguageModels()
 
 
 def create_app(
-    settings: ApiSettings, catalog: Catalog, store: Store, query_model: QueryModel = no_language_model
+    settings: ApiSettings, catalog: Catalog, store: Store, models: InteractiveModels = NO_LANGUAGE_MODELS
 ) -> FastAPI:
-    """An application on a catalog and a store. `query_model` sends queries to the interactive language model."""
+    """An application on a catalog and a store. `models` are the interactive language models."""
     app = routes_only()
     tokens = Tokens(settings.home, cluster_token=settings.loopback)
     sessions = Sessions(catalog, tokens)
@@ -75,7 +88,7 @@ def create_app(
         store=store,
         event_poller=EventPoller(catalog, settings.streams),
         model_summaries=ModelSummaries(store),
-        query_model=query_model,
+        interactive_models=models,
     )
     app.state.sessions = sessions
     app.add_middleware(Guard, settings=settings, tokens=tokens, sessions=sessions)

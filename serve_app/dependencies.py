@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -16,10 +16,18 @@ from serve_app.security.tokens import Principal
 from serve_app.settings import ApiSettings
 from serve_app.streaming.events import EventPoller
 
-# Sends a query to the interactive language model: (`ID:DTYPE` of the model, request) to answer. Raises ApiError.
-QueryModel = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 # Raises ApiError when the token of a request is no longer valid.
 TokenCheck = Callable[[], Awaitable[Principal]]
+
+
+class InteractiveModels(Protocol):
+    """The interactive language models. `key` is `ID:DTYPE` of a model. Raises ApiError."""
+
+    async def __call__(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a question about a text."""
+
+    def steer(self, key: str, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """What a steered model says, as it says it. Closing the generator ends it."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Api:
     store: Store
     event_poller: EventPoller
     model_summaries: ModelSummaries
-    query_model: QueryModel
+    interactive_models: InteractiveModels
 
 
 def api_of(connection: HTTPConnection) -> Api:

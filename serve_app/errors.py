@@ -116,6 +116,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SQLAlchemyError, _known)
 
 
+async def answer(request: Request, error: Exception) -> JSONResponse:
+    """The problem of any error of a route, as the handlers give it."""
+    if isinstance(error, RequestValidationError):
+        return await _invalid(request, error)
+    return await _known(request, error)
+
+
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ApiError)
     return error.response()

@@ -57,6 +57,10 @@ class FeatureTable:
         ordered: npt.NDArray[np.int64] = rows[np.lexsort((rows, -values if selection.descending else values))]
         return ordered
 
+    def largest(self, latent: int) -> float:
+        """The largest activation of a feature; 0 if it was never active."""
+        return float(self._columns["max"][latent])
+
     def show(self, rows: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
         """The rows as JSON."""
         columns = {name: self._columns[name][rows].tolist() for name in ("latent", "count", "density", "max", "mean")}
@@ -101,3 +105,6 @@ class FeatureTables:
     def get(self, files: ArtifactFiles) -> FeatureTable:
         """The table of a features artifact. Raises FeaturesError."""
         return FeatureTable(FeaturesReader(files))
+
+
+TABLES = FeatureTables()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from cluster.machines.ray_environment import apply_temporary
@@ -38,6 +39,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # in tiny models threads wait for one another far longer than they work
 apply_temporary(os.environ)  # as a command's own cluster: Ray's processes take a third less of the cores
+
+
+# How long an example takes says nothing on a machine that other tests share.
+hypothesis.settings.register_profile("raylens", deadline=None)
+hypothesis.settings.load_profile("raylens")
 
 
 @pytest.fixture(scope="session")

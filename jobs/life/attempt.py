@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 from cluster.catalog import CancelPending, Catalog, CatalogUnreachable, IllegalMove, JobRow, StaleAttempt
@@ -41,9 +42,14 @@ class AttemptThread:
         self.abandoned = threading.Event()
         self._session, self._to_log = session, to_log
         self._thread = threading.Thread(target=self._run, name="raylens-attempt", daemon=True)
+        modules = load_stage(job.stage).imports
+        self._imports = threading.Thread(target=_import_ahead, args=(modules,), name="raylens-imports", daemon=True)
 
     def start(self) -> None:
         """Connects to the cluster, here, as signal handlers belong to the main thread; then runs the attempt."""
+        import ray  # noqa: F401 - before the thread, so that the two import nothing of each other's
+
+        self._imports.start()
         try:
             self._session.connect()
         except Exception as error:  # noqa: BLE001 - whatever it is, the row must say how it ended
@@ -64,7 +70,15 @@ class AttemptThread:
         self._session.leave()
 
     def _run(self) -> None:
+        self._imports.join()  # two threads that import parts of one package can each find the other's half done
         self.outcome = run_attempt(self._session, self.job, self._to_log, self.abandoned)
+
+
+def _import_ahead(modules: tuple[str, ...]) -> None:
+    """Imports modules beside the start of a cluster. What fails here fails again, and is reported, where it is used."""
+    for name in modules:
+        with suppress(Exception):
+            import_module(name)
 
 
 def run_attempt(

@@ -38,6 +38,7 @@ class Stage(Generic[C]):
     `run(job)` does the work and publishes each output; raises Stopped when it was asked to stop.
     `check(config, requirement)` raises ValueError for a requirement that the stage cannot use on any machine.
     `store_bytes(config, inputs, store)` estimates, once the inputs exist, the bytes that the stage writes to the store.
+    `imports` names modules that `run` uses and that take seconds to import: they are imported while the cluster starts.
     """
 
     version: int
@@ -46,6 +47,7 @@ class Stage(Generic[C]):
     run: Callable[[JobContext], None]
     check: Callable[[C, Requirement], None] = _nothing_to_check
     store_bytes: Callable[[C, Inputs, Store], int] = _no_bytes
+    imports: tuple[str, ...] = ()
 
 
 LOADED: dict[str, Stage[Any]] = {}

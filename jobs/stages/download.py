@@ -18,7 +18,7 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from actors.download_task import Result
 
-VERSION = 3
+VERSION = 4
 TRIES = 3  # of a worker that dies
 _KIND = {"model": "models", "dataset": "datasets"}
 
@@ -118,13 +118,13 @@ def _follow(job: JobContext, steps: Any) -> Result:
             return step
         if step.phase != phase:
             phase = step.phase
-            job.progress.start(phase, step.total, "files")
+            job.progress.start(phase, step.total, step.unit)
         job.progress.update(step.done)
 
 
 def _ref(config: DownloadConfig, identity: dict[str, Any]) -> ArtifactRef:
     options = (config.dataset or DatasetOptions()).model_dump(mode="json") if config.what == "dataset" else None
-    science = {"what": config.what, "source": identity, "dataset": options}
+    science = {"what": config.what, "source": identity, "dataset": options, "quantization": config.quantization}
     return ArtifactRef(_KIND[config.what], fingerprint("download", VERSION, science, {}))
 
 

@@ -279,4 +279,6 @@ def _publish(job: JobContext, info: TokensInfo, shards: list[StoredFile]) -> Non
     job.publish(output, [*shards, described], {**info.statistics, "splits": info.splits})
 
 
-STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)
+# transformers.activations: what every model's config imports, and the longest part of it.
+_IMPORTS = ("actors.tokenize_tasks", "sae.language_model", "transformers.activations", "transformers.models.auto")
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes, imports=_IMPORTS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from configs.data_positions import DataPolicy
@@ -48,6 +50,33 @@ def activations_on_text(
     """
     if absent := [feature for feature in wanted if feature >= sae.d_sae]:
         raise ValueError(f"there is no feature {absent[0]}: they are 0 to {sae.d_sae - 1}")
+    latents, mask = _latents(lm, sae, ids, roles, policy, dtype)
+    candidates = candidate_mask(torch.tensor([list(roles)], dtype=torch.uint8), policy)[0].tolist()
+    tokens = [
+        _firing(row, None if data else ("sink" if candidate else Role(role).name.lower()), top)
+        for row, data, candidate, role in zip(latents.cpu(), mask.tolist(), candidates, roles, strict=True)
+    ]
+    return TextActivations(tokens, _over_text(latents.cpu(), top), {f: latents[:, f].tolist() for f in wanted})
+
+
+@torch.inference_mode()
+def largest_on_texts(
+    lm: LanguageModel,
+    sae: Sae,
+    texts: Sequence[tuple[Sequence[int], Sequence[int]]],
+    policy: DataPolicy,
+    dtype: str,
+) -> npt.NDArray[np.float32]:
+    """The largest activation of each feature on each text [n, d_sae], over data positions; a text is its ids and roles."""
+    found = [_latents(lm, sae, ids, roles, policy, dtype)[0].amax(0).cpu() for ids, roles in texts]
+    made: npt.NDArray[np.float32] = torch.stack(found).numpy()
+    return made
+
+
+def _latents(
+    lm: LanguageModel, sae: Sae, ids: Sequence[int], roles: Sequence[int], policy: DataPolicy, dtype: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents of one row [L, d_sae], 0 where the position is no data, and which positions are data [L]."""
     hook = lm.hook(sae.calibration.hook)
     values = lm.run_to(torch.tensor([list(ids)]), [hook])[hook.name].float()
     row_roles = torch.tensor([list(roles)], dtype=torch.uint8, device=values.device)
@@ -59,12 +88,7 @@ def activations_on_text(
         acts = acts.to(DTYPES[dtype]).float()
     latents = torch.zeros(len(ids), sae.d_sae, device=values.device)
     latents[mask] = sae.encode(acts)
-    candidates = candidate_mask(row_roles, policy)[0].tolist()
-    tokens = [
-        _firing(row, None if data else ("sink" if candidate else Role(role).name.lower()), top)
-        for row, data, candidate, role in zip(latents.cpu(), mask.tolist(), candidates, roles, strict=True)
-    ]
-    return TextActivations(tokens, _over_text(latents.cpu(), top), {f: latents[:, f].tolist() for f in wanted})
+    return latents, mask
 
 
 def _firing(latents: torch.Tensor, left_out: str | None, top: int) -> TokenActivations:

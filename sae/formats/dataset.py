@@ -3,7 +3,8 @@
 A file `documents-00000.parquet` has the columns doc (int64, the document's number in the dataset), split (string:
 train, validation or test), text (string), text_bytes (int64, length of the text in UTF-8), and whatever other columns
 the source had, as strings. If documents are chats there is a column `messages` too: a list of structs of strings,
-the fields of `Message`; the text is then the chat written plainly. Row groups hold 1 MiB of text. Beside it,
+the fields of `Message`; the text is then the chat written plainly. If chats bring tools or other variables for a chat
+template, a column `template_variables` has them as JSON. Row groups hold 1 MiB of text. Beside it,
 `documents-00000.grams.safetensors` says which row groups a substring can be in.
 """
 
@@ -28,7 +29,8 @@ from sae.formats.gram_index import GramIndexWriter, groups_with, index_name
 DOCUMENTS_JSON = "documents.json"
 SPLITS = ("train", "validation", "test")
 MESSAGES = "messages"
-OWN_COLUMNS = ("doc", "split", "text", "text_bytes", MESSAGES)
+TEMPLATE_VARIABLES = "template_variables"
+OWN_COLUMNS = ("doc", "split", "text", "text_bytes", MESSAGES, TEMPLATE_VARIABLES)
 _FILE_BYTES = 64 << 20  # text in one file; what a writer holds in memory at once
 _GROUP_BYTES = 1 << 20  # text in one row group; what a reader holds in memory at once
 
@@ -52,12 +54,16 @@ _MESSAGES_TYPE = pa.list_(pa.struct([(name, pa.string()) for name in Message._fi
 
 
 class Document(NamedTuple):
-    """One document. Its number is its place in the dataset. `messages` only if it is a chat."""
+    """One document. Its number is its place in the dataset. `messages` only if it is a chat.
+
+    `template_variables`: what its chat template is given beside the messages, as a JSON object.
+    """
 
     split: str
     text: str
     columns: dict[str, str | None]
     messages: tuple[Message, ...] | None = None
+    template_variables: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ class DatasetWriter:
             counts["documents"] += 1
             counts["text_bytes"] += size
             self._columns.update(document.columns, () if document.messages is None else (MESSAGES,))
+            self._columns.update(() if document.template_variables is None else (TEMPLATE_VARIABLES,))
         _write_file(self._folder / name, self._batch, self._sizes, self.documents - len(self._batch))
         self._files[name] = len(self._batch)
         self._batch, self._sizes, self._batch_bytes = [], [], 0
@@ -148,9 +155,11 @@ def _known(split: str) -> str:
 def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int) -> None:
     names = sorted({name for document in batch for name in document.columns})
     chats = any(document.messages is not None for document in batch)
+    variables = any(document.template_variables is not None for document in batch)
     schema = pa.schema(
         [("doc", pa.int64()), ("split", pa.string()), ("text", pa.large_string()), ("text_bytes", pa.int64())]
         + ([(MESSAGES, _MESSAGES_TYPE)] if chats else [])
+        + ([(TEMPLATE_VARIABLES, pa.string())] if variables else [])
         + [(name, pa.string()) for name in names]
     )
     grams = GramIndexWriter()
@@ -166,6 +175,8 @@ def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int)
             }
             if chats:
                 columns[MESSAGES] = [_message_rows(document) for document in part]
+            if variables:
+                columns[TEMPLATE_VARIABLES] = [document.template_variables for document in part]
             columns.update({name: [document.columns.get(name) for document in part] for name in names})
             writer.write_table(pa.table(columns, schema=schema))
     grams.save(path.with_name(index_name(path.name)))
@@ -245,7 +256,8 @@ class DatasetReader:
             for row in self.read(name, start, stop).to_pylist():
                 if split is None or row["split"] == split:
                     extra = {key: value for key, value in row.items() if key not in OWN_COLUMNS}
-                    yield row["doc"], Document(row["split"], row["text"], extra, read_messages(row))
+                    variables = row.get(TEMPLATE_VARIABLES)
+                    yield row["doc"], Document(row["split"], row["text"], extra, read_messages(row), variables)
 
 
 def read_messages(row: Mapping[str, Any]) -> tuple[Message, ...] | None:

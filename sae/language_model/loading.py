@@ -13,6 +13,7 @@ from torch import nn
 
 from sae.language_model.errors import ModelError
 from sae.language_model.garbage_collection import collection_paused
+from sae.language_model.quantization import loading_options, read_quantization
 from sae.language_model.special_tokens import name_special_tokens
 from sae.language_model.weights import check_float, check_unexpected, stored_tensors, weight_files
 
@@ -112,8 +113,19 @@ def causal_lm_class(config: Any) -> Any:
 
 
 def load_causal_lm(directory: Path, dtype: torch.dtype) -> nn.Module:
-    """The causal language model of a folder, on the CPU. Raises ModelError if weights and config do not fit."""
-    return _load(directory, dtype, None)[0]
+    """The causal language model of a folder, on the CPU, its weights as they are stored.
+
+    Raises ModelError if weights and config do not fit.
+    """
+    return _load(directory, dtype, {})[0]
+
+
+def load_on_device(directory: Path, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """The causal language model of a folder on a device, quantized if the folder says so. Raises ModelError."""
+    quantization = read_quantization(directory)
+    if quantization is None:
+        return load_causal_lm(directory, dtype).to(device)
+    return _load(directory, dtype, loading_options(quantization, dtype, device))[0]
 
 
 def check_weights(directory: Path) -> list[str]:
@@ -121,11 +133,11 @@ def check_weights(directory: Path) -> list[str]:
 
     Returns the names of tensors that the model has no use for. Raises ModelError as `load_causal_lm` does.
     """
-    return _load(directory, torch.float32, "meta")[1]
+    return _load(directory, torch.float32, {"device_map": "meta"})[1]
 
 
 @collection_paused()
-def _load(directory: Path, dtype: torch.dtype, device: str | None) -> tuple[nn.Module, list[str]]:
+def _load(directory: Path, dtype: torch.dtype, options: dict[str, Any]) -> tuple[nn.Module, list[str]]:
     from transformers import AutoModelForCausalLM
 
     config = read_config(directory)
@@ -136,7 +148,7 @@ def _load(directory: Path, dtype: torch.dtype, device: str | None) -> tuple[nn.M
         model, info = AutoModelForCausalLM.from_pretrained(
             directory,
             dtype=dtype,
-            device_map=device,
+            **options,
             # Models with capped attention scores (Gemma 2) have no sdpa form.
             attn_implementation="sdpa" if model_class._supports_sdpa else "eager",
             use_safetensors=True,

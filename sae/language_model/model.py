@@ -19,7 +19,7 @@ from sae.language_model.errors import ModelError
 from sae.language_model.flops import Counter
 from sae.language_model.hook_points import HookPoints
 from sae.language_model.hooks import HookPoint, Kind, Tap
-from sae.language_model.loading import load_causal_lm, max_positions, text_config
+from sae.language_model.loading import load_on_device, max_positions, text_config
 from sae.language_model.unembedding import Unembedding, read_unembedding
 from sae.linear import use_onednn
 
@@ -69,11 +69,12 @@ class LanguageModel:
     def load(cls, directory: Path, dtype: str = "fp32", device: str | torch.device = "cpu") -> LanguageModel:
         """Loads a folder that `convert_model` wrote (or any Hugging Face folder with safetensors weights).
 
-        `dtype` is fp32, bf16 or fp16. Raises ModelError if the folder holds no complete causal language model.
+        `dtype` is fp32, bf16 or fp16; weights are quantized if the folder says so. Raises ModelError if the folder holds no
+        complete causal language model.
         """
         if dtype not in DTYPES:
             raise ModelError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-        return cls(load_causal_lm(Path(directory), DTYPES[dtype]).to(device))
+        return cls(load_on_device(Path(directory), DTYPES[dtype], torch.device(device)))
 
     @property
     def device(self) -> torch.device:

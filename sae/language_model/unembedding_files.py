@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae.language_model.loading import causal_lm_class, quiet, read_config
+from sae.language_model.loading import causal_lm_class, load_causal_lm, quiet, read_config
 from sae.language_model.model import LanguageModel
 from sae.language_model.norms import is_norm, recognise
 from sae.language_model.unembedding import Unembedding, fold
@@ -27,7 +27,7 @@ def unembedding_of_folder(directory: Path, hook: str) -> Unembedding | str:
     """
     found = _from_tensors(directory) if _ADDS_TO_RESIDUAL.match(hook) else None
     if found is None:
-        model = LanguageModel.load(directory)
+        model = LanguageModel(load_causal_lm(directory, torch.float32))  # output matrices are never quantized
         return model.unembedding(model.hook(hook))
     return found
 

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from sae.sources.file_selection import SourceError
 from sae.sources.hub_requests import call_hub, hub_credentials, hub_endpoint
 
 _PARALLEL_FILES = 4  # files
+REPORT_S = 1.0
 _PARTIAL = ".raylens.incomplete"
 
 
@@ -50,12 +51,15 @@ class HubRevision(NamedTuple):
         disable_progress_bars()  # the job has its own
         self._check_disk(names)
         with ThreadPoolExecutor(_PARALLEL_FILES) as threads:
-            waiting = {threads.submit(self.fetch_one, name): name for name in names}
-            folder = Path()
+            every = {threads.submit(self.fetch_one, name): name for name in names}
+            waiting, folder, whole = set(every), Path(), 0
             try:
-                for done, future in enumerate(as_completed(waiting), 1):
-                    folder = Path(str(future.result()).removesuffix(waiting[future]))
-                    progress(done)
+                while waiting:
+                    ended, waiting = wait(waiting, REPORT_S, FIRST_COMPLETED)
+                    for future in ended:
+                        folder = Path(str(future.result()).removesuffix(every[future]))
+                        whole += self.files[every[future]].size
+                    progress(whole + sum(self._begun(every[future]) for future in waiting))
             except BaseException:
                 threads.shutdown(cancel_futures=True)
                 raise
@@ -124,10 +128,14 @@ class HubRevision(NamedTuple):
 
         call_hub(self.source, self.what, go_on, lambda: _size(part))
 
+    def _begun(self, name: str) -> int:
+        """Bytes of a file that have come and are not whole yet."""
+        return _size(self._blobs() / f"{self.files[name].hash}{_PARTIAL}")
+
     def _check_disk(self, names: Sequence[str]) -> None:
         """Raises SourceError if the disk of the cache has no room for what is missing."""
         missing = sum(self.files[name].size for name in names if self._cached(name) is None)
-        begun = sum(_size(self._blobs() / f"{self.files[name].hash}{_PARTIAL}") for name in names)
+        begun = sum(map(self._begun, names))
         cache = Path(constants.HF_HUB_CACHE)
         free = shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.exists())).free
         if missing - begun > free:

@@ -111,9 +111,11 @@ def _already_local(root: Path, names: Sequence[str], progress: Callable[[int], N
 
 def _unchanged(root: Path, hashes: Mapping[str, str], names: Sequence[str], progress: Callable[[int], None]) -> Path:
     """The folder of uploaded files that still hold what was uploaded. Raises SourceError."""
-    for done, name in enumerate(names, 1):
+    done = 0
+    for name in names:
         if _sha256(root / name) != hashes[name]:
             raise SourceError(f"{quoted(name)} is no longer what was uploaded: upload it again")
+        done += (root / name).stat().st_size
         progress(done)
     return root
 

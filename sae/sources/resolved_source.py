@@ -11,7 +11,7 @@ class ResolvedSource(NamedTuple):
     """The files of a source.
 
     `identity` (plain JSON) changes whenever the content may; `names` are sorted, with `/` between folders; `size` is in
-    bytes, 0 where unknown. `fetch(names, progress)` makes these files local, calls `progress(files done)` on the way and
+    bytes, 0 where unknown. `fetch(names, progress)` makes these files local, calls `progress(bytes done)` on the way and
     gives the folder that holds them under their names; raises SourceError. `splits`: the split of each file, where something
     better than its name says it. `notes` are for people.
     """

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from configs.download import ChatRole
 from sae.formats.dataset import Message
-from sae.quoting import listed, quoted
+from sae.quoting import listed, quoted, shortened
 from sae.text.document_limits import replace_invalid
 from sae.text.readers.column_checks import kind_of
 
@@ -32,12 +32,15 @@ class ChatError(ValueError):
 
 
 def read_chat(value: Any, roles: Mapping[str, ChatRole], default: ChatRole | None = None) -> list[Message]:
-    """The messages that a value holds; `roles` goes before KNOWN_ROLES. A text alone is one message of role `default`.
+    """The messages that a value holds; `roles` goes before KNOWN_ROLES.
 
-    Raises ChatError for what is no chat, for a role that is not known, and for content that is not text.
+    A text alone is one message of role `default`; without that, it is the JSON of the messages. Raises ChatError for what
+    is no chat, for a role that is not known, and for content that is not text.
     """
     if isinstance(value, str) and default is not None:
         return [Message(default, value)]
+    if isinstance(value, str):
+        value = _parsed(value, "a list of messages") if value.strip() else None
     if value is None:
         return []
     if not isinstance(value, list | tuple):
@@ -50,6 +53,28 @@ def read_chat(value: Any, roles: Mapping[str, ChatRole], default: ChatRole | Non
         except ChatError as error:
             raise ChatError(f"message {number}: {error}") from None
     return messages
+
+
+def read_variables(tools: Any, others: Any) -> str | None:
+    """Tools and other variables of a chat template as a JSON object; None if there are none.
+
+    Each may be JSON itself. Raises ChatError if `tools` are no list of objects, or `others` no object.
+    """
+    tools = _parsed(tools, "a list of tools") if isinstance(tools, str) and tools.strip() else tools or None
+    others = _parsed(others, "template variables") if isinstance(others, str) and others.strip() else others or {}
+    if tools is not None and not (isinstance(tools, list | tuple) and all(isinstance(one, dict) for one in tools)):
+        raise ChatError("its tools are no list of objects, nor the JSON of one")
+    if not isinstance(others, dict):
+        raise ChatError("its template variables are no object, nor the JSON of one")
+    variables = {**{str(name): value for name, value in others.items()}, **({"tools": list(tools)} if tools else {})}
+    return replace_invalid(json.dumps(variables, ensure_ascii=False, default=str)) if variables else None
+
+
+def _parsed(value: str, what: str) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ChatError(f"expected {what}, not text that is no JSON ({shortened(str(error), 100)})") from None
 
 
 def unread_keys(value: Any) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,8 @@ def render_chat(
     """
     plain = [_template_message(message) for message in messages]
     definitions = [dict(tool) for tool in tools] or None
+    if taken := sorted(_taken_names() & set(variables or ())):
+        raise ChatError(f"a template variable must not be named {taken[0]!r}: it is an option of the rendering itself")
     options = {**(variables or {}), "add_generation_prompt": add_generation_prompt}
     try:
         source = tokenizer.get_chat_template(None, definitions)
@@ -97,6 +100,14 @@ def render_chat(
     if on_date is not None and has_time:
         text, _ = _render(source, bare_values, datetime.combine(on_date, time()), values)
     return RenderedChat(plain_copy(text), spans_of(roles_of(text)))
+
+
+@lru_cache(maxsize=1)
+def _taken_names() -> frozenset[str]:
+    """Names that a template variable cannot have, for transformers' own options have them."""
+    from transformers import PreTrainedTokenizerBase
+
+    return frozenset(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters) | {"messages"}
 
 
 def _transformers_text(

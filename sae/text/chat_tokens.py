@@ -81,15 +81,17 @@ def encode_documents(
     docs: Sequence[int],
     spec: TokenizerSpec,
     rendering: ChatRendering,
+    variables: Sequence[str | None] | None = None,
 ) -> list[SpokenTokens]:
     """The tokens of documents; those without messages are encoded as text, of speaker NONE.
 
-    `docs` are their numbers, for errors. A BOS that the template begins with is left out where rows begin with one.
+    `docs` are their numbers, for errors; `variables` what their chat templates are given, see Document. A BOS that the
+    template begins with is left out where rows begin with one.
     Raises TokenizeError for a chat that the template does not take.
     """
     marked = [
-        _marked(text, _rendered(messages, doc, rendering), doc, spec, rendering)
-        for text, messages, doc in zip(texts, chats, docs, strict=True)
+        _marked(text, _rendered(messages, doc, rendering, own), doc, spec, rendering)
+        for text, messages, doc, own in zip(texts, chats, docs, variables or [None] * len(docs), strict=True)
     ]
     encoder = _encoder(spec.tokenizer_json, spec.special_strings)
     encoded = encoder.tokenizer.encode_batch([one.text for one in marked], add_special_tokens=False)
@@ -110,15 +112,19 @@ def token_speakers(offsets: npt.NDArray[np.int64], speakers: npt.NDArray[np.uint
     return found.astype(np.uint8)
 
 
-def _rendered(messages: Sequence[Mapping[str, Any]] | None, doc: int, rendering: ChatRendering) -> RenderedChat | None:
+def _rendered(
+    messages: Sequence[Mapping[str, Any]] | None, doc: int, rendering: ChatRendering, variables: str | None
+) -> RenderedChat | None:
     if messages is None:
         return None
     chat = [Message(**message) for message in messages]
     if rendering.template is None:
         return render_plainly(chat)
     tokenizer = _template_tokenizer(rendering.template, rendering.special_tokens)
+    given = {} if variables is None else json.loads(variables)
+    tools = given.pop("tools", ())
     try:
-        return render_chat(tokenizer, chat, on_date=rendering.on_date)
+        return render_chat(tokenizer, chat, tools, variables=given, on_date=rendering.on_date)
     except ChatError as error:
         raise TokenizeError(f"document {doc}: {error}; or set `chat: plain`") from None
 

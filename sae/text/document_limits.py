@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sae.quoting import quoted
+
+_PIECE = 1 << 20  # characters
 
 
 def is_unicode(text: str) -> bool:
@@ -10,10 +14,19 @@ def is_unicode(text: str) -> bool:
     if text.isascii():
         return True
     try:
-        text.encode()
+        return utf8_bytes(text) >= 0
     except UnicodeEncodeError:
         return False
-    return True
+
+
+def utf8_bytes(text: str) -> int:
+    """Bytes of a text in UTF-8. A long text is not copied as a whole. Raises UnicodeEncodeError if there are none."""
+    return len(text) if text.isascii() else sum(map(len, utf8_pieces(text)))
+
+
+def utf8_pieces(text: str) -> Iterator[bytes]:
+    """A text in UTF-8, piece by piece."""
+    return (text[start : start + _PIECE].encode() for start in range(0, len(text), _PIECE))
 
 
 def replace_invalid(text: str) -> str:
@@ -35,7 +48,7 @@ def wrong_character(text: str) -> str:
 
 def is_longer(text: str, most_bytes: int) -> bool:
     """Whether a valid text has more bytes of UTF-8."""
-    return len(text) > most_bytes or (len(text) * 4 > most_bytes and len(text.encode()) > most_bytes)
+    return len(text) > most_bytes or (len(text) * 4 > most_bytes and utf8_bytes(text) > most_bytes)
 
 
 def cut_text(text: str, most_bytes: int) -> str:

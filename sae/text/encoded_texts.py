@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sae.text.safe_cuts import SafeCuts, safe_cuts
+from sae.text.safe_cuts import safe_cuts
+from sae.text.text_segments import SegmentEncoder
 from sae.text.tokenizer_spec import TokenizerSpec
 
 BLOCK_TOKENS = 1 << 20  # that are handled at once
@@ -33,6 +34,13 @@ def open_tokenizer(serialized: str, special_strings: str) -> Any:
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = special_strings == "text"
     return tokenizer
+
+
+@lru_cache(maxsize=2)
+def segment_encoder(serialized: str, special_strings: str) -> SegmentEncoder | None:
+    """What encodes the texts of a tokenizer by segments; None where its texts cannot be cut."""
+    cuts = safe_cuts(serialized, special_strings)
+    return None if cuts is None else SegmentEncoder(open_tokenizer(serialized, special_strings), cuts)
 
 
 class FiledTokens:
@@ -63,32 +71,35 @@ def token_blocks(tokens: DocumentTokens) -> Iterator[npt.NDArray[np.int32]]:
 def encoded_texts(texts: pa.ChunkedArray, spec: TokenizerSpec, folder: Path) -> Iterator[list[DocumentTokens]]:
     """The tokens of each text, without special tokens of its own. Files of long texts are in `folder` during the block.
 
-    A text above PART_BYTES is encoded in parts if the tokenizer allows it, with the tokens that it has as a whole.
+    Texts are encoded in parts if the tokenizer allows it, with the tokens that they have as a whole.
     """
-    tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
-    sizes = pc.binary_length(texts).to_numpy()
-    cuts = safe_cuts(spec.tokenizer_json, spec.special_strings) if (sizes > PART_BYTES).any() else None
-    if cuts is None:
+    encoder = segment_encoder(spec.tokenizer_json, spec.special_strings)
+    if encoder is None:
+        tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
         yield [encoding.ids for encoding in tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)]
         return
+    sizes = pc.binary_length(texts).to_numpy()
     found: list[DocumentTokens] = [()] * len(texts)
     short = np.flatnonzero(sizes <= PART_BYTES)
-    encoded = tokenizer.encode_batch_fast(texts.take(pa.array(short)).to_pylist(), add_special_tokens=False)
-    for i, encoding in zip(short.tolist(), encoded, strict=True):
-        found[i] = encoding.ids
+    encoded = encoder.encode(_one_array(texts if len(short) == len(texts) else texts.take(pa.array(short))))
+    for number, i in enumerate(short.tolist()):
+        found[i] = encoded.of_text(number)
     with ExitStack() as stack:
         for i in np.flatnonzero(sizes > PART_BYTES).tolist():
             file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-            found[i] = _encode_parts(texts[i].as_buffer(), cuts, tokenizer, file)
+            found[i] = _encode_parts(texts[i].as_buffer(), encoder, file)
         yield found
 
 
-def _encode_parts(text: pa.Buffer, cuts: SafeCuts, tokenizer: Any, file: IO[bytes]) -> FiledTokens:
+def _one_array(texts: pa.ChunkedArray) -> pa.Array:
+    return texts.cast(pa.large_string()).combine_chunks()
+
+
+def _encode_parts(text: pa.Buffer, encoder: SegmentEncoder, file: IO[bytes]) -> FiledTokens:
     count = 0
-    every = cuts.parts(memoryview(text), PART_BYTES)
+    every = encoder.cuts.parts(memoryview(text), PART_BYTES)
     while parts := list(islice(every, _PARTS)):
-        for encoding in tokenizer.encode_batch_fast(parts, add_special_tokens=False):
-            ids = np.asarray(encoding.ids, np.int32)
-            file.write(ids.tobytes())
-            count += len(ids)
+        ids = encoder.encode(pa.array(parts, pa.large_string())).ids
+        file.write(ids.tobytes())
+        count += len(ids)
     return FiledTokens(file, count)

@@ -10,8 +10,11 @@ through memory mapping, so a row's tokens are read and nothing else.
 from __future__ import annotations
 
 import base64
+import ctypes
+import mmap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sae.formats.dataset import MESSAGES
+from sae.formats.dataset import MESSAGES, TEMPLATE_VARIABLES
 from sae.formats.tokens import SPLITS, Role, Speaker
 from sae.text.chat_tokens import ChatRendering, encode_documents
 from sae.text.encoded_texts import BLOCK_TOKENS, DocumentTokens, encoded_texts, token_blocks
@@ -99,7 +102,9 @@ def tokenize_chunk(
     if chats is not None:
         texts = documents.column("text").to_pylist()
         messages = documents.column(MESSAGES).to_pylist() if MESSAGES in documents.column_names else [None] * len(texts)
-        spoken = encode_documents(texts, messages, docs, spec, chats)
+        has_variables = TEMPLATE_VARIABLES in documents.column_names
+        variables = documents.column(TEMPLATE_VARIABLES).to_pylist() if has_variables else [None] * len(texts)
+        spoken = encode_documents(texts, messages, docs, spec, chats, variables)
         ids, speakers = [one.ids for one in spoken], [one.speakers for one in spoken]
         return write_flat(path, docs, splits, ids, spec, metadata, speakers)
     with encoded_texts(documents.column("text"), spec, path.parent) as encoded:
@@ -208,6 +213,27 @@ def _count(
         by_role += np.bincount(own, minlength=len(Role))
         occurrences += np.bincount(block[own != Role.SEPARATOR], minlength=len(occurrences))
     return by_role
+
+
+@lru_cache(maxsize=1 << 14)
+def map_flat(path: Path) -> FlatTokens:
+    """open_flat, of a file that does not change: it stays mapped for the next rows that lie in it."""
+    return open_flat(path)
+
+
+def release_memory(flats: Iterable[FlatTokens]) -> None:
+    """Takes what was read of the files of map_flat out of this process' memory. It is read again when it is wanted."""
+    for flat in flats:
+        for values in (flat.tokens, flat.roles, flat.speakers):
+            if values is not None and values.nbytes:
+                begin = values.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+                length = values.ctypes.data + values.nbytes - begin
+                _madvise()(ctypes.c_void_p(begin), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+
+
+@lru_cache(maxsize=1)
+def _madvise() -> Any:
+    return ctypes.CDLL(None).madvise
 
 
 def open_flat(path: Path) -> FlatTokens:

@@ -133,8 +133,8 @@ class _SegmentList:
 
     def add(self, source: FlatTokens, begin: int, end: int, position: int) -> None:
         """Adds the documents of the flat tokens [begin, end), which stand at `position` of the row."""
-        low = int(np.searchsorted(source.ends, begin, "right")) - 1
-        high = int(np.searchsorted(source.ends, end, "left"))
+        low = int(source.ends.searchsorted(begin, "right")) - 1
+        high = int(source.ends.searchsorted(end, "left"))
         begins = source.ends[low:high]
         first = np.maximum(begins, begin)
         self._docs.append(source.doc[low:high])

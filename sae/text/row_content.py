@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from configs.download import ChatRole, DatasetOptions
 from sae.formats.dataset import DatasetError, Message
 from sae.quoting import quoted
-from sae.text.chat_messages import BETWEEN, ChatError, plain_text, read_chat, unread_keys
+from sae.text.chat_messages import BETWEEN, ChatError, plain_text, read_chat, read_variables, unread_keys
 from sae.text.column_paths import MISSING, root_of, value_at
 from sae.text.document_limits import cut_text, is_longer, is_unicode, replace_invalid, wrong_character
 from sae.text.html import strip_html
@@ -25,16 +25,26 @@ class Content(NamedTuple):
 
     text: str
     messages: tuple[Message, ...] | None = None
+    template_variables: str | None = None
 
 
 @dataclass
 class ContentCounts:
-    """Rows without text; rows that were no valid Unicode; rows above the largest size; nulls inside templates."""
+    """Rows without text; rows that were no valid Unicode; rows above the largest size; nulls inside templates.
+
+    `malformed`: rows whose chat could not be read; `first_malformed` says why of the first.
+    """
 
     empty: int = 0
     invalid: int = 0
     long: int = 0
     nulls: int = 0
+    malformed: int = 0
+    first_malformed: str = ""
+
+
+class _MalformedChatError(Exception):
+    """A chat that cannot be read: where, and why."""
 
 
 class RowContent:
@@ -63,8 +73,15 @@ class RowContent:
             case TemplateShape():
                 content = self._joined(file, row, self.shape)
             case ChatShape():
-                content = self._chat(file, row, self.shape)
-        if content is None or not content.text.strip():
+                try:
+                    content = self._chat(file, row, self.shape)
+                except _MalformedChatError as error:
+                    if self.options.malformed_chats == "error":
+                        raise DatasetError(f"{error}; or set dataset.malformed_chats to skip") from None
+                    self.counts.malformed += 1
+                    self.counts.first_malformed = self.counts.first_malformed or str(error)
+                    return None
+        if content is None or not content.text or content.text.isspace():
             self.counts.empty += 1
             return None
         content = self._valid(file, row, content)
@@ -72,6 +89,10 @@ class RowContent:
 
     def used_columns(self, row: SourceRow) -> Collection[str]:
         """The columns of a row that its content is made of."""
+        if isinstance(self.shape, ChatShape):
+            options = (self.options.tools_column, self.options.template_variables_column)
+            others = (path for path in options if path is not None and value_at(row.values, path) is not MISSING)
+            return {root_of(path, row.values) for path in (*self._paths, *others)}
         if all(path in row.values for path in self._paths):
             return self._paths  # no path into nested values: most sources
         return {root_of(path, row.values) for path in self._paths}
@@ -115,11 +136,19 @@ class RowContent:
             try:
                 messages += read_chat(value, self.options.chat_roles, speaker)
             except ChatError as error:
-                raise DatasetError(f"{file}: column {quoted(path)} of {row.where}: {error}") from None
+                raise _MalformedChatError(f"{file}: column {quoted(path)} of {row.where}: {error}") from None
             self.unread |= {replace_invalid(f"{path}[].{key}") for key in unread_keys(value)}
         if self.options.strip_html:
             messages = [_without_html(message) for message in messages]
-        return _as_content(messages)
+        return _as_content(messages)._replace(template_variables=self._variables(file, row))
+
+    def _variables(self, file: str, row: SourceRow) -> str | None:
+        columns = (self.options.tools_column, self.options.template_variables_column)
+        tools, others = (None if path is None else value_at(row.values, path) for path in columns)
+        try:
+            return read_variables(None if tools is MISSING else tools, None if others is MISSING else others)
+        except ChatError as error:
+            raise _MalformedChatError(f"{file}: {row.where}: {error}") from None
 
     def _value(self, file: str, row: SourceRow, path: str, option: str) -> Any:
         value = value_at(row.values, path)
@@ -144,7 +173,8 @@ class RowContent:
         if content.messages is None:
             return Content(replace_invalid(content.text))
         fields = (message._asdict().items() for message in content.messages)
-        return _as_content([Message(**{k: v and replace_invalid(v) for k, v in one}) for one in fields])
+        messages = [Message(**{k: v and replace_invalid(v) for k, v in one}) for one in fields]
+        return _as_content(messages)._replace(template_variables=content.template_variables)
 
     def _short(self, file: str, row: SourceRow, content: Content) -> Content | None:
         most = self.options.max_document_bytes
@@ -159,6 +189,7 @@ class RowContent:
         if self.options.long_documents == "skip":
             return None
         cut = Content(cut_text(content.text, most)) if content.messages is None else _cut_chat(content.messages, most)
+        cut = cut._replace(template_variables=content.template_variables)
         return cut if cut.text.strip() else None
 
 

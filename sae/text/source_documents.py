@@ -82,7 +82,8 @@ class SourceDocuments:
                 taken[split] += 1
                 if split is None or self._ignore_splits:
                     split = heldout_split(content.text, self.options.heldout_fraction, self.options.heldout_seed)
-                yield Document(split, content.text, self._other_columns(row), content.messages)
+                columns = self._other_columns(row)
+                yield Document(split, content.text, columns, content.messages, content.template_variables)
         except DatasetError:
             raise
         except (OSError, ValueError, RecursionError, *DAMAGED) as error:

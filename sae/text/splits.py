@@ -7,6 +7,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from sae.text.document_limits import utf8_pieces
+
 _SPLITS = {
     "train": "train", "training": "train",
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
@@ -75,8 +77,10 @@ def heldout_split(text: str, fraction: float, seed: int) -> str:
 
 def hashed_split(key: str, test: float, validation: float, seed: int) -> str:
     """`test` for a share of all keys, `validation` for another, else `train`, by a hash of (seed, key)."""
-    digest = hashlib.sha256(f"{seed}\n".encode() + key.encode()).digest()
-    place = int.from_bytes(digest[:8], "big")
+    found = hashlib.sha256(f"{seed}\n".encode())
+    for piece in utf8_pieces(key):
+        found.update(piece)
+    place = int.from_bytes(found.digest()[:8], "big")
     if place < test * 2**64:
         return "test"
     return "validation" if place < (test + validation) * 2**64 else "train"

@@ -47,11 +47,12 @@ def letters_by_block(texts: Sequence[str]) -> Letters:
     keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     width = len(blocks().names)
     for part in _parts(texts):
-        for count, is_ascii in ((_ascii, True), (_others, False)):
-            if chosen := [(number, text) for number, text in part if text.isascii() == is_ascii]:
-                found = count(chosen)
-                keys.append(found[0])
-                counts.append(found[1])
+        encoded = [text.encode() for _, text in part]
+        numbers, data = np.array([number for number, _ in part], np.int64), b"".join(encoded)
+        ends = np.cumsum([0, *map(len, encoded)])
+        for found in (_ascii(numbers, data, ends), _others(numbers, data, ends)):
+            keys.append(found[0])
+            counts.append(found[1])
     # A text that was cut has several counts of one block.
     key, which = np.unique(np.concatenate(keys), return_inverse=True)
     letters = np.zeros(len(key), np.int64)
@@ -81,25 +82,31 @@ def _parts(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
     yield part
 
 
-def _ascii(chosen: list[tuple[int, str]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Keys (text and block) and letters of texts that are ASCII: a byte a character, and one block."""
-    marked = "".join(text for _, text in chosen).encode("ascii").translate(_ASCII_LETTERS)
-    upto = np.concatenate([[0], np.cumsum(np.frombuffer(marked, np.uint8), dtype=np.int32)])
-    letters = np.diff(upto[np.cumsum([0, *(len(text) for _, text in chosen)])]).astype(np.int64)
-    numbers = np.array([number for number, _ in chosen], np.int64)
+def _ascii(
+    numbers: npt.NDArray[np.int64], data: bytes, ends: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Keys (text and block) and ASCII letters of texts: `numbers`, their UTF-8 one behind the other, and where each ends."""
+    upto = np.concatenate([[0], np.cumsum(np.frombuffer(data.translate(_ASCII_LETTERS), np.uint8), dtype=np.int32)])
+    letters = np.diff(upto[ends]).astype(np.int64)
     names, of = blocks()
     return (numbers * len(names) + of[ord("a")])[letters > 0], letters[letters > 0]
 
 
-def _others(chosen: list[tuple[int, str]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Keys and letters of other texts."""
+def _others(
+    numbers: npt.NDArray[np.int64], data: bytes, ends: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Keys and letters of the characters that are not ASCII: of most texts few, so that only these are decoded."""
     names, of = blocks()
-    block = of[np.frombuffer("".join(text for _, text in chosen).encode("utf-32-le"), "<u4")]
+    values = np.frombuffer(data, np.uint8)
+    characters = values[values >= 0x80].tobytes().decode()
+    if not characters:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    first_bytes = np.concatenate([[0], np.cumsum(values >= 0xC0, dtype=np.int32)])
+    block = of[np.frombuffer(characters.encode("utf-32-le"), "<u4")]
     present = np.flatnonzero(np.bincount(block + 1, minlength=len(names) + 1))  # and 0 where a character is no letter
     column = np.zeros(len(names) + 1, np.int64)
     column[present] = np.arange(len(present))
-    owner = np.repeat(np.arange(len(chosen)) * len(present), [len(text) for _, text in chosen])
-    counts = np.bincount(owner + column[block + 1], minlength=len(chosen) * len(present)).reshape(len(chosen), -1)
+    owner = np.repeat(np.arange(len(numbers)) * len(present), np.diff(first_bytes[ends]))
+    counts = np.bincount(owner + column[block + 1], minlength=len(numbers) * len(present)).reshape(len(numbers), -1)
     row, which = np.nonzero(counts * (present > 0))
-    numbers = np.array([number for number, _ in chosen], np.int64)[row]
-    return numbers * len(names) + present[which] - 1, counts[row, which]
+    return numbers[row] * len(names) + present[which] - 1, counts[row, which]

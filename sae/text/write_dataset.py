@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.download import DatasetOptions
 from sae.formats.dataset import DatasetError, DatasetInfo, DatasetWriter
-from sae.quoting import listed
+from sae.quoting import listed, shortened
 from sae.text.document_statistics import DocumentStatistics
 from sae.text.readers import SourceFile
 from sae.text.row_shapes import found_note
@@ -21,7 +21,7 @@ def write_dataset(
     """Writes all documents into `folder`. Gives the number of files read so far after each document.
 
     Returns {"documents", "text_bytes", "splits", "columns", "empty_documents", "invalid_documents", "long_documents",
-    "notes", "statistics"}. `splits` as SourceDocuments takes it. Raises DatasetError.
+    "malformed_chats", "notes", "statistics"}. `splits` as SourceDocuments takes it. Raises DatasetError.
     """
     source = SourceDocuments(files, options, splits)
     info, statistics = yield from _write(source, folder)
@@ -36,6 +36,7 @@ def write_dataset(
         "empty_documents": source.counts.empty,
         "invalid_documents": source.counts.invalid,
         "long_documents": source.counts.long,
+        "malformed_chats": source.counts.malformed,
         "notes": _notes(source, info, options),
         "statistics": statistics.figures(),
     }
@@ -51,7 +52,7 @@ def _write(source: SourceDocuments, folder: Path) -> Generator[int, None, tuple[
         raise DatasetError(
             f"the dataset is empty: no document of {listed(file.name for file in source.files)} has any text "
             f"({source.counts.empty} rows without text, {source.counts.invalid} that are no valid Unicode, "
-            f"{source.counts.long} above dataset.max_document_bytes)"
+            f"{source.counts.long} above dataset.max_document_bytes, {source.counts.malformed} with a chat that cannot be read)"
         )
     return writer.finish(), statistics
 
@@ -75,6 +76,10 @@ def _notes(source: SourceDocuments, info: DatasetInfo, options: DatasetOptions) 
     if counts.long:
         done = "cut to that size" if options.long_documents == "cut" else "left out"
         notes.append(f"{counts.long:,} documents had more than {options.max_document_bytes:,} bytes and were {done}")
+    if counts.malformed:
+        notes.append(
+            f"{counts.malformed:,} chats could not be read and were left out; the first: {shortened(counts.first_malformed, 250)}"
+        )
     if counts.nulls:
         notes.append(f"null stood in columns of the template {counts.nulls:,} times and became an empty text")
     if source.left_out:

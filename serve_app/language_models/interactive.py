@@ -6,6 +6,9 @@ Its replica starts with the first query, keeps one model in memory, and ends aft
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray import serve
@@ -19,6 +22,7 @@ from serve_app.errors import ApiError, to_api_error
 NAME = "LanguageModels"
 ANSWER_S = 120.0
 IDLE_S = 300.0
+MOST_STEERED = 4  # answers that are made at the same time, token by token in turns
 
 
 class LanguageModelReplica:
@@ -30,6 +34,7 @@ class LanguageModelReplica:
         self._models = LanguageModelPool(Store.open(store_url), device)
         self._one = asyncio.Lock()
         self._work: set[asyncio.Task[dict[str, Any]]] = set()
+        self._steered = 0
 
     @serve.multiplexed(max_num_models_per_replica=1)  # type: ignore[untyped-decorator]
     async def model(self, key: str) -> Any:
@@ -52,9 +57,37 @@ class LanguageModelReplica:
             disconnected.set()
             raise
 
-    async def _answer(self, request: dict[str, Any], disconnected: asyncio.Event) -> dict[str, Any]:
-        from serve_app.language_models.pool import ActivationsQuery, NotEnoughMemory
+    async def steer(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """What a steered model says (see LanguageModelPool.steer), or `{"problem": ...}` as the last item.
 
+        Other questions are answered between two tokens. It ends with its client's connection, after the token at work.
+        """
+        if self._steered >= MOST_STEERED:
+            detail = f"{MOST_STEERED} answers are being made here: try again later"
+            yield {"problem": [503, "too_many_streams", detail]}
+            return
+        self._steered += 1
+        stopped = threading.Event()
+        try:
+            async with self._one:
+                lm = await self.model(serve.get_multiplexed_model_id())
+            key = serve.get_multiplexed_model_id()
+            items = await asyncio.to_thread(self._models.steer, lm, key, request, stopped.is_set)
+            while True:
+                async with self._one:
+                    item = await asyncio.to_thread(next, items, None)
+                if item is None:
+                    return
+                yield item
+        except Exception as error:
+            if (problem := _problem(error)) is None:
+                raise
+            yield {"problem": problem}
+        finally:
+            stopped.set()
+            self._steered -= 1
+
+    async def _answer(self, request: dict[str, Any], disconnected: asyncio.Event) -> dict[str, Any]:
         try:
             async with self._one:
                 if disconnected.is_set():
@@ -62,14 +95,21 @@ class LanguageModelReplica:
                 lm = await self.model(serve.get_multiplexed_model_id())
                 if disconnected.is_set():
                     return {}
-                return await asyncio.to_thread(self._models.answer, lm, ActivationsQuery(**request))
-        except NotEnoughMemory as error:
-            return {"problem": [503, "no_capacity", str(error)]}
+                return await asyncio.to_thread(self._models.answer, lm, request)
         except Exception as error:
-            known = to_api_error(error)
-            if known is None:
+            if (problem := _problem(error)) is None:
                 raise
-            return {"problem": [known.status, known.code, known.detail]}
+            return {"problem": problem}
+
+
+def _problem(error: Exception) -> list[Any] | None:
+    """[status, code, detail] of an error that is expected."""
+    from serve_app.language_models.pool import NotEnoughMemory
+
+    if isinstance(error, NotEnoughMemory):
+        return [503, "no_capacity", str(error)]
+    known = to_api_error(error)
+    return None if known is None else [known.status, known.code, known.detail]
 
 
 def application(store_url: str, device: str, gpus: float, options: dict[str, Any]) -> serve.Application:
@@ -101,21 +141,58 @@ class Client:
 
     async def __call__(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
         """The answer. Raises ApiError."""
-        try:
+        with _faults():
             async with asyncio.timeout(ANSWER_S):
-                if self._handle is None:  # a call to Serve's controller, which may be restarting
-                    self._handle = await run_in_threadpool(serve.get_app_handle, self._name)
-                answer: dict[str, Any] = await self._handle.options(multiplexed_model_id=key).remote(request)
-        except TimeoutError:
-            raise ApiError(
-                503, "no_answer", f"the language model did not answer in {ANSWER_S:.0f} s", {"Retry-After": "30"}
-            ) from None
-        except (RayServeException, RayError) as error:
-            raise ApiError(
-                503, "no_language_model", f"the language model does not answer now ({type(error).__name__})",
-                {"Retry-After": "30"},
-            ) from None  # fmt: skip
-        if "problem" in answer:
-            status, code, detail = answer["problem"]
-            raise ApiError(status, code, detail, {"Retry-After": "30"} if status == 503 else None)
-        return answer
+                handle = await self._application()
+                answer: dict[str, Any] = await handle.options(multiplexed_model_id=key).remote(request)
+        return checked(answer)
+
+    async def steer(self, key: str, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """See InteractiveModels."""
+        response = None
+        try:
+            with _faults():
+                async with asyncio.timeout(ANSWER_S):
+                    handle = await self._application()
+                response = handle.options(multiplexed_model_id=key, stream=True).steer.remote(request)
+                items = aiter(response)
+                while True:
+                    try:
+                        async with asyncio.timeout(ANSWER_S):
+                            item: dict[str, Any] = await anext(items)
+                    except StopAsyncIteration:
+                        response = None
+                        return
+                    yield checked(item)
+        finally:
+            if response is not None:
+                response.cancel()
+
+    async def _application(self) -> Any:
+        if self._handle is None:  # a call to Serve's controller, which may be restarting
+            self._handle = await run_in_threadpool(serve.get_app_handle, self._name)
+        return self._handle
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Faults of Serve and silence become an ApiError (503)."""
+    try:
+        yield
+    except TimeoutError:
+        raise ApiError(
+            503, "no_answer", f"the language model did not answer in {ANSWER_S:.0f} s", {"Retry-After": "30"}
+        ) from None
+    except (RayServeException, RayError) as error:
+        raise ApiError(
+            503, "no_language_model", f"the language model does not answer now ({type(error).__name__})",
+            {"Retry-After": "30"},
+        ) from None  # fmt: skip
+
+
+def checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer. Raises ApiError if it is a problem."""
+    if "problem" in answer:
+        status, code, detail = answer["problem"]
+        raise ApiError(status, code, detail, {"Retry-After": "30"} if status == 503 else None)
+    return answer

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import gc
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cachetools import LRUCache
 
 from cluster.store import Store
 from configs.artifact_ids import ArtifactRef
 from configs.sae_origin import SaeOrigin, sae_origin
+from configs.steering import SteeringRequest
 from sae.formats.sae_folder import Sae, load_sae
 from sae.language_model import LanguageModel
+from sae.language_model.loading import load_tokenizer
+from sae.report.token_text import TokenText
 from serve_app.language_models.model_memory import needed_bytes
 
-_SAES = 4
+if TYPE_CHECKING:
+    from sae.steering.run import AnswerText, Steered
+
+_SAES, _TOKENIZERS = 4, 2
 _SPARE = 512 << 20  # bytes of memory that stay free
 
 
@@ -32,12 +39,22 @@ class ActivationsQuery(NamedTuple):
     latents: list[int]
 
 
+class ContrastQuery(NamedTuple):
+    """Two groups of rows for an SAE, each row as its ids and its roles; `top` features to return."""
+
+    sae: str
+    groups: list[list[tuple[list[int], list[int]]]]
+    top: int
+    seed: int
+
+
 class LanguageModelPool:
     """Answers queries. For one thread at a time: a model's hooks are shared."""
 
     def __init__(self, store: Store, device: str) -> None:
         self._store, self._device = store, device
         self._saes: LRUCache[str, tuple[Sae, SaeOrigin]] = LRUCache(_SAES)
+        self._tokenizers: LRUCache[str, tuple[Any, TokenText]] = LRUCache(_TOKENIZERS)
 
     def load(self, key: str) -> LanguageModel:
         """A model by `ID:DTYPE`. Raises NotEnoughMemory, StoreError, ModelError."""
@@ -52,8 +69,24 @@ class LanguageModelPool:
             )
         return LanguageModel.load(files.directory(), dtype, self._device)
 
-    def answer(self, lm: LanguageModel, query: ActivationsQuery) -> dict[str, Any]:
-        """The answer as plain values. Raises ValueError for a latent that the SAE does not have."""
+    def answer(self, lm: LanguageModel, query: dict[str, Any]) -> dict[str, Any]:
+        """The answer to an ActivationsQuery or a ContrastQuery, as plain values. Raises ValueError."""
+        return (
+            self._contrast(lm, ContrastQuery(**query))
+            if "groups" in query
+            else self._active(lm, ActivationsQuery(**query))
+        )
+
+    def _contrast(self, lm: LanguageModel, query: ContrastQuery) -> dict[str, Any]:
+        from sae.features.contrast import contrast
+        from sae.features.text_activations import largest_on_texts
+
+        sae, origin = self._sae(query.sae)
+        a, b = (largest_on_texts(lm, sae, group, origin.policy, origin.dtype) for group in query.groups)
+        found = contrast(a, b, query.top, query.seed)
+        return {"features": [one._asdict() for one in found.features], "chance": found.chance}
+
+    def _active(self, lm: LanguageModel, query: ActivationsQuery) -> dict[str, Any]:
         from sae.features.text_activations import activations_on_text
 
         sae, origin = self._sae(query.sae)
@@ -74,6 +107,29 @@ class LanguageModelPool:
             "latents": {str(latent): values for latent, values in found.wanted.items()},
         }  # fmt: skip
 
+    def steer(
+        self, lm: LanguageModel, key: str, query: dict[str, Any], stopped: Callable[[], bool]
+    ) -> Iterator[dict[str, Any]]:
+        """`{"token": ...}` for each token and `{"answers": ...}` at last, as plain values; see sae.steering.run.
+
+        `query`: `request` (a SteeringRequest), `maxima` as [sae, latent, largest activation] and `bos`. Raises SteeringError.
+        """
+        from sae.steering.run import NewToken, Steerable, run
+
+        request = SteeringRequest.model_validate(query["request"])
+        saes = {ref: self._sae(ref.removeprefix("saes/"))[0] for ref in request.sae_ids()}
+        maxima = {(sae, latent): largest for sae, latent, largest in query["maxima"]}
+        tokenizer, pieces = self._tokenizer(key.partition(":")[0])
+        for item in run(Steerable(lm, tokenizer, pieces, saes, maxima, query["bos"]), request, stopped):
+            yield {"token": item._asdict()} if isinstance(item, NewToken) else {"answers": _plain(item)}
+
+    def _tokenizer(self, id: str) -> tuple[Any, TokenText]:
+        if id not in self._tokenizers:
+            files = self._store.files(ArtifactRef("models", id))
+            pieces = TokenText(files.path("tokenizer.json").read_text(encoding="utf-8"))
+            self._tokenizers[id] = load_tokenizer(files.directory()), pieces
+        return self._tokenizers[id]
+
     def _sae(self, id: str) -> tuple[Sae, SaeOrigin]:
         if id not in self._saes:
             files = self._store.files(ArtifactRef("saes", id))
@@ -88,3 +144,16 @@ class LanguageModelPool:
         import psutil
 
         return int(psutil.virtual_memory().available) - _SPARE
+
+
+def _plain(found: Steered) -> dict[str, Any]:
+    return {
+        "prompt": found.prompt,
+        "unsteered": _plain_answer(found.unsteered),
+        "steered": [_plain_answer(one) for one in found.steered],
+        "budget": None if found.budget is None else {"dose": found.budget[0], "kl": found.budget[1]},
+    }
+
+
+def _plain_answer(answer: AnswerText) -> dict[str, Any]:
+    return {"text": answer.text, "tokens": answer.tokens, **answer.measured._asdict()}

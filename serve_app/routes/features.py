@@ -14,7 +14,7 @@ from sae.report.token_text import TokenText
 from serve_app import artifact_requests
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import not_found
-from serve_app.feature_tables import FeatureTables, Selection, Sort
+from serve_app.feature_tables import TABLES, Selection, Sort
 from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, StrictQuery, decode, encode
 from serve_app.routes.artifacts import artifact_routes
@@ -22,7 +22,6 @@ from serve_app.schemas.common import HexId, Latent
 from serve_app.schemas.features import Bin, Example, Feature, FeaturePage, FeatureSummary, Logit, Neighbour
 
 router = artifact_routes("features")
-TABLES = FeatureTables()
 
 
 class FeatureQuery(Paged):

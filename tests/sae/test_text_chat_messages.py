@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from configs.download import DatasetOptions
 from sae.formats.artifact_files import LocalFiles
-from sae.formats.dataset import DatasetError, Document, Message, iter_documents
+from sae.formats.dataset import DatasetError, Document, Message, iter_documents, write_documents
 from sae.text.chat_messages import KNOWN_ROLES, plain_text, read_chat
 from sae.text.readers import SourceFile
 from sae.text.source_documents import SourceDocuments
@@ -46,6 +46,16 @@ def chats(folder: Path, rows: list[dict[str, Any]], name: str = "a.jsonl", **opt
     write(folder / name, rows)
     files = [SourceFile(name, folder / name)]
     return list(SourceDocuments(files, DatasetOptions(**{"heldout_fraction": 0, **options})))
+
+
+def written(files: list[SourceFile], options: DatasetOptions, folder: Path) -> dict[str, Any]:
+    writing = write_dataset(files, options, folder)
+    while True:
+        try:
+            next(writing)
+        except StopIteration as done:
+            summary: dict[str, Any] = done.value
+            return summary
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.parquet", "a.arrow"])
@@ -210,3 +220,54 @@ def test_messages_of_the_known_form_come_back_as_they_are(said: list[tuple[str, 
     assert read_chat(openai, {}) == read_chat(shared, {}) == messages
     plain = plain_text(messages)
     assert all(f"{message.role}: {message.content}" in plain for message in messages if message.content.strip())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"messages": [{"role": "narrator", "content": "x"}]},
+        {"messages": [{"content": "x"}]},
+        {"messages": [{"role": "user", "content": 3}]},
+        {"messages": "not JSON"},
+        {"messages": HI, "tools": "not JSON"},
+        {"messages": HI, "chat_template_kwargs": [1]},
+    ],
+)
+def test_a_malformed_chat_ends_the_download_or_is_counted(tmp_path: Path, bad: dict[str, Any]) -> None:
+    rows = [{"messages": HI}, bad, {"messages": SHARED}, bad]
+    with pytest.raises(DatasetError, match=r"^a\.jsonl: .*line 2: .*set dataset\.malformed_chats to skip"):
+        chats(tmp_path, rows, chat_column="messages")
+    options = DatasetOptions(chat_column="messages", malformed_chats="skip", heldout_fraction=0)
+    (folder := tmp_path / "out").mkdir()
+    summary = written([SourceFile("a.jsonl", tmp_path / "a.jsonl")], options, folder)
+    assert (summary["documents"], summary["malformed_chats"]) == (2, 2)
+    assert any(note.startswith("2 chats could not be read") and "line 2" in note for note in summary["notes"])
+    assert [one.messages for _, one in iter_documents(LocalFiles(folder))] == [SAID, SAID]
+
+
+def test_chats_tools_and_variables_may_be_json(tmp_path: Path) -> None:
+    variables: dict[str, Any] = {"tools": [CALL], "chat_template_kwargs": {"enable_thinking": False}}
+    texts = {name: json.dumps(value) for name, value in variables.items()}
+    plain, as_json, other = chats(
+        tmp_path, [{"messages": HI, **variables, "id": "7"}, {"messages": json.dumps(HI), **texts, "id": "7"},
+                   {"messages": HI, "tools": [], "chat_template_kwargs": None}],
+        chat_column="messages",
+    )  # fmt: skip
+    assert plain == as_json
+    assert plain.columns == {"id": "7"}
+    assert plain.messages == SAID
+    assert plain.template_variables is not None
+    assert json.loads(plain.template_variables) == {"enable_thinking": False, "tools": [CALL]}
+    assert other.template_variables is None
+    (none,) = chats(tmp_path, [{"messages": HI, "tools": "x"}], tools_column=None)
+    assert none.template_variables is None
+    assert none.columns == {"tools": "x"}
+
+
+def test_template_variables_are_kept_in_the_dataset(tmp_path: Path) -> None:
+    rows = [{"messages": HI, "a": {"defs": [CALL]}}, {"messages": HI}]
+    documents = chats(tmp_path, rows, tools_column="a.defs")
+    (folder := tmp_path / "out").mkdir()
+    info = write_documents(folder, documents)
+    assert "template_variables" in info.columns
+    assert [one for _, one in iter_documents(LocalFiles(folder))] == documents

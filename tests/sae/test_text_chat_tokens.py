@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import date
 from functools import cache
@@ -370,3 +371,29 @@ def test_speakers_are_refused_of_tokens_without_chats(tmp_path: Path) -> None:
     assert not reader.read(0, reader.n_rows).speakers.any()
     with pytest.raises(TokensError, match=r"the data policy wants speakers \(user\), but these tokens are of no chats"):
         TokensReader(LocalFiles(tmp_path), "train", ("user",))
+
+
+def test_tools_and_variables_of_a_row_reach_the_template(tmp_path: Path) -> None:
+    template = (
+        "{% for tool in tools or [] %}[{{ tool.name }}]{% endfor %}{% if brief %}brief {% endif %}"
+        "{% for message in messages %}{{ message.content }}{% endfor %}"
+    )
+    whole = tokenizer("bytes", template)
+    messages = [[Message("user", "Hi")._asdict()]] * 2
+    variables = [json.dumps({"tools": [{"name": "add"}], "brief": True}), None]
+    table = pa.table({
+        "doc": [0, 1], "split": ["train"] * 2, "text": pa.array(["user: Hi"] * 2, pa.large_string()),
+        "messages": messages, "template_variables": variables,
+    })  # fmt: skip
+    config = settings_of(64)
+    rendering = chat_rendering(whole, config, (INFO,), "datasets/x")
+    spec = read_tokenizer_spec(whole, config)
+    tokenize_chunk(table, spec, tmp_path / "flat", chats=rendering)
+    flat = open_flat(tmp_path / "flat")
+    texts = [whole.decode(flat.tokens[a:b], skip_special_tokens=True) for a, b in itertools.pairwise(flat.ends)]
+    assert texts == ["[add]brief Hi", "Hi"]
+    assert flat.speakers is not None
+    (spoken,) = {Speaker(code).name for code in flat.speakers[flat.ends[1] - 3 : flat.ends[1] - 1]}
+    assert spoken == "USER"
+    with pytest.raises(TokenizeError, match="document 4: a template variable must not be named 'chat_template'"):
+        encode_documents([""], messages[:1], [4], spec, rendering, [json.dumps({"chat_template": "x"})])

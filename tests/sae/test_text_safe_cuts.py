@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from sae.text import encoded_texts, safe_cuts
+from sae.text import encoded_texts, safe_cuts, text_segments
 from sae.text.flat_tokens import open_flat, tokenize_chunk
 from sae.text.tokenizer_spec import read_tokenizer_spec
 from tests.sae.test_text_packing import settings_of
@@ -39,6 +39,10 @@ PIECES += [
     "🙂",
     "a b",
     "x\ny",
+    "it's",
+    "a1b2",
+    "x=1;y",
+    "e=\u0338",
 ]
 TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=40).map("".join)
 
@@ -89,6 +93,25 @@ def test_parts_have_the_tokens_of_the_whole(kind: str, strings: str, text: str, 
         assert "".join(parts) == text
 
 
+@pytest.mark.parametrize("strings", ["text", "special"])
+@pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None, max_examples=40)
+@given(calls=st.lists(st.lists(TEXTS, max_size=5), max_size=3), known_before=st.sampled_from([0, 3, 1000]))
+def test_segments_have_the_tokens_of_the_texts(
+    kind: str, strings: str, calls: list[list[str]], known_before: int
+) -> None:
+    cuts = safe_cuts.safe_cuts(known(kind).to_str(), strings)
+    assert cuts is not None
+    own = Tokenizer.from_str(known(kind).to_str())
+    own.encode_special_tokens = strings == "text"
+    encoder = text_segments.SegmentEncoder(own, cuts, most_known=known_before)
+    for texts in calls:
+        sliced = pa.array(["of another call", *texts], pa.large_string())[1:]
+        encoded = encoder.encode(sliced)
+        found = [encoded.of_text(i).tolist() for i in range(len(texts))]
+        assert found == [own.encode(text, add_special_tokens=False).ids for text in texts]
+
+
 def test_a_text_of_words_is_cut() -> None:
     for kind in KINDS:
         cuts = safe_cuts.safe_cuts(known(kind).to_str(), "text")
@@ -119,6 +142,22 @@ def _changed(**changes: Any) -> str:
 def test_a_step_that_may_look_across_allows_no_cut(changes: dict[str, Any]) -> None:
     assert safe_cuts.safe_cuts(_changed(), "text") is not None
     assert safe_cuts.safe_cuts(_changed(**changes), "text") is None
+
+
+def test_letters_digits_and_others_are_cut_apart_where_the_tokenizer_does() -> None:
+    kinds = {}
+    for kind in KINDS:
+        cuts = safe_cuts.safe_cuts(known(kind).to_str(), "text")
+        assert cuts is not None
+        kinds[kind] = cuts.kinds
+    deepseek = next(f"regex_{i}" for i, regex in enumerate(_REGEXES) if regex not in safe_cuts._BY_KIND)
+    allowed = {f"regex_{i}" for i in range(len(_REGEXES))} - {deepseek}
+    assert {kind for kind, cut in kinds.items() if cut} == allowed
+    own = Tokenizer.from_str(known(min(allowed)).to_str())
+    own.add_tokens([AddedToken("<tool_call>")])
+    cuts = safe_cuts.safe_cuts(own.to_str(), "text")
+    assert cuts is not None
+    assert not cuts.kinds
 
 
 @pytest.mark.parametrize("content", ["grey boat", "boat", "<x>\n<y>"])

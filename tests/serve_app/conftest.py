@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,14 +44,31 @@ class Answers:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._models: dict[str, Any] = {}
+        self.steered_to_the_end: list[bool] = []
 
     async def __call__(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        from serve_app.language_models.pool import ActivationsQuery, LanguageModelPool
+        models, lm = await self._model(key)
+        return await asyncio.to_thread(models.answer, lm, request)
+
+    async def steer(self, key: str, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        models, lm = await self._model(key)
+        stopped = threading.Event()
+        items = models.steer(lm, key, request, stopped.is_set)
+        item: dict[str, Any] | None = {}
+        try:
+            while (item := await asyncio.to_thread(next, items, None)) is not None:
+                yield item
+        finally:
+            stopped.set()
+            self.steered_to_the_end.append(item is None)
+
+    async def _model(self, key: str) -> tuple[Any, Any]:
+        from serve_app.language_models.pool import LanguageModelPool
 
         models = self._models.setdefault("", LanguageModelPool(self._store, "cpu"))
         lm = self._models.get(key) or await asyncio.to_thread(models.load, key)
         self._models[key] = lm
-        return await asyncio.to_thread(models.answer, lm, ActivationsQuery(**request))
+        return models, lm
 
 
 @pytest.fixture(scope="session")

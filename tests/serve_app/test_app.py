@@ -362,3 +362,25 @@ def test_only_the_application_is_needed(site: Site) -> None:
     """The factory makes as many applications as one likes: nothing is kept at module level."""
     other = create_app(site.app.state.api.settings, site.catalog, site.store)
     assert other.openapi() == site.app.openapi()
+
+
+def test_features_that_tell_groups_of_texts_apart(site: Site, samples: SampleArtifacts) -> None:
+    """A group of one text many times over, against another: features that are active on it alone have an effect of 1."""
+    a, b = ["the sea and the boat"] * 4, ["a dog ran home"] * 4
+    body = {"sae": str(samples.sae), "a": a, "b": b, "top": 50}
+    found = site.reader.post("/v1/text/contrast", json=body).raise_for_status().json()
+    assert found["features"][0]["effect"] in (0, 1)
+    assert found["chance"] <= 0.5
+    effects = [abs(one["effect"] - 0.5) for one in found["features"]]
+    assert effects == sorted(effects, reverse=True)
+    for one in found["features"]:
+        active = [
+            site.reader.post("/v1/text/features", json={"sae": str(samples.sae), "text": t, "latents": [one["latent"]]}).json()
+            for t in (a[0], b[0])
+        ] if one is found["features"][0] else []  # fmt: skip
+        for answer, mean in zip(active, (one["mean_a"], one["mean_b"]), strict=False):
+            assert max(answer["latents"][str(one["latent"])]) == pytest.approx(mean, rel=1e-4)
+    swapped = site.reader.post("/v1/text/contrast", json={**body, "a": b, "b": a}).json()
+    assert swapped["features"][0]["effect"] == 1 - found["features"][0]["effect"]
+    alone = site.reader.post("/v1/text/contrast", json={**body, "a": a[:1]})
+    assert (alone.status_code, alone.json()["code"]) == (422, "invalid_request")

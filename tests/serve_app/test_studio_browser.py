@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -165,7 +166,24 @@ def test_pages_of_artifacts_show_what_the_api_answers(page: Any, site: Site) -> 
 
 def pages_of(samples: SampleArtifacts) -> tuple[str, ...]:
     """The pages of the SAE and of its features."""
-    return f"/{samples.sae}", f"/{samples.features}", f"/{samples.features}/0"
+    return f"/{samples.sae}", f"/{samples.features}", f"/{samples.features}/0", f"/{samples.features}/0/steer"
+
+
+def test_a_feature_steers_the_model_in_the_browser(page: Any, site: Site, samples: SampleArtifacts) -> None:
+    sign_in(page, site)
+    (loud,) = site.reader.get(f"/v1/{samples.features}/latents?sort=count&order=desc&limit=1").json()["items"]
+    page.goto(f"/{samples.features}/{loud['latent']}")
+    page.get_by_role("link", name="Steer with it").click()
+    page.get_by_label("Prompt").fill("the captain of the boat")
+    page.get_by_label("Tokens, at most").fill("6")
+    page.get_by_role("button", name="Steer").click()
+    page.get_by_text("With the change").wait_for()
+    page.get_by_text(re.compile(r"at \d+ positions")).wait_for()
+    change = {"sae": str(samples.sae), "latent": loud["latent"], "op": "add", "value": 1, "unit": "max"}
+    body = {"text": "the captain of the boat", "max_tokens": 6, "interventions": [change]}
+    found = site.reader.post("/v1/text/steer", json=body).json()
+    assert f"at {found['steered'][0]['positions']} positions" in page.locator("#content").inner_text()
+    assert "text=the+captain" in page.url
 
 
 def run_page(site: Site) -> str:

@@ -34,7 +34,8 @@ export default function FeaturePage() {
         <nav aria-label="Features">
           {path.latent > 0 && <Link href={featurePath(features, path.latent - 1)} className="button">← previous</Link>}{" "}
           <Link href={featurePath(features, path.latent + 1)} className="button">next →</Link>{" "}
-          <Link href={`/${features}`} className="button">All features</Link>
+          <Link href={`/${features}`} className="button">All features</Link>{" "}
+          <Link href={`${featurePath(features, path.latent)}/steer`} className="button primary">Steer with it</Link>
         </nav>
       }
       lead={data && <>{data.hook}, <ArtifactLink reference={data.sae} /> · <JsonLink href={`/v1/${features}/latents/${path.latent}`} /></>}

@@ -1,0 +1,127 @@
+"""A model's answer to a prompt without a change and with it, side by side, and what the change did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from configs.steering import Sampling
+from sae.language_model import LanguageModel
+from sae.steering.decoding import Decoder, Prompt
+from sae.steering.plan import SteeringPlan
+from sae.steering.sampling import Sampler
+
+_GRAM = 3
+
+
+class Token(NamedTuple):
+    """The next token of answer `number`: 0 is the one without a change, whose dose is 0 and `kl` None."""
+
+    number: int
+    dose: float
+    id: int
+    kl: float | None
+
+
+class Answer(NamedTuple):
+    """One answer. Without a change (`dose` 0) the last three are 0.
+
+    `perplexity`: of its tokens, by the unsteered model. `repetition`: the share of its groups of three tokens that came
+    before in it. `kl`: mean over its tokens of KL(steered || unsteered) of the distributions they were chosen from, in nats.
+    `change`: mean of |change| / |activation| over the changed positions, `positions` of them, of prompt and answer.
+    """
+
+    dose: float
+    ids: list[int]
+    ended: bool
+    perplexity: float
+    repetition: float
+    kl: float
+    change: float
+    positions: int
+
+
+class _Text:
+    """One answer as it grows: `row` makes it, `shadow` reads the same tokens unsteered."""
+
+    def __init__(self, dose: float, row: int, shadow: int) -> None:
+        self.dose, self.row, self.shadow = dose, row, shadow
+        self.ids: list[int] = []
+        self.kl: list[float] = []
+        self.surprise: list[float] = []
+        self.ended = False
+
+
+class Generation:
+    """Answers without a change and with each of `doses` times it, on one pass of the model for each token.
+
+    Iterating gives tokens as they are chosen, the rows of a step one after the other; `answers()` is whole after that.
+    `ends` says of the tokens of an answer whether they end it. `stopped` is asked before each token.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        plan: SteeringPlan,
+        prompt: Prompt,
+        sampling: Sampling,
+        ends: Callable[[Sequence[int]], bool],
+        doses: Sequence[float] = (1.0,),
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        lm.check_context(len(prompt.ids) + 1)
+        self._room = min(sampling.max_tokens, lm.context_length - len(prompt.ids))
+        self._ends, self._stopped, self._sampler = ends, stopped, Sampler(sampling)
+        # The unsteered answer, and for each dose a row that is steered and one that reads its tokens unsteered.
+        self._texts = [_Text(0.0, 0, 0), *(_Text(dose, 1 + 2 * i, 2 + 2 * i) for i, dose in enumerate(doses))]
+        self._decoder = Decoder(lm, plan, prompt, [0.0, *(d for dose in doses for d in (dose, 0.0))])
+
+    def __iter__(self) -> Iterator[Token]:
+        for _ in range(self._room):
+            if self._stopped() or all(text.ended for text in self._texts):
+                return
+            yield from self._step()
+
+    def answers(self) -> list[Answer]:
+        """Without a change, then with each dose."""
+        return [self._answer(text) for text in self._texts]
+
+    def _step(self) -> Iterator[Token]:
+        logits = self._decoder.logits()
+        log = logits.log_softmax(dim=-1)
+        chosen = self._sampler.choose(logits)
+        following = [0] * len(chosen)
+        for number, text in enumerate(self._texts):
+            token = chosen[text.row]
+            following[text.row] = following[text.shadow] = token
+            if text.ended:
+                continue
+            if text.row != text.shadow:
+                text.kl.append(float((log[text.row].exp() * (log[text.row] - log[text.shadow])).sum().clamp(min=0)))
+            text.surprise.append(-float(log[text.shadow, token]))
+            text.ids.append(token)
+            text.ended = self._ends(text.ids)
+            yield Token(number, text.dose, token, text.kl[-1] if text.kl else None)
+        self._decoder.append(following)
+
+    def _answer(self, text: _Text) -> Answer:
+        mean = sum(text.surprise) / len(text.surprise) if text.surprise else 0.0
+        kl = sum(text.kl) / len(text.kl) if text.kl else 0.0
+        changes = self._decoder.changes
+        return Answer(
+            dose=text.dose,
+            ids=text.ids,
+            ended=text.ended,
+            perplexity=math.exp(min(mean, 700.0)),
+            repetition=repetition(text.ids),
+            kl=kl,
+            change=changes.mean_relative(text.row),
+            positions=int(changes.positions[text.row]),
+        )
+
+
+def repetition(ids: Sequence[int]) -> float:
+    """The share of groups of three tokens that came before; 0 for fewer than two groups."""
+    groups = [tuple(ids[i : i + _GRAM]) for i in range(len(ids) - _GRAM + 1)]
+    return 1 - len(set(groups)) / len(groups) if groups else 0.0
