@@ -40,7 +40,7 @@ def made(page: Any, stage: str, kind: str) -> str:
     return str(found.inner_text())
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_whole_way_by_keyboard(cluster: tuple[RunningCluster, httpx2.Client]) -> None:
     running, api = cluster
     model = api.post("/v1/models", json={"source": {"type": "local", "path": "tiny"}}).raise_for_status().json()
