@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -35,7 +35,7 @@ class Referrers(BaseModel):
 
 
 @router.get("/{kind}/{id}/referrers", summary="List what needs an artifact", responses=problems(404))
-def list_referrers(api: ApiDep, kind: ArtifactKind, id: HexId) -> Referrers:
+def list_referrers(api: ApiDep, kind: Annotated[ArtifactKind, Path(description="Its kind.")], id: HexId) -> Referrers:
     """What was made from it, and the jobs that need it now. Deleting it is refused (409) while there is any."""
     row_of(api, kind, id)
     found = api.catalog.referrers(ArtifactRef(kind, id))

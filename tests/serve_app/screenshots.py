@@ -115,10 +115,10 @@ def take(cluster: RunningCluster, api: httpx2.Client, pages: dict[str, str]) -> 
             page.goto(path)
             page.get_by_role("heading", level=1).wait_for()
             if name == "new-saes":
-                page.get_by_label("Hooks", exact=True).fill(HOOK)
-                page.get_by_label("topk", exact=True).check()
-                page.get_by_label("Latents", exact=True).fill("192, 384")
-                page.get_by_label("k", exact=True).fill("4, 8")
+                page.get_by_role("textbox", name="Hooks", exact=True).first.fill(HOOK)
+                page.get_by_role("checkbox", name="topk", exact=True).check()
+                page.get_by_role("textbox", name="Latents", exact=True).first.fill("192, 384")
+                page.get_by_role("textbox", name="k", exact=True).first.fill("4, 8")
                 page.get_by_text("It fits").wait_for()
             if name == "new-tokens":
                 page.get_by_text("It writes up to").or_(page.get_by_text("An equal")).first.wait_for()
