@@ -119,7 +119,10 @@ def take(cluster: RunningCluster, api: httpx2.Client, pages: dict[str, str]) -> 
                 page.get_by_role("checkbox", name="topk", exact=True).check()
                 page.get_by_role("textbox", name="Latents", exact=True).first.fill("192, 384")
                 page.get_by_role("textbox", name="k", exact=True).first.fill("4, 8")
+                page.get_by_text("4 SAEs").wait_for()
+                page.wait_for_timeout(1000)  # until typing pauses
                 page.get_by_text("It fits").wait_for()
+                page.evaluate("scrollTo(0, 0)")
             if name == "new-tokens":
                 page.get_by_text("It writes up to").or_(page.get_by_text("An equal")).first.wait_for()
                 page.get_by_text("separator", exact=True).wait_for(timeout=120_000)

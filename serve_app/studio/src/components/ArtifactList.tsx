@@ -5,7 +5,7 @@ import { Link, useLocation, useSearch } from "wouter";
 import { useCursorPages } from "../api/pages";
 import type { ArtifactItem } from "../api/schema";
 import { artifactPath } from "../app/paths";
-import { bytes } from "../format";
+import { bytes, whole } from "../format";
 import { type Column, DataTable } from "./DataTable";
 import { Moment } from "./Facts";
 import { ShownText } from "./ShownText";
@@ -51,6 +51,8 @@ export function ArtifactList({ kind, caption, columns, empty, filters = [] }: Pr
       </div>
       <Loaded query={list.query} what={`the ${kind}`}>
         {() => (
+          <>
+          {list.hasMore && <p className="quiet">The API gives the newest first. Headers sort the {whole(rows.length)} that are loaded; scrolling loads more, filters search all.</p>}
           <DataTable
             caption={caption}
             columns={[NAME, ...columns, ...COMMON]}
@@ -63,6 +65,7 @@ export function ArtifactList({ kind, caption, columns, empty, filters = [] }: Pr
               </Empty>
             ) : empty}
           />
+          </>
         )}
       </Loaded>
     </>

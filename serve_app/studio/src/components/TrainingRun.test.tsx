@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from "vitest";
 import { answer } from "../testing/answers";
 import { renderPage } from "../testing/render";
 import type { Job } from "../api/schema";
-import TrainingRun, { joined, onto } from "./TrainingRun";
+import TrainingRun, { joined, onto, placeOf } from "./TrainingRun";
 
 vi.mock("./LineChart", () => ({ LineChart: ({ title, curves }: { title: string; curves: { name: string }[] }) => <p>{title}: {curves.map((one) => one.name).join(" and ")}</p> }));
 vi.mock("wouter", async (original) => ({ ...(await original<object>()), useSearch: () => "with=train-2" }));
@@ -33,6 +33,8 @@ describe("a training run", () => {
   it("puts curves of different steps on one axis", () => {
     const x = joined([sae("a", [0, 2]), sae("b", [0, 1])]);
     expect(x).toEqual([0, 1, 2]);
+    expect(placeOf(["topk 8 at blocks.1", "gated 8 at blocks.1"])).toBe(" at blocks.1");
+    expect(placeOf(["topk 8 at blocks.1", "topk 8 at blocks.2"])).toBe("");
     expect(onto(x, sae("a", [0, 2]), "l0")).toEqual([0, null, 2]);
   });
 });

@@ -91,18 +91,25 @@ function Compared({ job, training, live }: { job: string; training: Training; li
 
 function Charts({ shown, log }: { shown: { run: string | null; saes: SaeCurves[] }[]; log: boolean }) {
   const saes = useMemo(() => shown.flatMap(({ run, saes: all }) => all.filter((sae) => sae.steps > 0).map((sae) => ({ run, sae }))), [shown]);
+  const place = placeOf(saes.map(({ sae }) => sae.label));
   const x = useMemo(() => joined(saes.map(({ sae }) => sae)), [saes]);
   return (
     <div className="charts">
       {CHARTS.map(([column, title]) => {
         const curves = saes.map(({ run, sae }): Curve => ({
-          name: run === null ? sae.label : `${run}: ${sae.label}`, values: onto(x, sae, column), ...(run !== null && { dash: [6, 4] }),
+          name: `${run === null ? "" : `${run}: `}${sae.label.replace(place, "")}`, values: onto(x, sae, column), ...(run !== null && { dash: [6, 4] }),
         }));
         if (column === "aux" && !curves.some((curve) => curve.values.some((value) => value))) return null;
         return <LineChart key={column} title={title} xLabel="step" x={x} curves={curves} syncKey="run" log={column === "mse" && log} />;
       })}
     </div>
   );
+}
+
+/** What all labels end with, such as " at blocks.7.hook_resid_post": a legend need not repeat it. */
+export function placeOf(labels: string[]): string {
+  const place = / at .*$/.exec(labels[0] ?? "")?.[0] ?? "";
+  return labels.every((label) => label.endsWith(place)) ? place : "";
 }
 
 /** All steps that any curve has, in order. */
