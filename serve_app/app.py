@@ -31,6 +31,7 @@ from serve_app.routes import (
     jobs,
     logs,
     models,
+    neuronpedia,
     openai,
     saes,
     session,
@@ -55,8 +56,8 @@ from serve_app.studio.files import StaticFile, built_files
 # Kinds with more routes than every kind has.
 KIND_ROUTERS = {"datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features}
 ROUTERS = (
-    feature_annotations, all_artifacts, uploads, jobs, training, logs, events, cluster, text_queries, steering, openai, session,
-    access_tokens, about, system,
+    feature_annotations, all_artifacts, uploads, jobs, training, logs, events, cluster, text_queries, steering, openai,
+    neuronpedia, session, access_tokens, about, system,
 )  # fmt: skip
 
 

@@ -61,6 +61,11 @@ class Sae:
         return self.metadata.get("hook_name_out") not in (None, self.metadata.get("hook_name"))
 
     @property
+    def scales_each_input(self) -> bool:
+        """Whether it scales each activation by its own length or spread, as SAEs of some other libraries do."""
+        return self._normalisation not in ("none", "centred")
+
+    @property
     def target_hook(self) -> str:
         """The hook whose activations it makes."""
         return str(self.metadata["hook_name_out"] if self.is_transcoder else self.metadata["hook_name"])

@@ -42,6 +42,11 @@ def make_plan(
                 f"the largest activation of latent {one.latent} of {one.sae} is not known: extract its features, or give the "
                 "value in unit raw or norm"
             )
+        if sae.scales_each_input:
+            raise SteeringError(
+                f"{one.sae} scales each activation by its own length before it encodes: how large a change would be has no one "
+                "meaning, so its features do not steer"
+            )
         changes.setdefault(sae.target_hook, []).append(one)
         _read(reads, one.sae, sae)
         if one.when is not None:

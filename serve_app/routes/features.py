@@ -68,9 +68,14 @@ def list_latents(api: ApiDep, id: HexId, query: Annotated[FeatureQuery, Query()]
 @router.get("/{id}/latents/{latent}", summary="Get one feature", responses=problems(404), response_model=Feature)
 def get_latent(api: ApiDep, request: Request, id: HexId, latent: Latent) -> Response:
     """Its statistics, histogram, logit lens and neighbours."""
+    return artifact_requests.json_with_etag(request, get_feature(api, id, latent)[0])
+
+
+def get_feature(api: Api, id: str, latent: int) -> tuple[Feature, list[float]]:
+    """One feature, and the edges of the parts that its quantile examples are drawn from."""
     reader = _reader(api, id, latent)
     row = reader.feature(latent)
-    return artifact_requests.json_with_etag(request, _feature(reader, row))
+    return _feature(reader, row), [float(edge) for edge in row["part_edges"]]
 
 
 @router.get("/{id}/latents/{latent}/examples", summary="Get the examples of a feature", responses=problems(404))

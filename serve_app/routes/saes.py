@@ -10,6 +10,7 @@ from fastapi import Query, Response
 from pydantic import BaseModel, Field
 
 from configs.stages import STAGES
+from sae.features.similar import decoder_directions, similar
 from serve_app import artifact_requests
 from serve_app.dependencies import ApiDep, PrincipalDep
 from serve_app.errors import not_found
@@ -18,7 +19,8 @@ from serve_app.job_requests import plan_training, submit_job
 from serve_app.openapi.responses import ACCEPTED, problems
 from serve_app.paging import StrictQuery, evenly_spaced
 from serve_app.routes.artifacts import artifact_routes
-from serve_app.schemas.common import HexId
+from serve_app.schemas.common import HexId, Latent, artifact_ref
+from serve_app.schemas.features import Neighbour
 from serve_app.schemas.jobs import Accepted
 from serve_app.schemas.plans import TrainingPlan
 from serve_app.schemas.requests import stage_request
@@ -87,3 +89,43 @@ def get_curves(api: ApiDep, id: HexId, query: Annotated[CurveQuery, Query()]) ->
     n = table.num_rows
     taken = table.take(evenly_spaced(n, query.points))
     return Curves(steps=n, columns={name: taken.column(name).to_pylist() for name in taken.column_names})
+
+
+class SimilarQuery(StrictQuery):
+    """Query parameters of similar features."""
+
+    sae: artifact_ref("saes") = Field(description="The other SAE, or the same one.")  # type: ignore[valid-type]
+    limit: int = Field(10, ge=1, le=100, description="Features, at most.")
+
+
+class SimilarFeatures(BaseModel):
+    """Features of another SAE, by the cosine of the decoder directions."""
+
+    sae: str = Field(description="The other SAE.")
+    hook: str = Field(description="The hook whose activations its directions are in.")
+    chance: float = Field(
+        description="The control: 95% of random directions have no feature of that SAE as near as this cosine."
+    )
+    features: list[Neighbour] = Field(description="The features, the largest cosine first.")
+
+
+@router.get("/{id}/latents/{latent}/similar", summary="Find similar features of another SAE", responses=problems(404))
+def list_similar(api: ApiDep, id: HexId, latent: Latent, query: Annotated[SimilarQuery, Query()]) -> SimilarFeatures:
+    """Of other seeds, architectures or layers; the directions must have as many dimensions. A cosine says something only where
+    both hooks are in one space, as the residual stream of one model is.
+    """
+    own = artifact_requests.files_of(api, "saes", id)
+    other = artifact_requests.files_of(api, "saes", query.sae.removeprefix("saes/"))
+    mine = decoder_directions(own.directory())
+    if latent >= len(mine):
+        raise not_found(f"latent {latent} in saes/{id}: they are 0 to {len(mine) - 1}")
+    found = similar(mine[latent], decoder_directions(other.directory()), query.limit)
+    metadata = json.loads(other.path("cfg.json").read_text(encoding="utf-8"))["metadata"]
+    return SimilarFeatures(
+        sae=query.sae,
+        hook=str(metadata.get("hook_name_out") or metadata["hook_name"]),
+        chance=found.chance,
+        features=[
+            Neighbour(latent=one, cosine=cosine) for one, cosine in zip(found.latents, found.cosines, strict=True)
+        ],
+    )

@@ -36,6 +36,8 @@ READ_POSTS = frozenset(
         "/v1/chat/completions",
         "/v1/saes/plan",
         "/v1/jobs/check",
+        "/api/activation/new",
+        "/api/search-topk-by-token/",
     }
 )
 # Pieces of uploads, the only bodies that are larger than a form: they are written to the disk as they come.
@@ -218,6 +220,8 @@ def _bearer(scope: Scope, headers: Headers) -> str | None:
     scheme, _, text = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and text.strip():
         return text.strip()
+    if key := headers.get("x-api-key", "").strip():  # as Neuronpedia's client sends it
+        return key
     if scope["type"] == "websocket":
         offered: list[str] = scope.get("subprotocols", [])
         return next((p.removeprefix(_PROTOCOL) for p in offered if p.startswith(_PROTOCOL)), None)

@@ -198,6 +198,13 @@ def test_what_cannot_be_done_is_said_before_anything_runs(
         make_plan(lm, saes, [_change(**fields)], {})
 
 
+def test_an_sae_that_scales_each_input_does_not_steer(lm: LanguageModel, saes: dict[str, Sae]) -> None:
+    plain = saes[EARLY]
+    other = Sae(plain.tensors, {**plain.config, "normalize_activations": "layer_norm"}, plain.calibration)
+    with pytest.raises(SteeringError, match="scales each activation"):
+        make_plan(lm, {EARLY: other}, [_change(value=1.0)], {})
+
+
 def test_tokens_one_by_one_are_a_whole_pass(lm: LanguageModel, saes: dict[str, Sae]) -> None:
     assert keeps_cache(lm)
     change = _change(value=4.0, where="both")

@@ -384,3 +384,15 @@ def test_features_that_tell_groups_of_texts_apart(site: Site, samples: SampleArt
     assert swapped["features"][0]["effect"] == 1 - found["features"][0]["effect"]
     alone = site.reader.post("/v1/text/contrast", json={**body, "a": a[:1]})
     assert (alone.status_code, alone.json()["code"]) == (422, "invalid_request")
+
+
+def test_similar_features_stand_beside_chance(site: Site, samples: SampleArtifacts) -> None:
+    path = f"/v1/saes/{samples.sae.id}/latents/3/similar"
+    found = site.reader.get(path, params={"sae": str(samples.sae), "limit": 4}).raise_for_status().json()
+    assert found["features"][0] == {"latent": 3, "cosine": pytest.approx(1, abs=1e-5)}
+    assert found["features"][1]["cosine"] < 1
+    assert 0 < found["chance"] < 1
+    neighbours = site.reader.get(f"/v1/features/{samples.features.id}/latents/3").json()["neighbours"]
+    assert [one["latent"] for one in neighbours[:3]] == [one["latent"] for one in found["features"][1:]]
+    assert site.reader.get(path, params={"sae": "saes/" + "9" * 16}).status_code == 404
+    assert site.reader.get(path.replace("/3/", "/96/"), params={"sae": str(samples.sae)}).status_code == 404

@@ -18,7 +18,17 @@ from tests.serve_app.conftest import Site
 from tests.serve_app.sample_artifacts import MODEL, SampleArtifacts
 
 SECRET = "outside-the-root-4711"
-_VALUES = {"id": "0" * 16, "file_name": "x", "latent": "0", "name": "start.js", "rest": "x"}
+_VALUES = {
+    "id": "0" * 16,
+    "file_name": "x",
+    "latent": "0",
+    "name": "start.js",
+    "rest": "x",
+    "kind": "saes",
+    "model": "0" * 16,
+    "source": "0" * 16,
+    "index": "0",
+}
 
 
 def routes(app: Any) -> list[tuple[str, str]]:

@@ -41,6 +41,7 @@ function Details({ dataset }: { dataset: Dataset }) {
       <Known facts={[
         ["Documents", count("documents")], ["Text", bytes(numberAt(summary, "text_bytes"))], ["Empty documents left out", count("empty_documents")],
         ["Not UTF-8", count("invalid_documents")], ["Too long", count("long_documents")],
+        ...((numberAt(summary, "malformed_chats") ?? 0) > 0 ? [["Malformed chats left out", count("malformed_chats")] as [string, string]] : []),
       ]} />
       <Samples dataset={dataset} splits={splits.map(([name]) => name)} />
       <Section title="Splits">

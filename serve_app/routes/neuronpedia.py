@@ -1,0 +1,137 @@
+"""Neuronpedia's addresses of features and activations: its public client reads RayLens with the base URL `/api`.
+
+A model is the ID of `models/ID`, a source that of `saes/ID`. Features are those of the SAE's newest extraction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from configs.artifact_ids import ArtifactRef
+from serve_app import artifact_requests
+from serve_app.dependencies import Api, ApiDep
+from serve_app.errors import not_found
+from serve_app.openapi.responses import problems
+from serve_app.routes.features import ExampleQuery, get_feature, list_latent_examples
+from serve_app.routes.text_queries import find_active_features
+from serve_app.schemas.common import HexId, Latent
+from serve_app.schemas.features import ActivationsRequest, Example, Logit
+from serve_app.schemas.neuronpedia import (
+    NpActivation,
+    NpActivationAnswer,
+    NpActivationRequest,
+    NpExplanation,
+    NpFeature,
+    NpTopFeature,
+    NpTopKAnswer,
+    NpTopKRequest,
+    NpTopToken,
+)
+
+router = APIRouter(prefix="/api", tags=["text"])
+
+
+@router.get(
+    "/feature/{model}/{source}/{index}", summary="Get one feature in Neuronpedia's form", responses=problems(404)
+)
+def neuronpedia_feature(api: ApiDep, model: HexId, source: HexId, index: Latent) -> NpFeature:
+    """Density, promoted and suppressed tokens, the label that a person gave, and examples."""
+    _check(api, model, source)
+    newest = api.catalog.artifacts("features", 1, filters={"sae": f"saes/{source}"})
+    if not newest:
+        raise not_found(f"features of saes/{source}: extract them")
+    id = newest[0].id
+    feature, edges = get_feature(api, id, index)
+    examples = list_latent_examples(api, id, index, ExampleQuery(kind=None, limit=500))
+    intervals = max(1, len(edges) - 1)
+    labels = [
+        row.label
+        for row in api.catalog.feature_annotations(ArtifactRef("saes", source), None, index - 1, 1)
+        if row.latent == index and row.label
+    ]
+    return NpFeature(
+        modelId=model,
+        layer=source,
+        index=str(index),
+        frac_nonzero=feature.density,
+        maxActApprox=feature.max,
+        **_logits("pos", feature.promoted),
+        **_logits("neg", feature.suppressed),
+        explanations=[
+            NpExplanation(modelId=model, source=source, index=str(index), description=label, typeName="human")
+            for label in labels
+        ],
+        activations=[_activation(one, model, source, index, edges, intervals) for one in examples],
+    )
+
+
+@router.post(
+    "/activation/new", summary="A feature's activation on a text, in Neuronpedia's form", responses=problems(404)
+)
+async def neuronpedia_activation(api: ApiDep, body: NpActivationRequest) -> NpActivationAnswer:
+    """The language model is run on the text; the first request loads it."""
+    name = body.feature
+    _check(api, name.modelId, name.layer)
+    latent = int(name.index)
+    request = ActivationsRequest(sae=f"saes/{name.layer}", text=body.customText, top=1, latents=(latent,))
+    found = await find_active_features(api, request)
+    values = found.latents[str(latent)]
+    largest = max(range(len(values)), key=values.__getitem__)
+    tokens = [token.text for token in found.tokens]
+    return NpActivationAnswer(tokens=tokens, values=values, maxValue=values[largest], maxValueTokenIndex=largest)
+
+
+@router.post(
+    "/search-topk-by-token/",
+    summary="The most active features of each token, in Neuronpedia's form",
+    responses=problems(404),
+)
+async def neuronpedia_topk(api: ApiDep, body: NpTopKRequest) -> NpTopKAnswer:
+    """The language model is run on the text; the first request loads it."""
+    _check(api, body.modelId, body.source)
+    request = ActivationsRequest(sae=f"saes/{body.source}", text=body.text, top=body.numResults)
+    found = await find_active_features(api, request)
+    return NpTopKAnswer(
+        results=[
+            NpTopToken(
+                position=token.position,
+                token=token.text,
+                topFeatures=[
+                    NpTopFeature(featureIndex=one.latent, activationValue=one.activation) for one in token.top
+                ],
+            )
+            for token in found.tokens
+            if not (body.ignoreBos and token.role == "bos")
+        ]
+    )
+
+
+def _check(api: Api, model: str, source: str) -> None:
+    """Raises ApiError (404) unless the SAE is there and was trained on the model."""
+    row = artifact_requests.row_of(api, "saes", source)
+    if row.inputs.get("model") != f"models/{model}":
+        raise not_found(f"SAE {source} of models/{model}: it was trained on {row.inputs.get('model')}")
+
+
+def _logits(name: str, logits: list[Logit] | None) -> dict[str, Any]:
+    found = logits or []
+    return {f"{name}_str": [one.token for one in found], f"{name}_values": [one.logit for one in found]}
+
+
+def _activation(one: Example, model: str, source: str, latent: int, edges: list[float], intervals: int) -> NpActivation:
+    part = one.part if one.kind == "quantile" else None
+    return NpActivation(
+        modelId=model,
+        source=source,
+        layer=source,
+        index=str(latent),
+        tokens=one.tokens,
+        values=one.activations,
+        maxValue=one.activation,
+        maxValueTokenIndex=one.at,
+        binMin=None if part is None else edges[part],
+        binMax=None if part is None else edges[part + 1],
+        binContains=None if part is None else 1 / intervals,
+    )

@@ -1,0 +1,113 @@
+"""Neuronpedia's shapes of features and activations, as its public client sends and reads them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from serve_app.schemas.common import HexId, RequestBody
+
+Text = Annotated[str, Field(min_length=1, max_length=1000)]
+_MODEL = Field(description="ID of `models/ID`.")
+_SAE = Field(description="ID of `saes/ID`.")
+
+
+class NpActivation(BaseModel):
+    """An example of a feature."""
+
+    modelId: str = Field(description="The model.")
+    source: str = Field(description="The SAE.")
+    layer: str = Field(description="The SAE, under Neuronpedia's other name.")
+    index: str = Field(description="The latent.")
+    tokens: list[str] = Field(description="Text of the tokens around the example, in order.")
+    values: list[float] = Field(description="The feature's activation at each of them.")
+    maxValue: float = Field(description="Its activation at the example's own position.")
+    maxValueTokenIndex: int = Field(description="Where that is among the tokens.")
+    binMin: float | None = Field(
+        description="Lower edge of the interval that it was drawn from; null for a top example."
+    )
+    binMax: float | None = Field(description="Upper edge.")
+    binContains: float | None = Field(description="Share of the feature's activations in the interval.")
+
+
+class NpExplanation(BaseModel):
+    """A label that a person gave."""
+
+    modelId: str = Field(description="The model.")
+    source: str = Field(description="The SAE.")
+    index: str = Field(description="The latent.")
+    description: str = Field(description="The label.")
+    typeName: Literal["human"] = Field("human", description="Who gave it.")
+
+
+class NpFeature(BaseModel):
+    """One feature."""
+
+    modelId: str = Field(description="The model.")
+    layer: str = Field(description="The SAE.")
+    index: str = Field(description="The latent.")
+    frac_nonzero: float = Field(description="Share of data positions where it is active.")
+    maxActApprox: float = Field(description="Largest activation.")
+    pos_str: list[str] = Field(description="Tokens that it promotes.")
+    pos_values: list[float] = Field(description="What it adds to their logits.")
+    neg_str: list[str] = Field(description="Tokens that it suppresses.")
+    neg_values: list[float] = Field(description="What it adds to their logits.")
+    explanations: list[NpExplanation] = Field(description="Its label, if it has one.")
+    activations: list[NpActivation] = Field(description="Its examples, the largest first.")
+
+
+class NpFeatureName(RequestBody):
+    """Which feature."""
+
+    modelId: HexId = _MODEL
+    layer: HexId = _SAE
+    index: str = Field(pattern=r"^[0-9]{1,9}$", description="The latent.")
+
+
+class NpActivationRequest(RequestBody):
+    """A feature and a text."""
+
+    feature: NpFeatureName = Field(description="The feature.")
+    customText: Text = Field(description="The text, up to 1,000 characters.")
+
+
+class NpActivationAnswer(BaseModel):
+    """A feature's activation on each token of a text."""
+
+    tokens: list[str] = Field(description="Text of the tokens.")
+    values: list[float] = Field(description="The activation at each of them; 0 where the position is no data.")
+    maxValue: float = Field(description="The largest of them.")
+    maxValueTokenIndex: int = Field(description="Where it is.")
+
+
+class NpTopKRequest(RequestBody):
+    """A text whose tokens are looked at one by one."""
+
+    modelId: HexId = _MODEL
+    source: HexId = _SAE
+    text: Text = Field(description="The text, up to 1,000 characters.")
+    numResults: int = Field(5, ge=1, le=100, description="Features of each token, at most.")
+    ignoreBos: bool = Field(True, description="Leave out BOS.")
+    densityThreshold: float = Field(0.0, ge=-1, le=0, description="0 or below: features of any density.")
+
+
+class NpTopFeature(BaseModel):
+    """An active feature."""
+
+    featureIndex: int = Field(description="The latent.")
+    activationValue: float = Field(description="Its activation.")
+
+
+class NpTopToken(BaseModel):
+    """One token and its most active features."""
+
+    position: int = Field(description="Position of the token.")
+    token: str = Field(description="Its text.")
+    topFeatures: list[NpTopFeature] = Field(description="The features, the largest activation first.")
+
+
+class NpTopKAnswer(BaseModel):
+    """All tokens of a text."""
+
+    results: list[NpTopToken] = Field(description="The tokens, in order.")
