@@ -21,7 +21,7 @@ from tests.serve_app.browser import page_of, started
 from tests.tiny_model import cached, documents
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "studio"
-SIZE = {"width": 1200, "height": 760}
+SIZE = {"width": 1120, "height": 720}
 TEXT = "The captain steers the small ferry past the old lighthouse."
 HOOK = "blocks.1.hook_resid_post"
 
