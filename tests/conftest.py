@@ -38,6 +38,10 @@ os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # each run waits for on
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # in tiny models threads wait for one another far longer than they work
+if not Path("/dev/nvidia0").exists():
+    os.environ.setdefault(
+        "TRITON_INTERPRET", "1"
+    )  # read when torch or transformers first import Triton, if it is there
 apply_temporary(os.environ)  # as a command's own cluster: Ray's processes take a third less of the cores
 
 

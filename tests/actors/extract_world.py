@@ -133,6 +133,7 @@ class LocalChannel:
 
     def __init__(self) -> None:
         self.figures: dict[str, int] = {}
+        self.curves: dict[str, str] = {}
         self.stop = False
 
     @classmethod
@@ -141,6 +142,9 @@ class LocalChannel:
 
     def report(self, figure: str, value: int) -> None:
         self.figures[figure] = value
+
+    def report_curve(self, sae: str, text: str, length: int) -> None:
+        self.curves[sae] = text
 
     def latest(self) -> dict[str, int]:
         return self.figures

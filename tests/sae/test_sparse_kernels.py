@@ -13,8 +13,6 @@ from torch import Tensor
 from sae import sparse
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # before triton is imported
 if os.environ.get("RAYLENS_REQUIRE_TRITON"):
     import triton  # noqa: F401
 else:
