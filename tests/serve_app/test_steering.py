@@ -132,6 +132,16 @@ def test_what_cannot_be_done_is_said(
         assert re_search(message, answer.json()), answer.text
 
 
+def test_one_request_has_bounded_answers(
+    site: Site, samples: SampleArtifacts, loud: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.language_models.pool.MOST_POSITIONS", 100)
+    answer = site.reader.post("/v1/text/steer", json=_body(samples, loud, max_tokens=100, doses=[1, 2]))
+    assert answer.status_code == 422
+    assert "5 rows" in answer.json()["detail"]
+    assert "one request may take 100: give fewer doses" in answer.json()["detail"]
+
+
 def re_search(message: str, problem: dict[str, Any]) -> bool:
     import re
 
