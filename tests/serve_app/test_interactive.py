@@ -32,7 +32,7 @@ class Pool:
 
     def answer(self, lm: Any, query: Any) -> dict[str, Any]:
         self.answers += 1
-        return {"sae": query.sae}
+        return {"sae": query["sae"]}
 
 
 def replica(pool: Pool) -> LanguageModelReplica:
