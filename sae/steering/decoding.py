@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -39,9 +40,9 @@ class Decoder:
         self._doses = torch.tensor(list(doses), dtype=torch.float32)
         self.tokens = torch.tensor([prompt.ids]).repeat(len(doses), 1)
         self.changes = Changes(len(doses))
+        self._ended = torch.zeros(len(doses), dtype=torch.bool)
         self._cache: Any = None
         self._seen = 0  # tokens that the model has read and keeps
-        self._counted = 0  # positions whose changes are counted
 
     @torch.inference_mode()
     def logits(self) -> Tensor:
@@ -66,6 +67,10 @@ class Decoder:
         """The next token of each row."""
         self.tokens = torch.cat([self.tokens, torch.tensor([list(tokens)]).T], dim=1)
 
+    def end(self, row: int) -> None:
+        """The answer of a row has ended: what is changed at its last token and after it no longer counts."""
+        self._ended[row] = True
+
     def _forward(self, ids: Tensor, start: int, keep: bool) -> Tensor:
         positions = torch.arange(start, start + ids.shape[1])
         prompt = len(self._prompt.ids)
@@ -77,15 +82,24 @@ class Decoder:
             inputs["past_key_values"] = self._cache
         fresh = Changes(len(self._doses))
         with steered(self._lm, self._plan, scope, fresh):
-            out = self._lm._model(**inputs)
+            out, logits = last_logits(self._lm, inputs, 1)
         if keep:
             self._cache, self._seen = out.past_key_values, start + ids.shape[1]
-            self.changes.positions += fresh.positions
-            self.changes.relative += fresh.relative
-        else:
-            self.changes = fresh
-        logits: Tensor = out.logits[:, -1].float().cpu()
-        return logits
+            fresh.positions += self.changes.positions
+            fresh.relative += self.changes.relative
+        self.changes.positions = torch.where(self._ended, self.changes.positions, fresh.positions)
+        self.changes.relative = torch.where(self._ended, self.changes.relative, fresh.relative)
+        return logits[:, -1].float().cpu()
+
+
+def last_logits(lm: LanguageModel, inputs: dict[str, Any], count: int) -> tuple[Any, Tensor]:
+    """The model's output, and logits [B, count, V] of the last positions.
+
+    Those of the others are not computed if the model can leave them out: for a long prompt they are gigabytes.
+    """
+    fewer = {"logits_to_keep": count} if "logits_to_keep" in inspect.signature(lm._model.forward).parameters else {}
+    out = lm._model(**inputs, **fewer)
+    return out, out.logits[:, -count:]
 
 
 @torch.inference_mode()

@@ -102,6 +102,8 @@ class Generation:
             text.surprise.append(-float(log[text.shadow, token]))
             text.ids.append(token)
             text.ended = self._ends(text.ids)
+            if text.ended:
+                self._decoder.end(text.row)
             yield Token(number, text.dose, token, text.kl[-1] if text.kl else None)
         self._decoder.append(following)
 

@@ -10,8 +10,9 @@ from configs.steering import SteeringRequest
 from sae.formats.sae_folder import Sae
 from sae.language_model import LanguageModel
 from sae.report.token_text import TokenText
+from sae.steering.errors import SteeringError
 from sae.steering.generation import Answer, Generation
-from sae.steering.kl_budget import find_dose
+from sae.steering.kl_budget import dose_search
 from sae.steering.plan import make_plan
 from sae.steering.prompt import end_of_answer, found_stop, make_prompt
 
@@ -59,23 +60,34 @@ class Steered(NamedTuple):
 
 
 def run(
-    on: Steerable, request: SteeringRequest, stopped: Callable[[], bool] = lambda: False
-) -> Iterator[NewToken | Steered]:
+    on: Steerable,
+    request: SteeringRequest,
+    stopped: Callable[[], bool] = lambda: False,
+    most_positions: int | None = None,
+) -> Iterator[NewToken | Steered | None]:
     """Tokens of all answers as they are chosen, and at last the answers. Ends early, with what there is, if `stopped`.
 
-    Raises SteeringError or ModelError.
+    None after each pass of the model that gives no token yet (the search for a dose), so that others can use the model then.
+    `most_positions` bounds answers times their tokens, and so time and memory. Raises SteeringError or ModelError.
     """
     prompt = make_prompt(on.tokenizer, request, on.bos)
     plan = make_plan(on.lm, on.saes, request.interventions, on.maxima)
     ends = end_of_answer(on.lm, on.tokenizer, on.pieces, request.stop)
     doses, budget = request.doses if request.interventions else (), None
+    if most_positions is not None:
+        _check_size(on.lm, len(prompt.ids) + request.max_tokens, 1 + 2 * len(doses), most_positions)
     if request.kl_budget is not None:
         plain = Generation(on.lm, plan, prompt, request, ends, (), stopped)
         for _ in plain:
-            pass
-        if stopped():
-            return
-        budget = find_dose(on.lm, plan, prompt, plain.answers()[0].ids, request.kl_budget)
+            yield None
+        search = dose_search(on.lm, plan, prompt, plain.answers()[0].ids, request.kl_budget)
+        while budget is None:
+            if stopped():
+                return
+            try:
+                yield next(search)
+            except StopIteration as end:
+                budget = end.value
         doses = (budget[0],)
     generation = Generation(on.lm, plan, prompt, request, ends, doses, stopped)
     texts = [_GrowingText(on, request.stop) for _ in (0, *doses)]
@@ -83,6 +95,15 @@ def run(
         yield NewToken(token.number, token.dose, token.id, texts[token.number].add(token.id), token.kl)
     unsteered, *steered = (_text(on, answer, request) for answer in generation.answers())
     yield Steered(on.pieces.strings(prompt.ids), unsteered, steered, budget)
+
+
+def _check_size(lm: LanguageModel, tokens: int, rows: int, most: int) -> None:
+    tokens = min(tokens, lm.context_length)
+    if rows * tokens > most:
+        raise SteeringError(
+            f"{rows} rows (the unsteered answer, and two for each dose) of up to {tokens} tokens are {rows * tokens} positions, "
+            f"and one request may take {most}: give fewer doses, a shorter text or fewer tokens"
+        )
 
 
 class _GrowingText:

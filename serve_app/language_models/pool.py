@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SAES, _TOKENIZERS = 4, 2
 _SPARE = 512 << 20  # bytes of memory that stay free
+MOST_POSITIONS = 16_384  # of one request to steer: its answers times their tokens
 
 
 class NotEnoughMemory(RuntimeError):
@@ -112,6 +113,7 @@ class LanguageModelPool:
     ) -> Iterator[dict[str, Any]]:
         """`{"token": ...}` for each token and `{"answers": ...}` at last, as plain values; see sae.steering.run.
 
+        `{}` after each pass that gives no token. One request has at most MOST_POSITIONS.
         `query`: `request` (a SteeringRequest), `maxima` as [sae, latent, largest activation] and `bos`. Raises SteeringError.
         """
         from sae.steering.run import NewToken, Steerable, run
@@ -120,7 +122,11 @@ class LanguageModelPool:
         saes = {ref: self._sae(ref.removeprefix("saes/"))[0] for ref in request.sae_ids()}
         maxima = {(sae, latent): largest for sae, latent, largest in query["maxima"]}
         tokenizer, pieces = self._tokenizer(key.partition(":")[0])
-        for item in run(Steerable(lm, tokenizer, pieces, saes, maxima, query["bos"]), request, stopped):
+        on = Steerable(lm, tokenizer, pieces, saes, maxima, query["bos"])
+        for item in run(on, request, stopped, MOST_POSITIONS):
+            if item is None:
+                yield {}
+                continue
             yield {"token": item._asdict()} if isinstance(item, NewToken) else {"answers": _plain(item)}
 
     def _tokenizer(self, id: str) -> tuple[Any, TokenText]:

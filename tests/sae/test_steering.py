@@ -244,6 +244,41 @@ def test_generation_repeats_exactly_and_ends(lm: LanguageModel, saes: dict[str, 
     assert list(ended) == []
 
 
+def test_what_an_answer_measures_does_not_depend_on_longer_ones_beside_it(
+    lm: LanguageModel, saes: dict[str, Sae], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(lm, saes, [_change(value=6.0)], {})
+    whole = Generation(lm, plan, PROMPT, Sampling(max_tokens=10, temperature=0.9, seed=5), never)
+    list(whole)
+    plain, strong = whole.answers()
+    end = next(token for token in strong.ids if token not in plain.ids)
+    kept = strong.ids.index(end) + 1
+    for cached in (True, False):
+        monkeypatch.setattr("sae.steering.decoding.keeps_cache", lambda _, cached=cached: cached)
+        beside = Generation(
+            lm, plan, PROMPT, Sampling(max_tokens=10, temperature=0.9, seed=5), lambda ids: ids[-1] == end
+        )
+        list(beside)
+        other, short = beside.answers()
+        assert (len(other.ids), len(short.ids), short.ended) == (10, kept, True)
+        assert short.positions == 11 + kept - 1
+    alone = Generation(lm, plan, PROMPT, Sampling(max_tokens=kept, temperature=0.9, seed=5), never)
+    list(alone)
+    assert short.change == pytest.approx(alone.answers()[1].change, rel=1e-5)
+
+
+def test_logits_of_a_prompt_are_not_computed_where_they_are_not_read(lm: LanguageModel, saes: dict[str, Sae]) -> None:
+    plan, shapes = make_plan(lm, saes, [_change(value=1.0)], {}), []
+    hook = lm._model.register_forward_hook(lambda _model, _inputs, out: shapes.append(tuple(out.logits.shape[:2])))
+    try:
+        Decoder(lm, plan, PROMPT, [1.0, 0.0]).logits()
+        find_dose(lm, plan, PROMPT, [9, 31, 77], 0.05)
+    finally:
+        hook.remove()
+    assert shapes[0] == (2, 1)
+    assert {length for _, length in shapes[1:]} == {4}
+
+
 def test_perplexity_and_kl_are_those_of_whole_passes(lm: LanguageModel, saes: dict[str, Sae]) -> None:
     change = _change(value=6.0)
     plan = make_plan(lm, saes, [change], {})
@@ -268,9 +303,9 @@ def test_a_change_that_explodes_is_said_and_not_sampled(lm: LanguageModel, saes:
         list(Generation(lm, plan, PROMPT, Sampling(max_tokens=3), never))
 
 
-@pytest.mark.parametrize("budget", [0.01, 0.3])
-def test_a_budget_of_kl_is_hit(lm: LanguageModel, saes: dict[str, Sae], budget: float) -> None:
-    plan = make_plan(lm, saes, [_change(value=1.0)], {})
+@pytest.mark.parametrize(("budget", "value", "unit"), [(0.01, 1.0, "raw"), (0.3, 1.0, "raw"), (0.05, 1e6, "norm")])
+def test_a_budget_of_kl_is_hit(lm: LanguageModel, saes: dict[str, Sae], budget: float, value: float, unit: str) -> None:
+    plan = make_plan(lm, saes, [_change(value=value, unit=unit)], {})
     answer = [9, 31, 77, 12]
     dose, kl = find_dose(lm, plan, PROMPT, answer, budget)
     assert kl == pytest.approx(budget, rel=0.1)
@@ -287,6 +322,22 @@ def test_a_budget_that_no_strength_reaches_is_refused(lm: LanguageModel, saes: d
     plan = make_plan(lm, saes, [_change("ablate", silent)], {})
     with pytest.raises(SteeringError, match=r"no strength of this change costs 0\.5 nats"):
         find_dose(lm, plan, PROMPT, [9, 31], 0.5)
+
+
+def test_a_budget_that_kl_jumps_over_is_refused(lm: LanguageModel, saes: dict[str, Sae]) -> None:
+    """A weak change makes a feature behind it active enough for a very strong one: KL is far below the budget or far above."""
+    push, hook, pushed = _change(value=-0.5), lm.hook(HOOKS[LATE]), []
+    scope = Scope(torch.arange(12), torch.tensor(PROMPT.special), 12, torch.ones(1))
+    with torch.inference_mode(), steered(lm, make_plan(lm, saes, [push], {}), scope):
+        tap = lm._tap(hook, IDS.shape).read(pushed.append)
+        lm._model(input_ids=IDS, use_cache=False)
+        tap.remove()
+    before, after = _activations(lm, saes[LATE])[-1], saes[LATE].encode(pushed[0][0])[-1]  # where the answer is chosen
+    latent = int((after - before).argmax())
+    when = {"sae": LATE, "latent": latent, "above": float(before[latent] + after[latent]) / 2}
+    strong = _change(value=1e6, sae=LATE, when=when)
+    with pytest.raises(SteeringError, match=r"no strength of this change costs 0\.5 nats .* and .* times it"):
+        find_dose(lm, make_plan(lm, saes, [push, strong], {}), PROMPT, [9], 0.5)
 
 
 def test_repetition() -> None:

@@ -57,7 +57,8 @@ class Answers:
         item: dict[str, Any] | None = {}
         try:
             while (item := await asyncio.to_thread(next, items, None)) is not None:
-                yield item
+                if item:  # as interactive.Client
+                    yield item
         finally:
             stopped.set()
             self.steered_to_the_end.append(item is None)

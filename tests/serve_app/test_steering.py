@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import openai
 import pytest
 
+from serve_app.language_models.steering_queries import steering_query
+from serve_app.schemas.steering import SteerBody
 from tests.serve_app.conftest import Answers, Site
 from tests.serve_app.sample_artifacts import MODEL, SampleArtifacts
 
@@ -130,6 +133,32 @@ def test_what_cannot_be_done_is_said(
             continue
         assert answer.status_code in (404, 422), answer.text
         assert re_search(message, answer.json()), answer.text
+
+
+def test_one_request_has_bounded_answers(
+    site: Site, samples: SampleArtifacts, loud: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.language_models.pool.MOST_POSITIONS", 100)
+    answer = site.reader.post("/v1/text/steer", json=_body(samples, loud, max_tokens=100, doses=[1, 2]))
+    assert answer.status_code == 422
+    assert "5 rows" in answer.json()["detail"]
+    assert "one request may take 100: give fewer doses" in answer.json()["detail"]
+
+
+def test_a_search_for_a_dose_gives_way_after_each_pass_and_ends_when_it_is_stopped(
+    site: Site, samples: SampleArtifacts, loud: int
+) -> None:
+    models: Answers = site.app.state.api.interactive_models
+    query = steering_query(site.app.state.api, SteerBody(**_body(samples, loud, kl_budget=0.05)))
+    pool, lm = asyncio.run(models._model(query.key))
+    items = list(pool.steer(lm, query.key, query.query, lambda: False))
+    tokens = [i for i, item in enumerate(items) if "token" in item]
+    assert all(item == {} for item in items[: tokens[0]])
+    assert tokens[0] > 6  # six tokens of the unsteered answer, and passes of the search
+    asked = iter(range(100))
+    cut = list(pool.steer(lm, query.key, query.query, lambda: next(asked) >= 7))
+    assert len(cut) <= 7
+    assert not any(cut)
 
 
 def re_search(message: str, problem: dict[str, Any]) -> bool:
