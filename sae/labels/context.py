@@ -36,7 +36,7 @@ def _choose(pairs: tuple[Int64, Int64], n_active: int, n_silent: int, text: Labe
     present = np.zeros((len(forms), n), np.bool_)
     present[column, example] = True
     weight = np.where(np.arange(n) < n_active, 1 / n_active, -1 / n_silent)
-    top = np.argsort(-(present @ weight), kind="stable")[:_CANDIDATES]
+    top = np.argsort(present @ -weight, kind="stable")[:_CANDIDATES]
     forms, present = forms[top], present[top]
     covered: Mask = np.zeros(n, np.bool_)
     words: list[str] = []
