@@ -58,6 +58,7 @@ STAGES: dict[str, StageEntry] = {
         StageEntry("import", ("saes",), reads_through=("model", "tokens"), no_effect=("workers",)),
         StageEntry("evaluate", ("evaluations",), reads_through=("sae",)),
         StageEntry("extract", ("features",), reads_through=("sae",)),
+        StageEntry("label", ("labels",), no_effect=("workers",)),
         StageEntry("report", ("reports",), no_effect=("workers", "gpus")),
         StageEntry("export", ("exports",), no_effect=("workers",)),
         StageEntry("maintain", no_effect=("workers", "gpus", "labels")),

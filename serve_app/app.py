@@ -29,6 +29,7 @@ from serve_app.routes import (
     feature_annotations,
     features,
     jobs,
+    labels,
     logs,
     models,
     neuronpedia,
@@ -54,7 +55,9 @@ from serve_app.streaming.events import EventPoller
 from serve_app.studio.files import StaticFile, built_files
 
 # Kinds with more routes than every kind has.
-KIND_ROUTERS = {"datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features}
+KIND_ROUTERS = {
+    "datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features, "labels": labels,
+}  # fmt: skip
 ROUTERS = (
     feature_annotations, all_artifacts, uploads, jobs, training, logs, events, cluster, text_queries, steering, openai,
     neuronpedia, session, access_tokens, about, system,

@@ -53,6 +53,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "export": {"sae": SAE, "format": "delphi"},
     "evaluate": {"sae": SAE, "compare_with": [SAE.replace("0", "7")]},
     "extract": {"sae": SAE},
+    "label": {"features": FEATURES},
     "report": {"features": FEATURES, "evaluation": EVALUATION},
     "maintain": {},
     "pipeline": {"stages": [{"stage": "report", "features": FEATURES, "evaluation": EVALUATION}]},

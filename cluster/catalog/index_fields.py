@@ -78,6 +78,12 @@ INDEX: dict[str, tuple[Field, ...]] = {
         *_integers("summary", n_features="Features.", alive="Features that were active at least once."),
         Field("l0", "summary.l0", "number", "Active features at a data position, mean."),
     ),
+    "labels": (
+        _SAE,
+        *_texts("summary", features="The features, as features/ID."),
+        *_integers("summary", n_features="Features.", labelled="Features with a scored label."),
+        *_integers("summary", beats="Features whose best label beats its permuted one with a 95% interval."),
+    ),
 }
 
 

@@ -170,7 +170,9 @@ def _settings(job: JobContext, pairs: list[tuple[ArtifactRef, ArtifactRef]]) -> 
         rows_per_chunk=config.rows_per_chunk,
         quota=_quota(config),
         science=_science(config),
-        targets=tuple(Target(sae, output, _cache(job, sae, rows)) for sae, output in pairs),
+        targets=tuple(
+            Target(sae, output, cache_of(job.store, sae, config.split, config.lm_dtype, rows)) for sae, output in pairs
+        ),
         attempt=job.attempt,
     )
 
@@ -189,18 +191,17 @@ def _size(config: ExtractConfig, origin: SaeOrigin, tokens: ArtifactRef, store: 
     return min(config.rows or trained or reader.n_rows, reader.n_rows), reader.context_length
 
 
-def _cache(job: JobContext, sae: ArtifactRef, rows: int) -> ArtifactRef | None:
+def cache_of(store: Store, sae: ArtifactRef, split: str, lm_dtype: str, rows: int) -> ArtifactRef | None:
     """The cache that the SAE was trained from, if it still exists and holds the wanted rows.
 
     Without it the model makes the same activations: in the batches, and rounded to the dtype, that training read.
     """
-    config: ExtractConfig = job.config
-    harvest = _origin(job.store, sae).harvest
+    harvest = _origin(store, sae).harvest
     if harvest is None:
         return None
-    cache = parse_ref(job.store.files(sae).manifest.inputs["activations"], "activations")
-    found = job.store.manifest(cache)
-    same = config.split == harvest.split and config.lm_dtype in ("auto", harvest.lm_dtype)
+    cache = parse_ref(store.files(sae).manifest.inputs["activations"], "activations")
+    found = store.manifest(cache)
+    same = split == harvest.split and lm_dtype in ("auto", harvest.lm_dtype)
     usable = found is not None and same and int(found.summary["rows"]) >= rows
     return cache if usable else None
 

@@ -23,7 +23,7 @@ _ETAG = {"ETag": {"description": "Send it back in If-None-Match to get 304.", "s
 NOT_CHANGED: dict[str, Any] = {"description": "The client has it already (If-None-Match).", "headers": _ETAG}
 Reader = Callable[[Api, str], Artifact]
 # The noun for one artifact, where it is not the kind's name without its `s`.
-_NOUNS = {"saes": "SAE", "tokens": "tokens", "activations": "activations", "features": "features"}
+_NOUNS = {"saes": "SAE", "tokens": "tokens", "activations": "activations", "features": "features", "labels": "labels"}
 
 
 def artifact_routes(

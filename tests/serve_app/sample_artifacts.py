@@ -12,13 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.labeller import Labeller
 from cluster.catalog import Catalog
 from cluster.store import Manifest, Store
 from configs.artifact_ids import ArtifactRef
 from configs.download import DownloadConfig
 from configs.extract import ExtractConfig
+from configs.label import LabelConfig
 from configs.tokenize import TokenizeConfig
-from jobs.stages import extract
+from jobs.life.stage_context import JobContext
+from jobs.stages import extract, label
 from sae.formats.dataset import Document, Message, write_documents
 from sae.language_model import LanguageModel
 from sae.text.document_statistics import DocumentStatistics
@@ -36,12 +39,12 @@ DOCUMENTS = 30
 class SampleArtifacts:
     """What is there, by reference."""
 
-    def __init__(self, store: Store, sae: ArtifactRef, features: ArtifactRef) -> None:
-        self.store, self.sae, self.features = store, sae, features
+    def __init__(self, store: Store, sae: ArtifactRef, features: ArtifactRef, labels: ArtifactRef) -> None:
+        self.store, self.sae, self.features, self.labels = store, sae, features, labels
 
     def refs(self) -> list[ArtifactRef]:
         """All of it, inputs before what was made from them."""
-        return [DATASET, MODEL, TOKENS, self.sae, EVALUATION, self.features, REPORT]
+        return [DATASET, MODEL, TOKENS, self.sae, EVALUATION, self.features, self.labels, REPORT]
 
     def record(self, catalog: Catalog) -> None:
         """Takes all of it into a catalog."""
@@ -74,7 +77,16 @@ def make_samples(root: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> Sam
     _json(store, root, EVALUATION, "metrics.json", metrics, {"sae": str(sae)})
     inputs = {"features": str(job.outputs[0].ref), "evaluation": str(EVALUATION)}
     _json(store, root, REPORT, "report.json", {"title": "tiny"}, inputs)
-    return SampleArtifacts(store, sae, job.outputs[0].ref)
+    return SampleArtifacts(store, sae, job.outputs[0].ref, _labels(store, job.outputs[0].ref, root, monkeypatch))
+
+
+def _labels(store: Store, features: ArtifactRef, root: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactRef:
+    monkeypatch.setattr("actors.labeller.make_labeller", Labeller)
+    config, given = LabelConfig(features=str(features)), {"features": [features]}
+    outputs = label.outputs(config, given, "")
+    requirement = extract_world.REQUIREMENT
+    label.run(JobContext(config, outputs, store, root / "scratch", given, requirement=requirement))
+    return outputs[0].ref
 
 
 def _dataset(store: Store, root: Path) -> None:

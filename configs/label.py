@@ -1,0 +1,32 @@
+"""Config of the label stage: what each feature means, as predictions with scores."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from configs.base import Seed, StageConfig
+from configs.extract import ExtractConfig
+from configs.inputs import FeaturesId, IdOrConfig
+
+
+class LabelConfig(StageConfig):
+    """Labels every feature and scores the labels. They are made from half of the documents and scored on the others."""
+
+    stage: Literal["label"] = "label"
+    features: Annotated[FeaturesId | ExtractConfig, IdOrConfig()] = Field(
+        description="Extracted features, or the config that extracts them."
+    )
+    positions: int = Field(
+        262_144,
+        ge=256,
+        description="Token positions at most, in whole rows from the start of those that were extracted; memory grows by them.",
+    )
+    examples: int = Field(
+        64, ge=8, description="Examples of each kind (active, near miss, random) and feature in either half, at most."
+    )
+    min_cosine: float = Field(
+        0.5, ge=0, le=1, description="Cosine of decoder directions from which a feature inherits its neighbour's label."
+    )
+    seed: Seed = Field(0, description="Seed of the split of documents, the drawn examples and the permuted labels.")

@@ -1,0 +1,125 @@
+"""label: labels of every feature of an SAE, with scores; one labels artifact a features artifact.
+
+python -m jobs label --config configs/presets/label.yaml
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from configs.artifact_ids import ArtifactRef, fingerprint, parse_ref
+from configs.base import StageConfig
+from configs.label import LabelConfig
+from configs.sae_origin import sae_origin
+from jobs.life.stage_context import JobContext, Output, Stopped
+from jobs.stages import Stage
+from jobs.stages.extract import cache_of
+
+if TYPE_CHECKING:
+    from actors.labeller import LabelTask
+    from cluster.store import Store
+
+VERSION = 1
+_FEATURE_BYTES = 4000  # of the labels of one feature, at most about
+
+
+def inputs(config: LabelConfig) -> dict[str, StageConfig | str]:
+    """The features to label."""
+    return {"features": config.features}
+
+
+def outputs(config: LabelConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
+    """One labels artifact for the features of each SAE, named by these alone."""
+    science = _science(config)
+    refs = {ref: fingerprint("label", VERSION, science, {"features": str(ref)}) for ref in inputs["features"]}
+    return [Output(ArtifactRef("labels", refs[ref]), f"of {ref}") for ref in inputs["features"]]
+
+
+def store_bytes(config: LabelConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
+    """Bytes of the labels."""
+    return sum(int(store.files(ref).manifest.summary["n_features"]) * _FEATURE_BYTES for ref in inputs["features"])
+
+
+def run(job: JobContext) -> None:
+    """Labels the features of each SAE whose labels are missing, one SAE after the other. Raises Stopped."""
+    from actors.labeller import Labelled, make_labeller
+    from actors.pool import run_chunks
+    from actors.progress_channel import ProgressChannel
+
+    missing = job.missing()
+    pairs = [(ref, out) for ref, out in zip(job.inputs["features"], job.outputs, strict=True) if out in missing]
+    if not pairs:
+        return
+    tasks = [_task(job, ref, output.ref) for ref, output in pairs]
+    job.progress.start("label", sum(task.rows for task in tasks), "rows")
+    channel = ProgressChannel.open(job.outputs[0].ref.id)
+    stopped = False
+
+    def on_done(task: LabelTask, labelled: Labelled | None) -> None:
+        nonlocal stopped
+        if labelled is None:
+            stopped = True
+            return
+        features, output = pairs[tasks.index(task)]
+        job.publish(output, labelled.files, _summary(labelled.info), inputs={"features": [features]})
+
+    def should_stop() -> bool:
+        job.progress.update(sum(channel.latest().values()), durable=False)
+        if job.stop_requested():
+            channel.request_stop()
+            return True
+        return False
+
+    try:
+        finished = run_chunks(
+            lambda: make_labeller(job.store, job.attempt, job.requirement, channel),
+            tasks,
+            1,
+            "label",
+            on_done,
+            should_stop,
+        )
+    finally:
+        channel.clear()
+    if stopped or not finished:
+        raise Stopped("stopped before all features were labelled; finished SAEs are kept")
+
+
+def _task(job: JobContext, features: ArtifactRef, output: ArtifactRef) -> LabelTask:
+    from actors.labeller import LabelTask
+    from sae.formats.features import FeaturesReader
+    from sae.labels.label_features import LabelSettings
+
+    config: LabelConfig = job.config
+    info = FeaturesReader(job.store.files(features)).info
+    found = {role: parse_ref(info.inputs[role]) for role in ("sae", "model", "tokens")}
+    origin = sae_origin(job.store.files(found["sae"]).manifest.config)
+    rows = min(info.rows, max(1, config.positions // info.context_length))
+    lm_dtype = str(info.settings.get("lm_dtype", "auto"))
+    return LabelTask(
+        features=features,
+        output=output,
+        inputs=found,
+        cache=cache_of(job.store, found["sae"], info.split, lm_dtype, rows),
+        split=info.split,
+        rows=rows,
+        policy=origin.policy,
+        lm_dtype=lm_dtype,
+        dtype=origin.dtype,
+        pass_rows=origin.pass_rows,
+        settings=LabelSettings(config.examples, config.min_cosine, config.seed),
+        science=_science(config),
+    )
+
+
+def _science(config: LabelConfig) -> dict[str, Any]:
+    return {key: value for key, value in config.science().items() if key != "features"}
+
+
+def _summary(info: dict[str, Any]) -> dict[str, Any]:
+    keys = ("rows", "explain_positions", "test_positions", "n_features", "labelled", "beats", "types")
+    inputs = info["inputs"]
+    return {key: info[key] for key in keys} | {"sae": inputs["sae"], "features": inputs["features"]}
+
+
+STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)

@@ -1,0 +1,124 @@
+"""The `labels` artifact: `features.parquet`, `labels.parquet` and `labels.json`, to be queried in place.
+
+`features.parquet` has one row a feature, in order: feature int32, type (tokens, context, writer, both, positional, dense or
+obscure), active_explain and active_test int64 (active positions in either part of the text), and of its best label, null
+without one: label, method, label_score, permuted_score, difference, difference_low, difference_high and beats.
+
+`labels.parquet` has one row a label, sorted by feature, its best first:
+
+| column | type | meaning |
+|---|---|---|
+| feature, rank | int32 | latent of the SAE; 0 is its best label |
+| method | string | tokens, phrases, context, promoted or neighbours |
+| label | string | the predicate in words |
+| phrases, context, follows | list<list<string>>, list<string>, bool | the predicate: see `sae.labels.predicate` |
+| inherited_from | int32 | the neighbour that the label was made for; null if it is the feature's own |
+| evidence_rows, evidence_positions | list<int64>, list<int32> | active positions that it was made from, strongest first |
+| score, score_low, score_high | double | balanced accuracy on test examples, with its 95% interval |
+| score_near, score_random | double | the same with near misses, and with random positions, alone as silent examples |
+| precision, recall | double | over all test positions, exactly |
+| permuted_feature | int32 | the other feature whose label of this method is the control |
+| permuted_score | double | balanced accuracy of that label on the same examples |
+| difference, difference_low, difference_high | double | score less permuted_score, with its 95% interval |
+| beats | bool | whether the whole interval of the difference is above 0 |
+| test_active, test_near, test_random | int32 | test examples of each kind |
+
+`labels.json` is a `LabelsInfo`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field, ValidationError
+
+from configs.base import Config
+from sae.formats.artifact_files import ArtifactFilesLike
+
+FEATURES, LABELS, INFO = "features.parquet", "labels.parquet", "labels.json"
+
+_SCORES = ("score", "score_low", "score_high", "score_near", "score_random", "precision", "recall")
+_DIFFERENCE = ("permuted_score", "difference", "difference_low", "difference_high")
+FEATURES_SCHEMA = pa.schema(
+    [("feature", pa.int32()), ("type", pa.string()), ("active_explain", pa.int64()), ("active_test", pa.int64())]
+    + [("label", pa.string()), ("method", pa.string()), ("label_score", pa.float64())]
+    + [(name, pa.float64()) for name in _DIFFERENCE]
+    + [("beats", pa.bool_())]
+)
+LABELS_SCHEMA = pa.schema(
+    [("feature", pa.int32()), ("rank", pa.int32()), ("method", pa.string()), ("label", pa.string())]
+    + [("phrases", pa.list_(pa.list_(pa.string()))), ("context", pa.list_(pa.string())), ("follows", pa.bool_())]
+    + [("inherited_from", pa.int32())]
+    + [("evidence_rows", pa.list_(pa.int64())), ("evidence_positions", pa.list_(pa.int32()))]
+    + [(name, pa.float64()) for name in _SCORES]
+    + [("permuted_feature", pa.int32())]
+    + [(name, pa.float64()) for name in _DIFFERENCE]
+    + [("beats", pa.bool_())]
+    + [(f"test_{kind}", pa.int32()) for kind in ("active", "near", "random")]
+)
+
+
+class LabelsError(ValueError):
+    """A labels artifact that cannot be used; the message says which file and what would be right."""
+
+
+class LabelsInfo(Config):
+    """What `labels.json` says."""
+
+    format: Literal[1] = Field(default=1, description="Version of this format.")
+    rows: int = Field(description="Rows from the start of the split that labels were found in and tested on.")
+    explain_positions: int = Field(description="Data positions of documents that labels were made from.")
+    test_positions: int = Field(description="Data positions of the other documents, that labels were scored on.")
+    n_features: int = Field(description="Width of the SAE.")
+    labelled: int = Field(description="Features with at least one scored label.")
+    beats: int = Field(description="Features whose best label beats its permuted one with a 95% interval.")
+    types: dict[str, int] = Field(description="Features by type.")
+    settings: dict[str, Any] = Field(description="The science part of the label config, without the features.")
+    inputs: dict[str, str] = Field(description="Artifacts read: features, sae, model and tokens.")
+
+
+def write_labels(
+    folder: Path, features: list[dict[str, Any]], labels: list[dict[str, Any]], info: LabelsInfo
+) -> list[str]:
+    """Writes the three files and returns their names. Equal rows give equal bytes."""
+    for name, rows, schema in ((FEATURES, features, FEATURES_SCHEMA), (LABELS, labels, LABELS_SCHEMA)):
+        pq.write_table(pa.Table.from_pylist(rows, schema), folder / name, compression="zstd", row_group_size=4096)
+    (folder / INFO).write_text(json.dumps(info.model_dump(mode="json"), indent=2, sort_keys=True) + "\n", "utf-8")
+    return [FEATURES, LABELS, INFO]
+
+
+class LabelsReader:
+    """Reads a labels artifact. Raises LabelsError if it is not one."""
+
+    def __init__(self, files: ArtifactFilesLike) -> None:
+        missing = {FEATURES, LABELS, INFO} - set(files.names)
+        if missing:
+            raise LabelsError(f"these are not labels: there is no {', '.join(sorted(missing))}")
+        path = files.path(INFO)
+        try:
+            self.info = LabelsInfo.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise LabelsError(f"{path} is not a description of labels: {error}; label again") from None
+        self._files = files
+
+    def features(self) -> pa.Table:
+        """One row a feature, in order."""
+        return self._read(FEATURES)
+
+    def labels(self, feature: int) -> list[dict[str, Any]]:
+        """The labels of one feature, best first. Raises LabelsError for one that the SAE has not."""
+        if not 0 <= feature < self.info.n_features:
+            raise LabelsError(f"there is no feature {feature}: they are 0 to {self.info.n_features - 1}")
+        found: list[dict[str, Any]] = self._read(LABELS, [("feature", "=", feature)]).to_pylist()
+        return found
+
+    def _read(self, name: str, filters: list[tuple[str, str, int]] | None = None) -> pa.Table:
+        path = self._files.path(name)
+        try:
+            return pq.read_table(path, filters=filters)
+        except (OSError, pa.ArrowException) as error:
+            raise LabelsError(f"cannot read {path}: {error}; label again") from None

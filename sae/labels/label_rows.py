@@ -1,0 +1,97 @@
+"""Labels as rows of the tables of the labels artifact."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from sae.labels.activations import Activations
+from sae.labels.label_features import FeatureLabels, ScoredLabel
+from sae.labels.text import LabelText
+from sae.metrics.intervals import Estimate
+
+
+class LabelRows(NamedTuple):
+    """Rows of both tables, and what `labels.json` counts."""
+
+    features: list[dict[str, Any]]
+    labels: list[dict[str, Any]]
+    counts: dict[str, Any]
+
+
+def label_rows(found: Iterable[FeatureLabels], text: LabelText, active: Activations) -> LabelRows:
+    """The rows of every feature, in order of `found`."""
+    features, labels = [], []
+    for one in found:
+        features.append(_feature(one, text, active))
+        labels += [_label(one, rank, scored, text) for rank, scored in enumerate(one.labels)]
+    counts = {
+        "labelled": sum(row["label"] is not None for row in features),
+        "beats": sum(bool(row["beats"]) for row in features),
+        "types": dict(sorted(Counter(row["type"] for row in features).items())),
+        "explain_positions": int(text.explain.sum()),
+        "test_positions": int(text.test.sum()),
+    }
+    return LabelRows(features, labels, counts)
+
+
+def _feature(one: FeatureLabels, text: LabelText, active: Activations) -> dict[str, Any]:
+    at = active.of(one.feature)
+    row: dict[str, Any] = {
+        "feature": one.feature,
+        "type": one.type,
+        "active_explain": int(text.explain[at].sum()),
+        "active_test": int(text.test[at].sum()),
+    }
+    if one.labels:
+        best = one.labels[0]
+        row |= {
+            "label": best.label.predicate.describe(),
+            "method": best.label.method,
+            "label_score": best.score.both.value,
+            **_difference(best),
+        }
+    return {"label": None, "beats": None, **row}
+
+
+def _label(one: FeatureLabels, rank: int, scored: ScoredLabel, text: LabelText) -> dict[str, Any]:
+    label, score = scored.label, scored.score
+    both = score.both.body()
+    return {
+        "feature": one.feature,
+        "rank": rank,
+        "method": label.method,
+        "label": label.predicate.describe(),
+        "phrases": [list(phrase) for phrase in label.predicate.phrases],
+        "context": list(label.predicate.context),
+        "follows": label.predicate.follows,
+        "inherited_from": label.inherited_from,
+        "evidence_rows": (label.evidence // text.length).tolist(),
+        "evidence_positions": (label.evidence % text.length).tolist(),
+        "score": both["value"],
+        "score_low": both["low"],
+        "score_high": both["high"],
+        "score_near": _value(score.near),
+        "score_random": _value(score.random),
+        "precision": scored.exact.precision,
+        "recall": scored.exact.recall,
+        "permuted_feature": scored.permuted_feature,
+        **_difference(scored),
+        **{f"test_{kind}": len(at) for kind, at in one.test._asdict().items()},
+    }
+
+
+def _difference(scored: ScoredLabel) -> dict[str, Any]:
+    body = scored.difference.body()
+    return {
+        "permuted_score": scored.permuted.both.value,
+        "difference": body["value"],
+        "difference_low": body["low"],
+        "difference_high": body["high"],
+        "beats": scored.beats,
+    }
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.value

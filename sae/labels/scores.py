@@ -1,0 +1,61 @@
+"""How well a label predicts where a feature is active, on examples that it was not made from, beside a permuted label."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from sae.labels.examples import LabelExamples
+from sae.labels.text import Int64, Mask
+from sae.metrics.intervals import Estimate, difference, share
+
+
+class LabelScore(NamedTuple):
+    """Balanced accuracy over all silent examples, over near misses and random ones alone (None without such examples)."""
+
+    both: Estimate
+    near: Estimate | None
+    random: Estimate | None
+
+
+class ExactScore(NamedTuple):
+    """Over all test positions: the share of predicted ones that are active, and of active ones that are predicted."""
+
+    precision: float | None
+    recall: float | None
+
+
+def score(predicted: Mask, examples: LabelExamples) -> LabelScore | None:
+    """Scores a prediction bool [positions]. None without both active and silent examples."""
+    hit = share(int(predicted[examples.active].sum()), len(examples.active))
+    sides = [_silence(predicted, at) for at in (np.concatenate([examples.near, examples.random]), *examples[1:])]
+    both, near, random = (None if hit is None or side is None else balanced(hit, side) for side in sides)
+    return None if both is None else LabelScore(both, near, random)
+
+
+def exact(predicted: Mask, active: Int64, test: Mask) -> ExactScore:
+    """Precision and recall on the test positions, of which the feature's are among the positions `active`."""
+    inside = active[test[active]]
+    found, claimed = int(predicted[inside].sum()), int((predicted & test).sum())
+    return ExactScore(found / claimed if claimed else None, found / len(inside) if len(inside) else None)
+
+
+def balanced(hit: Estimate, silent: Estimate) -> Estimate:
+    """The mean of two independent shares, its interval from the distances to the ends of theirs (Newcombe)."""
+    value = (hit.value + silent.value) / 2
+    low, high = (
+        sqrt(sum((one.value - (one.interval or (one.value, one.value))[side]) ** 2 for one in (hit, silent))) / 2
+        for side in (0, 1)
+    )
+    return Estimate(value, None, (value - low, value + high))
+
+
+def above(label: LabelScore, permuted: LabelScore) -> Estimate:
+    """How much better a label is than a permuted one: the result. Its interval takes the two for independent."""
+    return difference(label.both, permuted.both)
+
+
+def _silence(predicted: Mask, at: Int64) -> Estimate | None:
+    return share(int((~predicted[at]).sum()), len(at))

@@ -1,0 +1,68 @@
+"""Labels of features: what each predicts, how well, and what a permuted label reaches on the same examples."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+FeatureType = Literal["tokens", "context", "writer", "both", "positional", "dense", "obscure"]
+Method = Literal["tokens", "phrases", "context", "promoted", "neighbours"]
+
+
+class _Scores(BaseModel):
+    permuted_score: float | None = Field(description="Balanced accuracy of another feature's label: the control.")
+    difference: float | None = Field(description="The score less that of the permuted label: the result.")
+    difference_low: float | None = Field(description="Lower end of its 95% interval.")
+    difference_high: float | None = Field(description="Upper end of its 95% interval.")
+    beats: bool | None = Field(description="Whether the whole interval of the difference is above 0.")
+
+
+class LabelledFeature(_Scores):
+    """A feature with its best label; fields of the label are null if no method found one that could be scored."""
+
+    latent: int = Field(description="Number of the SAE's latent, from 0.")
+    type: FeatureType = Field(description="What the feature is, by what its labels reached.")
+    active_explain: int = Field(description="Active positions in the documents that labels were made from.")
+    active_test: int = Field(description="Active positions in the documents that labels were scored on.")
+    label: str | None = Field(description="The label: a predicate in words.", examples=["'km' after 'sq'"])
+    method: Method | None = Field(description="How it was made.")
+    label_score: float | None = Field(description="Balanced accuracy on test examples, 0.5 by chance.")
+
+
+class LabelledFeaturePage(BaseModel):
+    """One page of features with their labels."""
+
+    items: list[LabelledFeature] = Field(description="The features, in the requested order.")
+    next: str | None = Field(description="Cursor of the next page; null on the last one.")
+    total: int = Field(description="Features that match, on all pages.")
+
+
+class Evidence(BaseModel):
+    """An active position that a label was made from."""
+
+    row: int = Field(description="Row of the tokens.")
+    position: int = Field(description="Position in the row.")
+
+
+class FeatureLabel(_Scores):
+    """One label of a feature."""
+
+    method: Method = Field(description="How it was made.")
+    label: str = Field(description="The label: a predicate in words.")
+    phrases: list[list[str]] = Field(description="Word forms that end at the position; none: any.")
+    context: list[str] = Field(description="Word forms of which one is among the 16 positions before; none: any.")
+    follows: bool = Field(description="Whether the phrases are the next token instead.")
+    inherited_from: int | None = Field(description="The neighbour that it was made for; null if it is its own.")
+    evidence: list[Evidence] = Field(description="Active positions that it was made from, the strongest first.")
+    score: float = Field(description="Balanced accuracy on test examples, 0.5 by chance.")
+    score_low: float | None = Field(description="Lower end of its 95% interval.")
+    score_high: float | None = Field(description="Upper end of its 95% interval.")
+    score_near: float | None = Field(description="With near misses alone: the same tokens, where it is silent.")
+    score_random: float | None = Field(description="With random silent positions alone.")
+    precision: float | None = Field(description="Active share of all test positions that it names.")
+    recall: float | None = Field(description="Named share of all active test positions.")
+    permuted_feature: int = Field(description="The feature whose label is the control.")
+    test_active: int = Field(description="Active test examples.")
+    test_near: int = Field(description="Near misses among the test examples.")
+    test_random: int = Field(description="Random silent test examples.")

@@ -1,0 +1,172 @@
+"""Labels of planted features, predicates against loops, and the split of documents."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sae.labels.activations import Activations, by_feature
+from sae.labels.examples import draw_examples
+from sae.labels.label_features import Directions, FeatureLabels, LabelSettings, find_labels, score_labels
+from sae.labels.predicate import CONTEXT, Predicate, execute
+from sae.labels.text import LabelText, documents_in_test
+
+ROWS, LENGTH, WORDS, TOKEN_FEATURES, CONTEXT_FEATURES, NOISE_FEATURES = 400, 64, 120, 12, 12, 12
+SETTINGS = LabelSettings(examples=64, min_cosine=0.5, seed=0)
+
+
+def word(token: int) -> str:
+    return f" Word{token}"
+
+
+def random_text(rows: int, length: int, words: int, seed: int) -> LabelText:
+    random = np.random.default_rng(seed)
+    tokens = random.integers(0, words, (rows, length)).astype(np.int32)
+    # Two documents in a row, the second beginning at a random position.
+    document = 2 * np.arange(rows)[:, None] + (np.arange(length) >= random.integers(1, length, (rows, 1)))
+    return LabelText(tokens, random.random((rows, length)) < 0.97, document, word)
+
+
+def planted() -> tuple[LabelText, Activations]:
+    """Features that read one or two tokens, features that read a token after another word, and features of noise."""
+    text = random_text(ROWS, LENGTH, WORDS, 1)
+    random = np.random.default_rng(2)
+    data = text.test | text.explain
+    masks = []
+    for i in range(TOKEN_FEATURES):
+        masks.append(execute(Predicate(((f"word{2 * i}",), (f"word{2 * i + 1}",))), text))
+    for i in range(CONTEXT_FEATURES):
+        after = (f"word{60 + 2 * i}",)
+        masks.append(execute(Predicate(tuple((f"word{k}",) for k in range(30 + i, 36 + i)), after), text))
+    masks += [random.random(len(data)) < 0.01 for _ in range(NOISE_FEATURES)]
+    active = np.stack(masks) & data
+    position, feature = np.nonzero(active.T)
+    return text, by_feature(feature, position, random.random(len(position)).astype(np.float32) + 0.1, len(masks))
+
+
+@pytest.fixture(scope="module")
+def labelled() -> tuple[LabelText, Activations, list[FeatureLabels]]:
+    text, active = planted()
+    n = active.features
+    directions = Directions(
+        [[] for _ in range(n)], [[(f + 1) % n] for f in range(n)], [[0.9 * (f == 0)] for f in range(n)]
+    )
+    found = find_labels(text, active, directions, SETTINGS)
+    return text, active, list(score_labels(text, active, found, SETTINGS))
+
+
+def test_labels_of_planted_features_are_found_and_permuted_ones_are_chance(
+    labelled: tuple[LabelText, Activations, list[FeatureLabels]],
+) -> None:
+    _, _, features = labelled
+    kinds = (("tokens", 0, TOKEN_FEATURES), ("context", TOKEN_FEATURES, TOKEN_FEATURES + CONTEXT_FEATURES))
+    for method, first, stop in kinds:
+        scored = [one for f in features[first:stop] for one in f.labels if one.label.method == method]
+        assert len(scored) == stop - first
+        assert all(one.beats for one in scored)
+        assert np.mean([one.score.both.value for one in scored]) >= 0.95
+        assert np.mean([one.permuted.both.value for one in scored]) == pytest.approx(0.5, abs=0.05)
+        assert {f.type for f in features[first:stop]} == {method}
+    assert [f.type for f in features[-NOISE_FEATURES:]].count("obscure") == NOISE_FEATURES
+
+
+def test_a_label_of_tokens_alone_fails_on_near_misses_of_a_feature_of_context(
+    labelled: tuple[LabelText, Activations, list[FeatureLabels]],
+) -> None:
+    _, _, features = labelled
+    for one in features[TOKEN_FEATURES : TOKEN_FEATURES + CONTEXT_FEATURES]:
+        tokens = next(label for label in one.labels if label.label.method == "tokens")
+        assert tokens.score.near is not None and tokens.score.random is not None
+        assert tokens.score.near.value < tokens.score.random.value
+
+
+def test_an_inherited_label_names_its_origin(labelled: tuple[LabelText, Activations, list[FeatureLabels]]) -> None:
+    _, _, features = labelled
+    inherited = [one.label for f in features for one in f.labels if one.label.method == "neighbours"]
+    assert [(one.feature, one.inherited_from) for one in inherited] == [(0, 1)]
+
+
+def test_no_example_and_no_document_is_in_both_parts(
+    labelled: tuple[LabelText, Activations, list[FeatureLabels]],
+) -> None:
+    text, active, features = labelled
+    assert not (text.test & text.explain).any()
+    assert not set(text.document[text.test]) & set(text.document[text.explain])
+    for one in features:
+        tested = np.concatenate(one.test)
+        assert text.test[tested].all()
+        assert len(np.unique(tested)) == one.test.total
+        assert all(text.explain[label.label.evidence].all() for label in one.labels)
+        silent = np.concatenate([one.test.near, one.test.random])
+        assert not np.isin(silent, active.of(one.feature)).any()
+        assert np.isin(one.test.active, active.of(one.feature)).all()
+        assert np.isin(text.form[one.test.near], text.form[one.test.active]).all()
+
+
+def test_exact_precision_and_recall(labelled: tuple[LabelText, Activations, list[FeatureLabels]]) -> None:
+    text, active, features = labelled
+    for one in features:
+        truth = np.zeros(len(text.form), np.bool_)
+        truth[active.of(one.feature)] = True
+        for label in one.labels:
+            predicted = execute(label.label.predicate, text)
+            both, claimed, real = ((part & text.test).sum() for part in (truth & predicted, predicted, truth))
+            assert label.exact.recall == pytest.approx(both / real)
+            assert label.exact.precision == (pytest.approx(both / claimed) if claimed else None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(0, 10**6))
+def test_a_predicate_holds_where_a_loop_says(data: st.DataObject, seed: int) -> None:
+    text = random_text(3, 23, 4, seed)
+    one = st.integers(0, 5).map(lambda token: f"word{token}")
+    follows = data.draw(st.booleans())
+    phrase = st.lists(one, min_size=1, max_size=1 if follows else 3).map(tuple)
+    phrases = tuple(data.draw(st.lists(phrase, max_size=3)))
+    context = () if follows else tuple(data.draw(st.lists(one, max_size=2)))
+    predicate = Predicate(phrases, context, follows)
+    forms = [word(int(token)).strip().casefold() for token in text.tokens]
+    place = list(zip(np.arange(len(forms)) // text.length, text.document, strict=True))
+
+    def same(p: int, q: int) -> bool:
+        return 0 <= q < len(forms) and place[p] == place[q]
+
+    def holds(p: int) -> bool:
+        if not phrases and not context:
+            return False
+        if follows:
+            return same(p, p + 1) and (forms[p + 1],) in phrases
+        ends = any(
+            all(same(p, p - i) and forms[p - i] == part for i, part in enumerate(reversed(phrase)))
+            for phrase in phrases
+        )
+        near = any(same(p, p - i) and forms[p - i] in context for i in range(1, CONTEXT + 1))
+        return (ends or not phrases) and (near or not context)
+
+    assert execute(predicate, text).tolist() == [holds(p) for p in range(len(forms))]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 2**40), min_size=1, max_size=50), st.integers(0, 2**63))
+def test_the_split_is_a_function_of_the_document_alone(documents: list[int], seed: int) -> None:
+    many = np.array(documents, np.int64)
+    together = documents_in_test(many, seed)
+    assert [bool(documents_in_test(many[i : i + 1], seed)[0]) for i in range(len(many))] == together.tolist()
+
+
+def test_half_of_the_documents_are_tested_on_and_the_seed_changes_which() -> None:
+    documents = np.arange(10_000)
+    first, second = documents_in_test(documents, 0), documents_in_test(documents, 1)
+    assert first.mean() == pytest.approx(0.5, abs=0.02)
+    assert (first != second).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_examples_of_a_feature_that_is_silent_or_always_active() -> None:
+    text = random_text(4, 16, 5, 0)
+    test = np.flatnonzero(text.test)
+    silent = draw_examples(np.zeros(0, np.int64), text.test, test, text, 8, (0,))
+    assert len(silent.active) == len(silent.near) == 0
+    everywhere = draw_examples(np.arange(len(text.form)), text.test, test, text, 8, (0,))
+    assert len(everywhere.near) == len(everywhere.random) == 0
