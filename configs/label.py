@@ -26,6 +26,12 @@ class LabelConfig(StageConfig):
     examples: int = Field(
         64, ge=8, description="Examples of each kind (active, near miss, random) and feature in either half, at most."
     )
+    strength: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Share of a feature's largest activation from which it counts as active; weaker: neither active nor silent.",
+    )
     min_cosine: float = Field(
         0.5, ge=0, le=1, description="Cosine of decoder directions from which a feature inherits its neighbour's label."
     )

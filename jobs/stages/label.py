@@ -107,7 +107,7 @@ def _task(job: JobContext, features: ArtifactRef, output: ArtifactRef) -> LabelT
         lm_dtype=lm_dtype,
         dtype=origin.dtype,
         pass_rows=origin.pass_rows,
-        settings=LabelSettings(config.examples, config.min_cosine, config.seed),
+        settings=LabelSettings(config.examples, config.strength, config.min_cosine, config.seed),
         science=_science(config),
     )
 

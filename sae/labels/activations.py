@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sae.features.sketch import stable_order
-from sae.labels.text import Int64
+from sae.labels.text import Int64, Mask
 
 
 class Activations(NamedTuple):
@@ -30,6 +30,12 @@ class Activations(NamedTuple):
     def values_of(self, feature: int) -> npt.NDArray[np.float32]:
         """Its activations there."""
         return self.values[self.starts[feature] : self.starts[feature + 1]]
+
+    def split(self, feature: int, explain: Mask, strength: float) -> tuple[Int64, Int64]:
+        """Strong and weak active positions: at least `strength` of the largest activation in the explain part, or less."""
+        at, values = self.of(feature), self.values_of(feature)
+        limit = strength * float(values[explain[at]].max(initial=0.0))
+        return at[values >= limit], at[values < limit]
 
 
 def by_feature(feature: Int64, position: Int64, value: npt.NDArray[np.float32], features: int) -> Activations:

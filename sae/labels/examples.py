@@ -25,14 +25,14 @@ class LabelExamples(NamedTuple):
 
 
 def draw_examples(
-    active: Int64, part: Mask, part_positions: Int64, text: LabelText, n: int, seed: tuple[int, ...]
+    strong: Int64, weak: Int64, part: Mask, part_positions: Int64, text: LabelText, n: int, seed: tuple[int, ...]
 ) -> LabelExamples:
     """At most `n` of each kind, drawn by `seed`, from `part` bool [positions], which is true at `part_positions`.
 
-    `active` are the feature's active positions, in the part or not. A position is in one kind at most.
+    The feature is active at `strong`; it is neither active nor silent at `weak`. A position is in one kind at most.
     """
     random = np.random.default_rng(seed)
-    inside = active[part[active]]
+    inside, active = strong[part[strong]], np.sort(np.concatenate([strong, weak]))
     drawn = np.sort(random.permutation(inside)[:n])
     index = text.index(1)
     near: list[Int64] = []

@@ -17,7 +17,7 @@ WRITES = 0.6  # likewise for the next token, which is harder to predict
 _POSITIONAL_SHARE = 0.5  # of the active positions that are at _PLACES places of the row
 _PLACES = 2
 
-READERS = {"tokens": "tokens", "phrases": "tokens", "context": "context"}
+READERS: dict[str, FeatureType] = {"tokens": "tokens", "phrases": "tokens", "context": "context"}
 
 
 class Reached(NamedTuple):
@@ -28,18 +28,20 @@ class Reached(NamedTuple):
 
 
 def feature_type(reached: Mapping[str, Reached], density: float, positional: bool) -> FeatureType:
-    """The type by the labels of each method. `tokens` and `context` name what the feature reads; `both` also writes."""
+    """The type by the label of each method, the best first.
+
+    `tokens` and `context` name what the feature reads; `both` also writes.
+    """
     if density > DENSE:
         return "dense"
     if positional:
         return "positional"
-    reads = {method: one.score for method, one in reached.items() if method in READERS and _counts(one, READS)}
+    reads = [method for method, one in reached.items() if method in READERS and _counts(one, READS)]
     writes = "promoted" in reached and _counts(reached["promoted"], WRITES)
     if reads and writes:
         return "both"
     if reads:
-        best = max(reads, key=lambda method: reads[method])
-        return "context" if READERS[best] == "context" else "tokens"
+        return READERS[reads[0]]
     return "writer" if writes else "obscure"
 
 

@@ -25,10 +25,12 @@ _EXPLAIN, _TEST, _PERMUTE = 1, 2, 3
 class LabelSettings(NamedTuple):
     """How labels are made. `examples`: at most, of each kind and feature, in either part of the text.
 
+    `strength`: share of a feature's largest activation from which it counts as active; weaker: neither active nor silent.
     `min_cosine`: of the decoder directions, for a feature to inherit its neighbour's label.
     """
 
     examples: int
+    strength: float
     min_cosine: float
     seed: int
 
@@ -52,9 +54,13 @@ class Label(NamedTuple):
 
 
 class ScoredLabel(NamedTuple):
-    """A label with its scores on the test part, and the same of a permuted one: that of `permuted_feature`."""
+    """A label with its scores on the test part, and the same of a permuted one: that of `permuted_feature`.
+
+    `explained`: precision and recall on the explain part, by which the best label is chosen.
+    """
 
     label: Label
+    explained: ExactScore
     score: LabelScore
     exact: ExactScore
     permuted_feature: int
@@ -106,19 +112,17 @@ def score_labels(
     # An inherited label was made by one of these.
     by_method["neighbours"] = by_method["tokens"] + by_method["phrases"] + by_method["context"]
     for feature, labels in enumerate(found):
-        examples = draw_examples(
-            active.of(feature), text.test, test, text, settings.examples, (settings.seed, feature, _TEST)
-        )
+        strong, weak = active.split(feature, text.explain, settings.strength)
+        seed = (settings.seed, feature, _TEST)
+        examples = draw_examples(strong, weak, text.test, test, text, settings.examples, seed)
         scored = [
-            _score(label, by_method[label.method], text, active.of(feature), examples, settings.seed)
-            for label in labels
+            _score(label, by_method[label.method], text, (strong, weak), examples, settings.seed) for label in labels
         ]
-        kept = sorted((one for one in scored if one is not None), key=_by_score)
+        kept = sorted((one for one in scored if one is not None), key=_by_f1)
         reached = {one.label.method: Reached(one.score.both.value, one.beats) for one in kept}
-        inside = active.of(feature)
-        inside = inside[text.test[inside]]
-        density = len(inside) / max(1, len(test))
-        yield FeatureLabels(feature, feature_type(reached, density, is_positional(inside, text)), kept, examples)
+        density = int(text.test[active.of(feature)].sum()) / max(1, len(test))
+        positional = is_positional(strong[text.test[strong]], text)
+        yield FeatureLabels(feature, feature_type(reached, density, positional), kept, examples)
         on_done(feature + 1)
 
 
@@ -132,15 +136,18 @@ def _find(
 ) -> list[Label]:
     text, at = finder.text, active.of(feature)
     inside = text.explain[at]
-    mine = at[inside]
+    strong, weak = active.split(feature, text.explain, settings.strength)
+    mine, ignored = strong[text.explain[strong]], weak[text.explain[weak]]
     if not len(mine):
         return []
     strongest = np.argsort(-active.values_of(feature)[inside], kind="stable")[:_EVIDENCE]
-    evidence = mine[strongest]
-    tokens = finder.find(mine, 1)
-    longer = [found for n in range(2, LONGEST_PHRASE + 1) if (found := finder.find(mine, n))]
+    evidence = at[inside][strongest]
+    tokens = finder.find(mine, ignored, 1)
+    longer = [found for n in range(2, LONGEST_PHRASE + 1) if (found := finder.find(mine, ignored, n))]
     phrases: Found | None = max(longer, key=lambda one: one.f1, default=None)
-    drawn = draw_examples(at, text.explain, explain, text, settings.examples, (settings.seed, feature, _EXPLAIN))
+    drawn = draw_examples(
+        strong, weak, text.explain, explain, text, settings.examples, (settings.seed, feature, _EXPLAIN)
+    )
     predicates = {
         "tokens": tokens.predicate if tokens else None,
         "phrases": phrases.predicate if phrases else None,
@@ -169,7 +176,12 @@ def _inherit(feature: int, found: Sequence[Sequence[Label]], directions: Directi
 
 
 def _score(
-    label: Label, others: Sequence[Label], text: LabelText, active: Int64, examples: LabelExamples, seed: int
+    label: Label,
+    others: Sequence[Label],
+    text: LabelText,
+    active: tuple[Int64, Int64],
+    examples: LabelExamples,
+    seed: int,
 ) -> ScoredLabel | None:
     random = np.random.default_rng((seed, label.feature, METHODS.index(label.method), _PERMUTE))
     # Another feature's label; one with the very same predicate is no other label.
@@ -188,8 +200,9 @@ def _score(
     permuted = score(execute(other.predicate, text), examples)
     assert permuted is not None
     gained = above(own, permuted)
-    return ScoredLabel(label, own, exact(predicted, active, text.test), other.feature, permuted, gained)
+    explained, tested = exact(predicted, *active, text.explain), exact(predicted, *active, text.test)
+    return ScoredLabel(label, explained, own, tested, other.feature, permuted, gained)
 
 
-def _by_score(one: ScoredLabel) -> tuple[float, int]:
-    return -one.score.both.value, METHODS.index(one.label.method)
+def _by_f1(one: ScoredLabel) -> tuple[float, int]:
+    return -one.explained.f1, METHODS.index(one.label.method)

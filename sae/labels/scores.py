@@ -21,10 +21,16 @@ class LabelScore(NamedTuple):
 
 
 class ExactScore(NamedTuple):
-    """Over all test positions: the share of predicted ones that are active, and of active ones that are predicted."""
+    """Over all positions of a part: the share of predicted ones that are active, and of active ones that are predicted."""
 
     precision: float | None
     recall: float | None
+
+    @property
+    def f1(self) -> float:
+        """Their harmonic mean; 0 where one of them is 0 or has no meaning."""
+        p, r = self.precision or 0.0, self.recall or 0.0
+        return 2 * p * r / (p + r) if p + r else 0.0
 
 
 def score(predicted: Mask, examples: LabelExamples) -> LabelScore | None:
@@ -35,10 +41,10 @@ def score(predicted: Mask, examples: LabelExamples) -> LabelScore | None:
     return None if both is None else LabelScore(both, near, random)
 
 
-def exact(predicted: Mask, active: Int64, test: Mask) -> ExactScore:
-    """Precision and recall on the test positions, of which the feature's are among the positions `active`."""
-    inside = active[test[active]]
-    found, claimed = int(predicted[inside].sum()), int((predicted & test).sum())
+def exact(predicted: Mask, strong: Int64, weak: Int64, part: Mask) -> ExactScore:
+    """Precision and recall on a part of the text. The feature is active at `strong`; its `weak` positions do not count."""
+    inside, ignored = strong[part[strong]], weak[part[weak]]
+    found, claimed = int(predicted[inside].sum()), int((predicted & part).sum()) - int(predicted[ignored].sum())
     return ExactScore(found / claimed if claimed else None, found / len(inside) if len(inside) else None)
 
 

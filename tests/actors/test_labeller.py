@@ -103,6 +103,7 @@ def test_each_setting_changes_the_labels(store: Store, features: list[ArtifactRe
         {},
         {"seed": 1},
         {"examples": 8},
+        {"strength": 0.0},
         {"min_cosine": 0.0},
         {"positions": LENGTH * (ROWS // 2)},
     ]

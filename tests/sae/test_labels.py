@@ -14,7 +14,7 @@ from sae.labels.predicate import CONTEXT, Predicate, execute
 from sae.labels.text import LabelText, documents_in_test
 
 ROWS, LENGTH, WORDS, TOKEN_FEATURES, CONTEXT_FEATURES, NOISE_FEATURES = 400, 64, 120, 12, 12, 12
-SETTINGS = LabelSettings(examples=64, min_cosine=0.5, seed=0)
+SETTINGS = LabelSettings(examples=64, strength=0.0, min_cosine=0.5, seed=0)
 
 
 def word(token: int) -> str:
@@ -165,8 +165,23 @@ def test_half_of_the_documents_are_tested_on_and_the_seed_changes_which() -> Non
 
 def test_examples_of_a_feature_that_is_silent_or_always_active() -> None:
     text = random_text(4, 16, 5, 0)
-    test = np.flatnonzero(text.test)
-    silent = draw_examples(np.zeros(0, np.int64), text.test, test, text, 8, (0,))
+    test, none = np.flatnonzero(text.test), np.zeros(0, np.int64)
+    silent = draw_examples(none, none, text.test, test, text, 8, (0,))
     assert len(silent.active) == len(silent.near) == 0
-    everywhere = draw_examples(np.arange(len(text.form)), text.test, test, text, 8, (0,))
+    everywhere = draw_examples(np.arange(len(text.form)), none, text.test, test, text, 8, (0,))
     assert len(everywhere.near) == len(everywhere.random) == 0
+
+
+def test_weak_activations_are_neither_active_nor_silent() -> None:
+    text, planted_ones = planted()
+    values = np.where(np.arange(len(planted_ones.values)) % 3 == 0, np.float32(0.1), np.float32(1))
+    active = planted_ones._replace(values=values)
+    n = active.features
+    nothing = Directions([[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)])
+    chosen = SETTINGS._replace(strength=0.5)
+    for one in list(score_labels(text, active, find_labels(text, active, nothing, chosen), chosen))[:TOKEN_FEATURES]:
+        strong, weak = active.split(one.feature, text.explain, chosen.strength)
+        assert len(strong) > len(weak) > 0
+        assert np.isin(one.test.active, strong).all()
+        assert not np.isin(np.concatenate(one.test), weak).any()
+        assert (one.labels[0].exact.precision, one.labels[0].exact.recall) == (1.0, 1.0)
