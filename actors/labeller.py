@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import ray
 import torch
+from tokenizers import Tokenizer
 
 from actors.pool import worker_options
 from actors.progress_channel import ProgressChannel
@@ -23,12 +24,24 @@ from sae.formats.labels import LabelsInfo, write_labels
 from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader
 from sae.labels.activations import Activations, by_feature
+from sae.labels.effect_columns import COLUMNS, effect_columns, input_scores
+from sae.labels.effects import (
+    NEUTRAL_PROMPT,
+    Decoder,
+    Float64,
+    amplified,
+    controls,
+    draw_effect_examples,
+    effects,
+    output_scores,
+)
 from sae.labels.label_features import Directions, LabelSettings, find_labels, score_labels
 from sae.labels.label_rows import label_rows
 from sae.labels.text import LabelText
 from sae.language_model import LanguageModel
 from sae.report.sources import TOKENIZER
 from sae.report.token_text import TokenText
+from sae.row_activations import model_inputs
 
 
 class LabelTask(NamedTuple):
@@ -49,6 +62,11 @@ class LabelTask(NamedTuple):
     pass_rows: int
     settings: LabelSettings
     science: dict[str, Any]
+
+    @property
+    def passes(self) -> int:
+        """How often the rows are gone through."""
+        return 2 if self.settings.effect_examples else 1
 
 
 class Labelled(NamedTuple):
@@ -75,8 +93,11 @@ class Labeller:
         rows = tokens.read(0, task.rows)
         tokenizer = self.store.files(task.inputs["model"]).path(TOKENIZER).read_text(encoding="utf-8")
         text = LabelText(rows.input_ids, data, rows.document, TokenText(tokenizer).string, task.settings.seed)
+        effects = self._effects(task, tokens, text, active)
+        if effects is None:
+            return None
         found = find_labels(text, active, self._directions(task), task.settings)
-        made = label_rows(score_labels(text, active, found, task.settings), text, active)
+        made = label_rows(score_labels(text, active, found, task.settings), text, active, effects)
         inputs = {role: str(ref) for role, ref in {"features": task.features, **task.inputs}.items()}
         info = LabelsInfo(
             rows=task.rows, n_features=active.features, settings=task.science, inputs=inputs, **made.counts
@@ -93,11 +114,7 @@ class Labeller:
         sae = load_sae(self.store.files(task.inputs["sae"]).directory(), self.requirement.device)
         hook, length = sae.metadata["hook_name"], tokens.context_length
         cache = None if task.cache is None else ActivationsReader(self.store.files(task.cache), hook)
-        lm: LanguageModel | None = None
-        if cache is None:
-            refuse_emulated(self.requirement, task.lm_dtype)
-            folder = self.store.files(task.inputs["model"]).directory()
-            lm = LanguageModel.load(folder, task.lm_dtype, self.requirement.device)
+        lm = self._language_model(task) if cache is None else None
         data = np.zeros((task.rows, length), np.bool_)
         parts: list[tuple[np.ndarray[Any, Any], ...]] = []
         for start in range(0, task.rows, task.pass_rows):
@@ -115,6 +132,43 @@ class Labeller:
                 return None
         feature, position, value = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         return by_feature(feature, position, value.astype(np.float32, copy=False), sae.d_sae), data
+
+    def _language_model(self, task: LabelTask) -> LanguageModel:
+        refuse_emulated(self.requirement, task.lm_dtype)
+        folder = self.store.files(task.inputs["model"]).directory()
+        return LanguageModel.load(folder, task.lm_dtype, self.requirement.device)
+
+    def _effects(
+        self, task: LabelTask, tokens: TokensReader, text: LabelText, active: Activations
+    ) -> dict[str, Float64] | None:
+        """What every feature reads and does, by column; nothing if it is not asked for, None if a stop was requested."""
+        sae = load_sae(self.store.files(task.inputs["sae"]).directory(), self.requirement.device)
+        control = controls(active, task.settings.seed)
+        table = FeaturesReader(self.store.files(task.features)).features(("promoted",))["promoted"].to_pylist()
+        promoted = np.array([row or [] for row in table], np.int64).reshape(len(table), -1)
+        columns = dict(zip(COLUMNS, input_scores(active, text.tokens, promoted, control), strict=False))
+        # What such an SAE adds is not the activation times the direction.
+        if not task.settings.effect_examples or sae.scales_each_input:
+            return columns
+        lm = self._language_model(task)
+        hook = lm.hook(sae.target_hook)
+        decoder = Decoder(sae.W_dec, *(torch.from_numpy(x).to(sae.device) for x in (promoted, control)))
+        settings = task.settings
+        examples = draw_effect_examples(active, settings.effect_examples, settings.strength, settings.seed)
+
+        def read(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+            return model_inputs(tokens.read(start, min(stop, task.rows)), tokens, lm.device)
+
+        parts = []
+        for at, part in effects(lm, hook, read, examples, decoder, text.length, task.pass_rows):
+            parts.append(part)
+            self.channel.report(str(task.output), task.rows + min(at, task.rows))
+            if self.channel.stop_requested():
+                return None
+        tokenizer = Tokenizer.from_file(str(self.store.files(task.inputs["model"]).path(TOKENIZER)))
+        scores = output_scores(lm, hook, tokenizer.encode(NEUTRAL_PROMPT).ids, amplified(active), decoder)
+        columns |= dict(zip(COLUMNS[2:], scores, strict=False))
+        return columns | effect_columns(parts, active.features)
 
     def _directions(self, task: LabelTask) -> Directions:
         columns = ("promoted_tokens", "neighbours", "neighbour_cosines")

@@ -26,13 +26,15 @@ class LabelSettings(NamedTuple):
     """How labels are made. `examples`: at most, of each kind and feature, in either part of the text.
 
     `strength`: share of a feature's largest activation from which it counts as active; weaker: neither active nor silent.
-    `min_cosine`: of the decoder directions, for a feature to inherit its neighbour's label.
+    `min_cosine`: of the decoder directions, for a feature to inherit its neighbour's label. `effect_examples`: positions of
+    each feature at which its effect is measured.
     """
 
     examples: int
     strength: float
     min_cosine: float
     seed: int
+    effect_examples: int = 0
 
 
 class Directions(NamedTuple):
