@@ -40,4 +40,10 @@ class LabelConfig(StageConfig):
         ge=0,
         description="Active positions of each feature at which it is ablated and amplified; 0: effects are not measured.",
     )
+    steering_prompt: str | None = Field(
+        None,
+        min_length=1,
+        max_length=2000,
+        description="Prompt of one example of steering, with the feature whose label is surest; none: no example.",
+    )
     seed: Seed = Field(0, description="Seed of the split of documents, the drawn examples and the permuted labels.")

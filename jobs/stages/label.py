@@ -16,7 +16,7 @@ from jobs.stages import Stage
 from jobs.stages.extract import cache_of
 
 if TYPE_CHECKING:
-    from actors.labeller import LabelTask
+    from actors.label_source import LabelTask
     from cluster.store import Store
 
 VERSION = 2
@@ -86,7 +86,7 @@ def run(job: JobContext) -> None:
 
 
 def _task(job: JobContext, features: ArtifactRef, output: ArtifactRef) -> LabelTask:
-    from actors.labeller import LabelTask
+    from actors.label_source import LabelTask
     from sae.formats.features import FeaturesReader
     from sae.labels.label_features import LabelSettings
 
@@ -108,7 +108,12 @@ def _task(job: JobContext, features: ArtifactRef, output: ArtifactRef) -> LabelT
         dtype=origin.dtype,
         pass_rows=origin.pass_rows,
         settings=LabelSettings(
-            config.examples, config.strength, config.min_cosine, config.seed, config.effect_examples
+            examples=config.examples,
+            strength=config.strength,
+            min_cosine=config.min_cosine,
+            seed=config.seed,
+            effect_examples=config.effect_examples,
+            steering_prompt=config.steering_prompt,
         ),
         science=_science(config),
     )

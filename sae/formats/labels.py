@@ -84,6 +84,9 @@ class LabelsInfo(Config):
     effects: dict[str, int] = Field(
         description="Features whose effect was measured, and those where ablation or promotion is above its control (95%)."
     )
+    steering: dict[str, Any] | None = Field(
+        description="One example of steering: answers without a change, with a feature and with its control; null: none."
+    )
     settings: dict[str, Any] = Field(description="The science part of the label config, without the features.")
     inputs: dict[str, str] = Field(description="Artifacts read: features, sae, model and tokens.")
 

@@ -27,7 +27,7 @@ class LabelSettings(NamedTuple):
 
     `strength`: share of a feature's largest activation from which it counts as active; weaker: neither active nor silent.
     `min_cosine`: of the decoder directions, for a feature to inherit its neighbour's label. `effect_examples`: positions of
-    each feature at which its effect is measured.
+    each feature at which its effect is measured. `steering_prompt`: of the example of steering, if there is one.
     """
 
     examples: int
@@ -35,6 +35,7 @@ class LabelSettings(NamedTuple):
     min_cosine: float
     seed: int
     effect_examples: int = 0
+    steering_prompt: str | None = None
 
 
 class Directions(NamedTuple):
