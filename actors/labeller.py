@@ -71,7 +71,7 @@ class Labeller:
         info = LabelsInfo(
             rows=task.rows,
             n_features=active.features,
-            steering=_steering(source, found, active),
+            steering=_steering(source, found, columns["input_score"], active),
             settings=task.science,
             inputs=inputs,
             **made.counts,
@@ -139,15 +139,16 @@ def make_labeller(store: Store, attempt: int, requirement: Requirement, channel:
     return ray.remote(Labeller).options(**worker_options(requirement)).remote(store, attempt, requirement, channel)
 
 
-def _steering(source: LabelSource, found: list[FeatureLabels], active: Activations) -> dict[str, Any] | None:
+def _steering(
+    source: LabelSource, found: list[FeatureLabels], input_score: Float64, active: Activations
+) -> dict[str, Any] | None:
     """The example of steering, if one is asked for."""
     settings = source.task.settings
     if settings.steering_prompt is None:
         return None
     control = controls(active, settings.seed)
-    return steering_example(
-        source.steerable(), str(source.task.inputs["sae"]), settings.steering_prompt, found, control
-    )
+    sae = str(source.task.inputs["sae"])
+    return steering_example(source.steerable(), sae, settings.steering_prompt, found, input_score, control)
 
 
 def _codes(sae: Sae, rows: HookRows, dtype: str, length: int) -> tuple[np.ndarray[Any, Any], ...]:

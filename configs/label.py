@@ -44,6 +44,6 @@ class LabelConfig(StageConfig):
         None,
         min_length=1,
         max_length=2000,
-        description="Prompt of one example of steering, with the feature whose label is surest; none: no example.",
+        description="Prompt of one example of steering, with a labelled feature that promotes what it reads; none: no example.",
     )
     seed: Seed = Field(0, description="Seed of the split of documents, the drawn examples and the permuted labels.")
