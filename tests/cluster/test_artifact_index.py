@@ -182,6 +182,11 @@ def test_what_people_say_about_features(catalog: Catalog) -> None:
     catalog.annotate_feature(sae, 3, "eve", notes="unclear")
     mark = catalog.annotate_feature(sae, 7, "eve", label="", notes="of Europe")
     assert (mark.starred, mark.label, mark.notes, mark.updated_by) == (True, "", "of Europe", "eve")
+    versions = [(v.version, v.label, v.notes, v.written_by) for v in catalog.annotation_versions(sae, 7)]
+    assert versions == [(2, "", "of Europe", "eve"), (1, "rivers", "", "ada")]
+    catalog.annotate_feature(sae, 7, "eve", starred=True, notes="of Europe")
+    assert len(catalog.annotation_versions(sae, 7)) == 2, "nothing was changed"
+    assert catalog.annotation_versions(sae, 8) == []
     assert [m.latent for m in catalog.feature_annotations(sae)] == [3, 7]
     assert [m.latent for m in catalog.feature_annotations(sae, starred=True)] == [7]
     assert [m.latent for m in catalog.feature_annotations(sae, starred=False)] == [3]

@@ -11,7 +11,7 @@ import { featurePath } from "../app/paths";
 import { ActiveTokens } from "../components/ActiveTokens";
 import { ArtifactLink } from "../components/ArtifactLink";
 import { CopyJson } from "../components/CopyJson";
-import { Facts, JsonLink } from "../components/Facts";
+import { Facts, JsonLink, Moment } from "../components/Facts";
 import { FeatureLabels } from "../components/FeatureLabels";
 import { FeatureHistogram } from "../components/FeatureHistogram";
 import { OwnText } from "../components/OwnText";
@@ -154,6 +154,28 @@ function Notes({ sae, latent }: { sae: string; latent: number }) {
   return <NotesForm path={path} annotation={none ? null : (found.data ?? null)} />;
 }
 
+/** What name and notes were after each change, read when it is opened. */
+function History({ path }: { path: { id: string; latent: number } }) {
+  const [open, setOpen] = useState(false);
+  const found = $api.useQuery("get", "/v1/saes/{id}/latents/{latent}/history", { params: { path } }, { enabled: open });
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>History</summary>
+      {open && (
+        <Loaded query={found} what="the history">
+          {(versions) => (
+            <ol className="plain">
+              {versions.map((one) => (
+                <li key={one.version}><Moment at={one.written_at} /> by <ShownText text={one.written_by} most={60} />: {one.label ? <strong><ShownText text={one.label} /></strong> : "no name"}{one.notes && <>, <ShownText text={one.notes} most={200} /></>}</li>
+              ))}
+            </ol>
+          )}
+        </Loaded>
+      )}
+    </details>
+  );
+}
+
 function NotesForm({ path, annotation }: { path: { id: string; latent: number }; annotation: Annotation | null }) {
   const mayWrite = useMayWrite();
   const queries = useQueryClient();
@@ -178,6 +200,7 @@ function NotesForm({ path, annotation }: { path: { id: string; latent: number };
       {error != null && <ProblemNotice error={error} what="It was not saved" />}
       {!open && annotation?.label && <p><strong><ShownText text={annotation.label} /></strong></p>}
       {!open && annotation?.notes && <p><ShownText text={annotation.notes} lines /></p>}
+      {!open && annotation !== null && (annotation.label || annotation.notes) && <History path={path} />}
       {open && (
         <form className="schema-form" onSubmit={save}>
           <div className="field"><label htmlFor="feature-label">Name</label><input id="feature-label" name="label" defaultValue={annotation?.label ?? ""} autoComplete="off" /></div>
