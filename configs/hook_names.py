@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _NAMED = re.compile(r"^blocks\.\d+\.")
@@ -25,6 +25,11 @@ def stored_hook(name: str) -> str:
         return f"blocks.{int(match[1]) - 1}.hook_resid_post" if int(match[1]) else name
     match = _BLOCK.match(name)
     return f"blocks.{int(match[1])}.hook_resid_post" if match else name
+
+
+def joint_name(hooks: Sequence[str]) -> str:
+    """What several hooks together are called. It is the name of no hook of a model."""
+    return " + ".join(hooks)
 
 
 def hook_width(summary: Mapping[str, Any], config: Mapping[str, Any], hook: str) -> int:
