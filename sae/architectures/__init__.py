@@ -116,6 +116,9 @@ def architecture_class(name: str) -> type[Architecture]:
 def make_architecture(
     config: SaeConfig, calibrations: Sequence[Calibration], device: str, autocast: bool
 ) -> Architecture:
-    """A new SAE, with the initial weights of its seed. `calibrations` are those of config.hooks()."""
+    """A new SAE, with the initial weights of its seed.
+
+    `calibrations` are those of config.all_hooks(); of a crosscoder the joint one (sae.joint_hooks).
+    """
     first, *others = calibrations
     return architecture_class(config.architecture)(config, first, device, autocast, *others)
