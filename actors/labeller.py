@@ -16,7 +16,7 @@ from cluster.store import Store, StoredFile
 from configs.artifact_ids import ArtifactRef
 from configs.data_positions import DataPolicy
 from configs.requirements import Requirement
-from sae.features.row_sketcher import HookRows, rows_from_cache, rows_from_model
+from sae.features.row_sketcher import HookRows, rows_from_cache, rows_from_model, side_by_side
 from sae.formats.activations import DTYPES, ActivationsReader
 from sae.formats.features import FeaturesReader
 from sae.formats.labels import LabelsInfo, write_labels
@@ -91,8 +91,10 @@ class Labeller:
     def _activations(self, task: LabelTask, tokens: TokensReader) -> tuple[Activations, np.ndarray[Any, Any]] | None:
         """Active positions of every feature, and which positions [rows, length] are data."""
         sae = load_sae(self.store.files(task.inputs["sae"]).directory(), self.requirement.device)
-        hook, length = sae.metadata["hook_name"], tokens.context_length
-        cache = None if task.cache is None else ActivationsReader(self.store.files(task.cache), hook)
+        length = tokens.context_length
+        calibrations = dict(zip(sae.hooks, sae.calibrations, strict=False))
+        files = None if task.cache is None else self.store.files(task.cache)
+        cache = None if files is None else {hook: ActivationsReader(files, hook) for hook in sae.hooks}
         lm: LanguageModel | None = None
         if cache is None:
             refuse_emulated(self.requirement, task.lm_dtype)
@@ -103,11 +105,14 @@ class Labeller:
         for start in range(0, task.rows, task.pass_rows):
             stop = min(start + task.pass_rows, task.rows)
             if cache is not None:
-                rows = rows_from_cache(cache, tokens, sae.calibration, task.policy, start, stop)
+                found = {
+                    hook: rows_from_cache(cache[hook], tokens, own, task.policy, start, stop)
+                    for hook, own in calibrations.items()
+                }
             else:
                 assert lm is not None
-                found = rows_from_model(lm, tokens, {hook: sae.calibration}, task.policy, start, stop, task.pass_rows)
-                rows = found[hook]
+                found = rows_from_model(lm, tokens, calibrations, task.policy, start, stop, task.pass_rows)
+            rows = side_by_side([found[hook] for hook in sae.hooks], length)
             data[rows.row.cpu().numpy(), rows.position.cpu().numpy()] = True
             parts.append(_codes(sae, rows, task.dtype, length))
             self.channel.report(str(task.output), stop)

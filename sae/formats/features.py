@@ -16,6 +16,7 @@
 | promoted_logits | list<float> | these logits, of the decoder direction as it is (unit norm) |
 | suppressed, suppressed_tokens, suppressed_logits | likewise | the smallest, ascending |
 | neighbours, neighbour_cosines | list<int32>, list<float> | other features, the largest cosine of directions first |
+| hook_norms | list<float> | of crosscoders alone: length of the decoder direction at each of `hooks`, of scaled activations |
 
 The lists of quantiles, edges and histogram are empty for a feature that never fired. Columns of tokens are null where
 the logit lens has no meaning; `no_logit_lens` says why.
@@ -57,11 +58,17 @@ FEATURES_SCHEMA = pa.schema(
     ]
     + [("neighbours", pa.list_(pa.int32())), ("neighbour_cosines", pa.list_(pa.float32()))]
 )
+HOOK_NORMS = pa.field("hook_norms", pa.list_(pa.float32()))
 EXAMPLES_SCHEMA = pa.schema(
     [("feature", pa.int32()), ("kind", pa.string()), ("part", pa.int16()), ("rank", pa.int32())]
     + [("row", pa.int64()), ("position", pa.int32()), ("activation", pa.float32())]
     + [("start", pa.int32()), ("acts", pa.list_(pa.float32()))]
 )
+
+
+def features_schema(of_crosscoder: bool) -> pa.Schema:
+    """Columns of features.parquet."""
+    return FEATURES_SCHEMA.append(HOOK_NORMS) if of_crosscoder else FEATURES_SCHEMA
 
 
 class FeaturesError(ValueError):
@@ -72,7 +79,10 @@ class FeaturesInfo(Config):
     """What `features.json` says."""
 
     format: Literal[1] = Field(default=1, description="Version of this format.")
-    hook: str = Field(description="Hook that the SAE reads.")
+    hook: str = Field(description="Hook that the SAE reads; of a crosscoder the names of all, joined by ` + `.")
+    hooks: tuple[str, ...] | None = Field(
+        None, description="Hooks of a crosscoder; not there for others.", exclude_if=lambda hooks: hooks is None
+    )
     split: str = Field(description="Split of the tokens.")
     rows: int = Field(description="Rows from the start of the split that were read.")
     context_length: int = Field(description="Positions in a row.")

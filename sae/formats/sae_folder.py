@@ -80,6 +80,14 @@ class Sae:
         return self.W_dec * scale_row(self.calibrations).to(self.device) if self.is_crosscoder else self.W_dec
 
     @property
+    def encoder_directions(self) -> Tensor | None:
+        """Encoder [d_in, d_sae], of a crosscoder on scaled activations; None if it has none of its own."""
+        W_enc = self.tensors.get("W_enc")
+        if W_enc is None or not self.is_crosscoder:
+            return W_enc
+        return W_enc / scale_row(self.calibrations).to(self.device)[:, None]
+
+    @property
     def is_transcoder(self) -> bool:
         """Whether it makes the activations of another hook than it reads."""
         return self.metadata.get("hook_name_out") not in (None, self.metadata.get("hook_name"))
