@@ -1,8 +1,8 @@
 """Activations of several hooks side by side, which a crosscoder reads and makes at once.
 
-A crosscoder is trained as an SAE of one hook whose activations are those of all its hooks side by side, each times the scale of its
-own calibration. So every hook weighs by its dimensions and not by the length of its activations, and a decoder row of length 1 has
-a part for each hook.
+A crosscoder is trained as an SAE of one hook whose activations are those of all its hooks side by side, each times the scale of
+its own calibration. So every hook weighs by its dimensions and not by the length of its activations, and a decoder row of length
+1 has a part for each hook.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sae.calibration import Calibration
 def joint_calibration(parts: Sequence[Calibration]) -> Calibration:
     """The calibration of scaled activations side by side: their scale is 1.
 
-    Norms are not compared with it, so the two that it could have are not a number: a position is data where it is data at each hook.
+    Norms are not compared with it, so the two that it could have are not a number: a position is data where it is at each hook.
     """
     mean = torch.cat([one.mean * one.scale for one in parts])
     hook, (first, *_) = joint_name([one.hook for one in parts]), parts
@@ -45,4 +45,4 @@ def on_scaled(tensors: Mapping[str, Tensor], scales: Tensor) -> dict[str, Tensor
 
 def norms_of_hooks(directions: Tensor, widths: Sequence[int]) -> Tensor:
     """Lengths [n, hooks] of the parts of directions [n, d + d2 ...] at each hook, which has so many dimensions."""
-    return torch.stack([part.norm(dim=1) for part in directions.split(list(widths), dim=1)], dim=1)
+    return torch.stack([part.norm(dim=1) for part in torch.split(directions, list(widths), dim=1)], dim=1)

@@ -32,7 +32,7 @@ into the tokens, activation float, start int32 and acts list<float>: this featur
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -98,6 +98,14 @@ class FeaturesInfo(Config):
     no_logit_lens: str | None = Field(description="Why no tokens are promoted or suppressed; null if there is a lens.")
     settings: dict[str, Any] = Field(description="The science part of the extract config, without the SAE.")
     inputs: dict[str, str] = Field(description="Artifacts read: sae, model and tokens.")
+
+
+def hook_shares(info: FeaturesInfo, row: Mapping[str, Any]) -> dict[str, float] | None:
+    """Share of the decoder's norm that a feature has at each hook of a crosscoder; None for the SAE of one hook."""
+    if info.hooks is None:
+        return None
+    total = sum(row["hook_norms"]) or 1.0
+    return {hook: norm / total for hook, norm in zip(info.hooks, row["hook_norms"], strict=True)}
 
 
 def write_info(path: Path, info: FeaturesInfo) -> None:

@@ -1,7 +1,7 @@
 """Measures crosscoders on a few rows of tokens: in all, at each hook, and with all hooks replaced at once.
 
 Figures in all are of scaled activations side by side, as the loss is: every hook counts alike, however long its activations are.
-CE and KL have reconstructions at all hooks of one pass, and ablations likewise. Where hooks are of the residual stream, what stands
+CE and KL have reconstructions at all hooks of one pass, and ablations likewise. Where hooks are of the residual stream, what is
 at the last one decides, since all that comes after is computed from it.
 """
 
@@ -112,7 +112,7 @@ def _states(
     def states(new: Tensor | None, keep: Tensor) -> Tensor:
         if new is None:
             return resumed.final_states(clean[start], keep)
-        parts = new.split(widths, dim=1)
+        parts = torch.split(new, widths, dim=1)
         whole = [replaced(own, mask[:rows], part) for own, part in zip(clean, parts, strict=True)]
         return resumed.final_states(
             whole[start], keep, [(hook, whole[i]) for i, hook in enumerate(hooks) if i != start]
@@ -125,6 +125,6 @@ def _hook_sums(x: Tensor, made: Tensor, reference: Tensor, mask: Tensor, widths:
     """The sums of rows at each hook, from scaled activations and reconstructions [m, d + d2 ...] at data positions."""
     lengths = mask.sum(dim=1).cpu().numpy()
     square, error = (x.double() - reference.double()).square(), (x.double() - made.double()).square()
-    columns = [part.sum(1) for whole in (square, error) for part in whole.split(list(widths), 1)]
+    columns = [part.sum(1) for whole in (square, error) for part in torch.split(whole, list(widths), dim=1)]
     sums = segment_sums(torch.stack(columns, dim=1).cpu().numpy(), lengths)
     return HookSums(sums[:, : len(widths)], sums[:, len(widths) :], np.tile(np.array(widths), (len(lengths), 1)))

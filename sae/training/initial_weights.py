@@ -29,7 +29,7 @@ def initial_tensors(folder: ArtifactFolderLike, sae: SaeConfig) -> dict[str, Ten
         if hooks != list(sae.all_hooks()):
             there = "one hook" if hooks is None else ", ".join(hooks)
             raise ValueError(
-                f"{sae.start_from} reads {there}: {sae.label} cannot start from it; a crosscoder starts from one of the same hooks"
+                f"{sae.start_from} reads {there}, and {sae.label} cannot start from it: a crosscoder starts from one of its hooks"
             )
         return tensors
     is_transcoder = len(sae.all_hooks()) > 1
