@@ -2,8 +2,8 @@
 
     python -m benchmarks.crosscoders [--d-sae 2304] [--k 32] [--rows 1472] [--epochs 2]
 
-All are trained in one run on one cache of SmolLM2-135M's activations at the outputs of blocks 5, 7 and 9, and evaluated on rows of the
-test split. A control has a random decoder that training keeps.
+All are trained in one run on one cache of SmolLM2-135M's activations at the outputs of blocks 5, 7 and 9, and evaluated on rows of
+the test split. A control has a random decoder that training keeps.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def main() -> None:
 
 def _words(metrics: dict[str, Any]) -> str:
     hooks = metrics.get("ev_of_hooks") or {}
-    each = f" ({', '.join(f'{hook.split(".")[1]}: {ev:.4f}' for hook, ev in hooks.items())})" if hooks else ""
+    blocks = ", ".join(f"block {hook.split('.')[1]} {ev:.4f}" for hook, ev in hooks.items())
+    each = f" ({blocks})" if hooks else ""
     scores = f"CE score {metrics['ce_score_zero']:.4f}, KL score {metrics['kl_score_zero']:.4f}"
     return f"EV {metrics['ev']:.4f}{each}, L0 {metrics['l0']:.1f}, {scores}, {100 * metrics['alive_share']:.1f}% alive"
 
