@@ -2,8 +2,8 @@
 
     python -m benchmarks.crosscoders [--d-sae 2304] [--k 32] [--rows 1472] [--epochs 2]
 
-All are trained in one run on one cache of SmolLM2-135M's activations at the outputs of blocks 5, 7 and 9, and evaluated on rows of
-the test split. A control has a random decoder that training keeps.
+All are trained in one run on one cache of SmolLM2-135M's activations at the outputs of blocks 5, 7 and 9, and evaluated on rows
+of the test split. A control has a random decoder that training keeps.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class SaeTrainer:
         calibrations = (calibration, *others)
         self._scale = _scales(calibrations).to(self.device)
         if config.is_crosscoder:
-            calibrations = (joint_calibration(calibrations),)
+            calibrations = (joint_calibration(calibrations), *calibrations)
             initial = None if initial is None else on_scaled(initial, self._scale.cpu())
         self.architecture = make_architecture(config, calibrations, device, autocast)
         if initial is not None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from configs.architectures import BatchTopKConfig, TopKConfig
+from configs.architectures import BatchTopKConfig, StandardConfig, TopKConfig
 from configs.data_positions import DataPolicy
 from configs.steering import Intervention
 from configs.train import TrainConfig
@@ -78,7 +78,16 @@ def written(one: SaeTrainer, folder: Path) -> Sae:
     return load_sae(folder)
 
 
-@pytest.mark.parametrize("cls", [TopKConfig, BatchTopKConfig])
+@pytest.mark.parametrize(
+    ("cls", "own"),
+    [
+        (TopKConfig, {}),
+        (BatchTopKConfig, {}),
+        (StandardConfig, {"l1": 0.7}),
+        (StandardConfig, {"l1": 0.7, "decoder_norm": "free"}),
+        (StandardConfig, {"l1": 0.7, "hook_norms": "joint"}),
+    ],
+)
 @given(
     seed=st.integers(0, 10_000),
     n=st.integers(1, 20),
@@ -87,7 +96,7 @@ def written(one: SaeTrainer, folder: Path) -> Sae:
 )
 @settings(max_examples=20, deadline=None)
 def test_gradients_are_those_of_the_loss_summed_over_hooks(
-    cls: type[Any], seed: int, n: int, widths: list[int], k: int
+    cls: type[Any], own: dict[str, Any], seed: int, n: int, widths: list[int], k: int
 ) -> None:
     """The formula as papers write it: an encoder, a decoder and a bias for each hook, and one set of latents."""
     generator = torch.Generator().manual_seed(seed)
@@ -97,31 +106,38 @@ def test_gradients_are_those_of_the_loss_summed_over_hooks(
 
     (name,) = cls.model_fields["architecture"].annotation.__args__
     hooks = [f"blocks.{number}.hook_mlp_out" for number in range(len(widths))]
-    config = cls.model_validate({"architecture": name, "hooks": hooks, "d_sae": 12, "k": k})
+    more = {"k": k} if "k" in cls.model_fields else own
+    config = cls.model_validate({"architecture": name, "hooks": hooks, "d_sae": 12, **more})
     parts = [
         Calibration(hook, 1.0, 9.0, 2.0, normal(d).float(), 1, 1, 0) for hook, d in zip(hooks, widths, strict=True)
     ]
-    sae: Any = make_architecture(config, [joint_calibration(parts)], "cpu", False)
+    sae: Any = make_architecture(config, [joint_calibration(parts), *parts], "cpu", False)
     sae.parameters = {
         key: value.detach().double() + 0.2 * normal(*value.shape) for key, value in sae.parameters.items()
     }
     sae.after_step()
     x = 2 * normal(n, sum(widths))
     with torch.no_grad():
-        done = sae.gradients(x, Step(0, 100, torch.empty(0, dtype=torch.int64)))
+        done = sae.gradients(x, Step(99, 100, torch.empty(0, dtype=torch.int64)))
 
     p = {key: value.clone().requires_grad_() for key, value in sae.parameters.items()}
     enc, dec, bias = p["W_enc_t"].split(widths, 1), p["W_dec"].split(widths, 1), p["b_dec"].split(widths)
     xs = x.split(widths, 1)
-    pre = sum((own - b) @ w.T for own, b, w in zip(xs, bias, enc, strict=True)) + p["b_enc"]
-    flat = pre if name == "topk" else pre.reshape(1, -1)
-    index = flat.topk(k if name == "topk" else k * n, dim=1).indices
-    z = pre.relu() * torch.zeros_like(flat).scatter_(1, index, 1.0).view_as(pre)
-    errors = [(z @ w + b - own).square().sum() for own, b, w in zip(xs, bias, dec, strict=True)]
-    (sum(errors) / x.numel()).backward()  # type: ignore[union-attr]
-    along = (p["W_dec"].grad * sae.parameters["W_dec"]).sum(1, keepdim=True)
+    pre = sum((one - b) @ w.T for one, b, w in zip(xs, bias, enc, strict=True)) + p["b_enc"]
+    z, penalty = pre.relu(), x.new_zeros(())
+    if cls is StandardConfig:
+        norms = p["W_dec"].norm(dim=1) if "hook_norms" in own else sum(w.norm(dim=1) for w in dec)
+        penalty = own["l1"] * (z * norms).sum()
+    else:
+        flat = pre if name == "topk" else pre.reshape(1, -1)
+        index = flat.topk(k if name == "topk" else k * n, dim=1).indices
+        z = z * torch.zeros_like(flat).scatter_(1, index, 1.0).view_as(pre)
+    errors = [(z @ w + b - one).square().sum() for one, b, w in zip(xs, bias, dec, strict=True)]
+    ((sum(errors) + penalty) / x.numel()).backward()
     expected = {key: value.grad for key, value in p.items()}
-    expected["W_dec"] = expected["W_dec"] - along * sae.parameters["W_dec"]
+    if not config.free_decoder:
+        along = (expected["W_dec"] * sae.parameters["W_dec"]).sum(1, keepdim=True)
+        expected["W_dec"] = expected["W_dec"] - along * sae.parameters["W_dec"]
     for key, gradient in expected.items():
         error = (done.gradients[key] - gradient).norm()
         assert error <= 1e-5 * max(float(gradient.norm()), 1e-6), (key, float(error))
