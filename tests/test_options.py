@@ -46,7 +46,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "hook": HOOK, "d_sae": 128, "target_hook": "blocks.0.hook_attn_out", "k_start": 64, "k_warmup": 9,
                 "lr_decay": "30%",
             },
-            {"hooks": [HOOK, "blocks.0.hook_attn_out"], "d_sae": 128},
+            {"hooks": [HOOK, "blocks.0.hook_attn_out"], "architecture": "standard", "d_sae": 128},
         ],
     },
     "synthesize": {},
@@ -85,7 +85,8 @@ NOT_OPEN = {
     f"train.saes.{NAMES.index('jumprelu')}.tanh_scale", f"train.saes.{_LAST - 1}.target",
     *(f"train.saes.{i}.{name}" for i in range(_LAST) for name in ("skip_connection", "k_start", "k_warmup")),
     *(f"train.saes.{i}.hooks" for i in range(_LAST + 1)),
-    *(f"train.saes.{_LAST + 1}.{name}" for name in ("hook", "target_hook", "skip_connection", "k_start", "k_warmup")),
+    *(f"train.saes.{_LAST + 1}.{name}" for name in ("hook", "target_hook", "skip_connection")),
+    f"train.saes.{NAMES.index('standard')}.hook_norms",
 }  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class Standard(PenalisedSae[StandardConfig]):
 
     @property
     def _sums_norms(self) -> bool:
-        return self.config.is_crosscoder and self.config.hook_norms == "sum"
+        return self.config.hook_norms == "sum" and self.config.is_crosscoder
 
     def saelens(self) -> dict[str, Any]:
         """See ShallowSae."""

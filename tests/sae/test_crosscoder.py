@@ -348,11 +348,16 @@ def test_positions_count_that_are_data_at_each_hook() -> None:
         ({"hooks": HOOKS, "hook": HOOKS[0]}, "hook = blocks.0.hook_mlp_out and hooks are both given"),
         ({"hooks": HOOKS, "target_hook": HOOKS[0]}, "target_hook is for transcoders"),
         ({"hooks": HOOKS, "skip_connection": True}, "skip_connection is for transcoders"),
+        (
+            {"hook": HOOKS[0], "architecture": "standard", "hook_norms": "joint"},
+            "hook_norms = joint is for crosscoders",
+        ),
     ],
 )
 def test_settings_that_make_no_crosscoder_are_refused(given: dict[str, Any], message: str) -> None:
+    cls = StandardConfig if "architecture" in given else TopKConfig
     with pytest.raises(ValidationError, match=message):
-        TopKConfig.model_validate({"d_sae": 48, "k": 4, **given})
+        cls.model_validate({"d_sae": 48, **given})
 
 
 def test_hooks_that_the_model_does_not_have_or_has_under_two_names_are_refused(world: World) -> None:
