@@ -130,7 +130,7 @@ def _changed(config: StageConfig, path: list[str]) -> StageConfig:
         node: Any = body
         for part in path[:-1]:
             node = node[int(part)] if isinstance(node, list) else node[part]
-        if node[path[-1]] == other:
+        if node.get(path[-1]) == other:
             continue
         node[path[-1]] = other
         try:
