@@ -145,7 +145,7 @@ def _planted_meter(reader: PlantedReader, saes: list[Sae]) -> RowMeter:
 
 
 def _same_activations(a: Sae, b: Sae) -> bool:
-    hooks = (a.metadata["hook_name"], a.target_hook) == (b.metadata["hook_name"], b.target_hook)
+    hooks = (a.hooks, a.target_hook) == (b.hooks, b.target_hook)
     return hooks and all(
         torch.equal(one.mean, other.mean) and one.sink_threshold == other.sink_threshold
         for one, other in zip(a.calibrations, b.calibrations, strict=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+_NAMED_TOGETHER = 3
 _NAMED = re.compile(r"^blocks\.\d+\.")
 _MODEL_WIDTHS = ("hidden_size", "n_embd", "d_model")
 _INNER_WIDTHS = ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "ffn_hidden_size", "moe_intermediate_size")
@@ -28,8 +29,9 @@ def stored_hook(name: str) -> str:
 
 
 def joint_name(hooks: Sequence[str]) -> str:
-    """What several hooks together are called. It is the name of no hook of a model."""
-    return " + ".join(hooks)
+    """What several hooks together are called, in labels and messages. It is the name of no hook of a model."""
+    first, *others = hooks
+    return " + ".join(hooks) if len(hooks) <= _NAMED_TOGETHER else f"{first} + {len(others)} more"
 
 
 def hook_width(summary: Mapping[str, Any], config: Mapping[str, Any], hook: str) -> int:

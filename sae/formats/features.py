@@ -79,7 +79,7 @@ class FeaturesInfo(Config):
     """What `features.json` says."""
 
     format: Literal[1] = Field(default=1, description="Version of this format.")
-    hook: str = Field(description="Hook that the SAE reads; of a crosscoder the names of all, joined by ` + `.")
+    hook: str = Field(description="Hook that the SAE reads; of a crosscoder several names: see hooks.")
     hooks: tuple[str, ...] | None = Field(
         None, description="Hooks of a crosscoder; not there for others.", exclude_if=lambda hooks: hooks is None
     )

@@ -386,6 +386,12 @@ def test_what_crosscoders_cannot_do_is_refused_with_the_reason(world: World, tmp
         decoder_directions(tmp_path)
 
 
+def test_many_hooks_have_a_short_name() -> None:
+    many = [f"blocks.{number}.hook_resid_post" for number in range(40)]
+    config = TopKConfig.model_validate({"hooks": many, "d_sae": 48, "k": 4})
+    assert config.label == "topk 48 k=4 at blocks.0.hook_resid_post + 39 more"
+
+
 def test_an_sae_of_one_hook_has_the_config_that_it_had() -> None:
     """Ids of SAEs are hashes of their configs: a new option is in none of those that do not have it."""
     config = TopKConfig.model_validate({"hook": HOOKS[0], "d_sae": 48, "k": 4})
