@@ -147,6 +147,13 @@ def test_a_cache_is_found_by_each_of_its_hooks(catalog: Catalog) -> None:
         assert [row.kind for row in catalog.artifacts("activations", filters={"hook": hook})] == ["activations"]
 
 
+def test_a_crosscoder_is_found_by_each_of_its_hooks(catalog: Catalog) -> None:
+    sae = TopKConfig(hooks=(HOOK, "blocks.0.hook_mlp_out"), d_sae=256, k=8)
+    catalog.record_artifact(manifest("saes", "8", "train", {}, summary={"sae": sae.model_dump(mode="json")}))
+    for hook in sae.all_hooks():
+        assert [row.id for row in catalog.artifacts("saes", filters={"hook": hook})] == ["8" * 16]
+
+
 @pytest.mark.parametrize(
     ("kind", "filters", "message"),
     [

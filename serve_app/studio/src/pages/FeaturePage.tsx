@@ -36,7 +36,7 @@ export default function FeaturePage() {
           {path.latent > 0 && <Link href={featurePath(features, path.latent - 1)} className="button">← previous</Link>}{" "}
           <Link href={featurePath(features, path.latent + 1)} className="button">next →</Link>{" "}
           <Link href={`/${features}`} className="button">All features</Link>{" "}
-          <Link href={`${featurePath(features, path.latent)}/steer`} className="button primary">Steer with it</Link>
+          {!data?.hook_shares && <Link href={`${featurePath(features, path.latent)}/steer`} className="button primary">Steer with it</Link>}
         </nav>
       }
       lead={data && <>{data.hook}, <ArtifactLink reference={data.sae} /> · <JsonLink href={`/v1/${features}/latents/${path.latent}`} /></>}
@@ -54,6 +54,7 @@ function Details({ feature, id }: { feature: Feature; id: string }) {
       <Facts facts={[
         ["Density", feature.density > 0 ? `${percent(feature.density)}, 1 in ${whole(1 / feature.density)}` : "never active"],
         ["Active positions", whole(feature.count)], ["Max activation", figures(feature.max)], ["Mean when active", figures(feature.mean)],
+        ...Object.entries(feature.hook_shares ?? {}).map(([hook, share]): [string, string] => [`Norm at ${hook}`, percent(share)]),
       ]} />
       <div className="columns">
         <div className="card">
