@@ -16,8 +16,10 @@ from cluster.store import Store, StoredFile
 from configs.artifact_ids import ArtifactRef
 from configs.data_positions import DataPolicy
 from configs.requirements import Requirement
+from sae.features.coactivation import count_coactivation
 from sae.features.row_sketcher import HookRows, rows_from_cache, rows_from_model
 from sae.formats.activations import DTYPES, ActivationsReader
+from sae.formats.coactivation import write_coactivation
 from sae.formats.features import FeaturesReader
 from sae.formats.labels import LabelsInfo, write_labels
 from sae.formats.sae_folder import Sae, load_sae
@@ -48,6 +50,7 @@ class LabelTask(NamedTuple):
     dtype: str
     pass_rows: int
     settings: LabelSettings
+    coactive: int
     science: dict[str, Any]
 
 
@@ -77,13 +80,21 @@ class Labeller:
         text = LabelText(rows.input_ids, data, rows.document, TokenText(tokenizer).string, task.settings.seed)
         found = find_labels(text, active, self._directions(task), task.settings)
         made = label_rows(score_labels(text, active, found, task.settings), text, active)
+        together = count_coactivation(
+            active.starts, active.positions, data.reshape(-1), task.coactive, self.requirement.threads
+        )
         inputs = {role: str(ref) for role, ref in {"features": task.features, **task.inputs}.items()}
         info = LabelsInfo(
-            rows=task.rows, n_features=active.features, settings=task.science, inputs=inputs, **made.counts
+            rows=task.rows,
+            n_features=active.features,
+            coactivation_positions=together.positions,
+            settings=task.science,
+            inputs=inputs,
+            **made.counts,
         )
         with temporary_folder() as scratch:
             folder = Path(scratch)
-            names = write_labels(folder, made.features, made.labels, info)
+            names = [*write_labels(folder, made.features, made.labels, info), write_coactivation(folder, together)]
             files = [self.store.put(task.output, self.attempt, name, folder / name) for name in names]
         return Labelled(files, info.model_dump(mode="json"))
 

@@ -35,4 +35,10 @@ class LabelConfig(StageConfig):
     min_cosine: float = Field(
         0.5, ge=0, le=1, description="Cosine of decoder directions from which a feature inherits its neighbour's label."
     )
+    coactive: int = Field(
+        20,
+        ge=1,
+        le=200,
+        description="Other features to list for each, at most: those most often active together with it.",
+    )
     seed: Seed = Field(0, description="Seed of the split of documents, the drawn examples and the permuted labels.")

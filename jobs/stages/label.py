@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actors.labeller import LabelTask
     from cluster.store import Store
 
-VERSION = 1
+VERSION = 2
 _FEATURE_BYTES = 4000  # of the labels of one feature, at most about
 
 
@@ -108,6 +108,7 @@ def _task(job: JobContext, features: ArtifactRef, output: ArtifactRef) -> LabelT
         dtype=origin.dtype,
         pass_rows=origin.pass_rows,
         settings=LabelSettings(config.examples, config.strength, config.min_cosine, config.seed),
+        coactive=config.coactive,
         science=_science(config),
     )
 

@@ -29,7 +29,9 @@ def by_brute_force(active: np.ndarray, most: int) -> list[list[tuple[int, int, f
     for feature, row in enumerate(joint.astype(np.int64)):
         others = [other for other in range(len(row)) if other != feature and row[other] >= LEAST_JOINT]
         scores = npmi(row[others], counts[feature], counts[others], len(active)) if others else np.zeros(0)
-        found = sorted(zip(others, row[others].tolist(), scores.tolist(), strict=True), key=lambda one: (-one[2], one[0]))
+        found = sorted(
+            zip(others, row[others].tolist(), scores.tolist(), strict=True), key=lambda one: (-one[2], one[0])
+        )
         partners.append(found[:most])
     return partners
 
@@ -47,7 +49,12 @@ def same(found: Coactivation, wanted: list[list[tuple[int, int, float]]]) -> Non
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(1, 40), st.integers(1, 200), st.floats(0.0, 1.0), st.integers(1, 8), st.integers(0, 10**6), st.booleans()
+    st.integers(1, 40),
+    st.integers(1, 200),
+    st.floats(0.0, 1.0),
+    st.integers(1, 8),
+    st.integers(0, 10**6),
+    st.booleans(),
 )
 def test_partners_are_those_of_a_dense_product(
     features: int, positions: int, density: float, most: int, seed: int, small: bool
