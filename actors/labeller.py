@@ -23,14 +23,18 @@ from sae.formats.coactivation import write_coactivation
 from sae.formats.features import FeaturesReader
 from sae.formats.labels import LabelsInfo, write_labels
 from sae.formats.sae_folder import Sae, load_sae
+from sae.formats.search_index import write_index
 from sae.formats.tokens import TokensReader
 from sae.labels.activations import Activations, by_feature
 from sae.labels.label_features import Directions, LabelSettings, find_labels, score_labels
 from sae.labels.label_rows import label_rows
+from sae.labels.search_index import make_index
+from sae.labels.search_text import search_texts
 from sae.labels.text import LabelText
 from sae.language_model import LanguageModel
 from sae.report.sources import TOKENIZER
 from sae.report.token_text import TokenText
+from sae.text.word_vectors import word_vectors
 
 
 class LabelTask(NamedTuple):
@@ -70,6 +74,7 @@ class Labeller:
     def label(self, task: LabelTask) -> Labelled | None:
         """Labels, scores and stores. None if a stop was requested meanwhile."""
         set_up(self.requirement)
+        words = word_vectors()  # first, so that a missing package is said before the work
         tokens = TokensReader(self.store.files(task.inputs["tokens"]), task.split, task.policy.speakers)
         read = self._activations(task, tokens)
         if read is None:
@@ -77,11 +82,16 @@ class Labeller:
         active, data = read
         rows = tokens.read(0, task.rows)
         tokenizer = self.store.files(task.inputs["model"]).path(TOKENIZER).read_text(encoding="utf-8")
-        text = LabelText(rows.input_ids, data, rows.document, TokenText(tokenizer).string, task.settings.seed)
-        found = find_labels(text, active, self._directions(task), task.settings)
+        pieces = TokenText(tokenizer)
+        text = LabelText(rows.input_ids, data, rows.document, pieces.string, task.settings.seed)
+        directions = self._directions(task)
+        found = find_labels(text, active, directions, task.settings)
         made = label_rows(score_labels(text, active, found, task.settings), text, active)
         together = count_coactivation(
             active.starts, active.positions, data.reshape(-1), task.coactive, self.requirement.threads
+        )
+        index = make_index(
+            search_texts(text, active, made.labels, directions, pieces.strings), words, task.settings.seed
         )
         inputs = {role: str(ref) for role, ref in {"features": task.features, **task.inputs}.items()}
         info = LabelsInfo(
@@ -94,7 +104,8 @@ class Labeller:
         )
         with temporary_folder() as scratch:
             folder = Path(scratch)
-            names = [*write_labels(folder, made.features, made.labels, info), write_coactivation(folder, together)]
+            names = write_labels(folder, made.features, made.labels, info)
+            names += [write_coactivation(folder, together), write_index(folder, index)]
             files = [self.store.put(task.output, self.attempt, name, folder / name) for name in names]
         return Labelled(files, info.model_dump(mode="json"))
 
