@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import ray
 import torch
 
@@ -17,9 +18,12 @@ from configs.artifact_ids import ArtifactRef
 from configs.data_positions import DataPolicy
 from configs.requirements import Requirement
 from sae.features.coactivation import count_coactivation
+from sae.features.map import feature_map
 from sae.features.row_sketcher import HookRows, rows_from_cache, rows_from_model
+from sae.features.similar import decoder_directions
 from sae.formats.activations import DTYPES, ActivationsReader
 from sae.formats.coactivation import write_coactivation
+from sae.formats.feature_map import write_map
 from sae.formats.features import FeaturesReader
 from sae.formats.labels import LabelsInfo, write_labels
 from sae.formats.sae_folder import Sae, load_sae
@@ -106,6 +110,7 @@ class Labeller:
             folder = Path(scratch)
             names = write_labels(folder, made.features, made.labels, info)
             names += [write_coactivation(folder, together), write_index(folder, index)]
+            names.append(write_map(folder, self._map(task, directions)))
             files = [self.store.put(task.output, self.attempt, name, folder / name) for name in names]
         return Labelled(files, info.model_dump(mode="json"))
 
@@ -137,6 +142,11 @@ class Labeller:
                 return None
         feature, position, value = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         return by_feature(feature, position, value.astype(np.float32, copy=False), sae.d_sae), data
+
+    def _map(self, task: LabelTask, directions: Directions) -> npt.NDArray[np.float32]:
+        decoder = decoder_directions(self.store.files(task.inputs["sae"]).directory())
+        neighbours, cosines = np.array(directions.neighbours, np.int64), np.array(directions.cosines, np.float32)
+        return feature_map(decoder, neighbours, cosines, task.settings.seed)
 
     def _directions(self, task: LabelTask) -> Directions:
         columns = ("promoted_tokens", "neighbours", "neighbour_cosines")

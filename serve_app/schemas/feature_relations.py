@@ -1,8 +1,10 @@
-"""How features relate to each other: which are active together."""
+"""How features relate to each other and to a query: which are active together, which are near, and where all are on a plane."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, Field
+
+from serve_app.schemas.labels import FeatureType, LabelledFeature
 
 
 class CoactiveFeature(BaseModel):
@@ -26,3 +28,28 @@ class CoactiveFeatures(BaseModel):
     positions: int = Field(description="Data positions that were counted.")
     count: int = Field(description="Positions among them where the latent is active.")
     coactive: list[CoactiveFeature] = Field(description="The highest NPMI first.")
+
+
+class FoundFeature(LabelledFeature):
+    """A feature that a search found, with its best label."""
+
+    cosine: float = Field(description="How near it is to the query: 1 at most.")
+    density: float = Field(description="Share of the data positions, of the text of the labels, where it is active.")
+
+
+class SearchAnswer(BaseModel):
+    """The features nearest to a query."""
+
+    chance: float = Field(
+        description="The best cosine that 95% of queries of as many random tokens stay below: nearer features mean something."
+    )
+    items: list[FoundFeature] = Field(description="The nearest first.")
+
+
+class FeatureMap(BaseModel):
+    """Places of all features on a plane, in the order of their latents."""
+
+    x: list[float] = Field(description="First coordinate. Only nearness has a meaning.")
+    y: list[float] = Field(description="Second coordinate.")
+    types: list[FeatureType] = Field(description="Names of the types.")
+    type: list[int] = Field(description="Type of each feature: an index into `types`.")
