@@ -42,6 +42,7 @@ class LabelTask(NamedTuple):
     dtype: str
     pass_rows: int
     settings: LabelSettings
+    coactive: int
     science: dict[str, Any]
 
     @property

@@ -46,4 +46,10 @@ class LabelConfig(StageConfig):
         max_length=2000,
         description="Prompt of one example of steering, with a labelled feature that promotes what it reads; none: no example.",
     )
+    coactive: int = Field(
+        20,
+        ge=1,
+        le=200,
+        description="Other features to list for each, at most: those most often active together with it.",
+    )
     seed: Seed = Field(0, description="Seed of the split of documents, the drawn examples and the permuted labels.")
