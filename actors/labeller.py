@@ -9,6 +9,7 @@ import numpy as np
 import ray
 import torch
 
+from actors.endpoint_labels import EndpointLabels, answers_of, endpoint_labels
 from actors.label_source import LabelSource, LabelTask
 from actors.pool import worker_options
 from actors.progress_channel import ProgressChannel
@@ -19,6 +20,7 @@ from sae.features.row_sketcher import HookRows, rows_from_cache, rows_from_model
 from sae.formats.activations import DTYPES
 from sae.formats.labels import LabelsInfo, write_labels
 from sae.formats.sae_folder import Sae
+from sae.formats.text_labels import write_text_labels
 from sae.labels.activations import Activations, by_feature
 from sae.labels.effect_columns import COLUMNS, effect_columns, input_scores
 from sae.labels.effects import (
@@ -31,11 +33,14 @@ from sae.labels.effects import (
     effects,
     output_scores,
 )
+from sae.labels.endpoint.merge import merged
 from sae.labels.label_features import FeatureLabels, find_labels, score_labels
 from sae.labels.label_rows import label_rows
 from sae.labels.steering_example import steering_example
 from sae.labels.text import LabelText
 from sae.row_activations import model_inputs
+
+ANSWERS = " answers"  # behind the output's name: the figure of a model server's answers
 
 
 class Labelled(NamedTuple):
@@ -66,12 +71,19 @@ class Labeller:
             return None
         labels = find_labels(text, active, source.directions(), task.settings)
         found = list(score_labels(text, active, labels, task.settings))
+        asked = None
+        if task.endpoint is not None:
+            asked = self._asked(source, text, active, found)
+            if asked is None:
+                return None
+            found = merged(found, asked.labels)
         made = label_rows(found, text, active, columns)
         inputs = {role: str(ref) for role, ref in {"features": task.features, **task.inputs}.items()}
         info = LabelsInfo(
             rows=task.rows,
             n_features=active.features,
             steering=_steering(source, found, active),
+            endpoint=None if asked is None else asked.record,
             settings=task.science,
             inputs=inputs,
             **made.counts,
@@ -79,6 +91,8 @@ class Labeller:
         with temporary_folder() as scratch:
             folder = Path(scratch)
             names = write_labels(folder, made.features, made.labels, info)
+            if asked is not None and task.endpoint is not None:
+                names += write_text_labels(folder, asked.labels, asked.answers, task.endpoint.runtime.prices)
             files = [self.store.put(task.output, self.attempt, name, folder / name) for name in names]
         return Labelled(files, info.model_dump(mode="json"))
 
@@ -127,6 +141,19 @@ class Labeller:
         prompt = source.tokenizer(NEUTRAL_PROMPT)["input_ids"]
         scores = output_scores(lm, hook, prompt, amplified(active), decoder)
         return columns | dict(zip(COLUMNS[2:], scores, strict=False)) | effect_columns(parts, active.features)
+
+    def _asked(
+        self, source: LabelSource, text: LabelText, active: Activations, found: list[FeatureLabels]
+    ) -> EndpointLabels | None:
+        """What the model server says; None if a stop was requested."""
+
+        def goes_on(answers: int) -> bool:
+            self.channel.report(f"{source.task.output}{ANSWERS}", answers)
+            return not self.channel.stop_requested()
+
+        with temporary_folder() as scratch:
+            kept = answers_of(source, self.attempt, Path(scratch))
+            return endpoint_labels(source, text, active, found, kept, goes_on)
 
     def _goes_on(self, task: LabelTask, rows: int) -> bool:
         """Reports rows of both passes; whether no stop was requested."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from configs.base import Seed, StageConfig
 from configs.extract import ExtractConfig
 from configs.inputs import FeaturesId, IdOrConfig
+from configs.label_endpoint import LabelEndpoint
 
 
 class LabelConfig(StageConfig):
@@ -45,5 +46,8 @@ class LabelConfig(StageConfig):
         min_length=1,
         max_length=2000,
         description="Prompt of one example of steering, with the feature whose label is surest; none: no example.",
+    )
+    endpoint: LabelEndpoint | None = Field(
+        None, description="A model server that also labels some features in words; null: nothing leaves the machine."
     )
     seed: Seed = Field(0, description="Seed of the split of documents, the drawn examples and the permuted labels.")
