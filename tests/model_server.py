@@ -29,7 +29,7 @@ class ModelServer:
         self.asked: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.authorizations: set[str | None] = set()
-        self.faults: list[int | str] = []
+        self.faults: list[int | str] = []  # "": none
         self.every: str | None = None  # a fault of all completions
         self.models: list[str] | None = ["judge"]  # None: there is no list
         self.key: str | None = None
@@ -93,11 +93,17 @@ async def _answer(server: ModelServer, body: dict[str, Any], fault: int | str | 
         return JSONResponse({"error": "overloaded"})
     if fault == "cut":
         return StreamingResponse(_cut(), headers={"Content-Length": "1000"}, media_type="application/json")
-    system, user = (message["content"] for message in body["messages"][-2:])
-    content = fault.removeprefix("text:") if fault else server.rule(json.loads(user.split("\n\nYour last")[0]), system)
+    user = body["messages"][-1]["content"]
+    content = fault.removeprefix("text:") if fault else _content(server, body["messages"])
     usage = {"prompt_tokens": len(user) // 4, "completion_tokens": len(content) // 4}
     choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
     return JSONResponse({"object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+def _content(server: ModelServer, messages: list[dict[str, str]]) -> str:
+    if len(messages) == 1:  # not a question about features
+        return "yes"
+    return server.rule(json.loads(messages[-1]["content"].split("\n\nYour last answer")[0]), messages[0]["content"])
 
 
 async def _cut() -> Any:
