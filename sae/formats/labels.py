@@ -43,6 +43,7 @@ from sae.formats.artifact_files import ArtifactFilesLike
 from sae.labels.effect_columns import COLUMNS
 
 FEATURES, LABELS, INFO = "features.parquet", "labels.parquet", "labels.json"
+TEXT_LABELS = "text_labels.parquet"  # only of labels that a model server was asked for
 
 _SCORES = ("score", "score_low", "score_high", "score_near", "score_random", "precision", "recall")
 _DIFFERENCE = ("permuted_score", "difference", "difference_low", "difference_high")
@@ -130,6 +131,13 @@ class LabelsReader:
             raise LabelsError(f"there is no feature {feature}: they are 0 to {self.info.n_features - 1}")
         found: list[dict[str, Any]] = self._read(LABELS, [("feature", "=", feature)]).to_pylist()
         return found
+
+    def fuzzing(self, feature: int) -> dict[str, Any] | None:
+        """The score by fuzzing of a feature's label in words (see `sae.formats.text_labels`); None without one."""
+        if self.info.endpoint is None:
+            return None
+        rows = self._read(TEXT_LABELS, [("feature", "=", feature)]).to_pylist()
+        return rows[0]["fuzzing"] if rows else None
 
     def _read(self, name: str, filters: list[tuple[str, str, int]] | None = None) -> pa.Table:
         path = self._files.path(name)

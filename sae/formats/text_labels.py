@@ -29,11 +29,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from configs.label_endpoint import TokenPrices
+from sae.formats.labels import TEXT_LABELS
 from sae.labels.endpoint.asking import Answered
 from sae.labels.endpoint.text_labels import TestScore, TextLabel
 from sae.metrics.intervals import Estimate
 
-TEXT_LABELS, ANSWERS = "text_labels.parquet", "answers.parquet"
+ANSWERS = "answers.parquet"
 
 _TEST = pa.struct(
     [(name, pa.float64()) for name in ("score", "low", "high", "near", "random", "permuted")]

@@ -78,3 +78,12 @@ def test_what_is_not_there_is_named(site: Site, samples: SampleArtifacts, path: 
 def test_labels_are_found_by_their_sae(site: Site, samples: SampleArtifacts) -> None:
     found = site.reader.get("/v1/labels", params={"sae": str(samples.sae), "min_n_features": WIDTH}).json()["items"]
     assert [item["ref"] for item in found] == [str(samples.labels)]
+
+
+def test_a_request_names_no_model_server_that_the_operator_has_not_named(site: Site, samples: SampleArtifacts) -> None:
+    body = {"features": str(samples.features), "endpoint": {"url": "http://127.0.0.1:9/v1", "model": "judge"}}
+    for path, sent in (("/v1/labels", body), ("/v1/jobs/check", {"config": {"stage": "label", **body}})):
+        answer = site.writer.post(path, json=sent)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["code"] == "endpoint_not_allowed", answer.text
+        assert "RAYLENS_LABEL_ENDPOINTS" in answer.json()["detail"]
