@@ -63,7 +63,8 @@ OTHERS = (
     False, True, 1, 2, 3, 17, 64, 256, 24, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
     ["blocks.0.hook_mlp_out"], ["train"], [32, 64], [64, 128], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
     [SAE.replace("0", "8")], "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
-    *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)), "https://models.example/v1", "labels/1111111111111111",
+    *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)), "https://models.example/v1",
+    "labels/1111111111111111",
 )  # fmt: skip
 # A source counts by what it holds, not by where it is or how it was named.
 BY_CONTENT = {f"{stage}.source.{name}" for stage in ("download", "import") for name in ("path", "files", "type")}
