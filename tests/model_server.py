@@ -83,6 +83,8 @@ def _app(server: ModelServer) -> FastAPI:
 
 
 async def _answer(server: ModelServer, body: dict[str, Any], fault: int | str | None) -> Response:
+    if server.models is not None and body["model"] not in server.models:
+        return JSONResponse({"error": {"message": f"The model {body['model']} does not exist"}}, 404)
     if isinstance(fault, int):
         return JSONResponse({"error": {"message": "busy"}}, fault, {"Retry-After": server.retry_after})
     if fault == "slow":

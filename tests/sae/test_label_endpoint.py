@@ -400,8 +400,11 @@ def test_answers_in_the_right_form() -> None:
 
 def test_a_server_that_is_not_there_or_has_no_such_model(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
     check_endpoint(endpoint(server))
-    with pytest.raises(EndpointError, match=r"has no model 'large'; it has judge$"):
+    with pytest.raises(
+        EndpointError, match=r"404 to a request for the model 'large': The model large does not exist \(it lists j"
+    ):
         check_endpoint(endpoint(server, model="large"))
+    server.asked.clear()
     with pytest.raises(EndpointUnreachable, match=r"^the model server http://127.0.0.1:9/v1 cannot be reached: "):
         check_endpoint(endpoint(server, url="http://127.0.0.1:9/v1/"))
     assert not server.asked

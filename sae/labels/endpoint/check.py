@@ -7,9 +7,9 @@ from typing import Any
 
 from configs.label_endpoint import LabelEndpoint
 from sae.labels.endpoint.client import EndpointClient
-from sae.labels.endpoint.errors import EndpointError
+from sae.labels.endpoint.errors import EndpointError, EndpointUnreachable
 from sae.labels.endpoint.key import label_key
-from sae.quoting import listed, quoted
+from sae.quoting import listed
 
 _ATTEMPTS = 3
 _TIMEOUT_S = 15.0
@@ -24,20 +24,25 @@ def check_endpoint(endpoint: LabelEndpoint) -> None:
 
 async def _check(endpoint: LabelEndpoint) -> None:
     async with EndpointClient(endpoint, label_key()) as client:
-        names = _names(await client.models(_ATTEMPTS))
-        if names is None:  # a server without the list: one token says whether it has the model
-            one_word = [{"role": "user", "content": "Say yes."}]
+        names = await _names(client)
+        if endpoint.model in names:
+            return
+        # No list, or one without the model: some servers take names that they do not list. One token says whether this does.
+        one_word = [{"role": "user", "content": "Say yes."}]
+        try:
             await client.complete({"model": endpoint.model, "messages": one_word, endpoint.token_limit: 1})
-        elif endpoint.model not in names:
-            there = listed(names, 5) if names else "none"
-            raise EndpointError(
-                f"the model server {endpoint.url} has no model {quoted(endpoint.model)}; it has {there}"
-            )
+        except EndpointError as error:
+            raise EndpointError(f"{error} (it lists {listed(names, 5)})" if names else str(error)) from None
 
 
-def _names(found: Any) -> list[str] | None:
-    """Models by name, out of OpenAI's list; None for anything else."""
+async def _names(client: EndpointClient) -> list[str]:
+    """The models by name; none if the server has no list in OpenAI's form, or fails to make it."""
     try:
+        found: Any = await client.models(_ATTEMPTS)
         return [str(one["id"]) for one in found["data"]]
     except (KeyError, TypeError):
-        return None
+        return []
+    except EndpointUnreachable:
+        if any(why.startswith("status_") for why in client.failures):
+            return []
+        raise
