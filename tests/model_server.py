@@ -40,7 +40,7 @@ class ModelServer:
 
     def questions(self) -> list[dict[str, Any]]:
         """The JSON of each question."""
-        return [json.loads(body["messages"][-1]["content"].split("\n\nYour last answer")[0]) for body in self.asked]
+        return [question_of(body["messages"]) for body in self.asked]
 
 
 def _app(server: ModelServer) -> FastAPI:
@@ -105,7 +105,13 @@ async def _answer(server: ModelServer, body: dict[str, Any], fault: int | str | 
 def _content(server: ModelServer, messages: list[dict[str, str]]) -> str:
     if len(messages) == 1:  # not a question about features
         return "yes"
-    return server.rule(json.loads(messages[-1]["content"].split("\n\nYour last answer")[0]), messages[0]["content"])
+    return server.rule(question_of(messages), messages[0]["content"])
+
+
+def question_of(messages: list[dict[str, str]]) -> dict[str, Any]:
+    """The JSON that the last message begins with."""
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(messages[-1]["content"])[0]
+    return found
 
 
 async def _cut() -> Any:

@@ -30,7 +30,7 @@ from sae.labels.endpoint.windows import Window, Windows
 from sae.labels.label_features import Directions, FeatureLabels, find_labels, score_labels
 from sae.labels.predicate import CONTEXT, Predicate
 from sae.labels.text import LabelText
-from tests.model_server import ModelServer, model_server
+from tests.model_server import ModelServer, model_server, question_of
 from tests.sae.planted_text import CONTEXT_FEATURES, SETTINGS, TOKEN_FEATURES, planted, planted_predicates, word
 
 PREDICATES = {f"Feature {number}: {one.describe()}": one for number, one in enumerate(planted_predicates())}
@@ -363,7 +363,7 @@ def test_no_text_leaves_the_json_of_a_question(parts: list[str], label: str) -> 
     for prompt in (explanation_prompt([(window, 1.0)], [window]), detection_prompt(label, [window])):
         system, user = prompt.messages()
         assert (system["role"], user["role"]) == ("system", "user")
-        body = json.loads(user["content"])
+        body = question_of([user])
         found = body["active"][0] if "active" in body else body["examples"][0]
         assert found.get("text", window.text) == window.text and found.get("token", window.token) == window.token
         assert not any(control in user["content"] for control in ("<", "[INST]", "[/INST]"))

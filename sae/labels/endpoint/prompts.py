@@ -23,18 +23,19 @@ _EXPLAIN = (
     f"{_FEATURE} In the JSON, `active` are examples where it is active at `token`, between the text `before` and `after` it; "
     "`strength` goes from 1 to 10. `silent` are examples where it is silent at `token`, though that is often the same. "
     "Say in at most 25 words what `token`, or the text before it, has in common where the feature is active, and lacks where "
-    f"it is silent. Do not name examples. {_QUOTED} Answer with one JSON object and nothing else: "
-    '{"label": "..."}, or {"obscure": true} if they have nothing in common.'
+    f"it is silent. Do not name examples. {_QUOTED}"
 )
+# Behind the JSON, where small models still know it.
+_ASK = "Answer with one JSON object and nothing else: "
+_ASK_LABEL = _ASK + '{"label": "..."}, or {"obscure": true} if they have nothing in common.'
+_ASK_NUMBERS = _ASK + '{"active": [numbers of the examples where it is]}; the list can be empty.'
 _DETECT = (
     f"{_FEATURE} In the JSON, `label` says where one is active. For each of `examples`, decide whether the feature is active on "
-    f"at least one token of its `text`. {_QUOTED} Answer with one JSON object and nothing else: "
-    '{"active": [numbers of the examples where it is]}; the list can be empty.'
+    f"at least one token of its `text`. {_QUOTED}"
 )
 _FUZZ = (
     f"{_FEATURE} In the JSON, `label` says where one is active. For each of `examples`, decide whether the feature is active at "
-    f"`token`, between the text `before` and `after` it. {_QUOTED} Answer with one JSON object and nothing else: "
-    '{"active": [numbers of the examples where it is]}; the list can be empty.'
+    f"`token`, between the text `before` and `after` it. {_QUOTED}"
 )
 # Beginnings of what chat templates and tokenizers may take for control tokens: <|im_end|>, </s>, [INST].
 _CONTROL = re.compile(r"<|\[(?=/?[A-Z_]+\])")
@@ -60,19 +61,19 @@ def prompt_hash(body: dict[str, Any]) -> str:
 def explanation_prompt(active: Sequence[tuple[Window, float]], silent: Sequence[Window]) -> Prompt:
     """Asks what active examples, each with its share of the largest activation, have in common."""
     shown = [{**window.quoted(), "strength": max(1, round(10 * share))} for window, share in active]
-    return Prompt(_EXPLAIN, quoted_json({"active": shown, "silent": [one.quoted() for one in silent]}), Explanation)
+    return _prompt(_EXPLAIN, {"active": shown, "silent": [one.quoted() for one in silent]}, _ASK_LABEL, Explanation)
 
 
 def detection_prompt(label: str, examples: Sequence[Window]) -> Prompt:
     """Asks which texts the feature is active in."""
     shown = [{"number": number, "text": one.text} for number, one in enumerate(examples, 1)]
-    return Prompt(_DETECT, quoted_json({"label": label, "examples": shown}), Judgement)
+    return _prompt(_DETECT, {"label": label, "examples": shown}, _ASK_NUMBERS, Judgement)
 
 
 def fuzzing_prompt(label: str, examples: Sequence[Window]) -> Prompt:
     """Asks at which marked tokens the feature is active."""
     shown = [{"number": number, **one.quoted()} for number, one in enumerate(examples, 1)]
-    return Prompt(_FUZZ, quoted_json({"label": label, "examples": shown}), Judgement)
+    return _prompt(_FUZZ, {"label": label, "examples": shown}, _ASK_NUMBERS, Judgement)
 
 
 def again(prompt: Prompt, why: str) -> Prompt:
@@ -80,6 +81,10 @@ def again(prompt: Prompt, why: str) -> Prompt:
     return prompt._replace(
         user=f"{prompt.user}\n\nYour last answer could not be read: {why}. Answer again, with JSON alone."
     )
+
+
+def _prompt(system: str, body: dict[str, Any], ask: str, answer: type[BaseModel]) -> Prompt:
+    return Prompt(system, f"{quoted_json(body)}\n\n{ask}", answer)
 
 
 def quoted_json(value: Any) -> str:
