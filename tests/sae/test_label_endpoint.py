@@ -373,7 +373,7 @@ def test_no_text_leaves_the_json_of_a_question(parts: list[str], label: str) -> 
 @pytest.mark.parametrize(
     "text",
     [
-        "", "a label", "[]", "null", '{"label": ""}', '{"label": " "}', "{}", '{"label": "a", "obscure": true}',
+        "", "a label", "[]", "null", '{"label": ""}', '{"label": " "}', "{}",
         '{"label": "a"} and more', '{"label": "a\\nb"}', '{"label": "a", "note": 1}', '{"label": 3}', '{"obscure": "true"}',
         json.dumps({"label": "a" * 301}), json.dumps({"label": "a"}) + " " * 20_000, '{"obscure": false}',
     ],
@@ -394,7 +394,13 @@ def test_a_judgement_in_another_form_is_refused(text: str) -> None:
 
 def test_answers_in_the_right_form() -> None:
     assert parse_explanation('{"label": "units"}').label == "units"
-    assert parse_explanation('```json\n{"obscure": true}\n```').obscure
+    for text in (
+        '```json\n{"obscure": true}\n```',
+        '{"label": "", "obscure": true}',
+        '{"label": "unclear", "obscure": true}',
+    ):
+        assert parse_explanation(text).obscure
+    assert parse_explanation('{"label": "units", "obscure": false}').label == "units"
     assert parse_judgement(' {"active": [3, 1]} ', range(1, 4)) == {1, 3}
 
 

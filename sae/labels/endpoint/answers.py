@@ -25,17 +25,16 @@ _A = TypeVar("_A", bound=_Answer)
 
 
 class Explanation(_Answer):
-    """A label in words, or that none was found."""
+    """A label in words, or that none was found. With `obscure` a label beside it counts for nothing."""
 
     label: Annotated[str, Field(max_length=LONGEST_LABEL)] | None = None
     obscure: bool = False
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Explanation:
-        text = self.label
-        if (text is None) != self.obscure:
+        if not self.obscure and not (self.label or "").strip():
             raise ValueError("either a label or obscure: true")
-        if text is not None and (not text.strip() or not text.isprintable()):
+        if self.label is not None and self.label and not self.label.isprintable():
             raise ValueError("a label is one line of printable characters")
         return self
 
@@ -62,9 +61,17 @@ def parse_judgement(text: str, numbers: Collection[int]) -> frozenset[int]:
     return frozenset(found)
 
 
+_PROPERTIES: dict[type[BaseModel], dict[str, Any]] = {
+    Explanation: {"label": {"type": "string"}, "obscure": {"type": "boolean"}},
+    Judgement: {"active": {"type": "array", "items": {"type": "integer"}}},
+}
+
+
 def schema(answer: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of an answer, as OpenAI's `response_format` takes it."""
-    return {"name": answer.__name__.lower(), "schema": answer.model_json_schema()}
+    """The JSON schema of an answer as OpenAI's `response_format` takes it: its strict form has all properties required."""
+    properties = _PROPERTIES[answer]
+    form = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"name": answer.__name__.lower(), "strict": True, "schema": form}
 
 
 def _parse(model: type[_A], text: str, expected: str) -> _A:

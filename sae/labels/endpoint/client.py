@@ -58,7 +58,11 @@ class EndpointClient:
         headers = {} if key is None else {"Authorization": f"Bearer {key.text}"}
         # trust_env: neither proxies nor credentials of the environment, so requests go to the given URL alone.
         self._http = httpx2.AsyncClient(
-            headers=headers, timeout=endpoint.runtime.timeout_s, follow_redirects=False, trust_env=False
+            headers=headers,
+            timeout=endpoint.runtime.timeout_s,
+            limits=httpx2.Limits(max_connections=endpoint.runtime.concurrency),
+            follow_redirects=False,
+            trust_env=False,
         )
 
     async def __aenter__(self) -> EndpointClient:
