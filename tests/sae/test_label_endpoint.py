@@ -212,8 +212,6 @@ def test_faults_of_the_server_are_survived_and_counted(features: Planted, server
 def test_what_a_busy_server_asks_to_wait_is_waited(features: Planted, server: ModelServer) -> None:
     server.retry_after = "1"
     server.faults = [429]
-    moments: list[float] = []
-    clock = client_module.time.monotonic
     slept: list[float] = []
     sleep = asyncio.sleep
 
@@ -223,7 +221,6 @@ def test_what_a_busy_server_asks_to_wait_is_waited(features: Planted, server: Mo
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client_module.asyncio, "sleep", recorded)
-        moments.append(clock())
         features.label(endpoint(server, **FEW, runtime={"concurrency": 1}))
     assert max(slept) >= 0.9
     server.retry_after, server.faults = "7200", [503]
@@ -244,6 +241,16 @@ def test_answers_that_cannot_be_read_cost_a_feature_its_label_and_no_more(
     labels, record = features.label(endpoint(server, **FEW))
     assert [(one.status, one.detection) for one in labels] == [("labelled", None)] * 3
     assert record["invalid_answers"] > 3
+
+
+def test_a_question_that_the_server_refuses_costs_no_more_than_itself(features: Planted, server: ModelServer) -> None:
+    server.faults = ["", 400]
+    labels, record = features.label(endpoint(server, **FEW, runtime={"concurrency": 1}))
+    assert [one.status for one in labels] == ["labelled", "unreadable", "labelled"]
+    assert (record["refused_questions"], record["failed_requests"]) == (1, {"status_400": 1})
+    server.faults = [422] * 9
+    with pytest.raises(EndpointError, match="answers 422 to a request for the model 'judge': busy"):
+        features.label(endpoint(server, latents=6, judged=8, batch=8))
 
 
 def test_a_server_that_stays_away_ends_the_job_and_the_next_asks_only_for_the_rest(

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from configs.label_endpoint import LabelEndpoint
 from sae.labels.endpoint.answers import InvalidAnswer, schema
 from sae.labels.endpoint.client import EndpointClient
-from sae.labels.endpoint.errors import EndpointBudget
+from sae.labels.endpoint.errors import EndpointBudget, QuestionRefused
 from sae.labels.endpoint.prompts import Prompt, again, prompt_hash
 
 T = TypeVar("T")
+_MOST_REFUSED = 5  # before the first answer: then it is the settings that the server does not take
 
 
 class Answered(NamedTuple):
@@ -58,7 +59,7 @@ class Asker:
         self._requests = sum(one.requests for one in self._earlier.values())
         self._tokens = sum(one.prompt_tokens + one.completion_tokens for one in self._earlier.values())
         self._reserved = 0
-        self.invalid = 0
+        self.invalid = self.refused = 0
         self.done = 0
 
     async def ask(self, prompt: Prompt, read: Callable[[str], T]) -> Asked:
@@ -66,6 +67,15 @@ class Asker:
 
         Raises EndpointError, EndpointUnreachable, EndpointBudget.
         """
+        try:
+            return await self._asked(prompt, read)
+        except QuestionRefused:
+            self.refused += 1
+            if not self.done and self.refused >= _MOST_REFUSED:
+                raise
+            return Asked(None, prompt_hash(self._body(prompt)), 0, 0)
+
+    async def _asked(self, prompt: Prompt, read: Callable[[str], T]) -> Asked:
         first = await self._answered(prompt)
         tokens = first.prompt_tokens, first.completion_tokens
         name = prompt_hash(self._body(prompt))
@@ -89,7 +99,7 @@ class Asker:
 
     def answers(self) -> dict[str, Answered]:
         """All that were used, by hash, in order of hash."""
-        return {name: task.result() for name, task in sorted(self._answers.items()) if task.done()}
+        return {name: task.result() for name, task in sorted(self._answers.items()) if _has_answer(task)}
 
     def record(self) -> dict[str, Any]:
         """Requests, tokens, cost and failures over all attempts; failures are those of this one."""
@@ -100,6 +110,7 @@ class Asker:
             "questions": len(used),
             "requests": self._requests,
             "invalid_answers": self.invalid,
+            "refused_questions": self.refused,
             "failed_requests": dict(sorted(failures.items())),
             "prompt_tokens": read,
             "completion_tokens": made,
@@ -165,6 +176,10 @@ class Asker:
         elif endpoint.response_format == "json_schema":
             body["response_format"] = {"type": "json_schema", "json_schema": schema(prompt.answer)}
         return body
+
+
+def _has_answer(task: asyncio.Task[Answered]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _read(answered: Answered, read: Callable[[str], T]) -> T:

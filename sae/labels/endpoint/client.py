@@ -15,7 +15,7 @@ import httpx2
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
 from configs.label_endpoint import LabelEndpoint
-from sae.labels.endpoint.errors import EndpointError, EndpointUnreachable
+from sae.labels.endpoint.errors import EndpointError, EndpointUnreachable, QuestionRefused
 from sae.labels.endpoint.key import HOW, LabelKey
 from sae.quoting import quoted, shortened
 from sae.sources.hub_requests import retry_after_s
@@ -25,6 +25,8 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_OWN_PAUSE_S = 60.0
 _MOST_BYTES = 4 << 20  # of one response
 _TEMPORARY = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+
+_REFUSED = (400, 413, 422)
 
 
 class Reply(NamedTuple):
@@ -74,7 +76,10 @@ class EndpointClient:
         await self._http.aclose()
 
     async def complete(self, body: dict[str, Any], begin: Callable[[], None] = lambda: None) -> Reply:
-        """Posts a chat completion, with a call of `begin` before each attempt. Raises EndpointError, EndpointUnreachable."""
+        """Posts a chat completion, with a call of `begin` before each attempt.
+
+        Raises EndpointError, QuestionRefused, EndpointUnreachable.
+        """
         attempts = self._endpoint.runtime.attempts
         tried = 0
 
@@ -177,8 +182,13 @@ class EndpointClient:
             return EndpointError(
                 f"the model server {url} does not accept the key of {self._key.place} ({status}): {said}"
             )
-        model = quoted(self._endpoint.model)
-        return EndpointError(f"the model server {url} answers {status} to a request for the model {model}: {said}")
+        message = (
+            f"the model server {url} answers {status} to a request for the model {quoted(self._endpoint.model)}: {said}"
+        )
+        if status in _REFUSED:
+            self.failures[f"status_{status}"] += 1
+            return QuestionRefused(message)
+        return EndpointError(message)
 
     def _message(self, content: bytes) -> str:
         """What a server says about an error, on one short line and without the key."""

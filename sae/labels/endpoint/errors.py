@@ -7,6 +7,10 @@ class EndpointError(ValueError):
     """A model server that cannot be used as it is configured; the message says what would be right."""
 
 
+class QuestionRefused(EndpointError):
+    """One question that the server does not take: too long for the model, or against the server's own rules."""
+
+
 class EndpointUnreachable(RuntimeError):
     """A model server that does not answer now. Another attempt may find it; answers so far are kept."""
 
