@@ -12,6 +12,7 @@ from actors.worker_setup import refuse_emulated
 from cluster.store import ArtifactFiles, Store
 from configs.artifact_ids import ArtifactRef
 from configs.data_positions import DataPolicy
+from configs.label_endpoint import LabelEndpoint
 from configs.requirements import Requirement
 from sae.formats.activations import ActivationsReader
 from sae.formats.features import FeaturesReader
@@ -44,6 +45,7 @@ class LabelTask(NamedTuple):
     settings: LabelSettings
     coactive: int
     science: dict[str, Any]
+    endpoint: LabelEndpoint | None = None
 
     @property
     def passes(self) -> int:
@@ -55,7 +57,7 @@ class LabelSource:
     """The artifacts of a task on a worker that has `requirement`."""
 
     def __init__(self, store: Store, task: LabelTask, requirement: Requirement) -> None:
-        self._store, self.task, self._requirement = store, task, requirement
+        self.store, self.task, self._requirement = store, task, requirement
 
     @cached_property
     def sae(self) -> Sae:
@@ -91,13 +93,13 @@ class LabelSource:
 
     def files(self, role: str) -> ArtifactFiles:
         """Those of an input."""
-        return self._store.files(self.task.inputs[role])
+        return self.store.files(self.task.inputs[role])
 
     def caches(self) -> dict[str, ActivationsReader] | None:
         """Activations of each hook of the SAE that are read instead of running the model; None: run it."""
         if self.task.cache is None:
             return None
-        files = self._store.files(self.task.cache)
+        files = self.store.files(self.task.cache)
         return {hook: ActivationsReader(files, hook) for hook in self.sae.hooks}
 
     def directions(self) -> Directions:
@@ -111,5 +113,5 @@ class LabelSource:
         return Steerable(self.lm, self.tokenizer, self.token_text, {str(self.task.inputs["sae"]): self.sae}, {}, bos)
 
     def _features(self, columns: tuple[str, ...]) -> list[list[Any]]:
-        table = FeaturesReader(self._store.files(self.task.features)).features(columns)
+        table = FeaturesReader(self.store.files(self.task.features)).features(columns)
         return [table[name].to_pylist() for name in columns]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import ray
 import torch
 
+from actors.endpoint_labels import EndpointLabels, answers_of, endpoint_labels
 from actors.label_source import LabelSource, LabelTask
 from actors.pool import worker_options
 from actors.progress_channel import ProgressChannel
@@ -26,6 +27,7 @@ from sae.formats.feature_map import write_map
 from sae.formats.labels import LabelsInfo, write_labels
 from sae.formats.sae_folder import Sae
 from sae.formats.search_index import write_index
+from sae.formats.text_labels import write_text_labels
 from sae.labels.activations import Activations, by_feature
 from sae.labels.effect_columns import COLUMNS, effect_columns, input_scores
 from sae.labels.effects import (
@@ -38,6 +40,7 @@ from sae.labels.effects import (
     effects,
     output_scores,
 )
+from sae.labels.endpoint.merge import merged
 from sae.labels.label_features import Directions, FeatureLabels, find_labels, score_labels
 from sae.labels.label_rows import label_rows
 from sae.labels.search_index import make_index
@@ -46,6 +49,8 @@ from sae.labels.steering_example import steering_example
 from sae.labels.text import LabelText
 from sae.row_activations import model_inputs
 from sae.text.word_vectors import word_vectors
+
+ANSWERS = " answers"  # behind the output's name: the figure of a model server's answers
 
 
 class Labelled(NamedTuple):
@@ -77,6 +82,12 @@ class Labeller:
             return None
         labels = find_labels(text, active, directions, task.settings)
         found = list(score_labels(text, active, labels, task.settings))
+        asked = None
+        if task.endpoint is not None:
+            asked = self._asked(source, text, active, found)
+            if asked is None:
+                return None
+            found = merged(found, asked.labels)
         made = label_rows(found, text, active, columns)
         together = count_coactivation(
             active.starts, active.positions, data.reshape(-1), task.coactive, self.requirement.threads
@@ -90,6 +101,7 @@ class Labeller:
             n_features=active.features,
             steering=_steering(source, found, columns["input_score"], active),
             coactivation_positions=together.positions,
+            endpoint=None if asked is None else asked.record,
             settings=task.science,
             inputs=inputs,
             **made.counts,
@@ -99,6 +111,8 @@ class Labeller:
             names = write_labels(folder, made.features, made.labels, info)
             names += [write_coactivation(folder, together), write_index(folder, index)]
             names.append(write_map(folder, _map(source, directions)))
+            if asked is not None and task.endpoint is not None:
+                names += write_text_labels(folder, asked.labels, asked.answers, task.endpoint.runtime.prices)
             files = [self.store.put(task.output, self.attempt, name, folder / name) for name in names]
         return Labelled(files, info.model_dump(mode="json"))
 
@@ -150,6 +164,19 @@ class Labeller:
         prompt = source.tokenizer(NEUTRAL_PROMPT)["input_ids"]
         scores = output_scores(lm, hook, prompt, amplified(active), decoder)
         return columns | dict(zip(COLUMNS[2:], scores, strict=False)) | effect_columns(parts, active.features)
+
+    def _asked(
+        self, source: LabelSource, text: LabelText, active: Activations, found: list[FeatureLabels]
+    ) -> EndpointLabels | None:
+        """What the model server says; None if a stop was requested."""
+
+        def goes_on(answers: int) -> bool:
+            self.channel.report(f"{source.task.output}{ANSWERS}", answers)
+            return not self.channel.stop_requested()
+
+        with temporary_folder() as scratch:
+            kept = answers_of(source, self.attempt, Path(scratch))
+            return endpoint_labels(source, text, active, found, kept, goes_on)
 
     def _goes_on(self, task: LabelTask, rows: int) -> bool:
         """Reports rows of both passes; whether no stop was requested."""

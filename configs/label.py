@@ -9,6 +9,7 @@ from pydantic import Field
 from configs.base import Seed, StageConfig
 from configs.extract import ExtractConfig
 from configs.inputs import FeaturesId, IdOrConfig
+from configs.label_endpoint import LabelEndpoint
 
 
 class LabelConfig(StageConfig):
@@ -51,5 +52,8 @@ class LabelConfig(StageConfig):
         ge=1,
         le=200,
         description="Other features to list for each, at most: those most often active together with it.",
+    )
+    endpoint: LabelEndpoint | None = Field(
+        None, description="A model server that also labels some features in words; null: nothing leaves the machine."
     )
     seed: Seed = Field(0, description="Seed of the split of documents, the drawn examples and the permuted labels.")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "RAYLENS_"
@@ -84,6 +84,14 @@ class Settings(BaseSettings):
     )
     api_origins: Names = Field(
         (), description="origins of web pages that may call the API, beside its own; joined by `,`"
+    )
+    label_endpoints: Names = Field(
+        (), description="base URLs of model servers that requests to the API may have labels asked of; joined by `,`"
+    )
+    label_key: SecretStr | None = Field(
+        None,
+        description="key for the model server of the label stage, on every node; or a file with it",
+        json_schema_extra={"default": "$RAYLENS_HOME/label_key"},
     )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -54,13 +55,16 @@ def _own_faults(faults: list[ErrorDetails]) -> list[ErrorDetails]:
     ]
 
 
+_CREDENTIALS = re.compile(r"://[^/@\s]*@")  # in a URL; a message can be kept in a log
+
+
 def _line(fault: ErrorDetails, model: type[Config], source: str) -> str:
     keys, models = _walk(model, fault["loc"])
     key = ".".join(keys) or "(whole config)"
     if fault["type"] == "extra_forbidden":
         known = sorted({name for one in models for name in one.model_fields})
         return f"{source}: unknown key {shortened(key)}: the keys there are {', '.join(known)}"
-    found = shortened(repr(fault["input"]))
+    found = shortened(_CREDENTIALS.sub("://…@", repr(fault["input"])))
     return f"{source}: {key}: {fault['msg'].removeprefix('Value error, ')} (got {found})"
 
 

@@ -104,8 +104,9 @@ def interactive(given: LanguageModelArguments | dict[str, Any]) -> serve.Applica
 
 def actor_options(anywhere: bool) -> dict[str, Any]:
     """Options of replicas: their node, and their environment, with the code of this checkout if it is one."""
-    # The catalog's URL can contain a password: replicas have it from their node's environment, never from here.
-    own = (f"{PREFIX}{name.upper()}" for name in Settings.model_fields if name != "database_url")
+    # The catalog's URL can contain a password, and the key is one: replicas have them from their node's environment.
+    secret = ("database_url", "label_key")
+    own = (f"{PREFIX}{name.upper()}" for name in Settings.model_fields if name not in secret)
     names = (*own, "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HOME", "HF_TOKEN_PATH")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     environment |= SERVE

@@ -83,6 +83,7 @@ def _stage_error(error: Exception) -> ApiError | None:
     """Errors of configs, sources, the store and stages."""
     from cluster.store import CorruptFile, StoreError, StoreFull
     from jobs.life.outcome import code_of, failure_of
+    from sae.labels.endpoint.errors import EndpointUnreachable
     from sae.sources import SourceUnreachable
 
     if isinstance(error, CorruptFile):
@@ -94,7 +95,7 @@ def _stage_error(error: Exception) -> ApiError | None:
     failure = failure_of(error)
     if not failure.expected:
         return None
-    if isinstance(error, SourceUnreachable):
+    if isinstance(error, SourceUnreachable | EndpointUnreachable):
         return ApiError(503, failure.code, failure.message, {"Retry-After": "30"})
     if isinstance(error, ValueError):
         return ApiError(422, code_of(type(error)) if type(error) is not ValueError else "invalid_request", str(error))

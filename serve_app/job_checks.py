@@ -15,6 +15,7 @@ from jobs.preflight import estimate
 from jobs.stages import load_stage
 from serve_app.dependencies import Api
 from serve_app.job_requests import requirement_json
+from serve_app.label_endpoints import check_label_endpoints
 from serve_app.local_paths import with_absolute_paths
 from serve_app.schemas.checks import JobCheck, StepCheck, Verdict
 from serve_app.schemas.common import SubmitRequest
@@ -32,8 +33,9 @@ def check_job(api: Api, body: SubmitRequest) -> JobCheck:
 
     Blocks: it reads sources, store and catalog.
     """
-    profile = load_profile(body.profile, has_gpu(api.catalog))
-    config = resolve_auto(with_absolute_paths(body.stage_config(), api.settings.data_roots), profile.device)
+    profile, given = load_profile(body.profile, has_gpu(api.catalog)), body.stage_config()
+    check_label_endpoints(given, api.settings.label_endpoints)
+    config = resolve_auto(with_absolute_paths(given, api.settings.data_roots), profile.device)
     steps = Planner().plan(config)
     target = steps[-1]
     missing = missing_steps(steps, partial(is_done, api.store))

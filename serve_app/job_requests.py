@@ -15,6 +15,7 @@ from jobs.preflight import estimate
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError
 from serve_app.idempotency import submit_once
+from serve_app.label_endpoints import check_label_endpoints
 from serve_app.local_paths import with_absolute_paths
 from serve_app.schemas.cluster import ClusterNode
 from serve_app.schemas.common import SubmitRequest
@@ -50,6 +51,8 @@ def submit_job(api: Api, principal: Principal, key: str | None, body: SubmitRequ
 
 def _submit(api: Api, principal: Principal, body: SubmitRequest) -> Submitted:
     capacity = capacity_of(api.catalog)
+    config = body.stage_config()
+    check_label_endpoints(config, api.settings.label_endpoints)
 
     def check(step: Step, requirement: Requirement) -> None:
         if capacity is not None:
@@ -58,7 +61,7 @@ def _submit(api: Api, principal: Principal, body: SubmitRequest) -> Submitted:
     return submit(
         api.catalog,
         api.store,
-        with_absolute_paths(body.stage_config(), api.settings.data_roots),
+        with_absolute_paths(config, api.settings.data_roots),
         profile=body.profile,
         wait_s=body.wait_s,
         created_by=f"api:{principal.name}",

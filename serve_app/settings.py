@@ -28,6 +28,9 @@ class ApiSettings(BaseModel):
     data_roots: tuple[Annotated[Path, AfterValidator(_absolute)], ...] = Field(
         (), description="Folders for local sources. A request names a path below one of them."
     )
+    label_endpoints: tuple[str, ...] = Field(
+        (), description="Base URLs of model servers that requests may have labels asked of."
+    )
     host: str = Field("127.0.0.1", description="Address that the server listens on.")
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="Port that the server listens on.")
     hosts: tuple[str, ...] = Field((), description="Host names that clients use for it, beside its address.")
@@ -53,6 +56,7 @@ class ApiSettings(BaseModel):
         return cls(
             home=given.home,
             data_roots=given.data_folders,
+            label_endpoints=given.label_endpoints,
             uploads=given.uploads_folder,
             upload_bytes=given.upload_bytes,
             host=host,

@@ -142,6 +142,7 @@ TRIES = {
     "unschedulable": 3,
     # The network.
     "source_unreachable": 4,
+    "endpoint_unreachable": 4,
     "store_unreachable": 4,
     "catalog_unreachable": 4,
 }

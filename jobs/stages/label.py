@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from configs.artifact_ids import ArtifactRef, fingerprint, parse_ref
 from configs.base import StageConfig
 from configs.label import LabelConfig
+from configs.label_endpoint import PROMPTS
+from configs.requirements import Requirement
 from configs.sae_origin import sae_origin
 from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
@@ -28,6 +30,14 @@ def inputs(config: LabelConfig) -> dict[str, StageConfig | str]:
     return {"features": config.features}
 
 
+def check(config: LabelConfig, requirement: Requirement) -> None:
+    """Raises EndpointError or EndpointUnreachable for a model server that is not there, or has no such model."""
+    if config.endpoint is not None:
+        from sae.labels.endpoint.check import check_endpoint
+
+        check_endpoint(config.endpoint)
+
+
 def outputs(config: LabelConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
     """One labels artifact for the features of each SAE, named by these alone."""
     science = _science(config)
@@ -42,7 +52,7 @@ def store_bytes(config: LabelConfig, inputs: dict[str, list[ArtifactRef]], store
 
 def run(job: JobContext) -> None:
     """Labels the features of each SAE whose labels are missing, one SAE after the other. Raises Stopped."""
-    from actors.labeller import Labelled, make_labeller
+    from actors.labeller import ANSWERS, Labelled, make_labeller
     from actors.pool import run_chunks
     from actors.progress_channel import ProgressChannel
 
@@ -51,9 +61,10 @@ def run(job: JobContext) -> None:
     if not pairs:
         return
     tasks = [_task(job, ref, output.ref) for ref, output in pairs]
+    check(job.config, job.requirement)
     job.progress.start("label", sum(task.passes * task.rows for task in tasks), "rows")
     channel = ProgressChannel.open(job.outputs[0].ref.id)
-    stopped = False
+    stopped = asking = False
 
     def on_done(task: LabelTask, labelled: Labelled | None) -> None:
         nonlocal stopped
@@ -64,7 +75,13 @@ def run(job: JobContext) -> None:
         job.publish(output, labelled.files, _summary(labelled.info), inputs={"features": [features]})
 
     def should_stop() -> bool:
-        job.progress.update(sum(channel.latest().values()), durable=False)
+        nonlocal asking
+        latest = channel.latest()
+        answers = sum(count for name, count in latest.items() if name.endswith(ANSWERS))
+        if answers and not asking:
+            asking = True
+            job.progress.start("ask", len(tasks) * job.config.endpoint.planned_requests, "answers")
+        job.progress.update(answers if asking else sum(latest.values()), durable=asking)
         if job.stop_requested():
             channel.request_stop()
             return True
@@ -94,6 +111,7 @@ def _task(job: JobContext, features: ArtifactRef, output: ArtifactRef) -> LabelT
     info = FeaturesReader(job.store.files(features)).info
     found = {role: parse_ref(info.inputs[role]) for role in ("sae", "model", "tokens")}
     origin = sae_origin(job.store.files(found["sae"]).manifest.config)
+    _check_latents(config, features, info.n_features)
     rows = min(info.rows, max(1, config.positions // info.context_length))
     lm_dtype = str(info.settings.get("lm_dtype", "auto"))
     return LabelTask(
@@ -117,11 +135,26 @@ def _task(job: JobContext, features: ArtifactRef, output: ArtifactRef) -> LabelT
         ),
         coactive=config.coactive,
         science=_science(config),
+        endpoint=config.endpoint,
     )
 
 
+def _check_latents(config: LabelConfig, features: ArtifactRef, n_features: int) -> None:
+    if config.endpoint is None or isinstance(config.endpoint.latents, int):
+        return
+    wrong = [latent for latent in config.endpoint.latents if latent >= n_features]
+    if wrong:
+        raise ValueError(f"endpoint.latents: {features} has no latent {wrong[0]}: they are 0 to {n_features - 1}")
+
+
 def _science(config: LabelConfig) -> dict[str, Any]:
-    return {key: value for key, value in config.science().items() if key != "features"}
+    """What decides the labels. With a model server also the prompts' version; without one nothing of it."""
+    science = {key: value for key, value in config.science().items() if key != "features"}
+    if config.endpoint is None:
+        del science["endpoint"]
+    else:
+        science["endpoint"]["prompts"] = PROMPTS
+    return science
 
 
 def _summary(info: dict[str, Any]) -> dict[str, Any]:
@@ -130,4 +163,4 @@ def _summary(info: dict[str, Any]) -> dict[str, Any]:
     return {key: info[key] for key in keys} | {"sae": inputs["sae"], "features": inputs["features"]}
 
 
-STAGE = Stage(VERSION, inputs, outputs, run, store_bytes=store_bytes)
+STAGE = Stage(VERSION, inputs, outputs, run, check, store_bytes)

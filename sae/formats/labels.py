@@ -13,21 +13,21 @@ of the last two also `_difference`, `_low` and `_high` (see `sae.labels.effects`
 | column | type | meaning |
 |---|---|---|
 | feature, rank | int32 | latent of the SAE; 0 is its best label |
-| method | string | tokens, phrases, context, promoted or neighbours |
-| label | string | the predicate in words |
+| method | string | tokens, phrases, context, promoted, neighbours or endpoint |
+| label | string | the predicate in words; of method endpoint the server's words, without a predicate |
 | phrases, context, follows | list<list<string>>, list<string>, bool | the predicate: see `sae.labels.predicate` |
 | inherited_from | int32 | the neighbour that the label was made for; null if it is the feature's own |
 | evidence_rows, evidence_positions | list<int64>, list<int32> | active positions that it was made from, strongest first |
 | score, score_low, score_high | double | balanced accuracy on test examples, with its 95% interval |
 | score_near, score_random | double | the same with near misses, and with random positions, alone as silent examples |
-| precision, recall | double | over all test positions, exactly |
+| precision, recall | double | over all test positions, exactly; null for method endpoint, whose score is by detection |
 | permuted_feature | int32 | the other feature whose label of this method is the control |
 | permuted_score | double | balanced accuracy of that label on the same examples |
 | difference, difference_low, difference_high | double | score less permuted_score, with its 95% interval |
 | beats | bool | whether the whole interval of the difference is above 0 |
 | test_active, test_near, test_random | int32 | test examples of each kind |
 
-`labels.json` is a `LabelsInfo`.
+`labels.json` is a `LabelsInfo`. Labels that a model server was asked for have two more files: see `sae.formats.text_labels`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from sae.formats.artifact_files import ArtifactFilesLike
 from sae.labels.effect_columns import COLUMNS
 
 FEATURES, LABELS, INFO = "features.parquet", "labels.parquet", "labels.json"
+TEXT_LABELS = "text_labels.parquet"  # only of labels that a model server was asked for
 
 _SCORES = ("score", "score_low", "score_high", "score_near", "score_random", "precision", "recall")
 _DIFFERENCE = ("permuted_score", "difference", "difference_low", "difference_high")
@@ -93,6 +94,10 @@ class LabelsInfo(Config):
     steering: dict[str, Any] | None = Field(
         description="One example of steering: answers without a change, with a feature and with its control; null: none."
     )
+    endpoint: dict[str, Any] | None = Field(
+        default=None,
+        description="The model server that was asked: url, model, questions, requests, tokens and cost; not there: none.",
+    )
     settings: dict[str, Any] = Field(description="The science part of the label config, without the features.")
     inputs: dict[str, str] = Field(description="Artifacts read: features, sae, model and tokens.")
 
@@ -103,7 +108,8 @@ def write_labels(
     """Writes the three files and returns their names. Equal rows give equal bytes."""
     for name, rows, schema in ((FEATURES, features, FEATURES_SCHEMA), (LABELS, labels, LABELS_SCHEMA)):
         pq.write_table(pa.Table.from_pylist(rows, schema), folder / name, compression="zstd", row_group_size=4096)
-    (folder / INFO).write_text(json.dumps(info.model_dump(mode="json"), indent=2, sort_keys=True) + "\n", "utf-8")
+    body = info.model_dump(mode="json", exclude={"endpoint"} if info.endpoint is None else None)
+    (folder / INFO).write_text(json.dumps(body, indent=2, sort_keys=True) + "\n", "utf-8")
     return [FEATURES, LABELS, INFO]
 
 
@@ -131,6 +137,13 @@ class LabelsReader:
             raise LabelsError(f"there is no feature {feature}: they are 0 to {self.info.n_features - 1}")
         found: list[dict[str, Any]] = self._read(LABELS, [("feature", "=", feature)]).to_pylist()
         return found
+
+    def fuzzing(self, feature: int) -> dict[str, Any] | None:
+        """The score by fuzzing of a feature's label in words (see `sae.formats.text_labels`); None without one."""
+        if self.info.endpoint is None:
+            return None
+        rows = self._read(TEXT_LABELS, [("feature", "=", feature)]).to_pylist()
+        return rows[0]["fuzzing"] if rows else None
 
     def _read(self, name: str, filters: list[tuple[str, str, int]] | None = None) -> pa.Table:
         path = self._files.path(name)

@@ -19,7 +19,7 @@ from sae.metrics.intervals import Estimate
 
 METHODS = ("tokens", "phrases", "context", "promoted", "neighbours")
 _EVIDENCE = 5
-_EXPLAIN, _TEST, _PERMUTE = 1, 2, 3
+EXPLAIN, TEST, _PERMUTE = 1, 2, 3  # of seeds
 
 
 class LabelSettings(NamedTuple):
@@ -47,19 +47,28 @@ class Directions(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A label of one method. `inherited_from`: the neighbour that it was made for; evidence: active explain positions."""
+    """A label of one method. `inherited_from`: the neighbour that it was made for; evidence: active explain positions.
+
+    `text`: a label in words, which no predicate stands for.
+    """
 
     feature: int
     method: str
     predicate: Predicate
     evidence: Int64
     inherited_from: int | None = None
+    text: str | None = None
+
+    def describe(self) -> str:
+        """The label in words."""
+        return self.predicate.describe() if self.text is None else self.text
 
 
 class ScoredLabel(NamedTuple):
     """A label with its scores on the test part, and the same of a permuted one: that of `permuted_feature`.
 
-    `explained`: precision and recall on the explain part, by which the best label is chosen.
+    `explained`: precision and recall on the explain part, by which the best label is chosen. `test`: the examples, if they
+    are not those of the feature's other labels.
     """
 
     label: Label
@@ -69,6 +78,7 @@ class ScoredLabel(NamedTuple):
     permuted_feature: int
     permuted: LabelScore
     difference: Estimate
+    test: LabelExamples | None = None
 
     @property
     def beats(self) -> bool:
@@ -116,7 +126,7 @@ def score_labels(
     by_method["neighbours"] = by_method["tokens"] + by_method["phrases"] + by_method["context"]
     for feature, labels in enumerate(found):
         strong, weak = active.split(feature, text.explain, settings.strength)
-        seed = (settings.seed, feature, _TEST)
+        seed = (settings.seed, feature, TEST)
         examples = draw_examples(strong, weak, text.test, test, text, settings.examples, seed)
         scored = [
             _score(label, by_method[label.method], text, (strong, weak), examples, settings.seed) for label in labels
@@ -149,7 +159,7 @@ def _find(
     longer = [found for n in range(2, LONGEST_PHRASE + 1) if (found := finder.find(mine, ignored, n))]
     phrases: Found | None = max(longer, key=lambda one: one.f1, default=None)
     drawn = draw_examples(
-        strong, weak, text.explain, explain, text, settings.examples, (settings.seed, feature, _EXPLAIN)
+        strong, weak, text.explain, explain, text, settings.examples, (settings.seed, feature, EXPLAIN)
     )
     predicates = {
         "tokens": tokens.predicate if tokens else None,

@@ -64,7 +64,7 @@ def _feature(one: FeatureLabels, text: LabelText, active: Activations) -> dict[s
     if one.labels:
         best = one.labels[0]
         row |= {
-            "label": best.label.predicate.describe(),
+            "label": best.label.describe(),
             "method": best.label.method,
             "label_score": best.score.both.value,
             **_difference(best),
@@ -79,7 +79,7 @@ def _label(one: FeatureLabels, rank: int, scored: ScoredLabel, text: LabelText) 
         "feature": one.feature,
         "rank": rank,
         "method": label.method,
-        "label": label.predicate.describe(),
+        "label": label.describe(),
         "phrases": [list(phrase) for phrase in label.predicate.phrases],
         "context": list(label.predicate.context),
         "follows": label.predicate.follows,
@@ -95,7 +95,7 @@ def _label(one: FeatureLabels, rank: int, scored: ScoredLabel, text: LabelText) 
         "recall": scored.exact.recall,
         "permuted_feature": scored.permuted_feature,
         **_difference(scored),
-        **{f"test_{kind}": len(at) for kind, at in one.test._asdict().items()},
+        **{f"test_{kind}": len(at) for kind, at in (scored.test or one.test)._asdict().items()},
     }
 
 

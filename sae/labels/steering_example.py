@@ -49,7 +49,7 @@ def steering_example(
             body["problem"] = f"feature {feature}: {error}"
             continue
         body["unsteered"] = _answer(steered.unsteered)
-        label = found[feature].labels[0].label.predicate.describe() if found[feature].labels else None
+        label = found[feature].labels[0].label.describe() if found[feature].labels else None
         answer = {"feature": feature, "control": feature == other, "label": label, **_answer(steered.steered[0])}
         body["answers"].append(answer)
     return body

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from huggingface_hub import constants
 
 from configs.settings import settings
 from sae.quoting import shortened_path
+from sae.secret_file import read_secret
 from sae.sources.file_selection import SourceError
 
 FILE = "hf_token"
@@ -37,27 +37,10 @@ def hub_token() -> HubToken | None:
     if text := os.environ.get("HF_TOKEN", "").strip():
         return HubToken(_checked(text, "HF_TOKEN"), "HF_TOKEN")
     for path in (settings().home / FILE, Path(constants.HF_TOKEN_PATH)):
-        if (found := _secret(path)) is not None:
+        if (found := read_secret(path, "token", SourceError)) is not None:
             place = shortened_path(path)
             return HubToken(_checked(found, place), place)
     return None
-
-
-def _secret(path: Path) -> str | None:
-    """What a secret file holds; None if there is none, or nothing in it. Raises SourceError if others can read it."""
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise SourceError(
-                    f"others can read the token in {shortened_path(path)} (mode {mode:o}), so it is not used: "
-                    f"`chmod 600 {shortened_path(path)}`, and if others may have read it, make a new token"
-                )
-            return file.read(4096).decode("ascii", "replace").strip() or None
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise SourceError(f"cannot read the token in {shortened_path(path)}: {error.strerror}") from None
 
 
 def _checked(text: str, place: str) -> str:

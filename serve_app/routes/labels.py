@@ -18,7 +18,7 @@ from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, decode, encode
 from serve_app.routes.artifacts import artifact_routes
 from serve_app.schemas.common import HexId, Latent
-from serve_app.schemas.labels import Evidence, FeatureLabel, FeatureType, LabelledFeature, LabelledFeaturePage
+from serve_app.schemas.labels import Evidence, FeatureLabel, FeatureType, Fuzzing, LabelledFeature, LabelledFeaturePage
 
 router = artifact_routes("labels")
 
@@ -70,7 +70,8 @@ def list_latent_labels(api: ApiDep, id: HexId, latent: Latent) -> list[FeatureLa
     reader = _reader(api, id)
     if latent >= reader.info.n_features:
         raise not_found(f"latent {latent} in labels/{id}: they are 0 to {reader.info.n_features - 1}")
-    return [_label(row) for row in reader.labels(latent)]
+    fuzzing = reader.fuzzing(latent)
+    return [_label(row, fuzzing if row["method"] == "endpoint" else None) for row in reader.labels(latent)]
 
 
 def _reader(api: Api, id: str) -> LabelsReader:
@@ -95,7 +96,8 @@ def _select(table: pa.Table, query: LabelQuery) -> pa.Table:
     return table.sort_by(keys)
 
 
-def _label(row: dict[str, Any]) -> FeatureLabel:
+def _label(row: dict[str, Any], fuzzing: dict[str, Any] | None) -> FeatureLabel:
     places = zip(row.pop("evidence_rows"), row.pop("evidence_positions"), strict=True)
     own = {name: value for name, value in row.items() if name not in ("feature", "rank")}
-    return FeatureLabel(**own, evidence=[Evidence(row=at, position=position) for at, position in places])
+    evidence = [Evidence(row=at, position=position) for at, position in places]
+    return FeatureLabel(**own, evidence=evidence, fuzzing=None if fuzzing is None else Fuzzing.model_validate(fuzzing))

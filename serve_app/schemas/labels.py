@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 FeatureType = Literal["tokens", "context", "writer", "both", "positional", "dense", "obscure"]
-Method = Literal["tokens", "phrases", "context", "promoted", "neighbours"]
+Method = Literal["tokens", "phrases", "context", "promoted", "neighbours", "endpoint"]
 
 
 class _Scores(BaseModel):
@@ -66,11 +66,23 @@ class Evidence(BaseModel):
     position: int = Field(description="Position in the row.")
 
 
+class Fuzzing(BaseModel):
+    """How well a model server, given the label, tells at which marked tokens the feature is active."""
+
+    score: float = Field(description="Balanced accuracy on test examples, 0.5 by chance.")
+    low: float | None = Field(description="Lower end of its 95% interval.")
+    high: float | None = Field(description="Upper end of its 95% interval.")
+    permuted: float = Field(description="The same with the label of another feature: the control.")
+    difference: float = Field(description="The score less that of the control.")
+    difference_low: float | None = Field(description="Lower end of its 95% interval.")
+    difference_high: float | None = Field(description="Upper end of its 95% interval.")
+
+
 class FeatureLabel(_Scores):
     """One label of a feature."""
 
     method: Method = Field(description="How it was made.")
-    label: str = Field(description="The label: a predicate in words.")
+    label: str = Field(description="The label: a predicate in words; of `endpoint` what the model server said.")
     phrases: list[list[str]] = Field(description="Word forms that end at the position; none: any.")
     context: list[str] = Field(description="Word forms of which one is among the 16 positions before; none: any.")
     follows: bool = Field(description="Whether the phrases are the next token instead.")
@@ -81,8 +93,11 @@ class FeatureLabel(_Scores):
     score_high: float | None = Field(description="Upper end of its 95% interval.")
     score_near: float | None = Field(description="With near misses alone: the same tokens, where it is silent.")
     score_random: float | None = Field(description="With random silent positions alone.")
-    precision: float | None = Field(description="Active share of all test positions that it names.")
-    recall: float | None = Field(description="Named share of all active test positions.")
+    precision: float | None = Field(
+        description="Active share of all test positions that it names; null for `endpoint`: it is not executed."
+    )
+    recall: float | None = Field(description="Named share of all active test positions; null for `endpoint`.")
+    fuzzing: Fuzzing | None = Field(description="Of `endpoint`, whose `score` is by detection: the score by fuzzing.")
     permuted_feature: int = Field(description="The feature whose label is the control.")
     test_active: int = Field(description="Active test examples.")
     test_near: int = Field(description="Near misses among the test examples.")

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from actors.labeller import Labeller
+from cluster.machines.paths import code_root
 from cluster.store import Store
 from configs.artifact_ids import ArtifactRef
 from configs.extract import ExtractConfig
 from configs.label import LabelConfig
+from configs.label_endpoint import PROMPTS
 from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import extract, label
 from sae.features.coactivation import LEAST_JOINT
 from sae.formats.coactivation import read_partners
 from sae.formats.labels import LabelsError, LabelsReader
+from sae.labels.endpoint.prompts import prompt_hash
 from tests.actors import extract_world as world
 from tests.actors.extract_world import LENGTH, REQUIREMENT, ROWS, WIDTH, extract_job, files_of, inline
+from tests.model_server import ModelServer, model_server
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +152,143 @@ def test_each_setting_changes_the_labels(store: Store, features: list[ArtifactRe
     assert len(set(found)) == len(settings)
 
 
+def word_rule(question: dict[str, Any], system: str) -> str:
+    """Labels a feature by the token of its strongest example; takes examples with that token for active."""
+    if "active" in question:
+        return json.dumps({"label": question["active"][0]["token"].strip() or "a blank"})
+    texts = ((one["number"], one.get("text", one.get("token"))) for one in question["examples"])
+    return json.dumps({"active": [number for number, text in texts if question["label"] in text]})
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with model_server(word_rule) as running:
+        yield running
+
+
+def endpoint_of(server: ModelServer, **fields: Any) -> dict[str, Any]:
+    return {"url": server.url, "model": "judge", "latents": 6, "judged": 8, "batch": 8, **fields}
+
+
+def test_a_model_server_adds_labels_in_words_with_both_scores(
+    store: Store, features: list[ArtifactRef], tmp_path: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYLENS_LABEL_KEY", "open-sesame")
+    server.key = "open-sesame"
+    plain = label_job(store, features[0], tmp_path)
+    label.run(plain)
+    job = label_job(store, features[0], tmp_path, endpoint=endpoint_of(server))
+    label.run(job)
+    ref = job.outputs[0].ref
+    assert ref != plain.outputs[0].ref
+    files, before = store.files(ref), LabelsReader(store.files(plain.outputs[0].ref))
+    reader = LabelsReader(files)
+    asked = pq.read_table(files.path("text_labels.parquet")).to_pylist()
+    assert len(asked) == 6 and {one["status"] for one in asked} == {"labelled"}
+    said = {row["prompt_hash"]: row["answer"] for row in pq.read_table(files.path("answers.parquet")).to_pylist()}
+    for one in asked:
+        assert json.loads(said[one["prompt_hash"]]) == {"label": one["label"]}
+        labels = reader.labels(one["feature"])
+        mine = [row for row in labels if row["method"] == "endpoint"]
+        assert [row for row in labels if row["method"] != "endpoint"] == [
+            {**row, "rank": row["rank"] + (mine != [] and mine[0]["rank"] == 0)}
+            for row in before.labels(one["feature"])
+        ]
+        if one["detection"] is not None:
+            (row,) = mine
+            assert (row["label"], row["score"]) == (one["label"], one["detection"]["score"])
+            assert row["permuted_feature"] == one["permuted_feature"] != one["feature"]
+            assert row["precision"] is None and row["phrases"] == [] and row["evidence_rows"]
+            assert one["detection"]["low"] <= one["detection"]["score"] <= one["detection"]["high"]
+        assert one["fuzzing"]["difference"] == pytest.approx(one["fuzzing"]["score"] - one["fuzzing"]["permuted"])
+    record = reader.info.endpoint
+    assert record is not None and before.info.endpoint is None
+    assert (record["url"], record["model"], record["questions"]) == (server.url, "judge", len(said))
+    assert reader.info.settings["endpoint"]["prompts"] == PROMPTS
+    for name in files.names:
+        assert b"open-sesame" not in files.path(name).read_bytes()
+    assert "open-sesame" not in files.manifest.model_dump_json() + repr(job.config)
+    assert not store.parts(ref), "answers that were kept aside are gone once the artifact is there"
+
+
+def test_what_does_not_change_the_questions_changes_no_id(features: list[ArtifactRef]) -> None:
+    def ref(**fields: Any) -> ArtifactRef:
+        config = LabelConfig.model_validate({"features": str(features[0]), **fields})
+        return label.outputs(config, {"features": [features[0]]}, "")[0].ref
+
+    asked = {"url": "http://127.0.0.1:1/v1", "model": "judge"}
+    others = [
+        {},
+        asked,
+        {**asked, "model": "other"},
+        {**asked, "url": "http://127.0.0.1:2/v1"},
+        {**asked, "latents": [1, 2]},
+    ]
+    assert len({ref(endpoint=other or None) for other in others}) == len(others)
+    assert ref(endpoint={**asked, "runtime": {"concurrency": 9, "prices": {"prompt": 1}}}) == ref(endpoint=asked)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model": "large"}, "The model large does not exist"),
+        ({"latents": [3, 96]}, "no latent 96: they are 0 to 95"),
+    ],
+)
+def test_a_wrong_model_or_latent_is_an_error_before_anything_runs(
+    store: Store,
+    features: list[ArtifactRef],
+    tmp_path: Path,
+    server: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, Any],
+    message: str,
+) -> None:
+    monkeypatch.setattr("actors.labeller.make_labeller", None)
+    with pytest.raises(ValueError, match=message):
+        label.run(label_job(store, features[0], tmp_path, endpoint=endpoint_of(server, **fields)))
+    assert len(server.asked) <= 1
+    if "model" in fields:
+        config = LabelConfig(features=str(features[0]), endpoint=endpoint_of(server, **fields))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=message):
+            label.STAGE.check(config, REQUIREMENT)
+
+
+def test_a_killed_job_asks_nothing_twice(
+    store: Store, features: list[ArtifactRef], tmp_path: Path, server: ModelServer
+) -> None:
+    fields = {"endpoint": endpoint_of(server, runtime={"concurrency": 2}), "effect_examples": 0, "seed": 5}
+    script = (
+        "import sys, json, pytest\n"
+        "from pathlib import Path\n"
+        "from tests.actors.test_labeller import *\n"
+        "url, cache, features, scratch, fields = sys.argv[1:]\n"
+        "patch = pytest.MonkeyPatch()\n"
+        "inline(patch)\n"
+        "patch.setattr('actors.labeller.make_labeller', Labeller)\n"
+        "job = label_job(Store(url, cache), ArtifactRef('features', features), Path(scratch), **json.loads(fields))\n"
+        "label.run(job)\n"
+    )
+    server.pause_s = 0.02
+    arguments = [store.url, str(store.cache), features[0].id, str(tmp_path), json.dumps(fields)]
+    process = subprocess.Popen([sys.executable, "-c", script, *arguments], cwd=code_root())
+    while len(server.asked) < 12 and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    server.pause_s = 0.0
+    first = len(server.asked)
+    job = label_job(store, features[0], tmp_path, **fields)
+    job.attempt = 2
+    kept = len(store.parts(job.outputs[0].ref))
+    assert first - 2 <= kept <= first, "all but those at work when it was killed"
+    label.run(job)
+    names = [prompt_hash(body) for body in server.asked]
+    assert len(names) - len(set(names)) == first - kept
+    record = LabelsReader(store.files(job.outputs[0].ref)).info.endpoint
+    assert record is not None and record["questions"] == len(set(names))
+
+
 def test_a_stopped_job_publishes_nothing(
     store: Store, features: list[ArtifactRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,3 +297,16 @@ def test_a_stopped_job_publishes_nothing(
     with pytest.raises(Stopped, match="stopped before all features were labelled"):
         label.run(job)
     assert job.missing()
+
+
+def test_a_job_that_is_stopped_while_it_asks_keeps_what_was_answered(
+    store: Store, features: list[ArtifactRef], tmp_path: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.pause_s = 0.05
+    monkeypatch.setattr(world.LocalChannel, "stop_requested", lambda self: len(server.asked) > 3)
+    fields = {"endpoint": endpoint_of(server, runtime={"concurrency": 1}), "effect_examples": 0, "seed": 6}
+    job = label_job(store, features[0], tmp_path, **fields)
+    with pytest.raises(Stopped):
+        label.run(job)
+    kept = len(store.parts(job.outputs[0].ref))
+    assert job.missing() and 3 <= kept < 20

@@ -24,6 +24,7 @@ from configs.base import Config, Resources
 from configs.download import HubSource, PackageSource, UploadSource
 from configs.export import ExportConfig
 from configs.import_ import ImportConfig
+from configs.label_endpoint import EndpointRuntime, LabelEndpoint, TokenPrices
 from configs.maintain import MaintainConfig
 from configs.stages import STAGES
 from configs.synthesize import SynthesizeConfig
@@ -37,7 +38,7 @@ PRODUCT = ("configs", "sae", "cluster", "actors", "jobs", "serve_app")
 # What the pipeline on S3 makes anew; the rest comes from the local store.
 MADE_ON_S3 = ("tokens", "saes", "reports")
 # Read in tests/sae/test_sources*.py, test_uploads.py and test_planted.py, and tests/jobs/test_stage_maintain.py,
-# test_stage_import.py (exports too); resources in tests/test_options.py.
+# test_stage_import.py (exports too); resources in tests/test_options.py; model servers in tests/sae/test_label_endpoint.py.
 ELSEWHERE = (
     HubSource,
     PackageSource,
@@ -46,6 +47,9 @@ ELSEWHERE = (
     MaintainConfig,
     ImportConfig,
     ExportConfig,
+    LabelEndpoint,
+    EndpointRuntime,
+    TokenPrices,
     Resources,
 )
 # Read from the settings that features.json holds: their effect is tested in tests/actors/test_extractor.py.

@@ -7,43 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sae.labels.activations import Activations, by_feature
+from sae.labels.activations import Activations
 from sae.labels.examples import draw_examples
-from sae.labels.label_features import Directions, FeatureLabels, LabelSettings, find_labels, score_labels
+from sae.labels.label_features import Directions, FeatureLabels, find_labels, score_labels
 from sae.labels.predicate import CONTEXT, Predicate, execute
 from sae.labels.text import LabelText, documents_in_test
-
-ROWS, LENGTH, WORDS, TOKEN_FEATURES, CONTEXT_FEATURES, NOISE_FEATURES = 400, 64, 120, 12, 12, 12
-SETTINGS = LabelSettings(examples=64, strength=0.0, min_cosine=0.5, seed=0)
-
-
-def word(token: int) -> str:
-    return f" Word{token}"
-
-
-def random_text(rows: int, length: int, words: int, seed: int) -> LabelText:
-    random = np.random.default_rng(seed)
-    tokens = random.integers(0, words, (rows, length)).astype(np.int32)
-    # Two documents in a row, the second beginning at a random position.
-    document = 2 * np.arange(rows)[:, None] + (np.arange(length) >= random.integers(1, length, (rows, 1)))
-    return LabelText(tokens, random.random((rows, length)) < 0.97, document, word)
-
-
-def planted() -> tuple[LabelText, Activations]:
-    """Features that read one or two tokens, features that read a token after another word, and features of noise."""
-    text = random_text(ROWS, LENGTH, WORDS, 1)
-    random = np.random.default_rng(2)
-    data = text.test | text.explain
-    masks = []
-    for i in range(TOKEN_FEATURES):
-        masks.append(execute(Predicate(((f"word{2 * i}",), (f"word{2 * i + 1}",))), text))
-    for i in range(CONTEXT_FEATURES):
-        after = (f"word{60 + 2 * i}",)
-        masks.append(execute(Predicate(tuple((f"word{k}",) for k in range(30 + i, 36 + i)), after), text))
-    masks += [random.random(len(data)) < 0.01 for _ in range(NOISE_FEATURES)]
-    active = np.stack(masks) & data
-    position, feature = np.nonzero(active.T)
-    return text, by_feature(feature, position, random.random(len(position)).astype(np.float32) + 0.1, len(masks))
+from tests.sae.planted_text import (
+    CONTEXT_FEATURES,
+    NOISE_FEATURES,
+    SETTINGS,
+    TOKEN_FEATURES,
+    planted,
+    random_text,
+    word,
+)
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from configs.artifact_ids import ArtifactRef
+from configs.label_endpoint import LabelEndpoint
 from sae.formats.labels import LabelsReader
-from tests.actors.extract_world import WIDTH
+from sae.labels.endpoint.check import check_endpoint
+from sae.labels.endpoint.client import EndpointClient, Reply
+from sae.labels.endpoint.errors import EndpointError
+from sae.labels.endpoint.key import label_key
+from tests.actors.extract_world import WIDTH, put_artifact
 from tests.serve_app.conftest import Site
-from tests.serve_app.sample_artifacts import SampleArtifacts
+from tests.serve_app.sample_artifacts import MODEL, SampleArtifacts
 
 
 def rows(site: Site, samples: SampleArtifacts, **query: Any) -> list[dict[str, Any]]:
@@ -78,3 +88,53 @@ def test_what_is_not_there_is_named(site: Site, samples: SampleArtifacts, path: 
 def test_labels_are_found_by_their_sae(site: Site, samples: SampleArtifacts) -> None:
     found = site.reader.get("/v1/labels", params={"sae": str(samples.sae), "min_n_features": WIDTH}).json()["items"]
     assert [item["ref"] for item in found] == [str(samples.labels)]
+
+
+def test_a_request_names_no_model_server_that_the_operator_has_not_named(site: Site, samples: SampleArtifacts) -> None:
+    body = {"features": str(samples.features), "endpoint": {"url": "http://127.0.0.1:9/v1", "model": "judge"}}
+    for path, sent in (("/v1/labels", body), ("/v1/jobs/check", {"config": {"stage": "label", **body}})):
+        answer = site.writer.post(path, json=sent)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["code"] == "endpoint_not_allowed", answer.text
+        assert "RAYLENS_LABEL_ENDPOINTS" in answer.json()["detail"]
+
+
+@pytest.fixture
+def chat_model(site: Site, tmp_path: Path) -> Iterator[str]:
+    """The tiny model with a chat template, as an artifact of the server."""
+    ref = ArtifactRef("models", "c" * 16)
+    shutil.copytree(site.store.files(MODEL).directory(), tmp_path / "model")
+    (tmp_path / "model" / "chat_template.jinja").write_text(
+        "{% for message in messages %}{{ message.content }}{% endfor %}"
+    )
+    original = site.store.manifest(MODEL)
+    assert original is not None
+    put_artifact(site.store, ref, tmp_path / "model", config=original.config, summary=original.summary, label="chats")
+    manifest = site.store.manifest(ref)
+    assert manifest is not None
+    site.catalog.record_artifact(manifest.model_dump(mode="json"))
+    yield str(ref)
+    site.writer.delete(f"/v1/{ref}").raise_for_status()
+
+
+def test_this_api_is_a_model_server_for_labels(site: Site, chat_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endpoint(model: str) -> LabelEndpoint:
+        return LabelEndpoint(url=f"{site.url}/v1", model=model)
+
+    monkeypatch.delenv("RAYLENS_LABEL_KEY", raising=False)
+    with pytest.raises(EndpointError, match=r"requires a key \(401\)"):
+        check_endpoint(endpoint(chat_model))
+    monkeypatch.setenv("RAYLENS_LABEL_KEY", site.reader.headers["authorization"].removeprefix("Bearer "))
+    check_endpoint(endpoint(chat_model))
+    with pytest.raises(EndpointError, match="no chat template"):
+        check_endpoint(endpoint(str(MODEL)))
+    with pytest.raises(EndpointError, match=r"answers 404 to a request for the model 'models/9{16}'"):
+        check_endpoint(endpoint("models/" + "9" * 16))
+
+    async def answered() -> Reply:
+        body = {"model": chat_model, "messages": [{"role": "user", "content": "the captain of"}], "max_tokens": 5}
+        async with EndpointClient(endpoint(chat_model), label_key()) as client:
+            return await client.complete({**body, "temperature": 0.0})
+
+    reply = asyncio.run(answered())
+    assert reply.text and reply.completion_tokens == 5 and reply.prompt_tokens > 0 and not reply.whole
