@@ -9,46 +9,33 @@ import numpy as np
 import ray
 import torch
 
+from actors.label_source import LabelSource, LabelTask
 from actors.pool import worker_options
 from actors.progress_channel import ProgressChannel
-from actors.worker_setup import refuse_emulated, set_up, temporary_folder
+from actors.worker_setup import set_up, temporary_folder
 from cluster.store import Store, StoredFile
-from configs.artifact_ids import ArtifactRef
-from configs.data_positions import DataPolicy
 from configs.requirements import Requirement
 from sae.features.row_sketcher import HookRows, rows_from_cache, rows_from_model, side_by_side
-from sae.formats.activations import DTYPES, ActivationsReader
-from sae.formats.features import FeaturesReader
+from sae.formats.activations import DTYPES
 from sae.formats.labels import LabelsInfo, write_labels
-from sae.formats.sae_folder import Sae, load_sae
-from sae.formats.tokens import TokensReader
+from sae.formats.sae_folder import Sae
 from sae.labels.activations import Activations, by_feature
-from sae.labels.label_features import Directions, LabelSettings, find_labels, score_labels
+from sae.labels.effect_columns import COLUMNS, effect_columns, input_scores
+from sae.labels.effects import (
+    NEUTRAL_PROMPT,
+    Decoder,
+    Float64,
+    amplified,
+    controls,
+    draw_effect_examples,
+    effects,
+    output_scores,
+)
+from sae.labels.label_features import FeatureLabels, find_labels, score_labels
 from sae.labels.label_rows import label_rows
+from sae.labels.steering_example import steering_example
 from sae.labels.text import LabelText
-from sae.language_model import LanguageModel
-from sae.report.sources import TOKENIZER
-from sae.report.token_text import TokenText
-
-
-class LabelTask(NamedTuple):
-    """One features artifact and the labels to make. `cache`: activations to read instead of running the model.
-
-    `dtype`, `pass_rows` and `policy` are those of the SAE's training; `science` is the label config's, without the features.
-    """
-
-    features: ArtifactRef
-    output: ArtifactRef
-    inputs: dict[str, ArtifactRef]
-    cache: ArtifactRef | None
-    split: str
-    rows: int
-    policy: DataPolicy
-    lm_dtype: str
-    dtype: str
-    pass_rows: int
-    settings: LabelSettings
-    science: dict[str, Any]
+from sae.row_activations import model_inputs
 
 
 class Labelled(NamedTuple):
@@ -67,19 +54,27 @@ class Labeller:
     def label(self, task: LabelTask) -> Labelled | None:
         """Labels, scores and stores. None if a stop was requested meanwhile."""
         set_up(self.requirement)
-        tokens = TokensReader(self.store.files(task.inputs["tokens"]), task.split, task.policy.speakers)
-        read = self._activations(task, tokens)
+        source = LabelSource(self.store, task, self.requirement)
+        read = self._activations(source)
         if read is None:
             return None
         active, data = read
-        rows = tokens.read(0, task.rows)
-        tokenizer = self.store.files(task.inputs["model"]).path(TOKENIZER).read_text(encoding="utf-8")
-        text = LabelText(rows.input_ids, data, rows.document, TokenText(tokenizer).string, task.settings.seed)
-        found = find_labels(text, active, self._directions(task), task.settings)
-        made = label_rows(score_labels(text, active, found, task.settings), text, active)
+        rows = source.tokens.read(0, task.rows)
+        text = LabelText(rows.input_ids, data, rows.document, source.token_text.string, task.settings.seed)
+        columns = self._effects(source, text, active)
+        if columns is None:
+            return None
+        labels = find_labels(text, active, source.directions(), task.settings)
+        found = list(score_labels(text, active, labels, task.settings))
+        made = label_rows(found, text, active, columns)
         inputs = {role: str(ref) for role, ref in {"features": task.features, **task.inputs}.items()}
         info = LabelsInfo(
-            rows=task.rows, n_features=active.features, settings=task.science, inputs=inputs, **made.counts
+            rows=task.rows,
+            n_features=active.features,
+            steering=_steering(source, found, columns["input_score"], active),
+            settings=task.science,
+            inputs=inputs,
+            **made.counts,
         )
         with temporary_folder() as scratch:
             folder = Path(scratch)
@@ -88,19 +83,11 @@ class Labeller:
         return Labelled(files, info.model_dump(mode="json"))
 
     @torch.inference_mode()
-    def _activations(self, task: LabelTask, tokens: TokensReader) -> tuple[Activations, np.ndarray[Any, Any]] | None:
+    def _activations(self, source: LabelSource) -> tuple[Activations, np.ndarray[Any, Any]] | None:
         """Active positions of every feature, and which positions [rows, length] are data."""
-        sae = load_sae(self.store.files(task.inputs["sae"]).directory(), self.requirement.device)
-        length = tokens.context_length
-        calibrations = dict(zip(sae.hooks, sae.calibrations, strict=False))
-        files = None if task.cache is None else self.store.files(task.cache)
-        cache = None if files is None else {hook: ActivationsReader(files, hook) for hook in sae.hooks}
-        lm: LanguageModel | None = None
-        if cache is None:
-            refuse_emulated(self.requirement, task.lm_dtype)
-            folder = self.store.files(task.inputs["model"]).directory()
-            lm = LanguageModel.load(folder, task.lm_dtype, self.requirement.device)
-        data = np.zeros((task.rows, length), np.bool_)
+        task, tokens, sae = source.task, source.tokens, source.sae
+        calibrations, cache = dict(zip(sae.hooks, sae.calibrations, strict=False)), source.cache()
+        data = np.zeros((task.rows, tokens.context_length), np.bool_)
         parts: list[tuple[np.ndarray[Any, Any], ...]] = []
         for start in range(0, task.rows, task.pass_rows):
             stop = min(start + task.pass_rows, task.rows)
@@ -110,27 +97,61 @@ class Labeller:
                     for hook, own in calibrations.items()
                 }
             else:
-                assert lm is not None
-                found = rows_from_model(lm, tokens, calibrations, task.policy, start, stop, task.pass_rows)
-            rows = side_by_side([found[hook] for hook in sae.hooks], length)
+                found = rows_from_model(source.lm, tokens, calibrations, task.policy, start, stop, task.pass_rows)
+            rows = side_by_side(list(found.values()), tokens.context_length)
             data[rows.row.cpu().numpy(), rows.position.cpu().numpy()] = True
-            parts.append(_codes(sae, rows, task.dtype, length))
-            self.channel.report(str(task.output), stop)
-            if self.channel.stop_requested():
+            parts.append(_codes(sae, rows, task.dtype, tokens.context_length))
+            if not self._goes_on(task, stop):
                 return None
         feature, position, value = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         return by_feature(feature, position, value.astype(np.float32, copy=False), sae.d_sae), data
 
-    def _directions(self, task: LabelTask) -> Directions:
-        columns = ("promoted_tokens", "neighbours", "neighbour_cosines")
-        table = FeaturesReader(self.store.files(task.features)).features(columns)
-        promoted, neighbours, cosines = (table[name].to_pylist() for name in columns)
-        return Directions([tokens or [] for tokens in promoted], neighbours, cosines)
+    def _effects(self, source: LabelSource, text: LabelText, active: Activations) -> dict[str, Float64] | None:
+        """What every feature reads and does, by column; None if a stop was requested."""
+        task, sae, settings = source.task, source.sae, source.task.settings
+        control = controls(active, settings.seed)
+        columns = dict(zip(COLUMNS, input_scores(active, text.tokens, source.promoted, control), strict=False))
+        # What an SAE that scales each input adds is not the activation times the direction; a crosscoder adds at several hooks.
+        if not settings.effect_examples or sae.scales_each_input or sae.is_crosscoder:
+            return columns
+        lm, hook = source.lm, source.lm.hook(sae.target_hook)
+        promoted, others = (torch.from_numpy(x).to(sae.device) for x in (source.promoted, control))
+        decoder = Decoder(sae.W_dec, promoted, others)
+        examples = draw_effect_examples(active, settings.effect_examples, settings.strength, settings.seed)
+
+        def read(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+            return model_inputs(source.tokens.read(start, min(stop, task.rows)), source.tokens, lm.device)
+
+        parts = []
+        for at, part in effects(lm, hook, read, examples, decoder, text.length, task.pass_rows):
+            parts.append(part)
+            if not self._goes_on(task, task.rows + min(at, task.rows)):
+                return None
+        prompt = source.tokenizer(NEUTRAL_PROMPT)["input_ids"]
+        scores = output_scores(lm, hook, prompt, amplified(active), decoder)
+        return columns | dict(zip(COLUMNS[2:], scores, strict=False)) | effect_columns(parts, active.features)
+
+    def _goes_on(self, task: LabelTask, rows: int) -> bool:
+        """Reports rows of both passes; whether no stop was requested."""
+        self.channel.report(str(task.output), rows)
+        return not self.channel.stop_requested()
 
 
 def make_labeller(store: Store, attempt: int, requirement: Requirement, channel: ProgressChannel) -> Any:
     """Starts a labeller actor, which reports the rows read of each task to `channel` under its output."""
     return ray.remote(Labeller).options(**worker_options(requirement)).remote(store, attempt, requirement, channel)
+
+
+def _steering(
+    source: LabelSource, found: list[FeatureLabels], input_score: Float64, active: Activations
+) -> dict[str, Any] | None:
+    """The example of steering, if one is asked for."""
+    settings = source.task.settings
+    if settings.steering_prompt is None:
+        return None
+    control = controls(active, settings.seed)
+    sae = str(source.task.inputs["sae"])
+    return steering_example(source.steerable(), sae, settings.steering_prompt, found, input_score, control)
 
 
 def _codes(sae: Sae, rows: HookRows, dtype: str, length: int) -> tuple[np.ndarray[Any, Any], ...]:

@@ -18,14 +18,16 @@ from configs.report import ReportConfig
 @errors_as_text
 def make_report(
     store: Store,
-    features: ArtifactRef,
-    evaluation: ArtifactRef,
+    inputs: dict[str, ArtifactRef],
     output: ArtifactRef,
     attempt: int,
     config: ReportConfig,
     threads: int,
 ) -> tuple[list[StoredFile], dict[str, Any]]:
-    """Gives the stored files and what report.json holds. Raises ReportError, StoreError."""
+    """Gives the stored files and what report.json holds. `inputs`: features, evaluation and, if there are any, labels.
+
+    Raises ReportError, StoreError.
+    """
     import pyarrow as pa
 
     from sae.formats.features import FeaturesReader
@@ -33,10 +35,10 @@ def make_report(
     from sae.report.sources import Artifacts
 
     pa.set_cpu_count(threads)
-    files = store.files(features)
-    read = FeaturesReader(files).info.inputs
-    sae, tokens, model = (store.files(parse_ref(read[role])) for role in ("sae", "tokens", "model"))
+    given = {role: store.files(ref) for role, ref in inputs.items()}
+    read = FeaturesReader(given["features"]).info.inputs
+    given |= {role: store.files(parse_ref(read[role])) for role in ("sae", "tokens", "model")}
     with temporary_folder() as scratch:
         folder = Path(scratch)
-        body = build_report(Artifacts(files, store.files(evaluation), sae, tokens, model), config, folder)
+        body = build_report(Artifacts(**given), config, folder)
         return [store.put(output, attempt, name, folder / name) for name in (HTML, JSON)], body

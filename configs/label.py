@@ -35,4 +35,15 @@ class LabelConfig(StageConfig):
     min_cosine: float = Field(
         0.5, ge=0, le=1, description="Cosine of decoder directions from which a feature inherits its neighbour's label."
     )
+    effect_examples: int = Field(
+        4,
+        ge=0,
+        description="Active positions of each feature at which it is ablated and amplified; 0: effects are not measured.",
+    )
+    steering_prompt: str | None = Field(
+        None,
+        min_length=1,
+        max_length=2000,
+        description="Prompt of one example of steering, with a labelled feature that promotes what it reads; none: no example.",
+    )
     seed: Seed = Field(0, description="Seed of the split of documents, the drawn examples and the permuted labels.")

@@ -9,7 +9,8 @@ from pydantic import Field
 from configs.base import Seed, StageConfig
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
-from configs.inputs import EvaluationId, FeaturesId, IdOrConfig
+from configs.inputs import EvaluationId, FeaturesId, IdOrConfig, LabelsId
+from configs.label import LabelConfig
 
 
 class ReportConfig(StageConfig):
@@ -21,6 +22,9 @@ class ReportConfig(StageConfig):
     )
     evaluation: Annotated[EvaluationId | EvaluateConfig, IdOrConfig()] = Field(
         description="Metrics, or the config that measures them."
+    )
+    labels: Annotated[LabelsId | LabelConfig, IdOrConfig()] | None = Field(
+        None, description="Labels of these features, or the config that makes them; none: the page has no labels."
     )
     pages: int = Field(
         300, ge=1, description="Features with a page of their own, spread evenly over the density ranks."

@@ -65,7 +65,7 @@ OTHERS = (
     ["blocks.0.hook_mlp_out"], ["train"], [32, 64], [64, 128], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
     ["blocks.0.hook_mlp_out", "blocks.0.hook_attn_out"],
     [SAE.replace("0", "8")], "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
-    *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)),
+    *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)), "labels/1111111111111111",
 )  # fmt: skip
 # A source counts by what it holds, not by where it is or how it was named.
 BY_CONTENT = {f"{stage}.source.{name}" for stage in ("download", "import") for name in ("path", "files", "type")}

@@ -16,10 +16,10 @@ from jobs.stages import Stage
 from jobs.stages.extract import cache_of
 
 if TYPE_CHECKING:
-    from actors.labeller import LabelTask
+    from actors.label_source import LabelTask
     from cluster.store import Store
 
-VERSION = 1
+VERSION = 2
 _FEATURE_BYTES = 4000  # of the labels of one feature, at most about
 
 
@@ -51,7 +51,7 @@ def run(job: JobContext) -> None:
     if not pairs:
         return
     tasks = [_task(job, ref, output.ref) for ref, output in pairs]
-    job.progress.start("label", sum(task.rows for task in tasks), "rows")
+    job.progress.start("label", sum(task.passes * task.rows for task in tasks), "rows")
     channel = ProgressChannel.open(job.outputs[0].ref.id)
     stopped = False
 
@@ -86,7 +86,7 @@ def run(job: JobContext) -> None:
 
 
 def _task(job: JobContext, features: ArtifactRef, output: ArtifactRef) -> LabelTask:
-    from actors.labeller import LabelTask
+    from actors.label_source import LabelTask
     from sae.formats.features import FeaturesReader
     from sae.labels.label_features import LabelSettings
 
@@ -107,7 +107,14 @@ def _task(job: JobContext, features: ArtifactRef, output: ArtifactRef) -> LabelT
         lm_dtype=lm_dtype,
         dtype=origin.dtype,
         pass_rows=origin.pass_rows,
-        settings=LabelSettings(config.examples, config.strength, config.min_cosine, config.seed),
+        settings=LabelSettings(
+            examples=config.examples,
+            strength=config.strength,
+            min_cosine=config.min_cosine,
+            seed=config.seed,
+            effect_examples=config.effect_examples,
+            steering_prompt=config.steering_prompt,
+        ),
         science=_science(config),
     )
 

@@ -2,7 +2,9 @@
 
 `features.parquet` has one row a feature, in order: feature int32, type (tokens, context, writer, both, positional, dense or
 obscure), active_explain and active_test int64 (active positions in either part of the text), and of its best label, null
-without one: label, method, label_score, permuted_score, difference, difference_low, difference_high and beats.
+without one: label, method, label_score, permuted_score, difference, difference_low, difference_high and beats. Then what it
+reads and does, null where that was not measured: input_score, output_score, ablation and promotion, each with its `_control`;
+of the last two also `_difference`, `_low` and `_high` (see `sae.labels.effects`).
 
 `labels.parquet` has one row a label, sorted by feature, its best first:
 
@@ -38,6 +40,7 @@ from pydantic import Field, ValidationError
 
 from configs.base import Config
 from sae.formats.artifact_files import ArtifactFilesLike
+from sae.labels.effect_columns import COLUMNS
 
 FEATURES, LABELS, INFO = "features.parquet", "labels.parquet", "labels.json"
 
@@ -48,6 +51,7 @@ FEATURES_SCHEMA = pa.schema(
     + [("label", pa.string()), ("method", pa.string()), ("label_score", pa.float64())]
     + [(name, pa.float64()) for name in _DIFFERENCE]
     + [("beats", pa.bool_())]
+    + [(name, pa.float64()) for name in COLUMNS]
 )
 LABELS_SCHEMA = pa.schema(
     [("feature", pa.int32()), ("rank", pa.int32()), ("method", pa.string()), ("label", pa.string())]
@@ -77,6 +81,12 @@ class LabelsInfo(Config):
     labelled: int = Field(description="Features with at least one scored label.")
     beats: int = Field(description="Features whose best label beats its permuted one with a 95% interval.")
     types: dict[str, int] = Field(description="Features by type.")
+    effects: dict[str, int] = Field(
+        description="Features whose effect was measured, and those where ablation or promotion is above its control (95%)."
+    )
+    steering: dict[str, Any] | None = Field(
+        description="One example of steering: answers without a change, with a feature and with its control; null: none."
+    )
     settings: dict[str, Any] = Field(description="The science part of the label config, without the features.")
     inputs: dict[str, str] = Field(description="Artifacts read: features, sae, model and tokens.")
 

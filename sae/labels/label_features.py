@@ -26,13 +26,16 @@ class LabelSettings(NamedTuple):
     """How labels are made. `examples`: at most, of each kind and feature, in either part of the text.
 
     `strength`: share of a feature's largest activation from which it counts as active; weaker: neither active nor silent.
-    `min_cosine`: of the decoder directions, for a feature to inherit its neighbour's label.
+    `min_cosine`: of the decoder directions, for a feature to inherit its neighbour's label. `effect_examples`: positions of
+    each feature at which its effect is measured. `steering_prompt`: of the example of steering, if there is one.
     """
 
     examples: int
     strength: float
     min_cosine: float
     seed: int
+    effect_examples: int = 0
+    steering_prompt: str | None = None
 
 
 class Directions(NamedTuple):

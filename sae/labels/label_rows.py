@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sae.labels.activations import Activations
+from sae.labels.effect_columns import MEASURES
+from sae.labels.effects import Float64
 from sae.labels.label_features import FeatureLabels, ScoredLabel
 from sae.labels.text import LabelText
 from sae.metrics.intervals import Estimate
@@ -20,20 +24,33 @@ class LabelRows(NamedTuple):
     counts: dict[str, Any]
 
 
-def label_rows(found: Iterable[FeatureLabels], text: LabelText, active: Activations) -> LabelRows:
-    """The rows of every feature, in order of `found`."""
+def label_rows(
+    found: Iterable[FeatureLabels], text: LabelText, active: Activations, effects: Mapping[str, Float64]
+) -> LabelRows:
+    """The rows of every feature, in order of `found`; `effects`: values [F] by column."""
     features, labels = [], []
     for one in found:
-        features.append(_feature(one, text, active))
+        features.append(_feature(one, text, active) | {name: _number(of[one.feature]) for name, of in effects.items()})
         labels += [_label(one, rank, scored, text) for rank, scored in enumerate(one.labels)]
     counts = {
         "labelled": sum(row["label"] is not None for row in features),
         "beats": sum(bool(row["beats"]) for row in features),
         "types": dict(sorted(Counter(row["type"] for row in features).items())),
+        "effects": _effect_counts(effects),
         "explain_positions": int(text.explain.sum()),
         "test_positions": int(text.test.sum()),
     }
     return LabelRows(features, labels, counts)
+
+
+def _effect_counts(effects: Mapping[str, Float64]) -> dict[str, int]:
+    above = {f"{name}_beats": effects.get(f"{name}_low", np.zeros(0)) > 0 for name in MEASURES}
+    measured = np.isfinite(effects.get(MEASURES[0], np.zeros(0)))
+    return {name: int(of.sum()) for name, of in {"measured": measured, **above}.items()}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _feature(one: FeatureLabels, text: LabelText, active: Activations) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from configs.architectures import architecture_name, target_l0
 from configs.report import ReportConfig
 from sae.report.card import shown_card
 from sae.report.feature_selection import select_features, selection_rule
+from sae.report.labels import label_columns, page_labels, shown_labels
 from sae.report.overview import curves, density_bars, feature_columns
 from sae.report.pages import feature_pages
 from sae.report.render import render
@@ -37,6 +38,10 @@ def build_report(artifacts: Artifacts, config: ReportConfig, folder: Path) -> di
     rule = selection_rule(int((density > 0).sum()), len(chosen), config.seed)
     pages = feature_pages(sources, chosen, config.context_tokens, strings)
     columns = feature_columns(table, strings, sources.token_text)
+    if sources.labels is not None:
+        columns |= label_columns(sources.labels, strings)
+        for feature, labels in page_labels(sources.labels, chosen, strings).items():
+            pages[feature]["labels"] = labels
     texts, final = strings.finish()
     overview = {
         "rule": rule,
@@ -77,6 +82,7 @@ def _facts(sources: Sources, rule: str) -> dict[str, Any]:
         "about": about,
         "tiles": tiles(sources),
         "card": shown_card(sources.metrics),
+        "labels": None if sources.labels is None else shown_labels(sources.labels),
         "excluded": excluded(sources),
         "rows": info.rows,
         "rule": rule,

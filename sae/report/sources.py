@@ -12,6 +12,7 @@ from configs.data_positions import SpeakerName
 from sae.formats.artifact_files import ArtifactFilesLike
 from sae.formats.evaluation import read_metrics
 from sae.formats.features import FeaturesReader
+from sae.formats.labels import LabelsReader
 from sae.formats.tokens import TokensReader
 from sae.report.token_text import TokenText
 
@@ -31,6 +32,7 @@ class Artifacts(NamedTuple):
     sae: ArtifactFilesLike
     tokens: ArtifactFilesLike
     model: ArtifactFilesLike
+    labels: ArtifactFilesLike | None = None
 
 
 class Sources(NamedTuple):
@@ -43,6 +45,7 @@ class Sources(NamedTuple):
     curves: pa.Table
     tokens: TokensReader
     token_text: TokenText
+    labels: LabelsReader | None
 
 
 def open_sources(artifacts: Artifacts) -> Sources:
@@ -66,7 +69,18 @@ def open_sources(artifacts: Artifacts) -> Sources:
         _curves(artifacts.sae),
         TokensReader(artifacts.tokens, features.info.split, _speakers(artifacts.sae)),
         TokenText(_path(artifacts.model, TOKENIZER, "a language model").read_text(encoding="utf-8")),
+        None if artifacts.labels is None else _labels(artifacts.labels, str(own)),
     )
+
+
+def _labels(files: ArtifactFilesLike, sae: str) -> LabelsReader:
+    labels = LabelsReader(files)
+    if labels.info.inputs["sae"] != sae:
+        raise ReportError(
+            f"the features are those of {sae} and the labels are those of {labels.info.inputs['sae']}: "
+            "a report needs both of one SAE"
+        )
+    return labels
 
 
 def _curves(sae: ArtifactFilesLike) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from configs.architectures import architecture_name, target_l0
+from sae.formats.labels import LabelsInfo
 from sae.report.sources import Sources
 
 _REASONS = {
@@ -95,6 +96,7 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
             "pages": pages,
             "no_logit_lens": info.no_logit_lens,
         },
+        "labels": None if sources.labels is None else _label_figures(sources.labels.info),
         "tokens": {
             "id": info.inputs["tokens"],
             "split": info.split,
@@ -105,6 +107,11 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
         },
         "model": {"id": info.inputs["model"], "name": model_name(sources)},
     }
+
+
+def _label_figures(info: LabelsInfo) -> dict[str, Any]:
+    names = ("labelled", "beats", "types", "effects", "explain_positions", "test_positions", "steering")
+    return {name: value for name, value in info.model_dump(mode="json").items() if name in names}
 
 
 def model_name(sources: Sources) -> str:

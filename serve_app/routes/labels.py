@@ -26,9 +26,19 @@ router = artifact_routes("labels")
 class LabelQuery(Paged):
     """Query parameters of the list of labelled features."""
 
-    sort: Literal["latent", "label", "label_score", "difference", "difference_low"] = Field(
-        "latent", description="Column to sort by; features without a label come last."
-    )
+    sort: Literal[
+        "latent",
+        "label",
+        "label_score",
+        "difference",
+        "difference_low",
+        "input_score",
+        "output_score",
+        "ablation",
+        "ablation_difference",
+        "promotion",
+        "promotion_difference",
+    ] = Field("latent", description="Column to sort by; features without a value come last.")
     order: Literal["asc", "desc"] = Field("asc", description="`asc`: the smallest first; `desc`: the largest first.")
     type: FeatureType | None = Field(None, description="Only features of this type.")
     beats: bool | None = Field(

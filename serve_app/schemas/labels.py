@@ -29,6 +29,27 @@ class LabelledFeature(_Scores):
     method: Method | None = Field(description="How it was made.")
     label_score: float | None = Field(description="Balanced accuracy on test examples, 0.5 by chance.")
 
+    input_score: float | None = Field(description="Share of its strongest positions whose token it promotes.")
+    input_score_control: float | None = Field(description="The same with what another feature promotes.")
+    output_score: float | None = Field(
+        description="(1 - rank / vocabulary) x probability of its best promoted token, amplified ten times on a neutral prompt."
+    )
+    output_score_control: float | None = Field(description="The same, amplified along another feature's direction.")
+    ablation: float | None = Field(
+        description="KL in nats from the default to the ablated next-token distribution, on its own examples."
+    )
+    ablation_control: float | None = Field(description="The same for a change of equal length along another feature.")
+    ablation_difference: float | None = Field(description="Ablation less its control.")
+    ablation_low: float | None = Field(description="Lower end of the difference's 95% interval.")
+    ablation_high: float | None = Field(description="Upper end of the difference's 95% interval.")
+    promotion: float | None = Field(
+        description="Change in nats of the log probability of its promoted tokens when its activation is doubled."
+    )
+    promotion_control: float | None = Field(description="The same for a change of equal length along another feature.")
+    promotion_difference: float | None = Field(description="Promotion less its control.")
+    promotion_low: float | None = Field(description="Lower end of the difference's 95% interval.")
+    promotion_high: float | None = Field(description="Upper end of the difference's 95% interval.")
+
 
 class LabelledFeaturePage(BaseModel):
     """One page of features with their labels."""

@@ -69,6 +69,10 @@ def test_every_feature_has_a_type_and_labels_with_scores_beside_controls(
     assert sum(reader.info.types.values()) == WIDTH
     assert store.files(ref).manifest.summary["sae"] == reader.info.inputs["sae"]
     assert store.files(ref).manifest.bytes < label.STAGE.store_bytes(job.config, job.inputs, store)
+    effects = reader.info.effects
+    assert effects["measured"] == sum(row["ablation"] is not None for row in table) > WIDTH / 2
+    assert effects["promotion_beats"] == sum((row["promotion_low"] or 0) > 0 for row in table)
+    assert table[7]["ablation"] is None and table[7]["input_score"] is None
     for row in table:
         labels = reader.labels(row["feature"])
         assert [one["rank"] for one in labels] == list(range(len(labels)))
@@ -106,12 +110,15 @@ def test_each_setting_changes_the_labels(store: Store, features: list[ArtifactRe
         {"strength": 0.0},
         {"min_cosine": 0.0},
         {"positions": LENGTH * (ROWS // 2)},
+        {"effect_examples": 0},
+        {"effect_examples": 1},
     ]
     found = []
     for fields in settings:
         job = label_job(store, features[0], tmp_path, **fields)
         label.run(job)
-        found.append(files_of(store, job.outputs[0].ref)["labels.parquet"])
+        files = files_of(store, job.outputs[0].ref)
+        found.append(files["labels.parquet"] + files["features.parquet"])
     assert len(set(found)) == len(settings)
 
 

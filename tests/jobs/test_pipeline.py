@@ -108,12 +108,11 @@ def _write_configs(folder: Path, model: Path) -> Path:
         "some": {**train, "saes": [saes[NAMES.index("matchingpursuit")], *saes[-2:]]},
         "evaluate": {"stage": "evaluate", "sae": "some.yaml", "rows": 8, "loss_rows": 4},
         "extract": {"stage": "extract", "sae": "some.yaml"},
-        "report": {"stage": "report", "features": "extract.yaml", "evaluation": "evaluate.yaml", "pages": 5},
-        "label": {"stage": "label", "features": "extract.yaml"},
-        "pipeline": {
-            "stage": "pipeline",
-            "stages": ["data.yaml", "model.yaml", "tokens.yaml", "train.yaml", "label.yaml", "report.yaml"],
+        "report": {
+            "stage": "report", "features": "extract.yaml", "evaluation": "evaluate.yaml", "labels": "label.yaml", "pages": 5,
         },
+        "label": {"stage": "label", "features": "extract.yaml", "steering_prompt": "Once"},
+        "pipeline": {"stage": "pipeline", "stages": ["data.yaml", "model.yaml", "tokens.yaml", "train.yaml", "report.yaml"]},
     }  # fmt: skip
     for name, body in configs.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(body))

@@ -41,7 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("RAYLENS_STORE", raising=False)
     made = write_artifacts(tmp_path / "made")
-    folders = dict(zip((FEATURES, EVALUATION, *(INPUTS[r] for r in ("sae", "tokens", "model"))), made, strict=True))
+    folders = dict(zip((FEATURES, EVALUATION, *(INPUTS[r] for r in ("sae", "tokens", "model"))), made[:5], strict=True))
     (tmp_path / "page").mkdir()
     build_report(Artifacts(*made), CONFIG, tmp_path / "page")
     folders[str(REPORT)] = LocalFiles(tmp_path / "page")

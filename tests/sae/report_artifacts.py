@@ -21,6 +21,7 @@ from sae.features.tables import PROBABILITIES, Directions, write_tables
 from sae.features.write_features import merged_blocks
 from sae.formats.artifact_files import LocalFiles
 from sae.formats.features import FeaturesInfo, write_info
+from sae.formats.labels import LabelsInfo, write_labels
 from sae.formats.tokens import Role, Segments, TokensInfo, write_shard
 from sae.report.sources import Artifacts
 
@@ -37,6 +38,34 @@ HOOK, OTHER_HOOK = "blocks.1.hook_resid_post", "blocks.1.ln2.hook_normalized"
 INPUTS = {"sae": "saes/00000000000000aa", "tokens": "tokens/00000000000000bb", "model": "models/00000000000000cc"}
 
 
+def _write_labels(folder: Path, d_sae: int) -> None:
+    """Every feature but two has two labels, one of them hostile; an example of steering whose text is hostile."""
+    folder.mkdir()
+    scores = {"permuted_score": 0.5, "difference": 0.4, "difference_low": 0.3, "difference_high": 0.5, "beats": True}
+    features: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    for feature in range(d_sae):
+        row = {"feature": feature, "type": "tokens", "active_explain": 9, "active_test": 9}
+        if feature in (3, DEAD):
+            features.append(row | {"type": "obscure"})
+            continue
+        texts = [f"tokens: 'river {feature}'", f"tokens: {XSS}"]
+        features.append(row | scores | {"label": texts[0], "method": "tokens", "label_score": 0.9})
+        for rank, (text, method) in enumerate(zip(texts, ("tokens", "context"), strict=True)):
+            one = {"feature": feature, "rank": rank, "method": method, "label": text, "phrases": [["river"]]}
+            one |= {"context": [], "follows": False, "evidence_rows": [0], "evidence_positions": [1]}
+            one |= {"score": 0.9, "score_low": 0.8, "score_high": 0.95, "precision": 0.7, "recall": None}
+            labels.append(one | scores | {"permuted_feature": 1, "test_active": 5, "test_near": 5, "test_random": 5})
+    said = {"text": f"Once {XSS}", "strength": 3.0, "kl": 1.0, "change": 0.2, "perplexity": 9.5, "repetition": 0.0}
+    steering = {"prompt": "The river", "kl_budget": 1.0, "unsteered": {**said, "positions": 0}, "problem": None}
+    steering["answers"] = [{"feature": f, "control": f == 2, "label": None, **said, "positions": 30} for f in (1, 2)]
+    info = LabelsInfo(
+        rows=ROWS, explain_positions=300, test_positions=310, n_features=d_sae, labelled=d_sae - 2, beats=d_sae - 2,
+        types={"tokens": d_sae - 2, "obscure": 2}, effects={"measured": 0}, steering=steering, settings={}, inputs=INPUTS,
+    )  # fmt: skip
+    write_labels(folder, features, labels, info)
+
+
 def tokenizer() -> Tokenizer:
     """A byte-level BPE of 330 tokens, so that most characters outside ASCII are split over tokens."""
     made = Tokenizer(models.BPE())
@@ -51,7 +80,12 @@ def tokenizer() -> Tokenizer:
 
 
 def write_artifacts(
-    root: Path, attention: str = "row", d_sae: int = FEATURES, lens: bool = True, architecture: str = "topk"
+    root: Path,
+    attention: str = "row",
+    d_sae: int = FEATURES,
+    lens: bool = True,
+    architecture: str = "topk",
+    labels: bool = False,
 ) -> Artifacts:
     """All artifacts of one report below `root`; without a logit lens at another hook."""
     for name in ("features", "evaluation", "sae", "tokens", "model"):
@@ -94,7 +128,9 @@ def write_artifacts(
         ],
     }  # fmt: skip
     write_json(root / "evaluation/metrics.json", metrics)
-    return Artifacts(*(LocalFiles(root / name) for name in Artifacts._fields))
+    if labels:
+        _write_labels(root / "labels", d_sae)
+    return Artifacts(**{name: LocalFiles(root / name) for name in Artifacts._fields if (root / name).exists()})
 
 
 def write_json(path: Path, body: Any) -> None:

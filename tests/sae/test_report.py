@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 
 from configs.report import ReportConfig
+from sae.formats.artifact_files import LocalFiles
 from sae.formats.features import FeaturesReader
 from sae.formats.tokens import TokensReader
 from sae.report import build
 from sae.report.build import build_report
+from sae.report.labels import shortened
 from sae.report.overview import density_bars
 from sae.report.sources import Artifacts, ReportError
 from tests.sae.report_artifacts import DEAD, FEATURES, INPUTS, LENGTH, ROWS, XSS, write_artifacts, write_json
@@ -53,7 +56,7 @@ class Scripts(HTMLParser):
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
-    return write_artifacts(tmp_path_factory.mktemp("report"))
+    return write_artifacts(tmp_path_factory.mktemp("report"), labels=True)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,40 @@ def test_the_truth_card_is_in_the_page_and_in_the_json(made: Path, page: str, ar
     assert "Explained variance 0.810 [0.800, 0.820] frozen decoder 0.500 [0.400, 0.600] +0.310 documents" in text
     assert "Dead latents share never active on these positions 0.810 [0.800, 0.820] – – – latents" in text
     assert "Controls: frozen decoder (saes/00000000000000dd). 9 documents. By &lt;hand&gt;." in text
+
+
+def test_labels_stand_beside_permuted_ones_and_steering_beside_its_control(
+    made: Path, page: str, data: dict[str, Any]
+) -> None:
+    body = json.loads((made / "report.json").read_text())["labels"]
+    assert (body["beats"], body["types"]) == (FEATURES - 2, {"tokens": FEATURES - 2, "obscure": 2})
+    assert [one["control"] for one in body["steering"]["answers"]] == [False, True]
+    columns = data["features"]
+    assert columns["label"][DEAD] == -1 and columns["score"][DEAD] is None
+    assert data["strings"][columns["label"][1]] == "tokens: 'river 1'"
+    number = next(n for n in data["pages"] if n not in (3, DEAD))
+    method, label, score, *_, permuted, difference, low, high, precision, recall = feature(page, number)["labels"][0]
+    assert (data["strings"][method], data["strings"][label]) == ("tokens", f"tokens: 'river {number}'")
+    assert (score, permuted, difference, low, high, precision, recall) == (0.9, 0.5, 0.4, 0.3, 0.5, 0.7, None)
+    text = " ".join(re.sub(r"<[^>]*>", " ", page[page.index('id="labels-h"') : page.index('id="excluded-h"')]).split())
+    assert "58 tokens 2 obscure An example of steering" in text
+    assert "With feature 1 Once &lt;/script&gt;" in text and "Control: another feature, feature 2" in text
+
+
+def test_labels_of_another_sae_are_refused(artifacts: Artifacts, tmp_path: Path) -> None:
+    shutil.copytree(artifacts.labels.path("labels.json").parent, tmp_path / "labels")
+    info = json.loads((tmp_path / "labels/labels.json").read_text())
+    info["inputs"]["sae"] = "saes/00000000000000ff"
+    write_json(tmp_path / "labels/labels.json", info)
+    with pytest.raises(ReportError, match="the labels are those of saes/00000000000000ff: a report needs both"):
+        build_report(artifacts._replace(labels=LocalFiles(tmp_path / "labels")), CONFIG, tmp_path)
+
+
+def test_long_labels_are_cut_at_a_comma() -> None:
+    text = ", ".join(f"'word{n}'" for n in range(40))
+    assert len(shortened(text)) <= 164 and shortened(text).endswith("', …")
+    assert shortened("x" * 200) == "x" * 160 + ", …"
+    assert shortened("short") == "short"
 
 
 def test_an_evaluation_without_a_card_makes_a_report_without_one(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium he
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
-    build_report(write_artifacts(folder / "artifacts"), CONFIG, folder)
+    build_report(write_artifacts(folder / "artifacts", labels=True), CONFIG, folder)
     return folder / "report.html"
 
 
@@ -41,6 +41,8 @@ def test_the_overview_draws_charts_and_table(page: Path, tmp_path: Path) -> None
     dom = shown(page, tmp_path)
     assert dom.count("<figure>") == 5
     assert "1–50 of 60 features" in dom
+    assert "0.90 (permuted 0.50), tokens" in dom
+    assert "<img" not in dom
     assert 'aria-sort="ascending"' in dom
 
 
@@ -51,5 +53,6 @@ def test_a_feature_page_shows_its_examples_and_runs_nothing_from_them(page: Path
     dom = shown(page, tmp_path, f"#f{number}")
     assert f"<title>Feature {number} · tiny &lt;model&gt;" in dom
     assert dom.count('class="example"') >= 15
+    assert "<h2>Labels</h2>" in dom and "0.90 [0.80, 0.95]" in dom
     assert 'aria-label="“' in dom
     assert "<img" not in dom

@@ -166,7 +166,13 @@ def test_pages_of_artifacts_show_what_the_api_answers(page: Any, site: Site) -> 
 
 def pages_of(samples: SampleArtifacts) -> tuple[str, ...]:
     """The pages of the SAE and of its features."""
-    return f"/{samples.sae}", f"/{samples.features}", f"/{samples.features}/0", f"/{samples.features}/0/steer"
+    return (
+        f"/{samples.sae}",
+        f"/{samples.features}",
+        f"/{samples.features}/0",
+        f"/{samples.features}/0/steer",
+        f"/{samples.labels}",
+    )
 
 
 def test_a_feature_steers_the_model_in_the_browser(page: Any, site: Site, samples: SampleArtifacts) -> None:

@@ -29,6 +29,24 @@ function neighbours(entries, data) {
   return weightList("Nearest features", "Cosine of the decoder directions. ● has a page.", entries.map(([f, cos]) => [link(f), fixed(cos, 3)]));
 }
 
+function labelTable(page, strings) {
+  const head = ["Label", "Method", "Score", "Permuted label", "Difference", "Precision", "Recall"];
+  const between = (low, high) => (low == null ? "" : ` [${fixed(low, 2)}, ${fixed(high, 2)}]`);
+  const rows = page.labels.map(([method, label, score, low, high, permuted, difference, from, to, precision, recall]) => el("tr", {}, [
+    el("th", { scope: "row", class: "label" }, strings[label]), el("td", {}, strings[method]),
+    el("td", { class: "num" }, fixed(score, 2) + between(low, high)), el("td", { class: "num" }, fixed(permuted, 2)),
+    el("td", { class: "num" }, fixed(difference, 2) + between(from, to)),
+    el("td", { class: "num" }, precision == null ? "–" : fixed(precision, 2)), el("td", { class: "num" }, recall == null ? "–" : fixed(recall, 2)),
+  ]));
+  return el("section", {}, [
+    el("h2", {}, "Labels"),
+    rows.length
+      ? el("div", { class: "scroll" }, el("table", { class: "truth" }, [el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows)]))
+      : el("p", { class: "empty" }, "No method found a label that could be scored."),
+    el("p", { class: "quiet" }, "Score: balanced accuracy on documents that the label was not made from, 0.5 by chance, with 95% intervals. Believe the difference."),
+  ]);
+}
+
 function activationHistogram(page) {
   const total = page.hist.reduce((sum, [, , count]) => sum + count, 0);
   return histogram({
@@ -159,6 +177,7 @@ function featurePage(i, data) {
       page.down.length ? weightList("Suppressed tokens", "Logit that one unit takes away.", tokens(page.down)) : null,
       neighbours(page.near, data),
     ]),
+    ...(page.labels ? [labelTable(page, strings)] : []),
     ...sections(page, strings, data.features.max[i]),
     el("p", { class: "quiet" }, `Why this feature: ${data.rule}`),
   ];

@@ -4,20 +4,27 @@ const ALL_COLUMNS = [
   { key: "density", name: "Density", num: true, first: -1, title: "Share of data positions at which the feature is active" },
   { key: "max", name: "Max", num: true, wide: true, first: -1, title: "Largest activation" },
   { key: "mean", name: "Mean", num: true, wide: true, first: -1, title: "Mean of the non-zero activations" },
+  { key: "score", name: "Label", num: false, first: -1, labels: true, title: "The best label and its score on other text, 0.5 by chance; sorted by that score" },
   { name: "Promoted tokens", lens: true, title: "Tokens whose logit the feature's direction raises most" },
   { key: "cosine", name: "Nearest feature", num: false, first: -1, title: "The other feature with the largest decoder cosine; sorted by that cosine" },
 ];
 
+function labelCell(data, strings, i) {
+  if (data.label[i] < 0) return [el("span", { class: "quiet" }, strings[data.type[i]])];
+  return [strings[data.label[i]], el("span", { class: "quiet" }, ` ${fixed(data.score[i], 2)} (permuted ${fixed(data.permuted[i], 2)}), ${strings[data.type[i]]}`)];
+}
+
 function featureTable(data, strings, paged) {
   const { density, max, mean, promoted, neighbour, cosine } = data;
   const n = density.length, width = n ? promoted.length / n : 0;
-  const COLUMNS = ALL_COLUMNS.filter((column) => width || !column.lens);
-  const values = { density, max, mean, cosine, index: density.map((_, i) => i) };
+  const COLUMNS = ALL_COLUMNS.filter((column) => (width || !column.lens) && (data.label || !column.labels));
+  const values = { density, max, mean, cosine, score: data.score, index: density.map((_, i) => i) };
   const lower = new Map();
   const words = (i) => {
     if (!lower.has(i)) {
       const own = [];
       for (let j = 0; j < width; j++) if (promoted[i * width + j] >= 0) own.push(strings[promoted[i * width + j]].toLowerCase());
+      if (data.label && data.label[i] >= 0) own.push(strings[data.label[i]].toLowerCase());
       lower.set(i, own);
     }
     return lower.get(i);
@@ -89,6 +96,7 @@ function featureTable(data, strings, paged) {
       el("td", { class: "num", title: density[i] ? `1 in ${whole(1 / density[i])} data positions` : "never active" }, percent(density[i])),
       el("td", { class: "num wide" }, figures(max[i])),
       el("td", { class: "num wide" }, figures(mean[i])),
+      data.label ? el("td", { class: "label" }, labelCell(data, strings, i)) : null,
       width ? el("td", {}, chips) : null,
       el("td", {}, near),
     ]);
@@ -105,7 +113,7 @@ function featureTable(data, strings, paged) {
 
   const node = el("div", {}, [
     el("div", { class: "controls" }, [
-      el("label", {}, [width ? "Search promoted tokens" : "Find a feature", search]),
+      el("label", {}, [data.label ? "Search labels and promoted tokens" : width ? "Search promoted tokens" : "Find a feature", search]),
       el("label", {}, ["Density from, %", from]),
       el("label", {}, ["to, %", to]),
       el("label", { class: "check" }, [only, "● with a page only"]),

@@ -12,6 +12,7 @@ import { ActiveTokens } from "../components/ActiveTokens";
 import { ArtifactLink } from "../components/ArtifactLink";
 import { CopyJson } from "../components/CopyJson";
 import { Facts, JsonLink } from "../components/Facts";
+import { FeatureLabels } from "../components/FeatureLabels";
 import { FeatureHistogram } from "../components/FeatureHistogram";
 import { OwnText } from "../components/OwnText";
 import { Page, Section } from "../components/Page";
@@ -70,6 +71,7 @@ function Details({ feature, id }: { feature: Feature; id: string }) {
           <p className="quiet">Cosine of the decoder directions.</p>
         </div>
       </div>
+      <FeatureLabels features={features} latent={feature.latent} />
       <Examples feature={feature} id={id} />
       <OwnText sae={feature.sae} features={features} latent={feature.latent} />
     </>

@@ -1,5 +1,4 @@
 // All features of an SAE: filtered and sorted by the API, only the rows that are seen in the document; a text of one's own.
-import { useEffect, useState } from "react";
 import { Link, useLocation, useParams, useSearch } from "wouter";
 
 import { $api } from "../api/client";
@@ -11,6 +10,8 @@ import { ArtifactLead, DeleteArtifact, Labels, Provenance } from "../components/
 import { type Column, DataTable, type Sort } from "../components/DataTable";
 import { CopyJson } from "../components/CopyJson";
 import { JsonLink } from "../components/Facts";
+import { Filter } from "../components/Filter";
+import { LabelFeatures } from "../components/LabelFeatures";
 import { OwnText } from "../components/OwnText";
 import { Page, Section } from "../components/Page";
 import { Empty, Loaded } from "../components/States";
@@ -27,7 +28,7 @@ export default function FeaturesPage() {
   return (
     <Page
       title={data ? (data.name ? `Features, ${data.name}` : `Features ${data.label}`) : id}
-      actions={data && <DeleteArtifact item={data} kind="features" />}
+      actions={data && <><LabelFeatures features={data.ref} /> <DeleteArtifact item={data} kind="features" /></>}
       lead={data && <><ArtifactLead item={data} />{sae && <> · of <ArtifactLink reference={sae} /></>} · <JsonLink href={data.url} /></>}
     >
       <Table id={id} />
@@ -84,18 +85,6 @@ function Table({ id }: { id: string }) {
       </Loaded>
     </Section>
   );
-}
-
-/** A filter is sent when typing pauses, so that each letter is no request. */
-function Filter({ label, value, numeric, onChange }: { label: string; value: string; numeric: boolean; onChange: (value: string) => void }) {
-  const [typed, setTyped] = useState(value);
-  useEffect(() => setTyped(value), [value]);
-  useEffect(() => {
-    if (typed === value) return;
-    const timer = setTimeout(() => onChange(typed), 150);
-    return () => clearTimeout(timer);
-  }, [typed, value, onChange]);
-  return <label>{label} <input value={typed} maxLength={50} autoComplete="off" inputMode={numeric ? "decimal" : "text"} className={numeric ? "narrow" : undefined} onChange={(event) => setTyped(event.target.value)} /></label>;
 }
 
 function Annotated({ sae, features }: { sae: string; features: string }) {

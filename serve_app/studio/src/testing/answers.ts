@@ -4,6 +4,7 @@ import { afterEach, vi } from "vitest";
 export interface Call {
   method: string;
   path: string;
+  query: URLSearchParams;
   body: unknown;
   headers: Headers;
 }
@@ -27,9 +28,9 @@ const sent = (text: string, headers: Headers): unknown => (text === "" ? undefin
 
 vi.stubGlobal("fetch", async (input: Request | string, init?: RequestInit) => {
   const request = typeof input === "string" ? new Request(new URL(input, "http://localhost"), init) : input;
-  const path = new URL(request.url).pathname;
+  const { pathname: path, searchParams: query } = new URL(request.url);
   const text = await request.clone().text();
-  const call = { method: request.method, path, body: sent(text, request.headers), headers: request.headers };
+  const call = { method: request.method, path, query, body: sent(text, request.headers), headers: request.headers };
   calls.push(call);
   const found = answers.get(`${call.method} ${path}`);
   if (found === undefined) return problem(404, "not_found", `there is no ${path}`);

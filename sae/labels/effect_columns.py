@@ -1,0 +1,73 @@
+"""What features read and do as columns, one value a feature: to sort by, each beside its control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+from sae.labels.activations import Activations
+from sae.labels.effects import Effects, Float64
+from sae.labels.text import Int64
+
+MEASURES = ("ablation", "promotion")
+COLUMNS = (
+    "input_score",
+    "input_score_control",
+    "output_score",
+    "output_score_control",
+    *(
+        name
+        for measure in MEASURES
+        for name in (measure, *(f"{measure}_{part}" for part in ("control", "difference", "low", "high")))
+    ),
+)
+_STRONGEST = 20
+
+
+def effect_columns(parts: Sequence[Effects], features: int) -> dict[str, Float64]:
+    """Means over each feature's examples [F], NaN where nothing was measured.
+
+    `difference` is the mean of effect less control, with its 95% interval by Student's t; NaN for one example alone.
+    """
+    feature = np.concatenate([np.zeros(0, np.int64), *(part.feature for part in parts)])
+    columns: dict[str, Float64] = {}
+    for measure in MEASURES:
+        own, control = (
+            np.concatenate([np.zeros(0), *(getattr(part, name) for part in parts)])
+            for name in (measure, f"{measure}_control")
+        )
+        mean, half = _mean(feature, own - control, features)
+        columns[measure], columns[f"{measure}_control"] = (_mean(feature, x, features)[0] for x in (own, control))
+        columns[f"{measure}_difference"] = mean
+        columns[f"{measure}_low"], columns[f"{measure}_high"] = mean - half, mean + half
+    return columns
+
+
+def input_scores(
+    active: Activations, tokens: Int64, promoted: npt.NDArray[np.int64], control: Int64
+) -> tuple[Float64, Float64]:
+    """Share of each feature's strongest positions whose token is one that it promotes [F], and that its control promotes.
+
+    `tokens` are those of flat positions; `promoted` [F, k]. NaN without positions or promoted tokens.
+    """
+    own, other = np.full(active.features, np.nan), np.full(active.features, np.nan)
+    if promoted.shape[1]:
+        for feature in range(active.features):
+            strongest = np.argsort(-active.values_of(feature), kind="stable")[:_STRONGEST]
+            if len(strongest):
+                read = tokens[active.of(feature)[strongest]]
+                own[feature] = np.isin(read, promoted[feature]).mean()
+                other[feature] = np.isin(read, promoted[control[feature]]).mean()
+    return own, other
+
+
+def _mean(feature: Int64, values: Float64, features: int) -> tuple[Float64, Float64]:
+    """Mean and half of its 95% interval [F]."""
+    count = np.bincount(feature, minlength=features).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.bincount(feature, values, features) / count
+        spread = np.bincount(feature, (values - mean[feature]) ** 2, features) / (count - 1) / count
+        return mean, np.where(count > 1, stdtrit(np.maximum(count - 1, 1), 0.975) * np.sqrt(spread), np.nan)

@@ -1,0 +1,49 @@
+import { screen, waitFor } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { describe, expect, it, vi } from "vitest";
+
+import { answer, calls } from "../testing/answers";
+import { renderPage } from "../testing/render";
+import LabelsPage from "./LabelsPage";
+
+const ID = "00000000000000b1";
+vi.mock("wouter", async (original) => ({ ...(await original<object>()), useParams: () => ({ id: "00000000000000b1" }) }));
+vi.mock("../api/session", () => ({ useMayWrite: () => true }));
+
+const FEATURES = "features/00000000000000f1";
+const LABELS = {
+  id: ID, ref: `labels/${ID}`, url: `/v1/labels/${ID}`, label: `of ${FEATURES}`, name: null, tags: [], notes: "", project: "default", created_by: "ada",
+  created_at: "2026-01-01T00:00:00Z", bytes: 2048, stage: "label", job: "label-1", inputs: { features: FEATURES }, fields: {}, config: {},
+  provenance: {}, files: [], stage_version: 1, summary: { n_features: 4, labelled: 3, beats: 2, types: { tokens: 2, obscure: 2 } },
+};
+const FIGURES = { ablation: 0.02, ablation_control: 0.01, promotion: null, promotion_control: null, output_score: null, output_score_control: null };
+const ROWS = [
+  { latent: 7, type: "tokens", label: "tokens: '<b>river</b>'", method: "tokens", label_score: 0.91, permuted_score: 0.5, difference: 0.41, difference_low: 0.3, difference_high: 0.5, beats: true, ...FIGURES },
+  { latent: 9, type: "obscure", label: null, method: null, label_score: null, permuted_score: null, difference: null, difference_low: null, difference_high: null, beats: null, ...FIGURES },
+];
+
+describe("the page of labels", () => {
+  it("shows each score beside that of a permuted label, and features without a label as such", async () => {
+    answer(`GET /v1/labels/${ID}`, LABELS);
+    answer(`GET /v1/labels/${ID}/latents`, { items: ROWS, next: null, total: 2 });
+    renderPage(<LabelsPage />);
+    expect(await screen.findByText("2, 50.0%")).toBeVisible();
+    expect(await screen.findByRole("row", { name: /7 tokens: '<b>river<\/b>' tokens 0\.91 \(0\.50\) 0\.41 \[0\.30, 0\.50\] 0\.020 \(0\.010\)/ })).toBeVisible();
+    expect(screen.getByRole("row", { name: /9 none obscure – –/ })).toBeVisible();
+    expect(screen.getByRole("link", { name: "7" })).toHaveAttribute("href", `/${FEATURES}/7`);
+  });
+
+  it("asks the API for the features with a text in their label and of one type", async () => {
+    answer(`GET /v1/labels/${ID}`, LABELS);
+    answer(`GET /v1/labels/${ID}/latents`, { items: ROWS, next: null, total: 2 });
+    renderPage(<LabelsPage />);
+    const user = userEvent.setup();
+    await user.type(await screen.findByLabelText("Label with"), "population growth");
+    await user.selectOptions(screen.getByLabelText("Type"), "context");
+    await waitFor(() => {
+      const asked = calls.filter((call) => call.path.includes(`/v1/labels/${ID}/latents`)).at(-1)!;
+      expect(asked.query.get("label")).toBe("population growth");
+      expect(asked.query.get("type")).toBe("context");
+    });
+  });
+});
