@@ -388,6 +388,10 @@ def test_what_crosscoders_cannot_do_is_refused_with_the_reason(world: World, tmp
     change = Intervention.model_validate({"sae": ref, "latent": 3, "op": "add", "value": 1.0})
     with pytest.raises(SteeringError, match=f"{ref} is a crosscoder"):
         make_plan(world.lm, {ref: world.sae}, [change], {})
+    when = {"sae": ref, "latent": 3, "above": 0.5}
+    alone = Intervention.model_validate({**change.model_dump(), "sae": "saes/" + "2" * 16, "when": when})
+    with pytest.raises(SteeringError, match=f"{ref} is a crosscoder"):
+        make_plan(world.lm, {ref: world.sae, "saes/" + "2" * 16: world.alone}, [alone], {})
     with pytest.raises(NotExportable, match=r"saes/1 is a crosscoder of 3 hooks, and sparsify holds SAEs of one hook"):
         write_export("sparsify", ExportSource(world.sae, "saes/1"), tmp_path)
     metadata = {"hook_name": "a + b", "hook_names": ["a", "b"]}
