@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-Int32, Int64 = npt.NDArray[np.int32], npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 LEAST_JOINT = 5  # positions that two features share at least to be listed: fewer may be chance
@@ -84,7 +85,8 @@ def npmi(joint: npt.NDArray[Any], a: npt.NDArray[Any], b: npt.NDArray[Any], posi
     together = np.log(joint) - np.log(positions)
     information = together - (np.log(a) + np.log(b) - 2 * np.log(positions))
     # Two features that are active everywhere: 0 / 0.
-    return np.divide(information, -together, out=np.ones_like(together), where=together < 0)
+    found: npt.NDArray[np.float64] = np.divide(information, -together, out=np.ones_like(together), where=together < 0)
+    return found
 
 
 def _positions_within(positions: Int64, total: int, pairs: int) -> int:

@@ -60,4 +60,5 @@ def _around(position: int, text: LabelText) -> Int64:
     """The tokens of the same row and document around a position."""
     row = position // text.length * text.length
     places = np.arange(max(row, position - _BEFORE), min(row + text.length, position + _AFTER + 1))
-    return text.tokens[places[text.document[places] == text.document[position]]]
+    tokens: Int64 = text.tokens[places[text.document[places] == text.document[position]]]
+    return tokens

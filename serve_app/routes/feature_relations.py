@@ -98,11 +98,11 @@ def list_coactive(api: ApiDep, request: Request, id: HexId, latent: Latent) -> R
     found = [
         CoactiveFeature(
             latent=one.feature,
-            count=one.count,
+            count=one.active,
             joint=one.joint,
-            expected=count * one.count / positions,
+            expected=count * one.active / positions,
             share=one.joint / count,
-            share_of_other=one.joint / one.count,
+            share_of_other=one.joint / one.active,
             npmi=one.npmi,
         )
         for one in partners
