@@ -24,7 +24,7 @@ _SCHEMA = pa.schema(
 
 
 class Partner(NamedTuple):
-    """A feature that is active together with another: its active positions, those of both, and their NPMI."""
+    """A feature that is active together with another: its `active` positions, the joint ones of both, and their NPMI."""
 
     feature: int
     active: int
