@@ -10,6 +10,7 @@ import { useMayWrite } from "../api/session";
 import { featurePath } from "../app/paths";
 import { ActiveTokens } from "../components/ActiveTokens";
 import { ArtifactLink } from "../components/ArtifactLink";
+import { Coactive } from "../components/Coactive";
 import { CopyJson } from "../components/CopyJson";
 import { Facts, JsonLink, Moment } from "../components/Facts";
 import { FeatureLabels } from "../components/FeatureLabels";
@@ -73,6 +74,7 @@ function Details({ feature, id }: { feature: Feature; id: string }) {
       </div>
       <FeatureLabels features={features} latent={feature.latent} />
       <Examples feature={feature} id={id} />
+      <Coactive features={features} latent={feature.latent} />
       <OwnText sae={feature.sae} features={features} latent={feature.latent} />
     </>
   );

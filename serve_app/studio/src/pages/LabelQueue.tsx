@@ -33,7 +33,7 @@ function Queue({ id, features }: { id: string; features: string }) {
   const [path, go] = useLocation();
   const search = new URLSearchParams(useSearch());
   const at = Math.max(0, Number(search.get("at") ?? 0) || 0);
-  const filters = Object.fromEntries([...search].filter(([name]) => name !== "at"));
+  const filters = Object.fromEntries([...search].filter(([name]) => name !== "at" && name !== "q"));
   const found = useCursorPages("/v1/labels/{id}/latents", { limit: 100, ...filters } as never, { id });
   const rows = found.rows as LabelledFeature[];
   const total = (found.query.data?.pages[0] as LabelledFeaturePage | undefined)?.total ?? 0;

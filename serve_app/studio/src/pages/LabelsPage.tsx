@@ -11,6 +11,7 @@ import { type Column, DataTable, type Sort } from "../components/DataTable";
 import { Facts, JsonLink } from "../components/Facts";
 import { between } from "../components/FeatureLabels";
 import { Filter } from "../components/Filter";
+import { MeaningSearch } from "../components/MeaningSearch";
 import { Page, Section } from "../components/Page";
 import { ShownText } from "../components/ShownText";
 import { Empty, Loaded } from "../components/States";
@@ -33,7 +34,7 @@ export default function LabelsPage() {
   return (
     <Page
       title={data ? (data.name ? `Labels, ${data.name}` : `Labels ${data.label}`) : titleOf(undefined, id)}
-      actions={data && <DeleteArtifact item={data} kind="labels" />}
+      actions={data && <><Link href={`/labels/${id}/map`} className="button">Map</Link> <DeleteArtifact item={data} kind="labels" /></>}
       lead={data && <><ArtifactLead item={data} />{features && <> · of <ArtifactLink reference={features} /></>} · <JsonLink href={data.url} /></>}
     >
       <Loaded query={labels} what="the labels">
@@ -47,6 +48,7 @@ export default function LabelsPage() {
                 ["Better than a permuted label", `${whole(summary.beats)}, ${percent(summary.beats / summary.n_features)}`],
                 ["Types", Object.entries(summary.types).map(([type, count]) => `${whole(count)} ${type}`).join(", ")],
               ]} />
+              <Search id={id} features={artifact.inputs["features"]!} />
               <Table id={id} features={artifact.inputs["features"]!} />
               <Labels item={artifact} kind="labels" />
               <Provenance item={artifact} />
@@ -56,6 +58,16 @@ export default function LabelsPage() {
       </Loaded>
     </Page>
   );
+}
+
+function Search({ id, features }: { id: string; features: string }) {
+  const [path, go] = useLocation();
+  const search = new URLSearchParams(useSearch());
+  const set = (query: string) => {
+    if (query) search.set("q", query); else search.delete("q");
+    go(search.size ? `${path}?${search.toString()}` : path, { replace: true });
+  };
+  return <MeaningSearch id={id} features={features} query={search.get("q") ?? ""} onQuery={set} />;
 }
 
 function Table({ id, features }: { id: string; features: string }) {
