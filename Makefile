@@ -46,7 +46,7 @@ $(STUDIO)/node_modules/.installed: $(STUDIO)/package-lock.json
 	cd $(STUDIO) && npm ci --no-audit --no-fund && touch node_modules/.installed
 
 bench: .venv/.installed .venv-peers/.installed  ## The tables of benchmarks/results
-	for name in demo matmul_rate topk_step ray_overhead architectures end_to_end four_saes jobs catalog api data_statistics samples preflight studio; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in demo matmul_rate topk_step ray_overhead architectures end_to_end four_saes jobs catalog api data_statistics samples preflight labels studio; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # An environment is whole while its `.installed` is there; one whose installation was interrupted is made anew. torch
 # comes with its own dependencies first: on a GPU machine these are the CUDA libraries, which no lock file of a machine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +19,10 @@ from configs.requirements import Requirement
 from sae.formats.planted import PlantedReader
 from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader
-from sae.language_model import HookPoint, LanguageModel
+from sae.language_model import LanguageModel
 from sae.metrics.batch_evaluation import Batch, RowResults, evaluate_saes, join
 from sae.metrics.chunk_results import results_name, save_results
+from sae.metrics.crosscoder_evaluation import evaluate_crosscoders
 from sae.metrics.directions import nearest
 from sae.metrics.planted_batch import evaluate_planted
 
@@ -102,7 +104,7 @@ class Evaluator:
         folder = self._store.files(settings.model).directory()
         model = LanguageModel.load(folder, settings.lm_dtype, self._requirement.device)
         tokens = TokensReader(self._store.files(settings.tokens), settings.split, settings.policy.speakers)
-        return _token_meter(settings, model, model.hook(saes[0].target_hook), tokens, saes)
+        return _token_meter(settings, model, tokens, saes)
 
     def _load_saes(self) -> list[Sae]:
         """The SAE and its controls. Raises ValueError for one that is of other activations."""
@@ -120,12 +122,14 @@ class Evaluator:
 RowMeter = Callable[[int, int], list[RowResults]]
 
 
-def _token_meter(
-    settings: EvaluatorSettings, model: LanguageModel, hook: HookPoint, tokens: TokensReader, saes: list[Sae]
-) -> RowMeter:
+def _token_meter(settings: EvaluatorSettings, model: LanguageModel, tokens: TokensReader, saes: list[Sae]) -> RowMeter:
+    measure_saes: Callable[..., list[RowResults]] = partial(evaluate_crosscoders, model)
+    if not saes[0].is_crosscoder:
+        measure_saes = partial(evaluate_saes, model, model.hook(saes[0].target_hook))
+
     def measure(start: int, stop: int) -> list[RowResults]:
         batch = Batch(start, tokens.read(start, stop), min(max(0, settings.loss_rows - start), stop - start))
-        return evaluate_saes(model, hook, saes, batch, settings.policy, tokens.attention, tokens.padding_side)
+        return measure_saes(saes, batch, settings.policy, tokens.attention, tokens.padding_side)
 
     return measure
 
@@ -141,10 +145,10 @@ def _planted_meter(reader: PlantedReader, saes: list[Sae]) -> RowMeter:
 
 
 def _same_activations(a: Sae, b: Sae) -> bool:
-    pairs = ((a.calibration, b.calibration), (a.target_calibration, b.target_calibration))
-    hooks = (a.metadata["hook_name"], a.target_hook) == (b.metadata["hook_name"], b.target_hook)
+    hooks = (a.hooks, a.target_hook) == (b.hooks, b.target_hook)
     return hooks and all(
-        torch.equal(one.mean, other.mean) and one.sink_threshold == other.sink_threshold for one, other in pairs
+        torch.equal(one.mean, other.mean) and one.sink_threshold == other.sink_threshold
+        for one, other in zip(a.calibrations, b.calibrations, strict=True)
     )
 
 

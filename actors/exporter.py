@@ -16,7 +16,7 @@ from configs.artifact_ids import ArtifactRef
 from configs.data_positions import DataPolicy
 from configs.export import ExportConfig
 from configs.requirements import Requirement
-from sae.exporters import ExportSource, NotExportable, write_export
+from sae.exporters import ExportSource, NotExportable, refuse_crosscoder, write_export
 from sae.formats.sae_folder import Sae, load_sae
 from sae.formats.tokens import TokensReader
 
@@ -53,6 +53,7 @@ class Exporter:
         task = self._task
         set_up(task.requirement)
         sae = load_sae(task.store.files(task.sae).directory(), task.requirement.device)
+        refuse_crosscoder(sae, str(task.sae), task.config.format)
         source = _SOURCES.get(task.config.format, _weights)(task, sae)
         with temporary_folder() as scratch:
             folder = Path(scratch)

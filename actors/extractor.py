@@ -15,7 +15,8 @@ from cluster.store import Store, StoredFile
 from configs.artifact_ids import ArtifactRef
 from configs.data_positions import DataPolicy
 from configs.requirements import Requirement
-from sae.features.row_sketcher import RowSketcher, rows_from_cache, rows_from_model
+from sae.calibration import Calibration
+from sae.features.row_sketcher import RowSketcher, rows_from_cache, rows_from_model, side_by_side
 from sae.features.sampling import Quota
 from sae.features.sketch import Space
 from sae.features.sketch_file import ChunkRange, covered, save_sketch
@@ -110,7 +111,7 @@ class Extractor:
         self.tokens = TokensReader(store.files(settings.tokens), settings.split, settings.policy.speakers)
         self.saes = [_load_sae(store, target, self.requirement.device) for target in settings.targets]
         self.caches = {
-            index: ActivationsReader(store.files(target.cache), self.saes[index].metadata["hook_name"])
+            index: [ActivationsReader(store.files(target.cache), hook) for hook in self.saes[index].hooks]
             for index, target in enumerate(settings.targets)
             if target.cache is not None
         }
@@ -159,19 +160,21 @@ class Extractor:
 
     def _batch(self, sketchers: dict[int, RowSketcher], start: int, stop: int) -> None:
         policy = self.settings.policy
-        streamed: dict[str, list[int]] = {}
+        length = self.tokens.context_length
+        calibrations: dict[str, Calibration] = {}
         for i, sketcher in sketchers.items():
-            calibration = self.saes[i].calibration
+            own = dict(zip(self.saes[i].hooks, self.saes[i].calibrations, strict=False))
             if i in self.caches:
-                sketcher.add(rows_from_cache(self.caches[i], self.tokens, calibration, policy, start, stop))
+                caches = zip(self.caches[i], own.values(), strict=True)
+                hooks = [rows_from_cache(one, self.tokens, c, policy, start, stop) for one, c in caches]
+                sketcher.add(side_by_side(hooks, length))
             else:
-                streamed.setdefault(self.saes[i].metadata["hook_name"], []).append(i)
-        if self.lm is not None and streamed:
-            calibrations = {hook: self.saes[which[0]].calibration for hook, which in streamed.items()}
+                calibrations |= own
+        if self.lm is not None and calibrations:
             read = self.settings.pass_rows
-            for hook, rows in rows_from_model(self.lm, self.tokens, calibrations, policy, start, stop, read).items():
-                for i in streamed[hook]:
-                    sketchers[i].add(rows)
+            rows = rows_from_model(self.lm, self.tokens, calibrations, policy, start, stop, read)
+            for i in sketchers.keys() - self.caches.keys():
+                sketchers[i].add(side_by_side([rows[hook] for hook in self.saes[i].hooks], length))
 
 
 def make_extractor(

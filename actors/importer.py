@@ -143,7 +143,7 @@ def _write(
     given = foreign.metadata
     raylens = {**_mapping(given.get("raylens")), **task.metadata["raylens"]}
     metadata = {
-        **{key: value for key, value in given.items() if key not in ("sae_lens_version", "raylens")},
+        **{key: value for key, value in given.items() if key not in ("sae_lens_version", "raylens", "hook_names")},
         **{key: value for key, value in task.metadata.items() if key != "raylens" and given.get(key) in (None, "")},
         "hook_name": hooks[0].name,
         "hf_hook_name": hooks[0].module_path,
@@ -155,8 +155,8 @@ def _write(
         "inputs": {"model": str(task.model), "tokens": str(task.tokens)},
         "imported": {"format": task.config.format, "source": task.identity},
     }
-    target = calibrations[1] if len(calibrations) > 1 else None
-    return write_sae(folder, foreign.architecture, foreign.export, metadata, calibrations[0], training, target)
+    first, *others = calibrations
+    return write_sae(folder, foreign.architecture, foreign.export, metadata, first, training, *others)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

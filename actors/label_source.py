@@ -94,11 +94,12 @@ class LabelSource:
         """Those of an input."""
         return self.store.files(self.task.inputs[role])
 
-    def cache(self) -> ActivationsReader | None:
-        """Activations of the SAE's hook that are read instead of running the model; None: run it."""
+    def caches(self) -> dict[str, ActivationsReader] | None:
+        """Activations of each hook of the SAE that are read instead of running the model; None: run it."""
         if self.task.cache is None:
             return None
-        return ActivationsReader(self.store.files(self.task.cache), self.sae.metadata["hook_name"])
+        files = self.store.files(self.task.cache)
+        return {hook: ActivationsReader(files, hook) for hook in self.sae.hooks}
 
     def directions(self) -> Directions:
         """Promoted tokens and neighbours of every feature."""

@@ -16,7 +16,7 @@ from actors.progress_channel import ProgressChannel
 from actors.worker_setup import set_up, temporary_folder
 from cluster.store import Store, StoredFile
 from configs.requirements import Requirement
-from sae.features.row_sketcher import HookRows, rows_from_cache, rows_from_model
+from sae.features.row_sketcher import HookRows, rows_from_cache, rows_from_model, side_by_side
 from sae.formats.activations import DTYPES
 from sae.formats.labels import LabelsInfo, write_labels
 from sae.formats.sae_folder import Sae
@@ -82,7 +82,7 @@ class Labeller:
         info = LabelsInfo(
             rows=task.rows,
             n_features=active.features,
-            steering=_steering(source, found, active),
+            steering=_steering(source, found, columns["input_score"], active),
             endpoint=None if asked is None else asked.record,
             settings=task.science,
             inputs=inputs,
@@ -100,16 +100,19 @@ class Labeller:
     def _activations(self, source: LabelSource) -> tuple[Activations, np.ndarray[Any, Any]] | None:
         """Active positions of every feature, and which positions [rows, length] are data."""
         task, tokens, sae = source.task, source.tokens, source.sae
-        hook, cache = sae.metadata["hook_name"], source.cache()
+        calibrations, caches = dict(zip(sae.hooks, sae.calibrations, strict=False)), source.caches()
         data = np.zeros((task.rows, tokens.context_length), np.bool_)
         parts: list[tuple[np.ndarray[Any, Any], ...]] = []
         for start in range(0, task.rows, task.pass_rows):
             stop = min(start + task.pass_rows, task.rows)
-            if cache is not None:
-                rows = rows_from_cache(cache, tokens, sae.calibration, task.policy, start, stop)
+            if caches is not None:
+                found = {
+                    hook: rows_from_cache(caches[hook], tokens, own, task.policy, start, stop)
+                    for hook, own in calibrations.items()
+                }
             else:
-                calibrations = {hook: sae.calibration}
-                rows = rows_from_model(source.lm, tokens, calibrations, task.policy, start, stop, task.pass_rows)[hook]
+                found = rows_from_model(source.lm, tokens, calibrations, task.policy, start, stop, task.pass_rows)
+            rows = side_by_side([found[hook] for hook in sae.hooks], tokens.context_length)
             data[rows.row.cpu().numpy(), rows.position.cpu().numpy()] = True
             parts.append(_codes(sae, rows, task.dtype, tokens.context_length))
             if not self._goes_on(task, stop):
@@ -122,8 +125,8 @@ class Labeller:
         task, sae, settings = source.task, source.sae, source.task.settings
         control = controls(active, settings.seed)
         columns = dict(zip(COLUMNS, input_scores(active, text.tokens, source.promoted, control), strict=False))
-        # What an SAE that scales each input adds is not the activation times the direction.
-        if not settings.effect_examples or sae.scales_each_input:
+        # What an SAE adds that scales each input is not the activation times the direction; a crosscoder adds at several hooks.
+        if not settings.effect_examples or sae.scales_each_input or sae.is_crosscoder:
             return columns
         lm, hook = source.lm, source.lm.hook(sae.target_hook)
         promoted, others = (torch.from_numpy(x).to(sae.device) for x in (source.promoted, control))
@@ -166,15 +169,16 @@ def make_labeller(store: Store, attempt: int, requirement: Requirement, channel:
     return ray.remote(Labeller).options(**worker_options(requirement)).remote(store, attempt, requirement, channel)
 
 
-def _steering(source: LabelSource, found: list[FeatureLabels], active: Activations) -> dict[str, Any] | None:
+def _steering(
+    source: LabelSource, found: list[FeatureLabels], input_score: Float64, active: Activations
+) -> dict[str, Any] | None:
     """The example of steering, if one is asked for."""
     settings = source.task.settings
     if settings.steering_prompt is None:
         return None
     control = controls(active, settings.seed)
-    return steering_example(
-        source.steerable(), str(source.task.inputs["sae"]), settings.steering_prompt, found, control
-    )
+    sae = str(source.task.inputs["sae"])
+    return steering_example(source.steerable(), sae, settings.steering_prompt, found, input_score, control)
 
 
 def _codes(sae: Sae, rows: HookRows, dtype: str, length: int) -> tuple[np.ndarray[Any, Any], ...]:

@@ -17,6 +17,7 @@ from actors.error_serialization import errors_as_text
 from actors.progress_channel import ProgressChannel
 from actors.worker_setup import refuse_emulated, set_up, temporary_folder
 from cluster.store import Store
+from configs.architectures import SaeConfig
 from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.train import TrainConfig
@@ -166,9 +167,7 @@ def _put_sae(
     }
     metadata = {
         **task.metadata,
-        "hook_name": config.hook,
-        "hf_hook_name": run.module_paths[config.hook],
-        **({"hook_name_out": config.hooks()[-1]} if trainer.others else {}),
+        **_hook_names(config, run.module_paths),
         "raylens": {**task.metadata["raylens"], "target_l0": config.target_l0},
     }
     files = write_sae(
@@ -183,6 +182,16 @@ def _put_sae(
     for name in (*(set(files) - set(SAE_FILES)), *SAE_FILES):
         extra = last if name == LAST_FILE else {}
         task.store.put(task.saes[number], task.attempt, name, folder / name, extra=extra, part=True)
+
+
+def _hook_names(config: SaeConfig, module_paths: dict[str, str]) -> dict[str, Any]:
+    """What the metadata of an SAE says of its hooks. A crosscoder's `hook_name` is the name of no hook."""
+    first, *others = config.all_hooks()
+    if config.is_crosscoder:
+        names = [first, *others]
+        return {"hook_name": config.place, "hook_names": names, "hf_hook_names": [module_paths[one] for one in names]}
+    found = {"hook_name": first, "hf_hook_name": module_paths[first]}
+    return {**found, "hook_name_out": others[0]} if others else found
 
 
 def _collective() -> Collective:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+_NAMED_TOGETHER = 3
 _NAMED = re.compile(r"^blocks\.\d+\.")
 _MODEL_WIDTHS = ("hidden_size", "n_embd", "d_model")
 _INNER_WIDTHS = ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "ffn_hidden_size", "moe_intermediate_size")
@@ -25,6 +26,12 @@ def stored_hook(name: str) -> str:
         return f"blocks.{int(match[1]) - 1}.hook_resid_post" if int(match[1]) else name
     match = _BLOCK.match(name)
     return f"blocks.{int(match[1])}.hook_resid_post" if match else name
+
+
+def joint_name(hooks: Sequence[str]) -> str:
+    """What several hooks together are called, in labels and messages. It is the name of no hook of a model."""
+    first, *others = hooks
+    return " + ".join(hooks) if len(hooks) <= _NAMED_TOGETHER else f"{first} + {len(others)} more"
 
 
 def hook_width(summary: Mapping[str, Any], config: Mapping[str, Any], hook: str) -> int:

@@ -45,7 +45,7 @@ class LabelConfig(StageConfig):
         None,
         min_length=1,
         max_length=2000,
-        description="Prompt of one example of steering, with the feature whose label is surest; none: no example.",
+        description="Prompt of one example of steering, with a labelled feature that promotes what it reads; none: no example.",
     )
     endpoint: LabelEndpoint | None = Field(
         None, description="A model server that also labels some features in words; null: nothing leaves the machine."

@@ -134,7 +134,7 @@ class TrainConfig(StageConfig):
 
     def hooks(self) -> tuple[str, ...]:
         """Hooks of this run's SAEs, sorted."""
-        return tuple(sorted({hook for sae in self.saes for hook in sae.hooks()}))
+        return tuple(sorted({hook for sae in self.saes for hook in sae.all_hooks()}))
 
     def reads(self) -> dict[str, Any]:
         """What the loop is fed with, as far as it shapes the weights: the activations' dtype and their batches."""

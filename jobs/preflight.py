@@ -169,7 +169,7 @@ def _disk_bytes(config: TrainConfig, store: Store, found: Mapping[str, ArtifactR
 
 
 def _parameters(sae: SaeConfig, widths: Mapping[str, int]) -> int:
-    first, last = widths[sae.hooks()[0]], widths[sae.hooks()[-1]]
+    first, last = sae.dimensions([widths[hook] for hook in sae.all_hooks()])
     encoder = 0 if sae.architecture == "matchingpursuit" else sae.d_sae * first
     return encoder + sae.d_sae * last + 3 * sae.d_sae + last
 
@@ -234,8 +234,14 @@ def _flops(
     if "model" in found and (config.cache is None or _harvest(config, store) is not None):
         each = probe.flops_per_token if probe is not None else _model_flops(config, store, found["model"])
         language_model = each * tokens * (1 if config.cache is not None else config.epochs)
-    saes = sum(2.0 * sae.d_sae * widths.get(sae.hooks()[0], 0) * size.seen * _products(sae) for sae in config.saes)
+    saes = sum(2.0 * sae.d_sae * (_d_in(sae, widths) or 0) * size.seen * _products(sae) for sae in config.saes)
     return {"language_model": language_model, "saes": saes, "total": language_model + saes}
+
+
+def _d_in(sae: SaeConfig, widths: Mapping[str, int]) -> int | None:
+    """Dimensions that an SAE's encoder reads; None if they are not known."""
+    found = [widths[hook] for hook in sae.all_hooks() if hook in widths]
+    return sae.dimensions(found)[0] if len(found) == len(sae.all_hooks()) else None
 
 
 def _products(sae: SaeConfig) -> int:
@@ -303,7 +309,7 @@ def _warnings(
 
 def _sae_warnings(sae: SaeConfig, widths: Mapping[str, int], size: _Size | None) -> list[str]:
     found = []
-    d = widths.get(sae.hooks()[0])
+    d = _d_in(sae, widths)
     if d is not None and sae.d_sae < d:
         found.append(
             f"{sae.label}: {sae.d_sae:,} latents are fewer than the {d:,} dimensions that they are to take apart"

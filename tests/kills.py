@@ -53,6 +53,13 @@ KINDS: list[dict[str, object]] = [
         "skip_connection": True,
         "k": 4,
     },
+    {
+        "hooks": ["blocks.0.hook_mlp_out", "blocks.1.hook_resid_post"],
+        "d_sae": 96,
+        "dead_after_tokens": 400,
+        "architecture": "batchtopk",
+        "k": 6,
+    },
 ]
 
 

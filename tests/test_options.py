@@ -46,6 +46,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "hook": HOOK, "d_sae": 128, "target_hook": "blocks.0.hook_attn_out", "k_start": 64, "k_warmup": 9,
                 "lr_decay": "30%",
             },
+            {"hooks": [HOOK, "blocks.0.hook_attn_out"], "architecture": "standard", "d_sae": 128},
         ],
     },
     "synthesize": {},
@@ -62,6 +63,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 OTHERS = (
     False, True, 1, 2, 3, 17, 64, 256, 24, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
     ["blocks.0.hook_mlp_out"], ["train"], [32, 64], [64, 128], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
+    ["blocks.0.hook_mlp_out", "blocks.0.hook_attn_out"],
     [SAE.replace("0", "8")], "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
     *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)), "https://models.example/v1",
     "labels/1111111111111111",
@@ -77,11 +79,15 @@ ELSEWHERE = {
 }  # fmt: skip
 # It decides whether there are options of a dataset at all.
 NO_LEAF = {"download.what"}
-# Options of SAEs that are open only beside others, which the last example has; two belong to another sparsity loss of JumpReLU.
+# Options of SAEs that are open only beside others, which the last two examples have, a transcoder and a crosscoder; two belong to
+# another sparsity loss of JumpReLU.
 _LAST = len(NAMES) + 1
 NOT_OPEN = {
     f"train.saes.{NAMES.index('jumprelu')}.tanh_scale", f"train.saes.{_LAST - 1}.target",
     *(f"train.saes.{i}.{name}" for i in range(_LAST) for name in ("skip_connection", "k_start", "k_warmup")),
+    *(f"train.saes.{i}.hooks" for i in range(_LAST + 1)),
+    *(f"train.saes.{_LAST + 1}.{name}" for name in ("hook", "target_hook", "skip_connection")),
+    f"train.saes.{NAMES.index('standard')}.hook_norms",
 }  # fmt: skip
 
 
@@ -125,7 +131,7 @@ def _changed(config: StageConfig, path: list[str]) -> StageConfig:
         node: Any = body
         for part in path[:-1]:
             node = node[int(part)] if isinstance(node, list) else node[part]
-        if node[path[-1]] == other:
+        if node.get(path[-1]) == other:
             continue
         node[path[-1]] = other
         try:

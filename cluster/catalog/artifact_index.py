@@ -29,10 +29,13 @@ def index_evaluation(session: Session, row: ArtifactRow) -> None:
 
 
 def _read(manifest: Mapping[str, Any], source: str) -> Any:
-    found: Any = manifest
-    for part in source.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+    for path in source.split("|"):
+        found: Any = manifest
+        for part in path.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        if found is not None:
+            return found
+    return None
 
 
 def _write(row: ArtifactRow, values: Mapping[str, Any]) -> None:

@@ -117,3 +117,17 @@ class FeatureAnnotation(Base):
     notes: Mapped[str] = mapped_column(default="")
     updated_by: Mapped[str]
     updated_at: Mapped[float]
+
+
+class AnnotationVersion(Base):
+    """The label and notes of a latent as they were after one change, numbered from 1. The last one is the annotation's own."""
+
+    __tablename__ = "annotation_versions"
+
+    sae: Mapped[str] = mapped_column(primary_key=True)
+    latent: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str]
+    notes: Mapped[str]
+    written_by: Mapped[str]
+    written_at: Mapped[float]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from cluster.catalog.artifact_tables import ArtifactRow, FeatureAnnotation
+from cluster.catalog.artifact_tables import AnnotationVersion, ArtifactRow, FeatureAnnotation
 from cluster.catalog.errors import NotFound
 from cluster.catalog.transactions import Transactions
 from configs.artifact_ids import ArtifactRef
@@ -45,10 +45,13 @@ class FeatureAnnotations(Transactions):
                 if row is None:
                     row = FeatureAnnotation(sae=str(sae), latent=latent, starred=False, label="", notes="")
                     session.add(row)
+                before = (row.label, row.notes)
                 for name, value in changes.items():
                     if value is not None:
                         setattr(row, name, value)
                 row.updated_by, row.updated_at = by, time.time()
+                if (row.label, row.notes) != before:
+                    _keep_version(session, row)
                 return row
 
         return self._settled(annotate)
@@ -62,6 +65,29 @@ class FeatureAnnotations(Transactions):
             query = query.where(FeatureAnnotation.starred == starred)
         with self._read() as session:
             return list(session.scalars(query.order_by(FeatureAnnotation.latent).limit(limit)))
+
+    def annotation_versions(self, sae: ArtifactRef, latent: int, limit: int = 100) -> list[AnnotationVersion]:
+        """What label and notes of a latent were after each change, the newest first."""
+        query = select(AnnotationVersion).where(AnnotationVersion.sae == str(sae), AnnotationVersion.latent == latent)
+        with self._read() as session:
+            return list(session.scalars(query.order_by(AnnotationVersion.version.desc()).limit(limit)))
+
+
+def _keep_version(session: Session, row: FeatureAnnotation) -> None:
+    """Keeps the annotation as it is now. Its row is locked, so no two changes get one number."""
+    mine = (AnnotationVersion.sae == row.sae, AnnotationVersion.latent == row.latent)
+    last = session.scalar(select(func.max(AnnotationVersion.version)).where(*mine)) or 0
+    session.add(
+        AnnotationVersion(
+            sae=row.sae,
+            latent=row.latent,
+            version=last + 1,
+            label=row.label,
+            notes=row.notes,
+            written_by=row.updated_by,
+            written_at=row.updated_at,
+        )
+    )
 
 
 def _check(text: str, what: str, most: int) -> None:

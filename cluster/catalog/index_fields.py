@@ -12,7 +12,9 @@ Value = str | int | float
 
 
 class Field(NamedTuple):
-    """One field: its name in filters, where manifests have it ("summary.rows"), its type, and what it is."""
+    """One field: its name in filters, where manifests have it ("summary.rows", or the first that there is of "a|b"), its type,
+    and what it is.
+    """
 
     name: str
     source: str
@@ -58,7 +60,8 @@ INDEX: dict[str, tuple[Field, ...]] = {
     # Figures of an SAE are those of its last evaluation: _measure copies them.
     "saes": (
         *_texts("inputs", model="The model, as models/ID.", tokens="The tokens, as tokens/ID."),
-        *_texts("summary.sae", hook="The hook that it was trained at.", architecture="Its architecture."),
+        Field("hook", "summary.sae.hook|summary.sae.hooks", "text", "A hook that it was trained at."),
+        *_texts("summary.sae", architecture="Its architecture."),
         *_integers("summary.sae", d_sae="Latents.", k="Latents that TopK and BatchTopK keep."),
         Field("evaluation", "", "text", "Its last evaluation, as evaluations/ID."),
         *(field._replace(source="") for field in MEASURED),

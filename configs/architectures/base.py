@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from configs.architectures.steps import Steps
 from configs.base import Config, Seed
-from configs.hook_names import stored_hook
+from configs.hook_names import joint_name, stored_hook
 from configs.inputs import SaeId
 
 Frozen = Literal["none", "decoder", "soft_decoder", "encoder"]
@@ -18,7 +19,10 @@ class SaeConfig(Config):
     """One sparse autoencoder: what every architecture has. Two equal ones in a run are refused."""
 
     architecture: str = Field(description="How active latents are chosen.")
-    hook: str = Field(description="Hook name, for example `blocks.7.hook_resid_post`.")
+    # Left out of what is written where it is not given: a crosscoder has `hooks` instead.
+    hook: str = Field(
+        "", description="Hook name, for example `blocks.7.hook_resid_post`.", exclude_if=lambda hook: hook == ""
+    )
     d_sae: int = Field(ge=1, description="Width: the number of latents.")
     seed: Seed = Field(0, description="Seed of the initial weights.")
     start_from: SaeId | None = Field(
@@ -60,6 +64,12 @@ class SaeConfig(Config):
         return stored_hook(hook)
 
     @model_validator(mode="after")
+    def _has_a_hook(self) -> SaeConfig:
+        if not self.hook and not self.is_crosscoder:
+            raise ValueError("hook missing: the name of the hook, for example blocks.7.hook_resid_post")
+        return self
+
+    @model_validator(mode="after")
     def _has_decay(self) -> SaeConfig:
         if self.lr_decay in (0, "0%") and self.lr_decay_shape != "linear":
             raise ValueError(f"lr_decay_shape = {self.lr_decay_shape} has no effect where lr_decay is 0: leave it out")
@@ -82,6 +92,11 @@ class SaeConfig(Config):
         return False
 
     @property
+    def is_crosscoder(self) -> bool:
+        """Whether its latents are read from several hooks and make the activations of each."""
+        return False
+
+    @property
     def place(self) -> str:
         """The hook, as labels name it."""
         return self.hook
@@ -91,9 +106,17 @@ class SaeConfig(Config):
         """What people read in lists."""
         return f"{self.architecture} {self.d_sae} at {self.place}"
 
-    def hooks(self) -> tuple[str, ...]:
+    def all_hooks(self) -> tuple[str, ...]:
         """The hooks whose activations it is trained on: the input, then others."""
         return (self.hook,)
+
+    def with_hooks(self, names: Mapping[str, str]) -> Self:
+        """The config with its hooks under other names."""
+        return self.model_copy(update={"hook": names[self.hook]})
+
+    def dimensions(self, hooks: Sequence[int]) -> tuple[int, int]:
+        """Dimensions that its encoder reads and its decoder makes, from those of all_hooks()."""
+        return hooks[0], hooks[-1]
 
     @property
     def target_l0(self) -> float | None:
@@ -131,6 +154,13 @@ class DeadLatentsConfig(SaeConfig):
 class ShallowConfig(DeadLatentsConfig):
     """One encoder layer, a choice of active latents, one decoder layer."""
 
+    # Left out of what is written where it is not given, so that it changes the id of no SAE of one hook.
+    hooks: tuple[str, ...] | None = Field(
+        None,
+        description="Crosscoder: the hooks, in the order of the model, whose activations the same latents are read from and "
+        "make. It takes the place of `hook`.",
+        exclude_if=lambda hooks: hooks is None,
+    )
     target_hook: str | None = Field(
         None,
         description="Transcoder: the hook whose activations are made from those of `hook`. If not given, those of `hook` itself.",
@@ -144,6 +174,25 @@ class ShallowConfig(DeadLatentsConfig):
     def _stored_target(cls, hook: str | None) -> str | None:
         return None if hook is None else stored_hook(hook)
 
+    @field_validator("hooks")
+    @classmethod
+    def _stored_hooks(cls, hooks: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if hooks is None else tuple(stored_hook(hook) for hook in hooks)
+
+    @model_validator(mode="after")
+    def _is_a_crosscoder(self) -> ShallowConfig:
+        if self.hooks is None:
+            return self
+        if self.hook:
+            raise ValueError(f"hook = {self.hook} and hooks are both given: give `hook`, or `hooks` for a crosscoder")
+        if len(self.hooks) < 2:
+            raise ValueError(f"hooks has {len(self.hooks)} hook; a crosscoder has at least two: for one, give `hook`")
+        if repeated := sorted({hook for hook in self.hooks if self.hooks.count(hook) > 1}):
+            raise ValueError(f"hooks has {repeated[0]} more than once: give each hook once")
+        if self.target_hook is not None:
+            raise ValueError("target_hook is for transcoders, which have one `hook`; a crosscoder makes its `hooks`")
+        return self
+
     @model_validator(mode="after")
     def _is_a_transcoder(self) -> ShallowConfig:
         if self.target_hook == self.hook:
@@ -156,11 +205,35 @@ class ShallowConfig(DeadLatentsConfig):
     def place(self) -> str:
         """See SaeConfig."""
         skip = ", skip" if self.skip_connection else ""
+        if self.hooks is not None:
+            return joint_name(self.hooks)
         return self.hook if self.target_hook is None else f"{self.hook} to {self.target_hook}{skip}"
 
-    def hooks(self) -> tuple[str, ...]:
+    def all_hooks(self) -> tuple[str, ...]:
         """See SaeConfig."""
+        if self.hooks is not None:
+            return self.hooks
         return (self.hook,) if self.target_hook is None else (self.hook, self.target_hook)
+
+    @property
+    def is_crosscoder(self) -> bool:
+        """See SaeConfig."""
+        return self.hooks is not None
+
+    def with_hooks(self, names: Mapping[str, str]) -> Self:
+        """See SaeConfig."""
+        found: dict[str, Any] = {}
+        if self.hooks is not None:
+            found["hooks"] = tuple(names[hook] for hook in self.hooks)
+            return self.model_copy(update=found)
+        found["hook"] = names[self.hook]
+        if self.target_hook is not None:
+            found["target_hook"] = names[self.target_hook]
+        return self.model_copy(update=found)
+
+    def dimensions(self, hooks: Sequence[int]) -> tuple[int, int]:
+        """See SaeConfig."""
+        return (sum(hooks), sum(hooks)) if self.is_crosscoder else super().dimensions(hooks)
 
     @property
     def free_decoder(self) -> bool:

@@ -36,6 +36,18 @@ class StandardConfig(PenalisedConfig, DecoderNormConfig):
 
     architecture: Literal["standard"] = Field(description="Every positive latent is active, at the price of its value.")
     l1: float = Field(5.0, ge=0, description="Weight of the sum of values times decoder norms.")
+    hook_norms: Literal["sum", "joint"] = Field(
+        "sum",
+        description="Crosscoder: what values are multiplied by in the penalty. sum: the sum of the decoder row's lengths at each "
+        "hook, so that latents of few hooks cost less (Lindsey et al. 2024). joint: its length over all hooks.",
+        exclude_if=lambda norms: norms == "sum",
+    )
+
+    @model_validator(mode="after")
+    def _has_hook_norms(self) -> StandardConfig:
+        if self.hook_norms != "sum" and not self.is_crosscoder:
+            raise ValueError(f"hook_norms = {self.hook_norms} is for crosscoders, which have `hooks`: leave it out")
+        return self
 
     @property
     def label(self) -> str:

@@ -64,7 +64,8 @@ def store_bytes(config: EvaluateConfig, inputs: dict[str, list[ArtifactRef]], st
         d_in, d_sae, chunks = int(cfg.get("d_out", cfg["d_in"])), int(cfg["d_sae"]), -(-rows // config.rows_per_chunk)
         loss_rows = min(rows, config.loss_rows) if "tokens" in manifest.inputs else 0
         pieces = _documents_of_a_row(store, manifest.inputs, config.split)
-        sums = rows * (d_in + 9) + loss_rows * 9 + pieces * (rows + loss_rows) * 10
+        hooks = len(cfg["metadata"].get("hook_names", ()))
+        sums = rows * (d_in + 9 + 3 * hooks) + loss_rows * 9 + pieces * (rows + loss_rows) * 10
         each = 8 * (sums + (chunks + 5) * d_sae) + chunks * _CHUNK_BYTES + _CONTROL_BYTES
         total += each * (1 + len(others)) + d_sae * (_LATENT_BYTES + 8 * len(others)) + _METRICS_BYTES - _CONTROL_BYTES
     return int(total)
@@ -201,6 +202,9 @@ def _figures(
     ]
     metrics, evidence, own = summaries[0].metrics, summaries[0].evidence, weights[0]
     metrics["weights"] = weight_figures(own)
+    if "ev_of_hooks" in metrics:  # of a crosscoder
+        hooks = json.loads(job.store.files(sae).path("cfg.json").read_text())["metadata"]["hook_names"]
+        metrics["ev_of_hooks"] = dict(zip(hooks, metrics["ev_of_hooks"], strict=True))
     if evidence.planted is not None:
         found = recovery(evidence.counts, evidence.planted, own.nearest)
         metrics["planted"] = {

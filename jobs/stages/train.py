@@ -129,7 +129,7 @@ def store_bytes(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], store
         widths = dict(zip(hooks, hook_widths(inputs["model"][0], store, list(hooks)), strict=True))
     else:
         widths = dict.fromkeys(hooks, _planted(store, inputs["activations"][0])["d"])
-    weights = sum(_weight_bytes(sae, [widths[hook] for hook in sae.hooks()]) for sae in config.saes)
+    weights = sum(_weight_bytes(sae, [widths[hook] for hook in sae.all_hooks()]) for sae in config.saes)
     counters = sum(8 * sae.d_sae for sae in config.saes)
     return weights + _CHECKPOINTS * (3 * weights + counters)
 
@@ -137,8 +137,9 @@ def store_bytes(config: TrainConfig, inputs: dict[str, list[ArtifactRef]], store
 def _weight_bytes(sae: SaeConfig, widths: list[int]) -> int:
     """Bytes of the weights of an SAE, at most, whose hooks have these widths."""
     # Encoder, decoder, the bias of the output, and what has one value for each latent: biases, thresholds.
-    values = sae.d_sae * (widths[0] + widths[-1]) + widths[-1] + 3 * sae.d_sae
-    skip = widths[0] * widths[-1] if len(widths) > 1 else 0
+    d_in, d_out = sae.dimensions(widths)
+    values = sae.d_sae * (d_in + d_out) + d_out + 3 * sae.d_sae
+    skip = d_in * d_out if len(widths) > 1 and not sae.is_crosscoder else 0
     return 4 * (values + skip)
 
 

@@ -58,7 +58,8 @@ class Architecture(Protocol):
 
     Once centred on their mean, which they are not here, they have unit mean square in each dimension. The loss is the mean
     squared error over positions and dimensions, and whatever the architecture adds to it. `others` are the calibrations of
-    further hooks of its config: their scaled activations stand behind those of the first one, [n, d + d2 ...].
+    further hooks of its config: their scaled activations stand behind those of the first one, [n, d + d2 ...]. A crosscoder's
+    `calibration` is the joint one of its hooks (sae.joint_hooks), and `others` are those of each hook.
     """
 
     parameters: dict[str, Tensor]
@@ -116,6 +117,9 @@ def architecture_class(name: str) -> type[Architecture]:
 def make_architecture(
     config: SaeConfig, calibrations: Sequence[Calibration], device: str, autocast: bool
 ) -> Architecture:
-    """A new SAE, with the initial weights of its seed. `calibrations` are those of config.hooks()."""
+    """A new SAE, with the initial weights of its seed.
+
+    `calibrations` are those of config.all_hooks(); a crosscoder's joint one stands before them (sae.joint_hooks).
+    """
     first, *others = calibrations
     return architecture_class(config.architecture)(config, first, device, autocast, *others)

@@ -56,12 +56,19 @@ class PenalisedSae(ShallowSae[AnyPenalised]):
         slope = residual.mul_(2 / residual.numel())
         entries = dense.latent_order(codes, self.config.d_sae)
         d_dec, d_value = entries.decoder(slope, weights.W_dec)
-        slopes = self.slopes(entries, pre_near[entries.order], d_value, step, len(x))
         radial = entries.sums(entries.value * d_value)
+        slopes = self.slopes(entries, pre_near[entries.order], d_value, step, len(x))
+        self.penalise_decoder(d_dec, radial, entries, weights.W_dec, step, len(x))
         found = Gradients(entries.rows(sides.input, slopes.pre), entries.sums(slopes.pre), d_dec, radial)
         own = self.push_up(added(found, extra), slopes.own, pre, sides.input, step.dead)
         gradients = {**self.parameter_gradients(found, slope, sides.input, weights), **own}
         return Pass(codes, gradients, squared_error, aux, slope)
+
+    def penalise_decoder(
+        self, d_dec: Tensor, radial: Tensor, entries: Entries, W_dec: Tensor, step: Step, positions: int
+    ) -> None:
+        """Adds the gradient of a penalty that depends on decoder rows, in place: `d_dec` [d_sae, d] and what lies along the rows
+        of it, `radial` [d_sae]."""
 
     def penalty(self, coefficient: float, step: Step, positions: int) -> float:
         """Weight of one entry's penalty: a mean over positions and, like the error, over the dimensions of the output."""

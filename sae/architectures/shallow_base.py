@@ -52,9 +52,11 @@ class ShallowSae(Generic[AnyConfig]):
         calibration: Calibration,
         device: str,
         autocast: bool,
-        target: Calibration | None = None,
+        *others: Calibration,
     ) -> None:
         self.config, self.calibration, self.autocast = config, calibration, autocast
+        target = None if config.target_hook is None else others[0]
+        self.hook_widths = [len(one.mean) for one in others] if config.is_crosscoder else [len(calibration.mean)]
         self.target = calibration if target is None else target
         self.d_out = len(self.target.mean)
         self._mean = (calibration.mean * calibration.scale).to(device)

@@ -51,9 +51,19 @@ class ExportSource:
         return path
 
 
+def refuse_crosscoder(sae: Sae, name: str, format: str) -> None:
+    """Raises NotExportable for an SAE of several hooks."""
+    if sae.is_crosscoder:
+        raise NotExportable(
+            f"{name} is a crosscoder of {len(sae.hooks)} hooks, and {format} holds SAEs of one hook. Its own folder in the store "
+            "has the tensors, of all hooks side by side"
+        )
+
+
 def write_export(format: str, source: ExportSource, folder: Path) -> list[str]:
     """Writes the files of a format into `folder`, and gives their names with `/` between folders. Raises NotExportable."""
     assert format in EXPORT_FORMATS, "the config was checked"
+    refuse_crosscoder(source.sae, source.name, format)
     write: Callable[[ExportSource, Path], None] = import_module(f"sae.exporters.{format}").write
     write(source, folder)
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -71,6 +71,24 @@ def rows_from_cache(
     excluded = count_excluded(roles, torch.zeros(roles.shape), calibration, policy)
     sinks = int(candidate_mask(roles, policy).sum()) - len(cached.row)
     return HookRows(cached.acts, cached.row, cached.position, {**excluded, "sink": sinks})
+
+
+def side_by_side(hooks: Sequence[HookRows], length: int) -> HookRows:
+    """Rows at several hooks as one: acts [n, d + d2 ...] of the positions that are data at each. `length`: positions of a row.
+
+    A position that only some hooks leave out is a sink there.
+    """
+    if len(hooks) == 1:
+        return hooks[0]
+    numbers = [one.row * length + one.position for one in hooks]
+    common = numbers[0]
+    for other in numbers[1:]:
+        common = common[torch.isin(common, other)]
+    kept = [torch.isin(own, common) for own in numbers]
+    acts = torch.cat([one.acts[mask] for one, mask in zip(hooks, kept, strict=True)], dim=1)
+    first, lost = hooks[0], len(numbers[0]) - len(common)
+    excluded = {**first.excluded, "sink": first.excluded["sink"] + lost}
+    return HookRows(acts, first.row[kept[0]], first.position[kept[0]], excluded)
 
 
 class RowSketcher:

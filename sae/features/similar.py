@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,15 @@ class Similar(NamedTuple):
 
 
 def decoder_directions(folder: Path) -> Float32:
-    """The decoder directions [d_sae, d] of an SAE folder, of length 1; a direction of length 0 stays 0."""
+    """The decoder directions [d_sae, d] of an SAE folder, of length 1; a direction of length 0 stays 0.
+
+    Raises ValueError for a crosscoder, whose directions are of several hooks side by side.
+    """
+    config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+    if hooks := config["metadata"].get("hook_names"):
+        raise ValueError(
+            f"a crosscoder of {', '.join(hooks)} has no directions that those of another SAE are compared with"
+        )
     with safe_open(str(folder / "sae_weights.safetensors"), framework="numpy") as tensors:
         directions = tensors.get_tensor("W_dec").astype(np.float32)
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from torch import Tensor
 
 from sae.features.examples import KINDS, sample_examples, windows
 from sae.features.histogram import BINS, LOWEST, cumulate, lower_edge, part_of, quantiles
@@ -16,7 +17,7 @@ from sae.features.logit_lens import Ranked
 from sae.features.moments import as_floats
 from sae.features.sampling import Int64, Quota
 from sae.features.sketch import Entries, Histograms, Space, Totals
-from sae.formats.features import EXAMPLES, EXAMPLES_SCHEMA, FEATURES, FEATURES_SCHEMA, TableWriter
+from sae.formats.features import EXAMPLES, EXAMPLES_SCHEMA, FEATURES, TableWriter, features_schema
 
 PROBABILITIES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 _MOMENTS = ("sum", "sum_squares", "sum_cubes", "sum_fourths")
@@ -25,13 +26,14 @@ _MOMENTS = ("sum", "sum_squares", "sum_cubes", "sum_fourths")
 class Directions(NamedTuple):
     """What the decoder directions say: nearest features, and tokens promoted and suppressed, None without a logit lens.
 
-    `token_text` gives the text of a token.
+    `token_text` gives the text of a token. `hook_norms` [F, hooks]: lengths at each hook of a crosscoder.
     """
 
     neighbours: Ranked
     promoted: Ranked | None
     suppressed: Ranked | None
     token_text: Callable[[int], str]
+    hook_norms: Tensor | None = None
 
 
 class Block(NamedTuple):
@@ -55,7 +57,7 @@ def write_tables(
     """Writes `features.parquet` and `examples.parquet`, one row group of each a block. `parts`: of the quantile examples."""
     moments = as_floats(totals.moments, totals.maximum)
     with (
-        TableWriter(folder / FEATURES, FEATURES_SCHEMA) as features,
+        TableWriter(folder / FEATURES, features_schema(directions.hook_norms is not None)) as features,
         TableWriter(folder / EXAMPLES, EXAMPLES_SCHEMA) as examples,
     ):
         for block in blocks:
@@ -122,6 +124,8 @@ def _directions(directions: Directions, first: int, stop: int) -> dict[str, Any]
         texts = [[directions.token_text(int(t)) for t in row] for row in ranked.ids[first:stop]]
         out |= dict(zip(names, (*_ranked(ranked, first, stop), texts), strict=True))
     out["neighbours"], out["neighbour_cosines"] = _ranked(directions.neighbours, first, stop)
+    if directions.hook_norms is not None:
+        out["hook_norms"] = _rows_of(directions.hook_norms[first:stop].numpy())
     return out
 
 

@@ -77,12 +77,15 @@ def _latents(
     lm: LanguageModel, sae: Sae, ids: Sequence[int], roles: Sequence[int], policy: DataPolicy, dtype: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents of one row [L, d_sae], 0 where the position is no data, and which positions are data [L]."""
-    hook = lm.hook(sae.calibration.hook)
-    values = lm.run_to(torch.tensor([list(ids)]), [hook])[hook.name].float()
+    hooks = [lm.hook(name) for name in sae.hooks]
+    found = lm.run_to(torch.tensor([list(ids)]), hooks)
+    values = torch.cat([found[hook.name].float() for hook in hooks], dim=2)
     row_roles = torch.tensor([list(roles)], dtype=torch.uint8, device=values.device)
-    norms = values.norm(dim=-1)
-    check_finite(norms, hook.name, 0)
-    mask = data_mask(row_roles, norms, sae.calibration, policy)[0]
+    mask = torch.ones(len(ids), dtype=torch.bool, device=values.device)
+    for hook, calibration in zip(hooks, sae.calibrations, strict=False):
+        norms = found[hook.name].float().norm(dim=-1)
+        check_finite(norms, hook.name, 0)
+        mask &= data_mask(row_roles, norms, calibration, policy)[0]
     acts = values[0][mask]
     if dtype != "fp32":
         acts = acts.to(DTYPES[dtype]).float()

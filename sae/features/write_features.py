@@ -17,6 +17,7 @@ from sae.features.sketch_file import SketchFile
 from sae.features.tables import PROBABILITIES, Block, Directions, write_tables
 from sae.formats.features import INFO, FeaturesInfo, feature_blocks, write_info
 from sae.formats.sae_folder import Sae
+from sae.joint_hooks import norms_of_hooks
 from sae.language_model import load_tokenizer
 from sae.language_model.unembedding_files import unembedding_of_folder
 
@@ -45,6 +46,7 @@ def write_artifact(
     write_tables(folder, totals, merged_blocks(files, space, quota), directions, space, quota, settings["quantiles"])
     info = FeaturesInfo(
         hook=str(sae.metadata["hook_name"]),
+        hooks=sae.hooks if sae.is_crosscoder else None,
         split=split,
         rows=space.rows,
         context_length=space.context_length,
@@ -67,18 +69,25 @@ def write_artifact(
 
 @torch.inference_mode()
 def describe_directions(sae: Sae, model: Path, logit_tokens: int, neighbours: int) -> tuple[Directions, str | None]:
-    """Neighbours and logit lens of every decoder direction, and why there is no lens if there is none."""
+    """Neighbours and logit lens of every decoder direction, and why there is no lens if there is none.
+
+    A crosscoder's lens is of its last hook; lengths at each hook are described, too.
+    """
     tokenizer = load_tokenizer(model)
 
     @cache
     def token_text(token: int) -> str:
         return str(tokenizer.decode([token]))
 
-    near = nearest(sae.W_dec, neighbours)
-    unembedding = unembedding_of_folder(model, sae.target_hook)
+    near = nearest(sae.directions, neighbours)
+    hook, W_dec, norms = sae.target_hook, sae.W_dec, None
+    if sae.is_crosscoder:  # what it makes at the last hook is nearest to the logits
+        hook, W_dec = sae.hooks[-1], sae.W_dec[:, -sae.widths[-1] :]
+        norms = norms_of_hooks(sae.directions, sae.widths)
+    unembedding = unembedding_of_folder(model, hook)
     if isinstance(unembedding, str):
-        return Directions(near, None, None, token_text), unembedding
-    return Directions(near, *logit_lens(sae.W_dec, *unembedding, logit_tokens), token_text), None
+        return Directions(near, None, None, token_text, norms), unembedding
+    return Directions(near, *logit_lens(W_dec, *unembedding, logit_tokens), token_text, norms), None
 
 
 def merged_blocks(files: Sequence[SketchFile], space: Space, quota: Quota) -> Iterator[Block]:

@@ -16,6 +16,7 @@
 | promoted_logits | list<float> | these logits, of the decoder direction as it is (unit norm) |
 | suppressed, suppressed_tokens, suppressed_logits | likewise | the smallest, ascending |
 | neighbours, neighbour_cosines | list<int32>, list<float> | other features, the largest cosine of directions first |
+| hook_norms | list<float> | of crosscoders alone: length of the decoder direction at each of `hooks`, of scaled activations |
 
 The lists of quantiles, edges and histogram are empty for a feature that never fired. Columns of tokens are null where
 the logit lens has no meaning; `no_logit_lens` says why.
@@ -31,7 +32,7 @@ into the tokens, activation float, start int32 and acts list<float>: this featur
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -57,11 +58,17 @@ FEATURES_SCHEMA = pa.schema(
     ]
     + [("neighbours", pa.list_(pa.int32())), ("neighbour_cosines", pa.list_(pa.float32()))]
 )
+HOOK_NORMS = pa.field("hook_norms", pa.list_(pa.float32()))
 EXAMPLES_SCHEMA = pa.schema(
     [("feature", pa.int32()), ("kind", pa.string()), ("part", pa.int16()), ("rank", pa.int32())]
     + [("row", pa.int64()), ("position", pa.int32()), ("activation", pa.float32())]
     + [("start", pa.int32()), ("acts", pa.list_(pa.float32()))]
 )
+
+
+def features_schema(of_crosscoder: bool) -> pa.Schema:
+    """Columns of features.parquet."""
+    return FEATURES_SCHEMA.append(HOOK_NORMS) if of_crosscoder else FEATURES_SCHEMA
 
 
 class FeaturesError(ValueError):
@@ -72,7 +79,10 @@ class FeaturesInfo(Config):
     """What `features.json` says."""
 
     format: Literal[1] = Field(default=1, description="Version of this format.")
-    hook: str = Field(description="Hook that the SAE reads.")
+    hook: str = Field(description="Hook that the SAE reads; of a crosscoder several names: see hooks.")
+    hooks: tuple[str, ...] | None = Field(
+        None, description="Hooks of a crosscoder; not there for others.", exclude_if=lambda hooks: hooks is None
+    )
     split: str = Field(description="Split of the tokens.")
     rows: int = Field(description="Rows from the start of the split that were read.")
     context_length: int = Field(description="Positions in a row.")
@@ -88,6 +98,14 @@ class FeaturesInfo(Config):
     no_logit_lens: str | None = Field(description="Why no tokens are promoted or suppressed; null if there is a lens.")
     settings: dict[str, Any] = Field(description="The science part of the extract config, without the SAE.")
     inputs: dict[str, str] = Field(description="Artifacts read: sae, model and tokens.")
+
+
+def hook_shares(info: FeaturesInfo, row: Mapping[str, Any]) -> dict[str, float] | None:
+    """Share of the decoder's norm that a feature has at each hook of a crosscoder; None for the SAE of one hook."""
+    if info.hooks is None:
+        return None
+    total = sum(row["hook_norms"]) or 1.0
+    return {hook: norm / total for hook, norm in zip(info.hooks, row["hook_norms"], strict=True)}
 
 
 def write_info(path: Path, info: FeaturesInfo) -> None:

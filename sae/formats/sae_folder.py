@@ -8,6 +8,7 @@ Weights in the folder work on raw activations. `metadata.raylens.architecture` i
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from configs.architectures import architecture_name
 from sae.architectures import Export, architecture_class
 from sae.calibration import Calibration, load_calibration, save_calibration
 from sae.formats.input_normalisation import normalisation_of, normalise
+from sae.joint_hooks import joint_calibration, scale_row
 from sae.sparse import Codes, concatenate, decode
 
 FORMAT_VERSION = "6.54.12"
@@ -35,15 +37,17 @@ class Sae:
         config: dict[str, Any],
         calibration: Calibration,
         training: dict[str, Any] | None = None,
-        target_calibration: Calibration | None = None,
+        others: Sequence[Calibration] = (),
     ) -> None:
+        """`others`: calibrations of a transcoder's target hook, or of a crosscoder's further hooks."""
         self.tensors, self.config = tensors, config
         self.architecture = architecture_name(config)
         self._encode = architecture_class(self.architecture).encode
         self.metadata: dict[str, Any] = config["metadata"]
         self._normalisation = normalisation_of(config)
-        self.calibration, self.training = calibration, training or {}
-        self.target_calibration = calibration if target_calibration is None else target_calibration
+        self.calibrations, self.training = (calibration, *others), training or {}
+        self.calibration = joint_calibration(self.calibrations) if self.is_crosscoder else calibration
+        self.target_calibration = self.calibration if self.is_crosscoder else self.calibrations[-1]
 
     @property
     def W_dec(self) -> Tensor:
@@ -54,6 +58,34 @@ class Sae:
     def d_sae(self) -> int:
         """Number of latents."""
         return len(self.W_dec)
+
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """The hooks that it reads: one, unless it is a crosscoder. Their activations are its input, side by side."""
+        return tuple(self.metadata.get("hook_names") or [self.metadata["hook_name"]])
+
+    @property
+    def is_crosscoder(self) -> bool:
+        """Whether it reads and makes the activations of several hooks."""
+        return "hook_names" in self.metadata
+
+    @property
+    def widths(self) -> list[int]:
+        """Dimensions of each of `hooks`."""
+        return [len(one.mean) for one in self.calibrations[: len(self.hooks)]]
+
+    @property
+    def directions(self) -> Tensor:
+        """Decoder directions [d_sae, d_out] in which all hooks weigh the same: a crosscoder's are of scaled activations."""
+        return self.W_dec * scale_row(self.calibrations).to(self.device) if self.is_crosscoder else self.W_dec
+
+    @property
+    def encoder_directions(self) -> Tensor | None:
+        """Encoder [d_in, d_sae], of a crosscoder on scaled activations; None if it has none of its own."""
+        W_enc = self.tensors.get("W_enc")
+        if W_enc is None or not self.is_crosscoder:
+            return W_enc
+        return W_enc / scale_row(self.calibrations).to(self.device)[:, None]
 
     @property
     def is_transcoder(self) -> bool:
@@ -130,11 +162,12 @@ def write_sae(
     metadata: dict[str, Any],
     calibration: Calibration,
     training: dict[str, Any],
-    target: Calibration | None = None,
+    *others: Calibration,
 ) -> list[str]:
     """Writes an SAE of `architecture`, our name for it, which is kept in the metadata beside SAELens' own keys.
 
-    `target`: the calibration of a transcoder's target hook. Returns the names of the files.
+    `others`: calibrations of a transcoder's target hook, or of a crosscoder's further hooks, which `hook_names` of the metadata
+    names. Returns the names of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     d_sae, d_out = export.tensors["W_dec"].shape
@@ -157,7 +190,9 @@ def write_sae(
     _write_json(folder / "cfg.json", config)
     _write_json(folder / "training.json", training)
     files = ["sae_weights.safetensors", "cfg.json", "training.json", *save_calibration(calibration, folder)]
-    return files if target is None else [*files, *save_calibration(target, folder, _TARGET)]
+    for name, other in zip(_other_names(metadata), others, strict=False):
+        files += save_calibration(other, folder, name)
+    return files
 
 
 def load_sae(folder: Path, device: str = "cpu") -> Sae:
@@ -165,10 +200,18 @@ def load_sae(folder: Path, device: str = "cpu") -> Sae:
     config = json.loads((folder / "cfg.json").read_text())
     calibration = load_calibration(folder / "calibration.json", folder / "calibration.safetensors")
     training = json.loads((folder / "training.json").read_text())
-    target = None
-    if (folder / f"{_TARGET}.json").exists():
-        target = load_calibration(folder / f"{_TARGET}.json", folder / f"{_TARGET}.safetensors")
-    return Sae(load_file(folder / "sae_weights.safetensors"), config, calibration, training, target).to(device)
+    others = [
+        load_calibration(folder / f"{name}.json", folder / f"{name}.safetensors")
+        for name in _other_names(config["metadata"])
+        if (folder / f"{name}.json").exists()
+    ]
+    return Sae(load_file(folder / "sae_weights.safetensors"), config, calibration, training, others).to(device)
+
+
+def _other_names(metadata: dict[str, Any]) -> list[str]:
+    """Names of the calibrations beside the first: of a crosscoder's hooks from the second on, or of a transcoder's target."""
+    hooks = metadata.get("hook_names")
+    return [_TARGET] if hooks is None else [f"calibration_{number}" for number in range(2, len(hooks) + 1)]
 
 
 def _write_json(path: Path, body: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs.steering import Intervention, SteeringRequest
+from sae.labels.effects import Float64
 from sae.labels.label_features import FeatureLabels
 from sae.labels.text import Int64
 from sae.language_model.errors import ModelError
@@ -16,24 +17,27 @@ BUDGET = 1.0  # nats per token
 _TOKENS = 40
 
 
-def choose_feature(found: Sequence[FeatureLabels]) -> FeatureLabels | None:
-    """The feature whose label is the surest (the largest lower end of its difference), of those that write if there are any.
+def choose_feature(found: Sequence[FeatureLabels], input_score: Float64) -> FeatureLabels | None:
+    """The feature that promotes most of what it reads, and of these the one with the surest label.
 
     None if no label beats its control.
     """
-    beats = [one for one in found if one.labels and one.labels[0].beats]
-    writers = [one for one in beats if one.type in ("both", "writer")]
-    return max(writers or beats, key=lambda one: (one.labels[0].difference.body()["low"], -one.feature), default=None)
+
+    def rank(one: FeatureLabels) -> tuple[float, float, int]:
+        reads = float(input_score[one.feature])
+        return reads if reads > 0 else 0.0, one.labels[0].difference.body()["low"], -one.feature
+
+    return max((one for one in found if one.labels and one.labels[0].beats), key=rank, default=None)
 
 
 def steering_example(
-    on: Steerable, sae: str, prompt: str, found: Sequence[FeatureLabels], control: Int64
+    on: Steerable, sae: str, prompt: str, found: Sequence[FeatureLabels], input_score: Float64, control: Int64
 ) -> dict[str, Any] | None:
     """The prompt's answers: without a change, with the chosen feature added, and with its control added, at one KL per token.
 
     None without a feature that could be shown. `problem` says why an answer is missing.
     """
-    chosen = choose_feature(found)
+    chosen = choose_feature(found, input_score)
     if chosen is None:
         return None
     other = int(control[chosen.feature])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -52,10 +53,11 @@ class ResumedForward:
         self.activations = self._run_to_hook()
 
     @torch.no_grad()
-    def final_states(self, value: Tensor, keep: Tensor) -> Tensor:
+    def final_states(self, value: Tensor, keep: Tensor, others: Sequence[tuple[HookPoint, Tensor]] = ()) -> Tensor:
         """Input of the output matrix [n, d_model] where `keep` is true, with `value` at the hook instead.
 
-        `value` [b, L, d] and `keep` bool [b, L] are for the first b rows.
+        `value` [b, L, d] and `keep` bool [b, L] are for the first b rows. `others`: values at further hooks, none of which
+        belongs to a block before this hook's.
         """
         rows, batch = len(value), self._inputs["input_ids"].shape
         inputs = {k: v[:rows] if isinstance(v, Tensor) else v for k, v in self._inputs.items()}
@@ -77,6 +79,9 @@ class ResumedForward:
                 stack.enter_context(_skipping(self._lm, self._first, entry, outputs))
                 tap = self._lm._tap(self._hook, torch.Size((rows, batch[1])))
                 stack.callback(tap.replace(lambda _: value).remove)
+            for hook, new in others:
+                tap = self._lm._tap(hook, torch.Size((rows, batch[1])))
+                stack.callback(tap.replace(partial(_given, new.to(self.activations.dtype))).remove)
             stack.callback(_output_matrix(self._lm).register_forward_pre_hook(take, with_kwargs=True).remove)
             with suppress(_Stop):
                 self._lm._model(**inputs)
@@ -153,6 +158,15 @@ def _float32_product(head: nn.Module) -> Iterator[None]:
         yield
     finally:
         del head.__dict__["forward"]
+
+
+def _given(value: Tensor, _: Tensor) -> Tensor:
+    return value
+
+
+def first_hook(hooks: Sequence[HookPoint]) -> int:
+    """Which of several hooks a pass that replaces all of them resumes from: none of the others comes before its block."""
+    return min(range(len(hooks)), key=lambda i: (_first_block(hooks[i]), hooks[i].kind != "resid_post"))
 
 
 def _first_block(hook: HookPoint) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from configs.data_positions import DataPolicy
 from configs.tokenize import Attention, Side
@@ -21,14 +22,14 @@ from sae.metrics.loss import RowLosses, losses_of_rows, position_losses
 from sae.metrics.pieces import Pieces, join_pieces, piece_sums
 from sae.metrics.planted import PlantedCounts
 from sae.metrics.positions import count_unscored, scored_positions
-from sae.metrics.reconstruction import Counts, RowSums, latent_counts, position_values, sums_of_rows
+from sae.metrics.reconstruction import Counts, HookSums, RowSums, latent_counts, position_values, sums_of_rows
 
 
 class RowResults(NamedTuple):
     """What some rows add for one SAE. `counts` int64 [d_sae]: positions at which each latent is active.
 
     `losses`: of loss rows. `pieces`, `loss_pieces`: the same by document; their sums are reconstruction.VALUES, and CE and KL
-    of the four variants. `planted`: where the true features are known.
+    of the four variants. `planted`: where the true features are known. `hooks`: of a crosscoder.
     """
 
     sums: RowSums
@@ -39,6 +40,7 @@ class RowResults(NamedTuple):
     pieces: Pieces
     loss_pieces: Pieces | None = None
     planted: PlantedCounts | None = None
+    hooks: HookSums | None = None
 
 
 class Batch(NamedTuple):
@@ -95,7 +97,14 @@ def evaluate_saes(
     read = data if inputs is target else inputs[mask]
     codes = [sae.encode_sparse(read) for sae in saes]
     made = [sae.decode_sparse(one, read) for sae, one in zip(saes, codes, strict=True)]
-    losses = _losses(lm, resumed, made, mask, ids, batch, attention, reference) if batch.loss_rows else None
+    losses = None
+    if batch.loss_rows:
+        clean, first_mask = resumed.activations[: batch.loss_rows], mask[: batch.loss_rows]
+
+        def states(new: Tensor | None, keep: Tensor) -> Tensor:
+            return resumed.final_states(clean if new is None else replaced(clean, first_mask, new), keep)
+
+        losses = measure_losses(lm, states, made, mask, ids, batch, attention, reference)
     found = []
     for number, sae in enumerate(saes):
         values = position_values(data, made[number], codes[number], reference)
@@ -129,6 +138,7 @@ def join(parts: Sequence[RowResults]) -> RowResults:
     losses = [part.losses for part in parts if part.losses is not None]
     pieces = [part.loss_pieces for part in parts if part.loss_pieces is not None]
     planted = [part.planted for part in parts if part.planted is not None]
+    hooks = [part.hooks for part in parts if part.hooks is not None]
     return RowResults(
         RowSums(*(np.concatenate(columns) for columns in zip(*(part.sums for part in parts), strict=True))),
         np.sum([part.counts for part in parts], axis=0),
@@ -138,6 +148,7 @@ def join(parts: Sequence[RowResults]) -> RowResults:
         join_pieces(part.pieces for part in parts),
         join_pieces(pieces) if pieces else None,
         PlantedCounts(*(sum(columns) for columns in zip(*planted, strict=True))) if planted else None,
+        HookSums(*(np.concatenate(columns) for columns in zip(*hooks, strict=True))) if hooks else None,
     )
 
 
@@ -149,7 +160,7 @@ def add_counts(parts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-class _Losses(NamedTuple):
+class Losses(NamedTuple):
     """CE and KL [m, 3 + SAEs] at scored positions bool [n, L]: untouched, zero and mean ablation, then each SAE."""
 
     ce: NDArray[np.float64]
@@ -168,33 +179,37 @@ class _Losses(NamedTuple):
         return piece_sums(values, self.scored, self.document)
 
 
-def _losses(
+def measure_losses(
     lm: LanguageModel,
-    resumed: ResumedForward,
+    states: Callable[[Tensor | None, Tensor], Tensor],
     made: list[torch.Tensor],
     mask: torch.Tensor,
     ids: torch.Tensor,
     batch: Batch,
     attention: Attention,
     mean: torch.Tensor,
-) -> _Losses:
-    """CE and KL of the batch's loss rows; `made` holds each SAE's reconstructions at all data positions of the batch."""
+) -> Losses:
+    """CE and KL of the batch's loss rows; `made` holds each SAE's reconstructions at all data positions of the batch.
+
+    `states(new, keep)`: inputs of the output matrix where `keep` [loss rows, L] is true, with `new` at the data positions of the
+    loss rows, or with nothing replaced.
+    """
     n = batch.loss_rows
-    mask, ids, clean = mask[:n], ids[:n], resumed.activations[:n]
+    mask, ids = mask[:n], ids[:n]
     parts = [one[: int(mask.sum())] for one in made]
     known, document = mask.cpu().numpy(), batch.rows.document[:n]
     scored = scored_positions(known, document, attention)
     on_device = torch.from_numpy(scored).to(ids.device)
     zero = torch.zeros_like(parts[0])
-    new = [zero, mean.to(zero).expand_as(zero), *parts]
-    values = (clean, *(_replace(clean, mask, one) for one in new))
-    states = [resumed.final_states(value, on_device) for value in values]
+    new = [None, zero, mean.to(zero).expand_as(zero), *parts]
+    found = [states(one, on_device) for one in new]
     targets = torch.roll(ids, -1, dims=1)[on_device]  # the last column is never scored
-    ce, kl = position_losses(states, lambda s: logits_of(lm, s), targets)
-    return _Losses(ce, kl, scored, document, count_unscored(known, document, attention))
+    ce, kl = position_losses(found, lambda s: logits_of(lm, s), targets)
+    return Losses(ce, kl, scored, document, count_unscored(known, document, attention))
 
 
-def _replace(x: torch.Tensor, mask: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+def replaced(x: torch.Tensor, mask: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """`x` [n, L, d] with `new` [m, d] at the m positions of `mask` [n, L]."""
     out = x.clone()
     out[mask] = new.to(x.dtype)
     return out

@@ -15,7 +15,7 @@ from sae.metrics.batch_evaluation import RowResults
 from sae.metrics.loss import RowLosses
 from sae.metrics.pieces import Pieces
 from sae.metrics.planted import PlantedCounts
-from sae.metrics.reconstruction import RowSums
+from sae.metrics.reconstruction import HookSums, RowSums
 
 _GROUPS: dict[str, Any] = {
     "sums": RowSums,
@@ -23,6 +23,7 @@ _GROUPS: dict[str, Any] = {
     "pieces": Pieces,
     "loss_pieces": Pieces,
     "planted": PlantedCounts,
+    "hooks": HookSums,
 }
 
 

@@ -8,6 +8,7 @@ summed, and rows are added one by one in their order, no figure depends on batch
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,18 @@ class RowSums(NamedTuple):
     dot: Sums
     cosine: Sums
     ratio: Sums
+
+
+class HookSums(NamedTuple):
+    """What each of n rows adds at each of a crosscoder's H hooks, of scaled activations.
+
+    `square`, `error` [n, H]: as of RowSums, whose `shifted` is of all hooks side by side. `width` [n, H]: dimensions of each, the
+    same in every row.
+    """
+
+    square: Sums
+    error: Sums
+    width: Counts
 
 
 class Totals(NamedTuple):
@@ -124,6 +137,17 @@ def explained_variance(total: Totals) -> float | None:
         return None
     whole = variance(total)
     return 1 - (total.error / total.positions) / whole if whole > 0 else None
+
+
+def explained_variance_of_hooks(parts: Sequence[HookSums], total: Totals) -> list[float | None]:
+    """EV at each hook, from rows that are added one by one in their order, and the total over all hooks."""
+    square, error = np.zeros(parts[0].square.shape[1]), np.zeros(parts[0].square.shape[1])
+    for part in parts:
+        for own_square, own_error in zip(part.square, part.error, strict=True):
+            square, error = square + own_square, error + own_error
+    means = np.split(total.shifted / total.positions, np.cumsum(parts[0].width[0])[:-1])
+    whole = square / total.positions - np.array([np.square(mean).sum() for mean in means])
+    return [1 - float(e) / total.positions / float(v) if v > 0 else None for e, v in zip(error, whole, strict=True)]
 
 
 def l0(total: Totals) -> float | None:

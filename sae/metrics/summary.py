@@ -12,7 +12,16 @@ from sae.metrics.batch_evaluation import RowResults
 from sae.metrics.loss import Losses, RowLosses, ce_score, kl_score, mean_losses
 from sae.metrics.pieces import Pieces, join_pieces
 from sae.metrics.planted import PlantedCounts
-from sae.metrics.reconstruction import Counts, Totals, add_rows, explained_variance, l0, reconstruction_figures
+from sae.metrics.reconstruction import (
+    Counts,
+    HookSums,
+    Totals,
+    add_rows,
+    explained_variance,
+    explained_variance_of_hooks,
+    l0,
+    reconstruction_figures,
+)
 
 
 class NothingToMeasure(ValueError):
@@ -50,6 +59,7 @@ def summarise(parts: Iterable[RowResults]) -> Summary:
     pieces: list[Pieces] = []
     loss_pieces: list[Pieces] = []
     planted: list[PlantedCounts] = []
+    hooks: list[HookSums] = []
     rows = 0
     for part in parts:
         total = add_rows(part.sums, total)
@@ -58,6 +68,7 @@ def summarise(parts: Iterable[RowResults]) -> Summary:
         unscored.update(part.unscored)
         rows += len(part.sums.positions)
         pieces.append(part.pieces)
+        hooks += [] if part.hooks is None else [part.hooks]
         losses += [] if part.losses is None else [part.losses]
         loss_pieces += [] if part.loss_pieces is None else [part.loss_pieces]
         if part.planted is not None:
@@ -69,6 +80,7 @@ def summarise(parts: Iterable[RowResults]) -> Summary:
     alive = int((counts > 0).sum())
     metrics = {
         "ev": explained_variance(total),
+        **({"ev_of_hooks": explained_variance_of_hooks(hooks, total)} if hooks else {}),
         "l0": l0(total),
         **reconstruction_figures(total),
         "alive": alive,

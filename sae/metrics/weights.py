@@ -47,9 +47,9 @@ class Weights(NamedTuple):
 def measure_weights(sae: Sae, seeds: Sequence[Sae] = (), planted: Tensor | None = None) -> Weights:
     """Measures one SAE. `seeds`: SAEs that differ by their seed alone. `planted` [F, d]: planted directions."""
     none = np.zeros(0)
-    W_dec, W_enc, b_enc = sae.W_dec, sae.tensors.get("W_enc"), sae.tensors.get("b_enc")
+    W_dec, W_enc, b_enc = sae.directions, sae.encoder_directions, sae.tensors.get("b_enc")
     rows = None if W_enc is None or W_enc.T.shape[0] != sae.d_sae else W_enc.T.contiguous()
-    of_seeds = [nearest(W_dec, other.W_dec)[0] for other in seeds]
+    of_seeds = [nearest(W_dec, other.directions)[0] for other in seeds]
     planted = None if planted is None else planted.to(W_dec)
     random = random_directions(sae.d_sae, W_dec.shape[1], _RANDOM_SEED).to(W_dec)
     return Weights(
@@ -59,7 +59,9 @@ def measure_weights(sae: Sae, seeds: Sequence[Sae] = (), planted: Tensor | None 
         encoder_norm=none if rows is None else _floats(rows.norm(dim=1)),
         encoder_bias=none if b_enc is None else _floats(b_enc),
         stability=_floats(torch.stack(of_seeds).mean(dim=0)) if seeds else none,
-        matched=np.stack([matched_cosines(W_dec, other.W_dec) for other in seeds]).astype(float) if seeds else none,
+        matched=np.stack([matched_cosines(W_dec, other.directions) for other in seeds]).astype(float)
+        if seeds
+        else none,
         random=matched_cosines(W_dec, random).astype(float) if seeds else none,
         planted=none if planted is None else matched_cosines(W_dec, planted).astype(float),
         nearest=none.astype(np.int64) if planted is None else nearest(W_dec, planted)[1].cpu().numpy(),

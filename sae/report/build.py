@@ -71,6 +71,7 @@ def _facts(sources: Sources, rule: str) -> dict[str, Any]:
         "hook": info.hook,
         "hf_hook": metadata.get("hf_hook_name"),
         "target_hook": metadata.get("hook_name_out"),
+        "crosscoder": info.hooks is not None,
         "architecture": architecture_name(sae),
         "k": target_l0(sae),
         "width": info.n_features,

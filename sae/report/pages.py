@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sae.formats.features import FeaturesInfo, hook_shares
 from sae.formats.tokens import Role, TokenRows
 from sae.report.overview import digits
 from sae.report.sources import Sources
@@ -46,7 +47,7 @@ def _page(row: dict[str, Any], examples: list[Drawn], sources: Sources, strings:
 
     info = sources.features.info
     return {
-        "facts": _facts(row, info.data_positions, info.quantile_probabilities),
+        "facts": [*_facts(row, info.data_positions, info.quantile_probabilities), *_shares(row, info)],
         "hist": _histogram(row["histogram_bins"], row["histogram_counts"], info.histogram),
         "up": tokens("promoted"),
         "down": tokens("suppressed"),
@@ -70,6 +71,12 @@ def _facts(row: dict[str, Any], positions: int, probabilities: tuple[float, ...]
         )
         facts.append(["Median when active", _three(quantile[0.5]), spread])
     return facts
+
+
+def _shares(row: dict[str, Any], info: FeaturesInfo) -> list[list[str | None]]:
+    """What of a crosscoder's feature is at each hook, as facts."""
+    shares = hook_shares(info, row) or {}
+    return [[f"Norm at {hook}", f"{share:.0%}", "of the decoder's"] for hook, share in shares.items()]
 
 
 def _three(value: float) -> str:

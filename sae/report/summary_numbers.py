@@ -78,6 +78,7 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
             "id": info.inputs["sae"],
             "hook": info.hook,
             "target_hook": sae.get("metadata", {}).get("hook_name_out"),
+            **({} if info.hooks is None else {"hooks": list(info.hooks), "ev_of_hooks": metrics.get("ev_of_hooks")}),
             "architecture": architecture_name(sae),
             "d_in": sae["d_in"],
             "d_sae": sae["d_sae"],

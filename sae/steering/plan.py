@@ -42,6 +42,11 @@ def make_plan(
                 f"the largest activation of latent {one.latent} of {one.sae} is not known: extract its features, or give the "
                 "value in unit raw or norm"
             )
+        if sae.is_crosscoder:
+            raise SteeringError(
+                f"{one.sae} is a crosscoder, whose latents are read from several hooks and make each: its features do not steer. "
+                "Steer with an SAE of one hook"
+            )
         if sae.scales_each_input:
             raise SteeringError(
                 f"{one.sae} scales each activation by its own length before it encodes: how large a change would be has no one "

@@ -26,7 +26,7 @@ def batches(
     for hooks in run.hooks:
         parts = [[Lane(lane[hook].acts[cut], lane[hook].mask[cut]) for hook in hooks] for lane in lanes]
         batch = collective.gather([_side_by_side(part) for part in parts], plan.lanes)
-        yield [trainer for trainer in run.trainers.values() if trainer.config.hooks() == hooks], batch
+        yield [trainer for trainer in run.trainers.values() if trainer.config.all_hooks() == hooks], batch
 
 
 def _side_by_side(lanes: list[Lane]) -> Lane:

@@ -103,7 +103,7 @@ def build_run(
     folders of the SAEs that some of them start from, by their ids.
     """
     tokens = None if tokens_files is None else TokensReader(tokens_files, config.split, config.policy.speakers)
-    wanted = sorted({hook for i in numbers for hook in config.saes[i].hooks()})
+    wanted = sorted({hook for i in numbers for hook in config.saes[i].all_hooks()})
     source: Source
     if cache_files is not None:
         readers = {name: open_activations(cache_files, name) for name in wanted}
@@ -123,26 +123,27 @@ def build_run(
         measured = _calibrations(config, model, tokens, list(points.values())) if collective.rank == 0 else {}
         calibrations = collective.broadcast(measured)
         source = StreamSource(model, tokens, points.values(), calibrations, config.policy)
-    saes = {i: _with_hooks(config.saes[i], names) for i in numbers}
+    saes = {i: _renamed(config.saes[i], names) for i in numbers}
     trainers = {}
     for i in numbers[collective.rank :: collective.workers]:
-        first, *others = (calibrations[hook] for hook in saes[i].hooks())
+        first, *others = (calibrations[hook] for hook in saes[i].all_hooks())
         start = saes[i].start_from
         tensors = None if start is None else initial_tensors((initial or {})[start], saes[i])
         trainers[i] = SaeTrainer(
             saes[i], first, plan.steps_for(saes[i]), plan.batch_rows, device, config.autocast == "bf16", others, tensors
         )
-    hooks = tuple(sorted({sae.hooks() for sae in saes.values()}))
+    hooks = tuple(sorted({sae.all_hooks() for sae in saes.values()}))
     ends = sorted({plan.steps_for(sae) for sae in saes.values()})
     return TrainingRun(plan, hooks, tuple(ends), source, trainers, paths, tokens, config.early_stop)
 
 
-def _with_hooks(sae: SaeConfig, names: Mapping[str, str]) -> SaeConfig:
-    """The config with hooks under the names that the language model has for them."""
-    update = {"hook": names[sae.hook]}
-    if len(sae.hooks()) > 1:
-        update["target_hook"] = names[sae.hooks()[1]]
-    return sae.model_copy(update=update)
+def _renamed(sae: SaeConfig, names: Mapping[str, str]) -> SaeConfig:
+    """The config with hooks under the names that the language model has for them. Raises ValueError for two of one hook."""
+    seen: dict[str, str] = {}
+    for hook in sae.all_hooks():
+        if (first := seen.setdefault(names[hook], hook)) != hook:
+            raise ValueError(f"{first} and {hook} of {sae.label} are the same hook, {names[hook]}: give each hook once")
+    return sae.with_hooks(names)
 
 
 def _calibrations(

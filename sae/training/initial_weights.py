@@ -24,7 +24,15 @@ def initial_tensors(folder: ArtifactFolderLike, sae: SaeConfig) -> dict[str, Ten
             f"{sae.start_from} normalises its inputs ({config['normalize_activations']}): {sae.label} does not"
         )
     tensors: dict[str, Tensor] = load_file(folder.directory() / "sae_weights.safetensors")
-    is_transcoder = len(sae.hooks()) > 1
+    hooks = config["metadata"].get("hook_names")
+    if hooks is not None or sae.is_crosscoder:
+        if hooks != list(sae.all_hooks()):
+            there = "one hook" if hooks is None else ", ".join(hooks)
+            raise ValueError(
+                f"{sae.start_from} reads {there}, and {sae.label} cannot start from it: a crosscoder starts from one of its hooks"
+            )
+        return tensors
+    is_transcoder = len(sae.all_hooks()) > 1
     if is_transcoder != ("d_out" in config):
         one, other = ("an SAE", "a transcoder") if is_transcoder else ("a transcoder", "an SAE")
         raise ValueError(f"{sae.start_from} is {one}: {sae.label}, {other}, cannot start from it")

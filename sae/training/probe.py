@@ -157,7 +157,7 @@ def _sae_figures(
     seconds: float,
 ) -> SaeFigures:
     """Steps on a batch of the size that a step has, made of the probed positions over and over."""
-    names = [points[hook].name for hook in sae.hooks()]
+    names = [points[hook].name for hook in sae.all_hooks()]
     own = [calibrations[name] for name in names]
     least = min(len(data[name]) for name in names)
     at = torch.arange(max(1, positions)) % least

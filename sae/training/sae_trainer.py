@@ -12,6 +12,7 @@ from torch import Tensor
 from configs.architectures import SaeConfig
 from sae.architectures import Export, Step, make_architecture
 from sae.calibration import Calibration
+from sae.joint_hooks import joint_calibration, on_raw, on_scaled, scale_row
 from sae.sparse import Codes
 from sae.training.frozen_weights import FrozenWeights
 from sae.training.resampling import is_resampling_step, worst_directions
@@ -75,10 +76,14 @@ class SaeTrainer:
         self.others = tuple(others)
         self.device = torch.device(device)
         self.step_number = 0
-        self.architecture = make_architecture(config, (calibration, *others), device, autocast)
+        calibrations = (calibration, *others)
+        self._scale = _scales(calibrations).to(self.device)
+        if config.is_crosscoder:
+            calibrations = (joint_calibration(calibrations), *calibrations)
+            initial = None if initial is None else on_scaled(initial, self._scale.cpu())
+        self.architecture = make_architecture(config, calibrations, device, autocast)
         if initial is not None:
             self.architecture.load(initial)
-        self._scale = _scales((calibration, *others)).to(self.device)
         self.frozen = FrozenWeights(config, self.architecture.parameters)
         betas = (config.adam_beta1, config.adam_beta2)
         self.optimizer = torch.optim.Adam(self.frozen.trained(), lr=config.lr, betas=betas, fused=True)
@@ -165,7 +170,10 @@ class SaeTrainer:
 
     def export(self) -> Export:
         """The SAE on raw activations, on the CPU."""
-        return self.architecture.export()
+        export = self.architecture.export()
+        if not self.config.is_crosscoder:
+            return export
+        return export._replace(tensors=on_raw(export.tensors, self._scale.cpu()))
 
     def state(self) -> dict[str, Tensor]:
         """All that a later step depends on, and the curve, as tensors."""
@@ -254,4 +262,4 @@ def _scales(calibrations: Sequence[Calibration]) -> Tensor:
     """What activations are multiplied by: a scalar, or a row [d + d2 ...] for several hooks side by side."""
     if len(calibrations) == 1:
         return torch.tensor(calibrations[0].scale, dtype=torch.float32)
-    return torch.cat([torch.full((len(one.mean),), one.scale, dtype=torch.float32) for one in calibrations])
+    return scale_row(calibrations)

@@ -13,7 +13,7 @@ from serve_app.dependencies import Api, ApiDep, PrincipalDep
 from serve_app.errors import not_found
 from serve_app.openapi.responses import problems
 from serve_app.paging import Paged, decode, encode
-from serve_app.schemas.annotations import Annotation, AnnotationUpdate
+from serve_app.schemas.annotations import Annotation, AnnotationUpdate, AnnotationVersion
 from serve_app.schemas.common import HexId, Latent, Page
 from serve_app.security.tokens import Principal
 
@@ -46,6 +46,14 @@ def get_annotation(api: ApiDep, id: HexId, latent: Latent) -> Annotation:
         if row.latent == latent:
             return Annotation.model_validate(row)
     raise not_found(f"annotation of latent {latent} of saes/{id}")
+
+
+@router.get("/{latent}/history", summary="List what a latent's label and notes were", responses=problems(404))
+def list_annotation_versions(api: ApiDep, id: HexId, latent: Latent) -> list[AnnotationVersion]:
+    """After each change, the newest first, 100 at most; none if nobody has written about it."""
+    row_of(api, "saes", id)
+    rows = api.catalog.annotation_versions(ArtifactRef("saes", id), latent)
+    return [AnnotationVersion.model_validate(row) for row in rows]
 
 
 @router.patch("/{latent}", summary="Label a latent or write notes on it", responses=_PROBLEMS)

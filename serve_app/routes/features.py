@@ -8,7 +8,7 @@ from fastapi import Query, Request, Response
 from pydantic import Field
 
 from configs.artifact_ids import parse_ref
-from sae.formats.features import FeaturesReader
+from sae.formats.features import FeaturesReader, hook_shares
 from sae.formats.tokens import TokensReader
 from sae.report.token_text import TokenText
 from serve_app import artifact_requests
@@ -105,6 +105,7 @@ def _feature(reader: FeaturesReader, row: dict[str, Any]) -> Feature:
         latent=row["feature"],
         sae=reader.info.inputs["sae"],
         hook=reader.info.hook,
+        hook_shares=hook_shares(reader.info, row),
         count=count,
         density=row["density"],
         max=row["max"],

@@ -23,6 +23,16 @@ class Annotation(FromRow):
     updated_at: datetime = Field(description="When it was changed last.")
 
 
+class AnnotationVersion(FromRow):
+    """Label and notes of a latent as they were after one change."""
+
+    version: int = Field(description="Number of the change, from 1.")
+    label: str = Field(description="The label; empty if it had none.")
+    notes: str = Field(description="Notes.")
+    written_by: str = Field(description="Who made the change.", examples=["api:ada"])
+    written_at: datetime = Field(description="When it was made.")
+
+
 class AnnotationUpdate(RequestBody):
     """Changes label and notes. A field that is not given stays; an empty text clears it."""
 

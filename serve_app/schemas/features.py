@@ -64,6 +64,10 @@ class Feature(BaseModel):
     latent: int = Field(description="Number of the SAE's latent, from 0.")
     sae: str = Field(description="The SAE.")
     hook: str = Field(description="Hook point of the SAE.")
+    hook_shares: dict[str, float] | None = Field(
+        None,
+        description="Of a crosscoder: share of its decoder's norm at each hook, which tells the hooks that it makes.",
+    )
     count: int = Field(description="Data positions where it is active.")
     density: float = Field(description="`count` divided by the number of data positions.")
     max: float = Field(description="Largest activation.")

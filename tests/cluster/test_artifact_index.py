@@ -147,6 +147,13 @@ def test_a_cache_is_found_by_each_of_its_hooks(catalog: Catalog) -> None:
         assert [row.kind for row in catalog.artifacts("activations", filters={"hook": hook})] == ["activations"]
 
 
+def test_a_crosscoder_is_found_by_each_of_its_hooks(catalog: Catalog) -> None:
+    sae = TopKConfig(hooks=(HOOK, "blocks.0.hook_mlp_out"), d_sae=256, k=8)
+    catalog.record_artifact(manifest("saes", "8", "train", {}, summary={"sae": sae.model_dump(mode="json")}))
+    for hook in sae.all_hooks():
+        assert [row.id for row in catalog.artifacts("saes", filters={"hook": hook})] == ["8" * 16]
+
+
 @pytest.mark.parametrize(
     ("kind", "filters", "message"),
     [
@@ -182,6 +189,11 @@ def test_what_people_say_about_features(catalog: Catalog) -> None:
     catalog.annotate_feature(sae, 3, "eve", notes="unclear")
     mark = catalog.annotate_feature(sae, 7, "eve", label="", notes="of Europe")
     assert (mark.starred, mark.label, mark.notes, mark.updated_by) == (True, "", "of Europe", "eve")
+    versions = [(v.version, v.label, v.notes, v.written_by) for v in catalog.annotation_versions(sae, 7)]
+    assert versions == [(2, "", "of Europe", "eve"), (1, "rivers", "", "ada")]
+    catalog.annotate_feature(sae, 7, "eve", starred=True, notes="of Europe")
+    assert len(catalog.annotation_versions(sae, 7)) == 2, "nothing was changed"
+    assert catalog.annotation_versions(sae, 8) == []
     assert [m.latent for m in catalog.feature_annotations(sae)] == [3, 7]
     assert [m.latent for m in catalog.feature_annotations(sae, starred=True)] == [7]
     assert [m.latent for m in catalog.feature_annotations(sae, starred=False)] == [3]

@@ -30,6 +30,7 @@ GROWS = (
     "artifact_inputs",
     "artifact_fields",
     "feature_annotations",
+    "annotation_versions",
 )
 
 
@@ -69,6 +70,8 @@ def call_everything(catalog: Catalog) -> None:
     catalog.set_labels(parse_ref(REF), name="m", tags=["u"])
     catalog.annotate_feature(parse_ref(REF), 1, "ada", starred=True)
     catalog.feature_annotations(parse_ref(REF))
+    catalog.annotate_feature(parse_ref(REF), 1, "ada", label="l")
+    catalog.annotation_versions(parse_ref(REF), 1)
     catalog.artifact(parse_ref(REF))
     for filters in ({}, {"kind": "saes"}, {"name": "m"}, {"tag": "u"}, {"before": 9}):
         catalog.artifacts(**filters)  # type: ignore[arg-type]

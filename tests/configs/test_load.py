@@ -107,7 +107,7 @@ def test_an_override_reaches_all_configs_of_a_stage() -> None:
             ["foo=1"],
             r"train\.yaml: unknown key foo: the keys there are activations, autocast, batch_rows, .*, saes, seed",
         ),
-        (["saes.0.foo=1"], r"unknown key saes\.0\.foo: the keys there are .*d_sae, .*hook, k, "),
+        (["saes.0.foo=1"], r"unknown key saes\.0\.foo: the keys there are .*d_sae, .*hook, hooks, k, "),
         (["tokens.foo=1"], r"unknown key tokens\.foo: the keys there are .*context_length"),
         (["tokens.context_length=x"], r"tokens\.context_length: Input should be a valid integer"),
         (["saes.3.k=1"], r"--set saes\.3: expected a number from 0 to 0, got '3'"),

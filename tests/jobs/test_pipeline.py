@@ -93,6 +93,7 @@ def _write_configs(folder: Path, model: Path) -> Path:
             "hook": "blocks.1.ln2.hook_normalized", "target_hook": "blocks.1.hook_mlp_out", "skip_connection": True,
             "d_sae": 96, "k": 8,
         },
+        {"hooks": ["blocks.0.hook_mlp_out", "blocks.1.hook_resid_post"], "d_sae": 96, "k": 8},
     ]  # fmt: skip
     configs: dict[str, dict[str, Any]] = {
         "data": {
@@ -108,7 +109,7 @@ def _write_configs(folder: Path, model: Path) -> Path:
         },
         "train": {**train, "saes": saes},
         # SAEs of that run, which are found: evaluation and features of all would be most of this test's time.
-        "some": {**train, "saes": [saes[NAMES.index("matchingpursuit")], saes[-1]]},
+        "some": {**train, "saes": [saes[NAMES.index("matchingpursuit")], *saes[-2:]]},
         "evaluate": {"stage": "evaluate", "sae": "some.yaml", "rows": 8, "loss_rows": 4},
         "extract": {"stage": "extract", "sae": "some.yaml"},
         "report": {

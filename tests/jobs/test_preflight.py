@@ -154,3 +154,15 @@ def test_a_plan_is_plain_json_and_names_what_is_missing(store: Store) -> None:
 def test_more_rows_than_there_are_are_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="wants 500 rows of split 'train', which has 64"):
         estimate(config(rows=500), store, REQUIREMENT)
+
+
+def test_a_crosscoder_is_planned_with_all_its_hooks(store: Store) -> None:
+    hooks = ["blocks.0.hook_mlp_out", HOOK]
+    made = config(policy={"calibration_rows": 16}, saes=[{"hooks": hooks, "d_sae": 64, "k": 8}])
+    reader = TokensReader(store.files(TOKENS), "train")
+    probed = probe_run(made, store.files(MODEL).directory(), reader, "cpu", seconds=0.01)
+    plan, single = estimate(made, store, REQUIREMENT, probed), estimate(config(d_sae=64), store, REQUIREMENT)
+    assert [hook["name"] for hook in plan["hooks"]] == hooks
+    assert plan["flops"]["saes"] == 2 * single["flops"]["saes"]
+    assert plan["disk_bytes"] > 1.8 * single["disk_bytes"]
+    assert any(f"64 latents are fewer than the {2 * D} dimensions" in text for text in plan["warnings"])

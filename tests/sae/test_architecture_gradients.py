@@ -63,7 +63,7 @@ def test_gradients_are_those_of_autograd(
     generator = torch.Generator().manual_seed(seed)
     calibrations = [
         Calibration(hook, 1.0, 9.0, 1.0, torch.randn(d + 2 * i, generator=generator), 1, 1, 0)
-        for i, hook in enumerate(config.hooks())
+        for i, hook in enumerate(config.all_hooks())
     ]
     sae: Any = make_architecture(config, calibrations, "cpu", False)
     mean = calibrations[0].mean.double() if len(calibrations) > 1 else None

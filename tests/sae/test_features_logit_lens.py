@@ -95,7 +95,8 @@ class Directions:
     """What describe_directions reads of an SAE."""
 
     def __init__(self, hook: str, width: int) -> None:
-        self.W_dec = torch.randn(6, width, generator=torch.Generator().manual_seed(3))
+        self.is_crosscoder = False
+        self.W_dec = self.directions = torch.randn(6, width, generator=torch.Generator().manual_seed(3))
         self.target_hook = hook
 
 

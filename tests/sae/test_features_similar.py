@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ def test_a_direction_that_is_there_is_beyond_chance_and_a_random_one_is_not(tmp_
     rng = np.random.default_rng(2024)
     weights = 3 * rng.normal(size=(500, 64)).astype(np.float32)
     weights[7] = 0
+    (tmp_path / "cfg.json").write_text(json.dumps({"metadata": {"hook_name": "blocks.1.hook_resid_post"}}))
     save_file({"W_dec": weights}, tmp_path / "sae_weights.safetensors")
     others = decoder_directions(tmp_path)
     assert not others[7].any()

@@ -34,6 +34,9 @@ def test_labels_and_notes_are_kept_apart_from_the_star(site: Site, samples: Samp
     found = site.reader.get(f"{path}/11").json()
     assert (found["starred"], found["label"], found["notes"]) == (True, "boats", "")
     assert site.writer.delete(f"{path}/11/star").json()["label"] == "boats"
+    history = site.reader.get(f"{path}/11/history").raise_for_status().json()
+    assert [(v["version"], v["label"], v["notes"]) for v in history] == [(2, "boats", ""), (1, "boats", "and ships")]
+    assert site.reader.get(f"{path}/12/history").json() == []
     assert 11 in _latents(site, path, starred="false")
 
 

@@ -28,6 +28,7 @@ export const ROUTES: PageRoute[] = [
   { path: "/features/:id/:latent", component: lazy(() => import("../pages/FeaturePage")) },
   { path: "/features/:id/:latent/steer", component: lazy(() => import("../pages/SteeringPage")) },
   { path: "/labels/:id", component: lazy(() => import("../pages/LabelsPage")) },
+  { path: "/labels/:id/queue", component: lazy(() => import("../pages/LabelQueue")) },
   { path: "/jobs", nav: "Jobs", component: lazy(() => import("../pages/Jobs")) },
   { path: "/jobs/:id", component: lazy(() => import("../pages/JobPage")) },
   { path: "/cluster", nav: "Cluster", component: lazy(() => import("../pages/ClusterPage")) },

@@ -45,7 +45,7 @@ function LabelTable({ labels }: { labels: FeatureLabel[] }) {
   return (
     <>
       <div className="scroll">
-        <table>
+        <table className="truth">
           <caption className="visually-hidden">Labels of this feature, the best first</caption>
           <thead><tr>{["Label", "Method", "Score", "Permuted label", "Difference", "Precision", "Recall"].map((name) => <th key={name} scope="col">{name}</th>)}</tr></thead>
           <tbody>

@@ -11,7 +11,7 @@ import { featurePath } from "../app/paths";
 import { ActiveTokens } from "../components/ActiveTokens";
 import { ArtifactLink } from "../components/ArtifactLink";
 import { CopyJson } from "../components/CopyJson";
-import { Facts, JsonLink } from "../components/Facts";
+import { Facts, JsonLink, Moment } from "../components/Facts";
 import { FeatureLabels } from "../components/FeatureLabels";
 import { FeatureHistogram } from "../components/FeatureHistogram";
 import { OwnText } from "../components/OwnText";
@@ -36,7 +36,7 @@ export default function FeaturePage() {
           {path.latent > 0 && <Link href={featurePath(features, path.latent - 1)} className="button">← previous</Link>}{" "}
           <Link href={featurePath(features, path.latent + 1)} className="button">next →</Link>{" "}
           <Link href={`/${features}`} className="button">All features</Link>{" "}
-          <Link href={`${featurePath(features, path.latent)}/steer`} className="button primary">Steer with it</Link>
+          {!data?.hook_shares && <Link href={`${featurePath(features, path.latent)}/steer`} className="button primary">Steer with it</Link>}
         </nav>
       }
       lead={data && <>{data.hook}, <ArtifactLink reference={data.sae} /> · <JsonLink href={`/v1/${features}/latents/${path.latent}`} /></>}
@@ -54,6 +54,7 @@ function Details({ feature, id }: { feature: Feature; id: string }) {
       <Facts facts={[
         ["Density", feature.density > 0 ? `${percent(feature.density)}, 1 in ${whole(1 / feature.density)}` : "never active"],
         ["Active positions", whole(feature.count)], ["Max activation", figures(feature.max)], ["Mean when active", figures(feature.mean)],
+        ...Object.entries(feature.hook_shares ?? {}).map(([hook, share]): [string, string] => [`Norm at ${hook}`, percent(share)]),
       ]} />
       <div className="columns">
         <div className="card">
@@ -154,6 +155,28 @@ function Notes({ sae, latent }: { sae: string; latent: number }) {
   return <NotesForm path={path} annotation={none ? null : (found.data ?? null)} />;
 }
 
+/** What name and notes were after each change, read when it is opened. */
+function History({ path }: { path: { id: string; latent: number } }) {
+  const [open, setOpen] = useState(false);
+  const found = $api.useQuery("get", "/v1/saes/{id}/latents/{latent}/history", { params: { path } }, { enabled: open });
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>History</summary>
+      {open && (
+        <Loaded query={found} what="the history">
+          {(versions) => (
+            <ol className="plain">
+              {versions.map((one) => (
+                <li key={one.version}><Moment at={one.written_at} /> by <ShownText text={one.written_by} most={60} />: {one.label ? <strong><ShownText text={one.label} /></strong> : "no name"}{one.notes && <>, <ShownText text={one.notes} most={200} /></>}</li>
+              ))}
+            </ol>
+          )}
+        </Loaded>
+      )}
+    </details>
+  );
+}
+
 function NotesForm({ path, annotation }: { path: { id: string; latent: number }; annotation: Annotation | null }) {
   const mayWrite = useMayWrite();
   const queries = useQueryClient();
@@ -178,6 +201,7 @@ function NotesForm({ path, annotation }: { path: { id: string; latent: number };
       {error != null && <ProblemNotice error={error} what="It was not saved" />}
       {!open && annotation?.label && <p><strong><ShownText text={annotation.label} /></strong></p>}
       {!open && annotation?.notes && <p><ShownText text={annotation.notes} lines /></p>}
+      {!open && annotation !== null && (annotation.label || annotation.notes) && <History path={path} />}
       {open && (
         <form className="schema-form" onSubmit={save}>
           <div className="field"><label htmlFor="feature-label">Name</label><input id="feature-label" name="label" defaultValue={annotation?.label ?? ""} autoComplete="off" /></div>

@@ -103,6 +103,7 @@ function Table({ id, features }: { id: string; features: string }) {
             <option value="">all</option><option value="true">better than a permuted label</option><option value="false">not better</option>
           </select>
         </label>
+        <Link href={`/labels/${id}/queue?${search.toString()}`} className="button">Name them one by one</Link>
       </div>
       <Loaded query={found.query} what="the labels">
         {() => (

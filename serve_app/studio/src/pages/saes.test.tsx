@@ -26,8 +26,8 @@ const item = (id: string, ev: number, l0: number) => ({
   id, ref: `saes/${id}`, url: `/v1/saes/${id}`, label: id, name: null, tags: [], project: "default", created_by: "ada", created_at: "2026-01-01T00:00:00Z", bytes: 1, fields: { ev, l0 },
 });
 
-function feature() {
-  answer(`GET ${F}/latents/7`, FEATURE);
+function feature(more: object = {}) {
+  answer(`GET ${F}/latents/7`, { ...FEATURE, ...more });
   answer(`GET ${F}/latents/7/examples`, [EXAMPLE, { ...EXAMPLE, kind: "quantile", part: 0, activation: 0.5 }]);
   renderPage(<FeaturePage />);
 }
@@ -40,6 +40,13 @@ describe("the page of a feature", () => {
     expect(await screen.findByRole("group", { name: /Example 1, activation 2/ })).toBeVisible();
     await userEvent.setup().click(screen.getByRole("button", { name: /Interval 1/ }));
     expect(await screen.findByRole("group", { name: /Example 1, activation 0.5/ })).toBeVisible();
+  });
+
+  it("shows at which hooks a crosscoder's feature is, which does not steer", async () => {
+    feature({ hook: "blocks.1 + blocks.2", hook_shares: { "blocks.1": 0.25, "blocks.2": 0.75 } });
+    expect(await screen.findByText("Norm at blocks.2")).toBeVisible();
+    expect(screen.getByText("75.0%")).toBeVisible();
+    expect(screen.queryByRole("link", { name: "Steer with it" })).toBeNull();
   });
 
   it("stars a feature that nobody has annotated", async () => {
