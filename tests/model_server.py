@@ -1,7 +1,7 @@
 """A model server of our own with OpenAI's routes: it answers by a rule, and with the faults that are set.
 
 Faults are taken by the next chat completions, one each: a status (429, 503, ...; with `retry_after`), "cut" (the connection
-ends in the middle), "slow" (no answer for a minute), "not json", "no choices", or "text:..." (an answer with that content).
+ends in the middle), "slow" (no answer for half a minute), "not json", "no choices", or "text:..." (an answer with that content).
 """
 
 from __future__ import annotations
@@ -75,20 +75,23 @@ def _app(server: ModelServer) -> FastAPI:
         try:
             await asyncio.sleep(server.pause_s)
             fault = server.faults.pop(0) if server.faults else server.every
-            return await _answer(server, body, fault)
+            return await _answer(server, request, body, fault)
         finally:
             server.at_once -= 1
 
     return app
 
 
-async def _answer(server: ModelServer, body: dict[str, Any], fault: int | str | None) -> Response:
+async def _answer(server: ModelServer, request: Request, body: dict[str, Any], fault: int | str | None) -> Response:
     if server.models is not None and body["model"] not in server.models:
         return JSONResponse({"error": {"message": f"The model {body['model']} does not exist"}}, 404)
     if isinstance(fault, int):
         return JSONResponse({"error": {"message": "busy"}}, fault, {"Retry-After": server.retry_after})
     if fault == "slow":
-        await asyncio.sleep(60)
+        for _ in range(600):
+            if await request.is_disconnected():
+                break
+            await asyncio.sleep(0.05)
     if fault == "not json":
         return Response("<html>", media_type="text/html")
     if fault == "no choices":
