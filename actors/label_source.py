@@ -43,6 +43,7 @@ class LabelTask(NamedTuple):
     dtype: str
     pass_rows: int
     settings: LabelSettings
+    coactive: int
     science: dict[str, Any]
     endpoint: LabelEndpoint | None = None
 

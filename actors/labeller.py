@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import ray
 import torch
 
@@ -16,10 +17,16 @@ from actors.progress_channel import ProgressChannel
 from actors.worker_setup import set_up, temporary_folder
 from cluster.store import Store, StoredFile
 from configs.requirements import Requirement
+from sae.features.coactivation import count_coactivation
+from sae.features.map import feature_map
 from sae.features.row_sketcher import HookRows, rows_from_cache, rows_from_model, side_by_side
+from sae.features.similar import decoder_directions
 from sae.formats.activations import DTYPES
+from sae.formats.coactivation import write_coactivation
+from sae.formats.feature_map import write_map
 from sae.formats.labels import LabelsInfo, write_labels
 from sae.formats.sae_folder import Sae
+from sae.formats.search_index import write_index
 from sae.formats.text_labels import write_text_labels
 from sae.labels.activations import Activations, by_feature
 from sae.labels.effect_columns import COLUMNS, effect_columns, input_scores
@@ -34,11 +41,14 @@ from sae.labels.effects import (
     output_scores,
 )
 from sae.labels.endpoint.merge import merged
-from sae.labels.label_features import FeatureLabels, find_labels, score_labels
+from sae.labels.label_features import Directions, FeatureLabels, find_labels, score_labels
 from sae.labels.label_rows import label_rows
+from sae.labels.search_index import make_index
+from sae.labels.search_text import search_texts
 from sae.labels.steering_example import steering_example
 from sae.labels.text import LabelText
 from sae.row_activations import model_inputs
+from sae.text.word_vectors import word_vectors
 
 ANSWERS = " answers"  # behind the output's name: the figure of a model server's answers
 
@@ -59,17 +69,18 @@ class Labeller:
     def label(self, task: LabelTask) -> Labelled | None:
         """Labels, scores and stores. None if a stop was requested meanwhile."""
         set_up(self.requirement)
+        words = word_vectors()  # first, so that a missing package is said before the work
         source = LabelSource(self.store, task, self.requirement)
         read = self._activations(source)
         if read is None:
             return None
         active, data = read
-        rows = source.tokens.read(0, task.rows)
-        text = LabelText(rows.input_ids, data, rows.document, source.token_text.string, task.settings.seed)
+        rows, pieces, directions = source.tokens.read(0, task.rows), source.token_text, source.directions()
+        text = LabelText(rows.input_ids, data, rows.document, pieces.string, task.settings.seed)
         columns = self._effects(source, text, active)
         if columns is None:
             return None
-        labels = find_labels(text, active, source.directions(), task.settings)
+        labels = find_labels(text, active, directions, task.settings)
         found = list(score_labels(text, active, labels, task.settings))
         asked = None
         if task.endpoint is not None:
@@ -78,11 +89,18 @@ class Labeller:
                 return None
             found = merged(found, asked.labels)
         made = label_rows(found, text, active, columns)
+        together = count_coactivation(
+            active.starts, active.positions, data.reshape(-1), task.coactive, self.requirement.threads
+        )
+        index = make_index(
+            search_texts(text, active, made.labels, directions, pieces.strings), words, task.settings.seed
+        )
         inputs = {role: str(ref) for role, ref in {"features": task.features, **task.inputs}.items()}
         info = LabelsInfo(
             rows=task.rows,
             n_features=active.features,
             steering=_steering(source, found, columns["input_score"], active),
+            coactivation_positions=together.positions,
             endpoint=None if asked is None else asked.record,
             settings=task.science,
             inputs=inputs,
@@ -91,6 +109,8 @@ class Labeller:
         with temporary_folder() as scratch:
             folder = Path(scratch)
             names = write_labels(folder, made.features, made.labels, info)
+            names += [write_coactivation(folder, together), write_index(folder, index)]
+            names.append(write_map(folder, _map(source, directions)))
             if asked is not None and task.endpoint is not None:
                 names += write_text_labels(folder, asked.labels, asked.answers, task.endpoint.runtime.prices)
             files = [self.store.put(task.output, self.attempt, name, folder / name) for name in names]
@@ -167,6 +187,13 @@ class Labeller:
 def make_labeller(store: Store, attempt: int, requirement: Requirement, channel: ProgressChannel) -> Any:
     """Starts a labeller actor, which reports the rows read of each task to `channel` under its output."""
     return ray.remote(Labeller).options(**worker_options(requirement)).remote(store, attempt, requirement, channel)
+
+
+def _map(source: LabelSource, directions: Directions) -> npt.NDArray[np.float32]:
+    """Places of all features in the plane."""
+    decoder = decoder_directions(source.files("sae").directory())
+    neighbours, cosines = np.array(directions.neighbours, np.int64), np.array(directions.cosines, np.float32)
+    return feature_map(decoder, neighbours, cosines, source.task.settings.seed)
 
 
 def _steering(

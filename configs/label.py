@@ -47,6 +47,12 @@ class LabelConfig(StageConfig):
         max_length=2000,
         description="Prompt of one example of steering, with a labelled feature that promotes what it reads; none: no example.",
     )
+    coactive: int = Field(
+        20,
+        ge=1,
+        le=200,
+        description="Other features to list for each, at most: those most often active together with it.",
+    )
     endpoint: LabelEndpoint | None = Field(
         None, description="A model server that also labels some features in words; null: nothing leaves the machine."
     )

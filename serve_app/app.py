@@ -27,6 +27,7 @@ from serve_app.routes import (
     documentation,
     events,
     feature_annotations,
+    feature_relations,
     features,
     jobs,
     labels,
@@ -59,8 +60,8 @@ KIND_ROUTERS = {
     "datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features, "labels": labels,
 }  # fmt: skip
 ROUTERS = (
-    feature_annotations, all_artifacts, uploads, jobs, training, logs, events, cluster, text_queries, steering, openai,
-    neuronpedia, session, access_tokens, about, system,
+    feature_annotations, feature_relations, all_artifacts, uploads, jobs, training, logs, events, cluster, text_queries, steering,
+    openai, neuronpedia, session, access_tokens, about, system,
 )  # fmt: skip
 
 

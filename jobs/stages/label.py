@@ -133,6 +133,7 @@ def _task(job: JobContext, features: ArtifactRef, output: ArtifactRef) -> LabelT
             effect_examples=config.effect_examples,
             steering_prompt=config.steering_prompt,
         ),
+        coactive=config.coactive,
         science=_science(config),
         endpoint=config.endpoint,
     )

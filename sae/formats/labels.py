@@ -1,5 +1,7 @@
 """The `labels` artifact: `features.parquet`, `labels.parquet` and `labels.json`, to be queried in place.
 
+Other modules of this folder describe `coactivation.parquet`, `map.safetensors` and `search.safetensors`.
+
 `features.parquet` has one row a feature, in order: feature int32, type (tokens, context, writer, both, positional, dense or
 obscure), active_explain and active_test int64 (active positions in either part of the text), and of its best label, null
 without one: label, method, label_score, permuted_score, difference, difference_low, difference_high and beats. Then what it
@@ -79,6 +81,10 @@ class LabelsInfo(Config):
     explain_positions: int = Field(description="Data positions of documents that labels were made from.")
     test_positions: int = Field(description="Data positions of the other documents, that labels were scored on.")
     n_features: int = Field(description="Width of the SAE.")
+    coactivation_positions: int = Field(
+        default=0,
+        description="Data positions that co-activation was counted on; all, but for very many active latents.",
+    )
     labelled: int = Field(description="Features with at least one scored label.")
     beats: int = Field(description="Features whose best label beats its permuted one with a 95% interval.")
     types: dict[str, int] = Field(description="Features by type.")

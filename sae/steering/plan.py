@@ -42,11 +42,6 @@ def make_plan(
                 f"the largest activation of latent {one.latent} of {one.sae} is not known: extract its features, or give the "
                 "value in unit raw or norm"
             )
-        if sae.is_crosscoder:
-            raise SteeringError(
-                f"{one.sae} is a crosscoder, whose latents are read from several hooks and make each: its features do not steer. "
-                "Steer with an SAE of one hook"
-            )
         if sae.scales_each_input:
             raise SteeringError(
                 f"{one.sae} scales each activation by its own length before it encodes: how large a change would be has no one "
@@ -68,6 +63,11 @@ def make_plan(
 
 def _sae(saes: Mapping[str, Sae], wanted: Intervention | Condition) -> Sae:
     sae = saes[wanted.sae]
+    if sae.is_crosscoder:
+        raise SteeringError(
+            f"{wanted.sae} is a crosscoder, whose latents are read from several hooks and make each: its features do not steer. "
+            "Steer with an SAE of one hook"
+        )
     if wanted.latent >= sae.d_sae:
         raise SteeringError(f"there is no latent {wanted.latent} in {wanted.sae}: they are 0 to {sae.d_sae - 1}")
     return sae

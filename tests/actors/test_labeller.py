@@ -23,6 +23,8 @@ from configs.label import LabelConfig
 from configs.label_endpoint import PROMPTS
 from jobs.life.stage_context import JobContext, Stopped
 from jobs.stages import extract, label
+from sae.features.coactivation import LEAST_JOINT
+from sae.formats.coactivation import read_partners
 from sae.formats.labels import LabelsError, LabelsReader
 from sae.labels.endpoint.prompts import prompt_hash
 from tests.actors import extract_world as world
@@ -96,8 +98,22 @@ def test_every_feature_has_a_type_and_labels_with_scores_beside_controls(
             assert len(one["evidence_rows"]) == len(one["evidence_positions"]) > 0
         if labels:
             assert (labels[0]["label"], labels[0]["score"]) == (row["label"], row["label_score"])
+    _partners_agree(store, ref, [row["active_explain"] + row["active_test"] for row in table])
     with pytest.raises(LabelsError, match="no feature 96: they are 0 to 95"):
         reader.labels(WIDTH)
+
+
+def _partners_agree(store: Store, ref: ArtifactRef, active: list[int]) -> None:
+    """Counts are those of all data positions, and what one feature lists of a partner is what the partner lists of it."""
+    files = store.files(ref)
+    info = LabelsReader(files).info
+    assert info.coactivation_positions == info.explain_positions + info.test_positions
+    found = [read_partners(files, feature) for feature in range(WIDTH)]
+    assert [count for count, _ in found] == active
+    joint = {(feature, one.feature): one.joint for feature, (_, partners) in enumerate(found) for one in partners}
+    assert len(joint) > WIDTH
+    assert all(LEAST_JOINT <= n <= min(active[a], active[b]) for (a, b), n in joint.items())
+    assert all(joint.get((b, a), n) == n for (a, b), n in joint.items())
 
 
 def test_model_and_cache_give_the_same_labels_and_so_does_a_repetition(
@@ -112,6 +128,7 @@ def test_model_and_cache_give_the_same_labels_and_so_does_a_repetition(
     first, second = (files_of(store, ref) for ref in made)
     assert first["labels.parquet"] == second["labels.parquet"]
     assert first["features.parquet"] == second["features.parquet"]
+    assert first["coactivation.parquet"] == second["coactivation.parquet"]
 
 
 def test_each_setting_changes_the_labels(store: Store, features: list[ArtifactRef], tmp_path: Path) -> None:
@@ -124,13 +141,14 @@ def test_each_setting_changes_the_labels(store: Store, features: list[ArtifactRe
         {"positions": LENGTH * (ROWS // 2)},
         {"effect_examples": 0},
         {"effect_examples": 1},
+        {"coactive": 2},
     ]
     found = []
     for fields in settings:
         job = label_job(store, features[0], tmp_path, **fields)
         label.run(job)
         files = files_of(store, job.outputs[0].ref)
-        found.append(files["labels.parquet"] + files["features.parquet"])
+        found.append(b"".join(files[f"{name}.parquet"] for name in ("labels", "features", "coactivation")))
     assert len(set(found)) == len(settings)
 
 

@@ -252,6 +252,16 @@ def test_its_figures_are_those_of_all_hooks_and_of_each(world: World, tmp_path: 
     assert whole["l0"] == pytest.approx(8, abs=0.5)
 
 
+def test_a_control_beside_it_changes_none_of_its_figures(world: World) -> None:
+    mixed = {**world.sae.tensors, "W_dec": world.sae.W_dec.flip(0)}
+    control = Sae(mixed, world.sae.config, world.sae.calibrations[0], {}, world.sae.calibrations[1:])
+    batch = Batch(0, world.tokens.read(0, 4), 2)
+    both = evaluate_crosscoders(world.lm, [world.sae, control], batch, POLICY, "row")
+    own, other = (summarise([one]).metrics for one in both)
+    assert own == summarise([measure(world, 0, 4, 2)]).metrics
+    assert other["ev"] < own["ev"] and other["ce_score_zero"] < own["ce_score_zero"]
+
+
 def test_losses_are_those_of_passes_with_all_hooks_replaced(world: World) -> None:
     losses = measure(world, 0, 4, 4).losses
     assert losses is not None
@@ -378,6 +388,10 @@ def test_what_crosscoders_cannot_do_is_refused_with_the_reason(world: World, tmp
     change = Intervention.model_validate({"sae": ref, "latent": 3, "op": "add", "value": 1.0})
     with pytest.raises(SteeringError, match=f"{ref} is a crosscoder"):
         make_plan(world.lm, {ref: world.sae}, [change], {})
+    when = {"sae": ref, "latent": 3, "above": 0.5}
+    alone = Intervention.model_validate({**change.model_dump(), "sae": "saes/" + "2" * 16, "when": when})
+    with pytest.raises(SteeringError, match=f"{ref} is a crosscoder"):
+        make_plan(world.lm, {ref: world.sae, "saes/" + "2" * 16: world.alone}, [alone], {})
     with pytest.raises(NotExportable, match=r"saes/1 is a crosscoder of 3 hooks, and sparsify holds SAEs of one hook"):
         write_export("sparsify", ExportSource(world.sae, "saes/1"), tmp_path)
     metadata = {"hook_name": "a + b", "hook_names": ["a", "b"]}

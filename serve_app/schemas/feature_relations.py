@@ -1,0 +1,55 @@
+"""How features relate to each other and to a query: which are active together, which are near, and where all are on a plane."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from serve_app.schemas.labels import FeatureType, LabelledFeature
+
+
+class CoactiveFeature(BaseModel):
+    """A feature that is active together with another."""
+
+    latent: int = Field(description="Number of the SAE's latent, from 0.")
+    count: int = Field(description="Positions where it is active.")
+    joint: int = Field(description="Positions where both are active.")
+    expected: float = Field(description="What `joint` would be on average if the two were independent.")
+    share: float = Field(description="Share of the first feature's active positions where this one is active too.")
+    share_of_other: float = Field(description="Share of this one's active positions where the first is active too.")
+    npmi: float = Field(
+        description="Normalised pointwise mutual information: 1 always together, 0 as if independent, towards -1 apart."
+    )
+
+
+class CoactiveFeatures(BaseModel):
+    """The features that are active together with one: those that share at least 5 positions with it."""
+
+    latent: int = Field(description="Number of the SAE's latent.")
+    positions: int = Field(description="Data positions that were counted.")
+    count: int = Field(description="Positions among them where the latent is active.")
+    coactive: list[CoactiveFeature] = Field(description="The highest NPMI first.")
+
+
+class FoundFeature(LabelledFeature):
+    """A feature that a search found, with its best label."""
+
+    cosine: float = Field(description="How near it is to the query: 1 at most.")
+    density: float = Field(description="Share of the data positions, of the text of the labels, where it is active.")
+
+
+class SearchAnswer(BaseModel):
+    """The features nearest to a query."""
+
+    chance: float = Field(
+        description="The best cosine that 95% of queries of as many random tokens stay below: nearer features mean something."
+    )
+    items: list[FoundFeature] = Field(description="The nearest first.")
+
+
+class FeatureMap(BaseModel):
+    """Places of all features on a plane, in the order of their latents."""
+
+    x: list[float] = Field(description="First coordinate. Only nearness has a meaning.")
+    y: list[float] = Field(description="Second coordinate.")
+    types: list[FeatureType] = Field(description="Names of the types.")
+    type: list[int] = Field(description="Type of each feature: an index into `types`.")
