@@ -1,7 +1,7 @@
 """A model server of our own with OpenAI's routes: it answers by a rule, and with the faults that are set.
 
 Faults are taken by the next chat completions, one each: a status (429, 503, ...; with `retry_after`), "cut" (the connection
-ends in the middle), "slow" (no answer for a minute), "not json", "no choices", or "text:..." (an answer with that content).
+ends in the middle), "slow" (no answer for half a minute), "not json", "no choices", or "text:..." (an answer with that content).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class ModelServer:
         self.key: str | None = None
         self.retry_after = "0"
         self.pause_s = 0.0
+        self.over = False  # nobody waits for slow answers any more
         self.at_once = self.most_at_once = 0
         self.url = ""
 
@@ -88,7 +89,10 @@ async def _answer(server: ModelServer, body: dict[str, Any], fault: int | str | 
     if isinstance(fault, int):
         return JSONResponse({"error": {"message": "busy"}}, fault, {"Retry-After": server.retry_after})
     if fault == "slow":
-        await asyncio.sleep(60)
+        for _ in range(600):
+            if server.over:
+                break
+            await asyncio.sleep(0.05)
     if fault == "not json":
         return Response("<html>", media_type="text/html")
     if fault == "no choices":

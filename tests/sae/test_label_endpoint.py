@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,9 @@ def running() -> Iterator[ModelServer]:
 @pytest.fixture
 def server(running: ModelServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModelServer:
     """The server as new; pauses between attempts take no time."""
-    url = running.url
+    url, running.over = running.url, True
+    while running.at_once:  # requests that the last test gave up
+        time.sleep(0.01)
     running.__init__(knowing)  # type: ignore[misc]
     running.url = url
     monkeypatch.setattr(client_module, "_FIRST_PAUSE_S", 0.001)
@@ -170,7 +173,7 @@ def test_labels_of_planted_features_are_right_and_permuted_ones_are_chance(
         assert one.permuted_feature != one.feature and one.explain is not None and one.explain.value >= 0.95
     shown = [question for question in server.questions() if "active" in question]
     assert len(shown) == len(every)
-    assert record["questions"] == record["requests"] == len(server.asked) and not record["failed_requests"]
+    assert record["questions"] == record["requests"] and not record["failed_requests"]
     _check_best(features, labels)
 
 
@@ -199,7 +202,7 @@ def test_features_are_drawn_among_those_that_are_active_in_both_halves(features:
 def test_faults_of_the_server_are_survived_and_counted(features: Planted, server: ModelServer) -> None:
     undisturbed, _ = features.label(endpoint(server, **FEW))
     server.faults = [429, "not json", "cut", 503, "no choices", "text:no JSON at all", "slow", 500]
-    labels, record = features.label(endpoint(server, **FEW, runtime={"timeout_s": 1}))
+    labels, record = features.label(endpoint(server, **FEW, runtime={"timeout_s": 4}))
     same = [(one.feature, one.text, one.detection and one.detection.own) for one in labels]
     assert same == [(one.feature, one.text, one.detection and one.detection.own) for one in undisturbed]
     failed = record["failed_requests"]
@@ -256,8 +259,8 @@ def test_a_question_that_the_server_refuses_costs_no_more_than_itself(features: 
 def test_a_server_that_stays_away_ends_the_job_and_the_next_asks_only_for_the_rest(
     features: Planted, server: ModelServer
 ) -> None:
-    whole, _ = features.label(endpoint(server, **FEW))
-    wanted = len(server.asked)
+    whole, first = features.label(endpoint(server, **FEW))
+    wanted = first["questions"]
     server.asked.clear()
     kept = Kept()
     server.faults = [*[""] * 7, *[503] * 200]  # type: ignore[list-item]
