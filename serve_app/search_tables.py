@@ -10,6 +10,7 @@ import numpy.typing as npt
 from cachetools import LRUCache, cachedmethod
 
 from cluster.store import ArtifactFiles
+from sae.formats.artifact_files import ArtifactFilesLike
 from sae.formats.labels import LabelsReader
 from sae.formats.search_index import read_index
 from sae.labels.search_index import LONGEST
@@ -18,11 +19,15 @@ _BYTES = 512 << 20  # of vectors in memory; 100,000 features have 100 MB
 
 
 class SearchTable:
-    """One labels artifact. `vectors` float32 [features, 256]; `density` of each feature in the text of the labels."""
+    """One labels artifact. `vectors` float32 [features, 256]; `density` of each feature in the text of the labels.
 
-    def __init__(self, files: ArtifactFiles) -> None:
+    `searched` bool [features]: which have a vector, so that something is known of them.
+    """
+
+    def __init__(self, files: ArtifactFilesLike) -> None:
         reader, index = LabelsReader(files), read_index(files)
         self.vectors, self._chance = index.vectors.astype(np.float32), index.chance
+        self.searched: npt.NDArray[np.bool_] = self.vectors.any(1)
         self.labels = reader.features()
         active = self.labels["active_explain"].to_numpy() + self.labels["active_test"].to_numpy()
         positions = reader.info.explain_positions + reader.info.test_positions

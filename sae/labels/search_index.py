@@ -44,9 +44,9 @@ def make_index(texts: SearchTexts, words: WordVectors, seed: int) -> SearchIndex
 
 
 def nearest_features(vectors: Float32, query: Float32, allowed: npt.NDArray[np.bool_], most: int) -> Found:
-    """The features nearest to a query [256] among those `allowed`, bool [features]; never one without a vector."""
+    """The features nearest to a query [256] among those `allowed`, bool [features]."""
     cosines = vectors @ query
-    rows = np.flatnonzero(allowed & vectors.any(1))
+    rows = np.flatnonzero(allowed)
     if len(rows) > most:
         limit = np.partition(cosines[rows], len(rows) - most)[len(rows) - most]
         rows = rows[cosines[rows] >= limit]

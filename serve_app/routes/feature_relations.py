@@ -56,7 +56,12 @@ class SearchQuery(StrictQuery):
 @router.get("/search", summary="Search features by meaning", responses=problems(404), response_model=SearchAnswer)
 def search_latents(api: ApiDep, id: HexId, query: Annotated[SearchQuery, Query()]) -> Response:
     """The features whose labels and strongest examples are nearest to the query by word vectors; ties by latent."""
-    table = SEARCH_TABLES.get(files_with(api, id, SEARCH))
+    answer = find_features(SEARCH_TABLES.get(files_with(api, id, SEARCH)), query)
+    return artifact_requests.json_response(answer)
+
+
+def find_features(table: SearchTable, query: SearchQuery) -> SearchAnswer:
+    """The answer to a query."""
     words = word_vectors()
     found = nearest_features(table.vectors, words.of([query.q])[0], _allowed(table, query), query.limit)
     rows = table.labels.take(pa.array(found.features)).to_pylist()
@@ -66,8 +71,7 @@ def search_latents(api: ApiDep, id: HexId, query: Annotated[SearchQuery, Query()
             rows, found.cosines.tolist(), table.density[found.features].tolist(), strict=True
         )
     ]
-    answer = SearchAnswer(chance=table.chance(words.tokens(query.q)), items=items)
-    return artifact_requests.json_response(answer)
+    return SearchAnswer(chance=table.chance(words.tokens(query.q)), items=items)
 
 
 @router.get("/map", summary="Get the map of all features", responses=problems(404), response_model=FeatureMap)
@@ -124,7 +128,7 @@ def files_with(api: Api, id: str, name: str) -> ArtifactFiles:
 
 def _allowed(table: SearchTable, query: SearchQuery) -> npt.NDArray[np.bool_]:
     """Which features meet the filters, bool [features]."""
-    labels, allowed = table.labels, np.ones(table.labels.num_rows, np.bool_)
+    labels, allowed = table.labels, table.searched.copy()
     if query.type is not None:
         allowed &= _mask(pc.equal(labels["type"], query.type))
     if query.beats is not None:

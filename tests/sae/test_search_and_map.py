@@ -33,12 +33,12 @@ def test_a_query_finds_what_means_the_same_in_other_words() -> None:
     index = make_index(TEXTS, words, 0)
     assert index.vectors.shape == (5, DIMENSIONS)
     assert not index.vectors[2].any()
-    everything = np.ones(5, np.bool_)
+    searched = index.vectors.any(1)
     wanted = {"petroleum": 0, "trains": 1, "which tongues people speak": 3, "soldiers": 4}
     for query, feature in wanted.items():
-        found = nearest_features(index.vectors.astype(np.float32), words.of([query])[0], everything, 5)
+        found = nearest_features(index.vectors.astype(np.float32), words.of([query])[0], searched, 5)
         assert found.features[0] == feature
-        assert len(found.features) == 4, "a feature without a text is not found"
+        assert sorted(found.features) == [0, 1, 3, 4]
         assert found.cosines[0] > index.chance[words.tokens(query) - 1]
     again = make_index(TEXTS, words, 0)
     assert all((one == other).all() for one, other in zip(index, again, strict=True))
@@ -50,7 +50,7 @@ def test_the_nearest_are_those_of_a_sort_and_ties_go_by_latent() -> None:
     vectors = random.normal(size=(200, 8)).astype(np.float32).round(0)
     query, allowed = np.ones(8, np.float32), random.random(200) < 0.6
     cosines = vectors @ query
-    wanted = sorted((f for f in range(200) if allowed[f] and vectors[f].any()), key=lambda f: (-cosines[f], f))
+    wanted = sorted(np.flatnonzero(allowed), key=lambda f: (-cosines[f], f))
     for most in (1, 7, 500):
         assert nearest_features(vectors, query, allowed, most).features.tolist() == wanted[:most]
 
