@@ -172,6 +172,8 @@ def pages_of(samples: SampleArtifacts) -> tuple[str, ...]:
         f"/{samples.features}/0",
         f"/{samples.features}/0/steer",
         f"/{samples.labels}",
+        f"/{samples.labels}/queue",
+        f"/{samples.labels}/map",
     )
 
 
