@@ -27,7 +27,7 @@ class SearchTable:
     def __init__(self, files: ArtifactFilesLike) -> None:
         reader, index = LabelsReader(files), read_index(files)
         self.vectors, self._chance = index.vectors.astype(np.float32), index.chance
-        self.searched: npt.NDArray[np.bool_] = self.vectors.any(1)
+        self.searched: npt.NDArray[np.bool_] = np.asarray(self.vectors.any(1))
         self.labels = reader.features()
         active = self.labels["active_explain"].to_numpy() + self.labels["active_test"].to_numpy()
         positions = reader.info.explain_positions + reader.info.test_positions
