@@ -76,3 +76,12 @@ def test_what_is_not_there_is_named(site: Site, samples: SampleArtifacts, path: 
     answer = site.reader.get(path.format(labels=samples.labels))
     assert answer.status_code == status
     assert message in answer.text
+
+
+def test_labels_of_an_earlier_version_say_what_to_do(
+    site: Site, samples: SampleArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.routes.feature_relations.MAP", "map_that_nobody_made.safetensors")
+    answer = site.reader.get(f"/v1/{samples.labels}/map")
+    assert answer.status_code == 404
+    assert "label the features again" in answer.json()["detail"]
