@@ -124,7 +124,10 @@ class LabelsReader:
         try:
             self.info = LabelsInfo.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
-            raise LabelsError(f"{path} is not a description of labels: {error}; label again") from None
+            wrong = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors()[:5])
+            raise LabelsError(
+                f"{path} was made by another version of the label stage (wrong or missing: {wrong}): label the features again"
+            ) from None
         self._files = files
 
     def features(self) -> pa.Table:

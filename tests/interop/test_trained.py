@@ -60,7 +60,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     for number, name in enumerate(CLASSES):
         one, x = _trained(name)
         folder = root / str(number)
-        metadata = {**METADATA, **({"hook_name_out": one.config.hooks()[-1]} if one.others else {})}
+        metadata = {**METADATA, **({"hook_name_out": one.config.all_hooks()[-1]} if one.others else {})}
         write_sae(folder, one.config.architecture, one.export(), metadata, one.calibration, {}, *one.others)
         save_file({"x": x.contiguous()}, root / f"{number}.x")
         jobs.append({"sae": str(folder), "x": str(root / f"{number}.x"), "out": str(root / f"{number}.out")})

@@ -46,8 +46,8 @@ export default function LabelsPage() {
               <Facts facts={[
                 ["Features", whole(summary.n_features)], ["With a scored label", whole(summary.labelled)],
                 ["Better than a permuted label", `${whole(summary.beats)}, ${percent(summary.beats / summary.n_features)}`],
-                ["Types", Object.entries(summary.types).map(([type, count]) => `${whole(count)} ${type}`).join(", ")],
               ]} />
+              <p>By type: {Object.entries(summary.types).sort(([, a], [, b]) => b - a).map(([type, count]) => `${whole(count)} ${type}`).join(", ")}.</p>
               <Search id={id} features={artifact.inputs["features"]!} />
               <Table id={id} features={artifact.inputs["features"]!} />
               <Labels item={artifact} kind="labels" />
