@@ -3,8 +3,9 @@
     python -m benchmarks.crosscoders [--d-sae 2304] [--k 32] [--rows 1472] [--epochs 1]
 
 All are trained in one run on one cache of SmolLM2-135M's activations at the outputs of blocks 5, 7 and 9, and evaluated on rows
-of the test split. A control has a random decoder that training keeps. In so short a run what is learnt depends on the learning rate, and that
-of a crosscoder's rows, which have three times as many and so smaller values, is larger for their size: so SAEs have a larger one, too.
+of the test split. A control has a random decoder that training keeps. In so short a run what is learnt depends on the learning
+rate. A crosscoder's rows have three times as many values, which are smaller, so that a rate is larger for their size; SAEs with a
+larger rate stand beside it.
 """
 
 from __future__ import annotations
