@@ -41,7 +41,7 @@ function labelTable(page, strings) {
   return el("section", {}, [
     el("h2", {}, "Labels"),
     rows.length
-      ? el("div", { class: "scroll" }, el("table", { class: "truth" }, [el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows)]))
+      ? el("div", { class: "scroll" }, el("table", { class: "truth" }, [el("thead", {}, el("tr", {}, head.map((name, i) => el("th", { scope: "col", class: i > 1 ? "num" : "" }, name)))), el("tbody", {}, rows)]))
       : el("p", { class: "empty" }, "No method found a label that could be scored."),
     el("p", { class: "quiet" }, "Score: balanced accuracy on documents that the label was not made from, 0.5 by chance, with 95% intervals. Believe the difference."),
   ]);

@@ -23,8 +23,8 @@ function Found({ id, features, latent }: { id: string; features: string; latent:
           <>
             <div className="scroll">
               <table className="truth">
-                <caption className="visually-hidden">Features that are active together with this one, the closest first</caption>
-                <thead><tr>{["Feature", "NPMI", "Positions of both", "If independent", "Share of this one", "Share of the other"].map((name) => <th key={name} scope="col">{name}</th>)}</tr></thead>
+                <caption className="hidden">Features that are active together with this one, the closest first</caption>
+                <thead><tr>{["Feature", "NPMI", "Positions of both", "If independent", "Share of this one", "Share of the other"].map((name, i) => <th key={name} scope="col" className={i > 0 ? "num" : undefined}>{name}</th>)}</tr></thead>
                 <tbody>
                   {data.coactive.map((one) => (
                     <tr key={one.latent}>

@@ -46,8 +46,8 @@ function LabelTable({ labels }: { labels: FeatureLabel[] }) {
     <>
       <div className="scroll">
         <table className="truth">
-          <caption className="visually-hidden">Labels of this feature, the best first</caption>
-          <thead><tr>{["Label", "Method", "Score", "Permuted label", "Difference", "Precision", "Recall"].map((name) => <th key={name} scope="col">{name}</th>)}</tr></thead>
+          <caption className="hidden">Labels of this feature, the best first</caption>
+          <thead><tr>{["Label", "Method", "Score", "Permuted label", "Difference", "Precision", "Recall"].map((name, i) => <th key={name} scope="col" className={i > 1 ? "num" : undefined}>{name}</th>)}</tr></thead>
           <tbody>
             {labels.map((one) => (
               <tr key={one.method}>

@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 
 const PAUSE_MS = 150;
 
-export function Filter({ label, value, numeric = false, onChange }: { label: string; value: string; numeric?: boolean; onChange: (value: string) => void }) {
+export function Filter({ label, value, numeric = false, wide = false, onChange }: { label: string; value: string; numeric?: boolean; wide?: boolean; onChange: (value: string) => void }) {
   const [typed, setTyped] = useState(value);
   useEffect(() => setTyped(value), [value]);
   useEffect(() => {
@@ -11,5 +11,5 @@ export function Filter({ label, value, numeric = false, onChange }: { label: str
     const timer = setTimeout(() => onChange(typed), PAUSE_MS);
     return () => clearTimeout(timer);
   }, [typed, value, onChange]);
-  return <label>{label} <input value={typed} maxLength={50} autoComplete="off" inputMode={numeric ? "decimal" : "text"} className={numeric ? "narrow" : undefined} onChange={(event) => setTyped(event.target.value)} /></label>;
+  return <label>{label} <input type={wide ? "search" : "text"} value={typed} maxLength={wide ? 500 : 50} autoComplete="off" inputMode={numeric ? "decimal" : "text"} className={numeric ? "narrow" : undefined} onChange={(event) => setTyped(event.target.value)} /></label>;
 }

@@ -17,7 +17,7 @@ export function MeaningSearch({ id, features, query, onQuery }: { id: string; fe
   const found = $api.useQuery("get", "/v1/labels/{id}/search", { params: { path: { id }, query: { q: query, limit: LIMIT } } }, { enabled: query !== "", placeholderData: keepPreviousData });
   return (
     <Section title="Search by meaning" beside={query && <JsonLink href={`/v1/labels/${id}/search?q=${encodeURIComponent(query)}`} />}>
-      <div className="controls"><Filter label="What to look for" value={query} onChange={onQuery} /></div>
+      <div className="controls"><Filter label="What to look for" wide value={query} onChange={onQuery} /></div>
       {query !== "" && found.isError && <ProblemNotice error={found.error} what="Nothing was searched" onRetry={() => void found.refetch()} />}
       {query !== "" && found.isPending && <p className="quiet" role="status">Searching …</p>}
       {query !== "" && found.data && (
