@@ -20,7 +20,6 @@ from configs.requirements import Requirement
 from sae.features.coactivation import count_coactivation
 from sae.features.map import feature_map
 from sae.features.row_sketcher import HookRows, rows_from_cache, rows_from_model, side_by_side
-from sae.features.similar import decoder_directions
 from sae.formats.activations import DTYPES
 from sae.formats.coactivation import write_coactivation
 from sae.formats.feature_map import write_map
@@ -191,7 +190,8 @@ def make_labeller(store: Store, attempt: int, requirement: Requirement, channel:
 
 def _map(source: LabelSource, directions: Directions) -> npt.NDArray[np.float32]:
     """Places of all features in the plane."""
-    decoder = decoder_directions(source.files("sae").directory())
+    decoder = source.sae.directions.float().cpu()
+    decoder = (decoder / decoder.norm(dim=1, keepdim=True).clamp(min=1e-12)).numpy()
     neighbours, cosines = np.array(directions.neighbours, np.int64), np.array(directions.cosines, np.float32)
     return feature_map(decoder, neighbours, cosines, source.task.settings.seed)
 

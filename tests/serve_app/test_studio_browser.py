@@ -196,7 +196,7 @@ def test_a_feature_steers_the_model_in_the_browser(page: Any, site: Site, sample
 
 def run_page(site: Site) -> str:
     """The page of a training job that has curves."""
-    accepted = training_job(site)
+    accepted = training_job(site, 2)
     write_curve(site, accepted)
     return f"/jobs/{accepted['job']['id']}"
 

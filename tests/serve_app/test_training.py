@@ -12,10 +12,10 @@ from tests.serve_app.sample_artifacts import MODEL, TOKENS
 CURVE = {"steps": 2, "columns": {"step": [0, 1], "mse": [1.0, None]}}
 
 
-def training_job(site: Site) -> dict[str, Any]:
-    """The answer to a request for the training of two SAEs."""
+def training_job(site: Site, seed: int) -> dict[str, Any]:
+    """The answer to a request for the training of two SAEs; an equal one would get the job that has a curve already."""
     saes = [{"hook": "blocks.1.hook_resid_post", "architecture": "topk", "d_sae": n, "k": 4} for n in (72, 80)]
-    body = {"model": str(MODEL), "tokens": str(TOKENS), "rows": 24, "batch_rows": 8, "saes": saes}
+    body = {"model": str(MODEL), "tokens": str(TOKENS), "rows": 24, "batch_rows": 8, "seed": seed, "saes": saes}
     accepted: dict[str, Any] = site.writer.post("/v1/saes", json=body).raise_for_status().json()
     return accepted
 
@@ -26,7 +26,7 @@ def write_curve(site: Site, accepted: dict[str, Any]) -> None:
 
 
 def test_a_run_shows_its_curves_while_it_trains(site: Site) -> None:
-    accepted = training_job(site)
+    accepted = training_job(site, 1)
     path = f"/v1/jobs/{accepted['job']['id']}/training"
     found = site.reader.get(path).raise_for_status().json()
     assert [sae["sae"] for sae in found["saes"]] == accepted["artifacts"]
