@@ -144,9 +144,10 @@ class Labeller:
         task, sae, settings = source.task, source.sae, source.task.settings
         control = controls(active, settings.seed)
         columns = dict(zip(COLUMNS, input_scores(active, text.tokens, source.promoted, control), strict=False))
+        all_rows = task.passes * task.rows
         # What an SAE adds that scales each input is not the activation times the direction; a crosscoder adds at several hooks.
         if not settings.effect_examples or sae.scales_each_input or sae.is_crosscoder:
-            return columns
+            return columns if self._goes_on(task, all_rows) else None
         lm, hook = source.lm, source.lm.hook(sae.target_hook)
         promoted, others = (torch.from_numpy(x).to(sae.device) for x in (source.promoted, control))
         decoder = Decoder(sae.W_dec, promoted, others)
@@ -160,6 +161,8 @@ class Labeller:
             parts.append(part)
             if not self._goes_on(task, task.rows + min(at, task.rows)):
                 return None
+        if not self._goes_on(task, all_rows):  # the last rows may have no examples
+            return None
         prompt = source.tokenizer(NEUTRAL_PROMPT)["input_ids"]
         scores = output_scores(lm, hook, prompt, amplified(active), decoder)
         return columns | dict(zip(COLUMNS[2:], scores, strict=False)) | effect_columns(parts, active.features)

@@ -12,7 +12,7 @@ from cluster.catalog.common_tables import Base, Counter
 from cluster.catalog.errors import CatalogError
 
 # The revisions in migrations/versions, the oldest first.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 HEAD = REVISIONS[-1]
 METADATA = Base.metadata
 COUNTERS = ("jobs", "artifacts", "events")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 VERSION = 2
 _FEATURE_BYTES = 4000  # of the labels of one feature, at most about
+_PARTNER_BYTES = 16  # of one feature that is active together with another
+_ANSWER_TOKEN_BYTES = 8  # of a model server's answers, twice: kept while the job runs, and in the artifact
 
 
 def inputs(config: LabelConfig) -> dict[str, StageConfig | str]:
@@ -46,8 +48,11 @@ def outputs(config: LabelConfig, inputs: dict[str, list[ArtifactRef]], fp: str) 
 
 
 def store_bytes(config: LabelConfig, inputs: dict[str, list[ArtifactRef]], store: Store) -> int:
-    """Bytes of the labels."""
-    return sum(int(store.files(ref).manifest.summary["n_features"]) * _FEATURE_BYTES for ref in inputs["features"])
+    """Bytes of the labels, at most about."""
+    features = sum(int(store.files(ref).manifest.summary["n_features"]) for ref in inputs["features"])
+    asked = config.endpoint
+    answers = 0 if asked is None else 2 * asked.planned_requests * asked.answer_tokens * _ANSWER_TOKEN_BYTES
+    return features * (_FEATURE_BYTES + _PARTNER_BYTES * config.coactive) + len(inputs["features"]) * answers
 
 
 def run(job: JobContext) -> None:

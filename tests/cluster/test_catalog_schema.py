@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, text
 
 from cluster.catalog import CatalogError, open_catalog, schema
+from configs.artifact_ids import ArtifactRef
 from tests.cluster.catalog_rows import REPOSITORY, submit
 
 MIGRATIONS = Path(schema.__file__).parent / "migrations"
@@ -90,8 +91,7 @@ def test_an_older_catalog_moves_forward_once_or_stays_as_it_was(
     with open_catalog(empty_url) as catalog:
         submit(catalog)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
-    monkeypatch.setattr(schema, "REVISIONS", ("0000", "0001"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     moves = []
 
     def fail(connection: Connection) -> None:
@@ -99,7 +99,7 @@ def test_an_older_catalog_moves_forward_once_or_stays_as_it_was(
         raise OSError(28, "No space left on device")
 
     def move(connection: Connection) -> None:
-        moves.append(connection.execute(text("UPDATE alembic_version SET version_num = '0001'")).rowcount)
+        moves.append(connection.execute(text(f"UPDATE alembic_version SET version_num = '{schema.HEAD}'")).rowcount)
 
     monkeypatch.setattr(schema, "migrate", fail)
     with pytest.raises(CatalogError, match=r"cannot open the catalog .*No space left on device"):
@@ -109,6 +109,23 @@ def test_an_older_catalog_moves_forward_once_or_stays_as_it_was(
         with open_catalog(empty_url) as catalog:
             assert len(catalog.jobs()) == 1
     assert moves == [1]
+
+
+def test_what_people_wrote_before_begins_its_history(empty_url: str, engine: Engine) -> None:
+    with open_catalog(empty_url):
+        pass
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE annotation_versions"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        for latent, label in ((3, "rivers"), (4, "")):
+            values = f"'saes/{'0' * 16}', {latent}, true, '{label}', '', 'ada', 7.0"
+            columns = "sae, latent, starred, label, notes, updated_by, updated_at"
+            connection.execute(text(f"INSERT INTO feature_annotations ({columns}) VALUES ({values})"))
+    with open_catalog(empty_url) as catalog:
+        sae = ArtifactRef("saes", "0" * 16)
+        (first,) = catalog.annotation_versions(sae, 3)
+        assert (first.version, first.label, first.written_by, first.written_at) == (1, "rivers", "ada", 7.0)
+        assert catalog.annotation_versions(sae, 4) == [], "a star alone is no text"
 
 
 def test_a_newer_catalog_is_refused(empty_url: str, engine: Engine) -> None:

@@ -85,10 +85,6 @@ def _make_artifacts() -> None:
         "feature_annotations", "sae text key", "latent int key", "starred bool", "label text", "notes text",
         "updated_by text", "updated_at real",
     )  # fmt: skip
-    _table(
-        "annotation_versions", "sae text key", "latent int key", "version int key", "label text", "notes text",
-        "written_by text", "written_at real",
-    )  # fmt: skip
 
 
 def _make_sessions() -> None:
