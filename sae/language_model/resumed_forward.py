@@ -62,30 +62,55 @@ class ResumedForward:
         rows, batch = len(value), self._inputs["input_ids"].shape
         inputs = {k: v[:rows] if isinstance(v, Tensor) else v for k, v in self._inputs.items()}
         outputs = map_tensors(self._outputs, lambda t: t[:rows] if t.dim() and len(t) == batch[0] else t)
-        value = value.to(self.activations.dtype)
-        found: list[Tensor] = []
+        entry = None if self._entry is None else self._entry[:rows]
+        states = self.end(inputs, value, entry, outputs, others)
+        return states[keep.to(states.device)]
+
+    @torch.no_grad()
+    def end(
+        self,
+        inputs: dict[str, Any],
+        value: Tensor,
+        entry: Tensor | None,
+        outputs: Sequence[Any],
+        others: Sequence[tuple[HookPoint, Tensor]] = (),
+    ) -> Tensor:
+        """Input of the output matrix [b, L, d_model] of a pass over `inputs` with `value` [b, L, d] at the hook.
+
+        `entry`: what the first block that runs is given; `outputs`: what the blocks before it return beside hidden states.
+        """
+        value, found = value.to(self.activations.dtype), list[Tensor]()
 
         def take(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             states = hidden_input(args, kwargs)
             assert states is not None
-            found.append(states[keep.to(states.device)])
+            found.append(states)
             raise _Stop
 
         with self._lm._lock, ExitStack() as stack:
+            shape = inputs["input_ids"].shape
             if self._hook.kind == "resid_post" and self._first:
                 stack.enter_context(_skipping(self._lm, self._first, value, outputs))
             else:
-                entry = None if self._entry is None else self._entry[:rows]
                 stack.enter_context(_skipping(self._lm, self._first, entry, outputs))
-                tap = self._lm._tap(self._hook, torch.Size((rows, batch[1])))
-                stack.callback(tap.replace(lambda _: value).remove)
+                stack.callback(self._lm._tap(self._hook, shape).replace(lambda _: value).remove)
             for hook, new in others:
-                tap = self._lm._tap(hook, torch.Size((rows, batch[1])))
-                stack.callback(tap.replace(partial(_given, new.to(self.activations.dtype))).remove)
+                given = partial(_given, new.to(self.activations.dtype))
+                stack.callback(self._lm._tap(hook, shape).replace(given).remove)
             stack.callback(_output_matrix(self._lm).register_forward_pre_hook(take, with_kwargs=True).remove)
             with suppress(_Stop):
                 self._lm._model(**inputs)
         return found[0]
+
+    @property
+    def entry(self) -> Tensor | None:
+        """What the first block that runs again is given [B, L, d_model]; None if that is the embedding's own."""
+        return self._entry
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What the skipped blocks return beside their hidden states."""
+        return self._outputs
 
     @torch.no_grad()
     def _run_to_hook(self) -> Tensor:

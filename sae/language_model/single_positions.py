@@ -8,19 +8,17 @@ attention that counts positions by index), each change costs a pass over its row
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sae.language_model.document_positions import document_positions
 from sae.language_model.hooks import HookPoint
 from sae.language_model.model import LanguageModel
-from sae.language_model.module_io import hidden_input
 from sae.language_model.norms import close
-from sae.language_model.resumed_forward import ResumedForward, _output_matrix, _skipping, _Stop
+from sae.language_model.resumed_forward import ResumedForward
 
 _APPENDS: WeakKeyDictionary[LanguageModel, dict[tuple[str, int], bool]] = WeakKeyDictionary()
 _ROWS = 16  # changes in one pass over whole rows
@@ -118,31 +116,9 @@ class SinglePositions:
             "attention_mask": _mask(source, (column - positions)[used])[:, None],
             "use_cache": False,
         }
-        entry = self._pass._entry
-        states = self._run(inputs, values, None if entry is None else extend(entry))
+        entry = self._pass.entry
+        states = self._pass.end(inputs, values, None if entry is None else extend(entry), self._pass.outputs)
         return states[at, length + slot]
-
-    def _run(self, inputs: dict[str, Any], values: Tensor, entry: Tensor | None) -> Tensor:
-        found: list[Tensor] = []
-
-        def take(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            states = hidden_input(args, kwargs)
-            assert states is not None
-            found.append(states)
-            raise _Stop
-
-        lm, first, outputs = self._lm, self._pass._first, self._pass._outputs
-        with lm._lock, ExitStack() as stack:
-            if self._hook.kind == "resid_post" and first:
-                stack.enter_context(_skipping(lm, first, values, outputs))
-            else:
-                stack.enter_context(_skipping(lm, first, entry, outputs))
-                tap = lm._tap(self._hook, inputs["input_ids"].shape)
-                stack.callback(tap.replace(lambda _: values).remove)
-            stack.callback(_output_matrix(lm).register_forward_pre_hook(take, with_kwargs=True).remove)
-            with suppress(_Stop):
-                lm._model(**inputs)
-        return found[0]
 
 
 def _alike(made: Tensor, wanted: Tensor) -> bool:
