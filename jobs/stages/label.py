@@ -76,10 +76,11 @@ def run(job: JobContext) -> None:
         if labelled is None:
             stopped = True
             return
+        report()
         features, output = pairs[tasks.index(task)]
         job.publish(output, labelled.files, _summary(labelled.info), inputs={"features": [features]})
 
-    def should_stop() -> bool:
+    def report() -> None:
         nonlocal asking
         latest = channel.latest()
         answers = sum(count for name, count in latest.items() if name.endswith(ANSWERS))
@@ -87,6 +88,9 @@ def run(job: JobContext) -> None:
             asking = True
             job.progress.start("ask", len(tasks) * job.config.endpoint.planned_requests, "answers")
         job.progress.update(answers if asking else sum(latest.values()), durable=asking)
+
+    def should_stop() -> bool:
+        report()
         if job.stop_requested():
             channel.request_stop()
             return True

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -287,6 +288,24 @@ def test_a_killed_job_asks_nothing_twice(
     assert len(names) - len(set(names)) == first - kept
     record = LabelsReader(store.files(job.outputs[0].ref)).info.endpoint
     assert record is not None and record["questions"] == len(set(names))
+
+
+@pytest.mark.parametrize("measures", [True, False])
+def test_progress_ends_at_all_rows_whether_effects_are_measured_or_cannot_be(
+    store: Store, features: list[ArtifactRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measures: bool
+) -> None:
+    if not measures:
+        monkeypatch.setattr("sae.formats.sae_folder.Sae.scales_each_input", True)
+    totals: list[int] = []
+    done: list[int] = []
+    job = label_job(store, features[0], tmp_path, effect_examples=1, seed=20 + measures)
+    job.progress = SimpleNamespace(  # type: ignore[assignment]
+        start=lambda phase, total, unit: totals.append(total), update=lambda rows, durable: done.append(rows)
+    )
+    label.run(job)
+    assert totals == [2 * ROWS] and done[-1] == totals[0]
+    measured = LabelsReader(store.files(job.outputs[0].ref)).info.effects["measured"]
+    assert (measured > 0) == measures
 
 
 def test_a_stopped_job_publishes_nothing(
