@@ -1,13 +1,14 @@
 // All features of an SAE: filtered and sorted by the API, only the rows that are seen in the document; a text of one's own.
-import { Link, useLocation, useParams, useSearch } from "wouter";
+import { Link, useParams } from "wouter";
 
 import { $api } from "../api/client";
 import { useCursorPages } from "../api/pages";
 import type { Artifact, FeaturePage, FeatureSummary } from "../api/schema";
 import { featurePath } from "../app/paths";
+import { orderOf, sortOf, useUrlState } from "../app/urlState";
 import { ArtifactLink } from "../components/ArtifactLink";
 import { ArtifactLead, DeleteArtifact, Labels, Provenance } from "../components/ArtifactParts";
-import { type Column, DataTable, type Sort } from "../components/DataTable";
+import { type Column, DataTable } from "../components/DataTable";
 import { CopyJson } from "../components/CopyJson";
 import { JsonLink } from "../components/Facts";
 import { Filter } from "../components/Filter";
@@ -47,16 +48,11 @@ export default function FeaturesPage() {
 }
 
 function Table({ id }: { id: string }) {
-  const [path, go] = useLocation();
-  const search = new URLSearchParams(useSearch());
-  const set = (changes: Record<string, string>) => {
-    for (const [key, value] of Object.entries(changes)) if (value) search.set(key, value); else search.delete(key);
-    go(search.size ? `${path}?${search.toString()}` : path, { replace: true });
-  };
-  const sort: Sort = { id: search.get("sort") ?? "latent", desc: search.get("order") === "desc" };
+  const [search, set] = useUrlState();
+  const sort = sortOf(search);
   const filters = Object.fromEntries(FILTERS.map(([name]) => [name, search.get(name)]).filter(([name, value]) => value && (name === "token" || !Number.isNaN(Number(value)))));
   const alive = search.get("alive");
-  const found = useCursorPages("/v1/features/{id}/latents", { limit: 200, sort: sort.id, order: sort.desc ? "desc" : "asc", ...filters, ...(alive && { alive }) } as never, { id });
+  const found = useCursorPages("/v1/features/{id}/latents", { limit: 200, sort: sort.id, order: orderOf(sort), ...filters, ...(alive && { alive }) } as never, { id });
   const rows = found.rows as FeatureSummary[];
   const total = (found.query.data?.pages[0] as FeaturePage | undefined)?.total;
   const columns: Column<FeatureSummary>[] = [
@@ -79,8 +75,8 @@ function Table({ id }: { id: string }) {
       <Loaded query={found.query} what="the features">
         {() => (
           <DataTable caption="Features" columns={columns} rows={rows} rowKey={(row) => String(row.latent)} sort={sort} onEnd={found.more} {...(total !== undefined && { total })}
-            onSort={(next) => set({ sort: next.id, order: next.desc ? "desc" : "asc" })}
-            empty={<Empty title="No feature is like that."><button type="button" onClick={() => go(path, { replace: true })}>Show all</button></Empty>} />
+            onSort={(next) => set({ sort: next.id, order: orderOf(next) })}
+            empty={<Empty title="No feature is like that."><button type="button" onClick={() => set(null)}>Show all</button></Empty>} />
         )}
       </Loaded>
     </Section>

@@ -1,13 +1,14 @@
 // Labels of all features of an SAE: filtered and sorted by the API, each score beside that of a permuted label.
-import { Link, useLocation, useParams, useSearch } from "wouter";
+import { Link, useParams } from "wouter";
 
 import { $api } from "../api/client";
 import { useCursorPages } from "../api/pages";
 import type { Artifact, LabelledFeature, LabelledFeaturePage } from "../api/schema";
 import { featurePath } from "../app/paths";
+import { orderOf, sortOf, useUrlState } from "../app/urlState";
 import { ArtifactLink } from "../components/ArtifactLink";
 import { ArtifactLead, DeleteArtifact, Labels, Provenance, titleOf } from "../components/ArtifactParts";
-import { type Column, DataTable, type Sort } from "../components/DataTable";
+import { type Column, DataTable } from "../components/DataTable";
 import { Facts, JsonLink } from "../components/Facts";
 import { between } from "../components/FeatureLabels";
 import { Filter } from "../components/Filter";
@@ -61,29 +62,19 @@ export default function LabelsPage() {
 }
 
 function Search({ id, features }: { id: string; features: string }) {
-  const [path, go] = useLocation();
-  const search = new URLSearchParams(useSearch());
-  const set = (query: string) => {
-    if (query) search.set("q", query); else search.delete("q");
-    go(search.size ? `${path}?${search.toString()}` : path, { replace: true });
-  };
-  return <MeaningSearch id={id} features={features} query={search.get("q") ?? ""} onQuery={set} />;
+  const [search, set] = useUrlState();
+  return <MeaningSearch id={id} features={features} query={search.get("q") ?? ""} onQuery={(q) => set({ q })} />;
 }
 
 function Table({ id, features }: { id: string; features: string }) {
-  const [path, go] = useLocation();
-  const search = new URLSearchParams(useSearch());
-  const set = (changes: Record<string, string>) => {
-    for (const [key, value] of Object.entries(changes)) if (value) search.set(key, value); else search.delete(key);
-    go(search.size ? `${path}?${search.toString()}` : path, { replace: true });
-  };
-  const sort: Sort = { id: search.get("sort") ?? "latent", desc: search.get("order") === "desc" };
+  const [search, set] = useUrlState();
+  const sort = sortOf(search);
   const least = Number(search.get("min_label_score") ?? Number.NaN);
   const filters = {
     ...(search.get("label") && { label: search.get("label") }), ...(search.get("type") && { type: search.get("type") }),
     ...(search.get("beats") && { beats: search.get("beats") }), ...(!Number.isNaN(least) && search.get("min_label_score") && { min_label_score: least }),
   };
-  const found = useCursorPages("/v1/labels/{id}/latents", { limit: 200, sort: sort.id, order: sort.desc ? "desc" : "asc", ...filters } as never, { id });
+  const found = useCursorPages("/v1/labels/{id}/latents", { limit: 200, sort: sort.id, order: orderOf(sort), ...filters } as never, { id });
   const rows = found.rows as LabelledFeature[];
   const total = (found.query.data?.pages[0] as LabelledFeaturePage | undefined)?.total;
   const figure = (id: keyof LabelledFeature, header: string, title: string, control?: keyof LabelledFeature): Column<LabelledFeature> => ({
@@ -120,8 +111,8 @@ function Table({ id, features }: { id: string; features: string }) {
       <Loaded query={found.query} what="the labels">
         {() => (
           <DataTable caption="Features with their labels" columns={columns} rows={rows} rowKey={(row) => String(row.latent)} sort={sort} onEnd={found.more} {...(total !== undefined && { total })}
-            onSort={(next) => set({ sort: next.id, order: next.desc ? "desc" : "asc" })}
-            empty={<Empty title="No feature is like that."><button type="button" onClick={() => go(path, { replace: true })}>Show all</button></Empty>} />
+            onSort={(next) => set({ sort: next.id, order: orderOf(next) })}
+            empty={<Empty title="No feature is like that."><button type="button" onClick={() => set(null)}>Show all</button></Empty>} />
         )}
       </Loaded>
     </Section>

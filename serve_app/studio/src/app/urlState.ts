@@ -1,0 +1,20 @@
+// The state of a page in its address, so that a link shows the same.
+import { useLocation, useSearch } from "wouter";
+
+import type { Sort } from "../components/DataTable";
+
+/** The parameters of the address, and `set`, which changes some of them (an empty text takes one away) or, with null, takes all away. */
+export function useUrlState(): [search: URLSearchParams, set: (changes: Record<string, string> | null) => void] {
+  const [path, go] = useLocation();
+  const search = new URLSearchParams(useSearch());
+  const set = (changes: Record<string, string> | null) => {
+    const next = new URLSearchParams(changes === null ? undefined : search);
+    for (const [key, value] of Object.entries(changes ?? {})) if (value) next.set(key, value); else next.delete(key);
+    go(next.size ? `${path}?${next.toString()}` : path, { replace: true });
+  };
+  return [search, set];
+}
+
+/** The order of a table that the API sorts. */
+export const sortOf = (search: URLSearchParams): Sort => ({ id: search.get("sort") ?? "latent", desc: search.get("order") === "desc" });
+export const orderOf = (sort: Sort) => (sort.desc ? "desc" : "asc");
