@@ -1,6 +1,6 @@
 """Labels of the demo's features: time, the largest process, and how many beat their controls.
 
-    python -m benchmarks.labels [--effect-examples 4]
+    python -m benchmarks.labels [--effect-examples 4] [--features features/ID]
 
 The demo's features are extracted first, unless they are there. Then the label stage runs twice, each a command of its own:
 without effects and with them. Needs /proc, as benchmarks/data_memory.py.
@@ -29,9 +29,10 @@ MOST_S, MOST_MIB = 600, 4096
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--effect-examples", type=int, default=4)
+    parser.add_argument("--features", help="features/ID, in place of those of the demo")
     given = parser.parse_args()
     os.environ["RAYLENS_HOME"] = str(settings().home)  # by which the processes are found
-    features = run_stage("extract", PRESETS / "extract.yaml")[0]
+    features = given.features or run_stage("extract", PRESETS / "extract.yaml")[0]
     place = machine()
     figures: list[Figure] = []
     raw: dict[str, Any] = {}
