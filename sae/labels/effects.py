@@ -23,7 +23,7 @@ from sae.language_model.single_positions import SinglePositions
 Float64 = npt.NDArray[np.float64]
 
 VARIANTS = 5  # unchanged, ablated, ablated along the control, amplified, amplified along the control
-_LOGITS = 256  # rows of logits at once
+_LOGITS = 1 << 22  # logits at once; a few such tensors are in memory together
 _SEED = 4
 NEUTRAL_PROMPT = "In my experience,"
 _AMPLIFIED = 10  # times a feature's mean activation, on the neutral prompt
@@ -128,11 +128,15 @@ def _effects(
     states = passed.final_states(row.repeat(VARIANTS), position.repeat(VARIANTS), variants)
     found = [
         _compare(lm, chunk, decoder.promoted[feature[at]])
-        for at in torch.split(torch.arange(len(feature), device=device), _LOGITS)
+        for at in torch.split(torch.arange(len(feature), device=device), _rows_at_once(lm))
         for chunk in [states.view(VARIANTS, len(feature), -1)[:, at]]
     ]
     columns = torch.cat(found, 1).cpu().numpy()
     return Effects(examples.feature, *columns)
+
+
+def _rows_at_once(lm: LanguageModel) -> int:
+    return max(1, _LOGITS // lm.vocab_size)
 
 
 def _along(direction: Tensor, change: Tensor) -> Tensor:
@@ -177,7 +181,7 @@ def output_scores(
     x = passed.activations[0, -1].float()
     activation = activation.to(lm.device)
     scores: list[list[Tensor]] = [[], []]
-    for features in torch.split(torch.arange(len(activation), device=lm.device), _LOGITS):
+    for features in torch.split(torch.arange(len(activation), device=lm.device), _rows_at_once(lm)):
         own = decoder.directions[features] * activation[features, None]
         other = _along(decoder.directions[decoder.control[features]], own)
         for side, change in enumerate((own, other)):
