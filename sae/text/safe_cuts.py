@@ -2,9 +2,15 @@
 
 A cut is safe if no step of the tokenizer looks across it. Three places are considered, and nothing between them: `x| y`,
 before the space in front of a visible ASCII character, whatever is before it or (for some tokenizers) only if x is visible
-or a letter; `x\\n|y`, behind a line's end whose neighbours are neither spaces nor line ends; and, for some, `a|1`, `1|a`,
-`a|,` and `1|,` between ASCII letters, digits and other visible characters. Which of them hold is read from the
-tokenizer's own JSON, step by step; a step that is not known here allows no cut, and the text is then tokenized whole.
+or a letter; `x\\n|y`, behind a line's end whose neighbours are neither spaces nor line ends; for some, `a|1`, `1|a`,
+`a|,` and `1|,` between ASCII letters, digits and other visible characters; and for those that find words as GPT-2 does,
+around words. Which of them hold is read from the tokenizer's own JSON, step by step; a step that is not known here allows
+no cut, and the text is then tokenized whole.
+
+Around words means: `x| `, between a visible ASCII character and white space; `,|a` and `,|1`, behind any other ASCII
+character than an apostrophe (which begins `'s`); and where white space ends before a visible character that is no digit,
+on both sides of its last character, a space belonging to what follows. GPT-2's expression takes white space up to that
+last character, and looks ahead nowhere else. If no step takes digits from the text before it, that holds before digits too.
 
 * Added tokens must not hold `x y` or begin with y, so none is found across a cut, or at the begin of a part only.
 * Normalizers work on characters, or on strings that no cut divides.
@@ -36,8 +42,9 @@ _BEFORE_AND_AFTER = (  # most cuts first
 _LINE = rb"(?:[!-~]|[\xe4-\xe9][\x80-\xbf]{2}|\xe3\x80[\x81-\x91]|\xef\xbc[\x81-\x9f])\n(?=[%b]|[\xe4-\xe9])"
 _CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d"
 _AFTER_NUMBERS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_GPT_2 = rf"{_CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+"
 _BY_KIND = {  # regular expressions whose matches cover the text, with none across a cut
-    rf"{_CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+",  # GPT-2
+    _GPT_2,
     rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}{_AFTER_NUMBERS}",  # Llama 3
     rf"(?i:{_CONTRACTIONS})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{_AFTER_NUMBERS}",  # Qwen 2
 }
@@ -51,6 +58,7 @@ _NEVER_AT_A_CUT = {
     "[一-龥\u3040-ゟ゠-ヿ]+",
     "[0-9]",
 }  # numbers, and letters that are not ASCII
+_DIGITS = {r"\p{N}", "[0-9]"}
 _BY_CHARACTER = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
 _BY_WHITESPACE = {"Whitespace", "WhitespaceSplit", "BertPreTokenizer"}
 _WITHIN_WORDS = {"Digits", "Punctuation"}
@@ -59,7 +67,8 @@ _WITHIN_WORDS = {"Digits", "Punctuation"}
 class SafeCuts(NamedTuple):
     """Where a text may be cut: before a space between a byte of `before` and one of `after`; behind lines too if `lines`.
 
-    `kinds`: also behind letters and digits where another kind of visible ASCII character follows.
+    `kinds`: also behind letters and digits where another kind of visible ASCII character follows. `words`: around words
+    too, and `white_before_digits`: so before digits; `digits`: between digits too.
     `drops_space`: a part leaves out the space that it begins with, for one is put there.
     """
 
@@ -68,6 +77,9 @@ class SafeCuts(NamedTuple):
     lines: bool
     drops_space: bool
     kinds: bool = False
+    words: bool = False
+    white_before_digits: bool = False
+    digits: bool = False
 
     @property
     def pattern(self) -> bytes:
@@ -116,7 +128,10 @@ def _cuts(parts: dict[str, Any], special_strings: str, before: bytes, after: byt
         kinds = not (puts_space or any(step["type"] == "Replace" for step in normalizers)) and (
             all(map(_divides_by_kind, steps)) and not any(map(_holds_kinds, matched))
         )
-        return None if replaced else SafeCuts(before, after, not puts_space, False, kinds)
+        words = kinds and before is _ANY and all(map(_divides_words, steps)) and not any(map(_holds_words, matched))
+        white = words and not any(map(_takes_digits, steps))
+        digits = words and any(map(_divides_digits, steps))
+        return None if replaced else SafeCuts(before, after, not puts_space, False, kinds, words, white, digits)
     byte_level = any(step["type"] == "ByteLevel" for step in steps)
     space = replaced[0] if replaced else "Ġ" if byte_level else " "
     apart = _merges_stay_apart(parts["model"], before.decode("latin-1"), space)
@@ -193,6 +208,27 @@ def _divides_by_kind(step: dict[str, Any]) -> bool:
 def _holds_kinds(token: dict[str, Any]) -> bool:
     """Whether an added token can be found across a cut between two kinds, or depends on its neighbours."""
     return bool(token["single_word"] or re.search(r"[A-Za-z](?![A-Za-z])[!-~]|[0-9](?![0-9])[!-~]", token["content"]))
+
+
+def _divides_words(step: dict[str, Any]) -> bool:
+    """Whether a pre-tokenizer finds words as GPT-2 does, or takes digits from the text and nothing else."""
+    return step["type"] == "ByteLevel" or step.get("pattern", {}).get("Regex") == _GPT_2 or _takes_digits(step)
+
+
+def _takes_digits(step: dict[str, Any]) -> bool:
+    return step["type"] == "Digits" or step.get("pattern", {}).get("Regex") in {*_DIGITS, r"\p{N}{1,3}"}
+
+
+def _divides_digits(step: dict[str, Any]) -> bool:
+    """Whether a pre-tokenizer makes a piece of each digit."""
+    if step["type"] == "Split":
+        return step["pattern"].get("Regex") in _DIGITS
+    return step["type"] == "Digits" and bool(step["individual_digits"])
+
+
+def _holds_words(token: dict[str, Any]) -> bool:
+    """Whether an added token can be found across a cut around words; those that hold white space are no matter here."""
+    return re.search(r"[^A-Za-z0-9][A-Za-z0-9]|[0-9][0-9]", token["content"]) is not None
 
 
 def _merges_stay_apart(model: dict[str, Any], before: str, space: str) -> bool:

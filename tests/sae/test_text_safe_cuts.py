@@ -20,7 +20,8 @@ from tests.sae.test_text_packing import settings_of
 from tests.sae.test_text_tokenizer_laws import CORPUS, SPECIAL, tokenizer
 
 _REGEXES = sorted(safe_cuts._DIVIDING)
-KINDS = ("llama_2", "word_piece", "bpe", "unigram", *(f"regex_{i}" for i in range(len(_REGEXES))))
+_GPT_2 = ("gpt_2", "gpt_2_digits", "gpt_2_number")
+KINDS = ("llama_2", "word_piece", "bpe", "unigram", *_GPT_2, *(f"regex_{i}" for i in range(len(_REGEXES))))
 PIECES = [" ", "  ", "\n", "\n\n", "\r\n", " \n", "\t", "\u3000", "\u00a0", "e\u0301", "the", " captain", "'s", "I'LL"]
 PIECES += [
     "3.14",
@@ -43,6 +44,14 @@ PIECES += [
     "a1b2",
     "x=1;y",
     "e=\u0338",
+    " \n\t",
+    "\n 7",
+    "\x0b",
+    "\x1c",
+    "\x85",
+    "('ll",
+    " 1",
+    " a,",
 ]
 TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=40).map("".join)
 
@@ -65,9 +74,18 @@ def known(kind: str) -> Any:
         parts = json.loads(backend.to_str())
         parts["pre_tokenizer"] = None
         return Tokenizer.from_str(json.dumps(parts))
+    if kind in _GPT_2:
+        steps = {"gpt_2": [], "gpt_2_digits": [pre_tokenizers.Digits(True)], "gpt_2_number": [pre_tokenizers.Digits()]}[
+            kind
+        ]
+        return _byte_level(backend, [*steps, pre_tokenizers.ByteLevel(False)])
     split = pre_tokenizers.Split(Regex(_REGEXES[int(kind.removeprefix("regex_"))]), "isolated")
     numbers = pre_tokenizers.Split(Regex(r"\p{N}{1,3}"), "isolated")
-    backend.pre_tokenizer = pre_tokenizers.Sequence([numbers, split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    return _byte_level(backend, [numbers, split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+
+
+def _byte_level(backend: Tokenizer, steps: list[Any]) -> Tokenizer:
+    backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
     backend.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     backend.train_from_iterator(
@@ -152,12 +170,52 @@ def test_letters_digits_and_others_are_cut_apart_where_the_tokenizer_does() -> N
         kinds[kind] = cuts.kinds
     deepseek = next(f"regex_{i}" for i, regex in enumerate(_REGEXES) if regex not in safe_cuts._BY_KIND)
     allowed = {f"regex_{i}" for i in range(len(_REGEXES))} - {deepseek}
-    assert {kind for kind, cut in kinds.items() if cut} == allowed
+    assert {kind for kind, cut in kinds.items() if cut} == allowed | set(_GPT_2)
     own = Tokenizer.from_str(known(min(allowed)).to_str())
     own.add_tokens([AddedToken("<tool_call>")])
     cuts = safe_cuts.safe_cuts(own.to_str(), "text")
     assert cuts is not None
     assert not cuts.kinds
+
+
+def test_words_are_cut_out_where_the_tokenizer_finds_them_as_gpt_2_does() -> None:
+    text = '("it\'s 12 \n\tboats,\n\n 7 more")'
+    expected = {
+        "gpt_2": ['("', "it", "'s", " 12", " \n", "\t", "boats", ",", "\n\n", " 7", " more", '")'],
+        "gpt_2_digits": ['("', "it", "'s", " 1", "2", " \n", "\t", "boats", ",", "\n\n 7", " more", '")'],
+    }
+    for kind, segments in expected.items():
+        own = known(kind)
+        cuts = safe_cuts.safe_cuts(own.to_str(), "text")
+        assert cuts is not None
+        found, ends = text_segments.SegmentEncoder(own, cuts)._segments(pa.array([text], pa.large_string()))
+        assert [one.decode() for one in found.to_pylist()] == segments
+        assert ends.tolist() == [0, len(segments)]
+
+
+def test_new_segments_of_a_byte_level_tokenizer_are_encoded_together() -> None:
+    own, calls = known("gpt_2"), []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(own, name)
+
+        def encode_batch_fast(self, texts: list[str], **arguments: Any) -> Any:
+            calls.append(texts)
+            return own.encode_batch_fast(texts, **arguments)
+
+    cuts = safe_cuts.safe_cuts(own.to_str(), "text")
+    assert cuts is not None
+    encoder = text_segments.SegmentEncoder(Counting(), cuts)
+    text = "the grey boat, the captain's 12 boats; " * 9
+    for _ in range(2):  # the second time all are known
+        encoded = encoder.encode(pa.array([text], pa.large_string()))
+        assert encoded.of_text(0).tolist() == own.encode(text, add_special_tokens=False).ids
+    assert [len(texts) for texts in calls] == [
+        1,
+        1,
+    ]  # the second one is of the space at the end, which cannot be joined
+    assert calls[1] == [" "]
 
 
 @pytest.mark.parametrize("content", ["grey boat", "boat", "<x>\n<y>"])
