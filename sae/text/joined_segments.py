@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sae.text.ranges import ranges
 from sae.text.safe_cuts import VISIBLE, SafeCuts
 
 _AT_ONCE = 1024  # segments in a joined text
@@ -89,9 +90,7 @@ class JoinedSegments:
 def gathered(tokens: TextTokens, begins: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> TextTokens:
     """The tokens [begins[i], begins[i] + lengths[i]) of some texts for each i, one behind the other."""
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    taken = np.repeat(begins - ends[:-1], lengths)
-    taken += np.arange(len(taken))
-    return TextTokens(tokens.ids[taken], ends)
+    return TextTokens(tokens.ids[ranges(begins, lengths)], ends)
 
 
 def _in_order(first: TextTokens, first_at: list[int], second: TextTokens, second_at: list[int]) -> TextTokens:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from configs.tokenize import TokenizeConfig
 from sae.formats.tokens import Role, Segments, Speaker, write_shard
 from sae.text.flat_tokens import FlatTokens
-from sae.text.row_pieces import Piece
+from sae.text.ranges import ranges
+from sae.text.row_parts import SegmentList, by_chunk, parts_of
+from sae.text.row_pieces import Pieces
 from sae.text.shard_layout import Shard, SplitLayout
 from sae.text.tokenizer_spec import TokenizerSpec
 
@@ -79,81 +79,37 @@ def pack_rows(
     input_ids = np.full((len(rows), length), spec.pad_id, np.int32)
     roles = np.full((len(rows), length), Role.PAD, np.uint8)
     speakers: npt.NDArray[np.uint8] | None = None
-    segments = _SegmentList()
-    for i, row in enumerate(rows.tolist()):
-        pieces = list(layout.pieces.of_row(row))
-        position = 0
-        if pad_left:
-            position = length - sum(piece.length + piece.separated for piece in pieces) - (spec.row_bos is not None)
-        if spec.row_bos is not None:
-            input_ids[i, position], roles[i, position] = spec.row_bos, Role.BOS
-            position += 1
-        for piece in pieces:
-            start = position
-            for source, begin, end in _sources(piece, layout, flat):
-                stop = position + end - begin
-                input_ids[i, position:stop] = source.tokens[begin:end]
-                roles[i, position:stop] = source.roles[begin:end]
-                if source.speakers is not None:
-                    speakers = np.zeros_like(roles) if speakers is None else speakers
-                    speakers[i, position:stop] = source.speakers[begin:end]
-                segments.add(source, begin, end, position)
-                position = stop
-            roles[i, start : start + piece.repeated] = Role.REPEATED
-            if piece.separated and spec.separator is not None:
-                input_ids[i, position], roles[i, position] = spec.separator, Role.SEPARATOR
-                position += 1
-        segments.end_row()
-    return PackedRows(input_ids, roles, segments.arrays(), speakers)
+    pieces, segments = layout.pieces.of_rows(rows), SegmentList()
+    begins, position = _positions(pieces, len(rows), length, spec.row_bos is not None, pad_left)
+    if spec.row_bos is not None:
+        np.put_along_axis(input_ids, begins[:, None], spec.row_bos, 1)
+        np.put_along_axis(roles, begins[:, None], Role.BOS, 1)
+    all_ids, all_roles = input_ids.reshape(-1), roles.reshape(-1)
+    parts = parts_of(pieces, position, layout)
+    for numbers, own, source in by_chunk(parts, flat):
+        taken, places = ranges(own.begin, own.length), ranges(own.row * length + own.position, own.length)
+        all_ids[places], all_roles[places] = source.tokens[taken], source.roles[taken]
+        if source.speakers is not None:
+            speakers = np.zeros_like(roles) if speakers is None else speakers
+            speakers.reshape(-1)[places] = source.speakers[taken]
+        segments.add(numbers, own, source)
+    place = pieces.row * length + position
+    all_roles[ranges(place, pieces.repeated)] = Role.REPEATED
+    if spec.separator is not None:
+        ends = (place + pieces.length)[pieces.separated > 0]
+        all_ids[ends], all_roles[ends] = spec.separator, Role.SEPARATOR
+    return PackedRows(input_ids, roles, segments.arrays(parts, len(rows)), speakers)
 
 
-def _sources(
-    piece: Piece, layout: SplitLayout, flat: Callable[[int], FlatTokens]
-) -> Iterator[tuple[FlatTokens, int, int]]:
-    """Where a piece's tokens lie: a flat file and its tokens [begin, end). A piece may go over several chunks."""
-    token, stop = piece.begin, piece.begin + piece.length
-    while token < stop:
-        chunk = bisect_right(layout.starts, token) - 1
-        length = min(stop, layout.starts[chunk + 1]) - token
-        begin = token - layout.starts[chunk] + layout.within[chunk]
-        yield flat(chunk), begin, begin + length
-        token += length
-
-
-class _SegmentList:
-    """Segments of rows that are added one after the other."""
-
-    def __init__(self) -> None:
-        self._docs: list[npt.NDArray[np.int64]] = []
-        self._starts: list[npt.NDArray[np.int64]] = []
-        self._offsets: list[npt.NDArray[np.int64]] = []
-        self._metadata: list[pa.StructArray] = []
-        self._splits = [0]
-        self._count = 0
-
-    def add(self, source: FlatTokens, begin: int, end: int, position: int) -> None:
-        """Adds the documents of the flat tokens [begin, end), which stand at `position` of the row."""
-        low = int(source.ends.searchsorted(begin, "right")) - 1
-        high = int(source.ends.searchsorted(end, "left"))
-        begins = source.ends[low:high]
-        first = np.maximum(begins, begin)
-        self._docs.append(source.doc[low:high])
-        self._starts.append(first - begin + position)
-        self._offsets.append(first - begins)
-        if source.metadata is not None:
-            self._metadata.append(source.metadata.slice(low, high - low))
-        self._count += high - low
-
-    def end_row(self) -> None:
-        """Ends a row."""
-        self._splits.append(self._count)
-
-    def arrays(self) -> Segments:
-        """The segments of all rows."""
-        return Segments(
-            np.asarray(self._splits, np.int64),
-            np.concatenate(self._docs),
-            np.concatenate(self._starts).astype(np.int32),
-            np.concatenate(self._offsets),
-            pa.concat_arrays(self._metadata) if self._metadata else None,
-        )
+def _positions(
+    pieces: Pieces, rows: int, length: int, has_bos: bool, pad_left: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where each row's tokens begin, int64 [rows], its BOS among them, and where each piece does, int64 [pieces]."""
+    sizes = pieces.length + pieces.separated
+    before = np.cumsum(sizes) - sizes
+    counts = np.bincount(pieces.row, minlength=rows)
+    first = np.cumsum(counts) - counts  # piece of each row
+    begins = np.zeros(rows, np.int64)
+    if pad_left:
+        begins += length - has_bos - np.add.reduceat(sizes, first)
+    return begins, before - before[first][pieces.row] + begins[pieces.row] + has_bos

@@ -6,7 +6,7 @@ memory mapping: an Arrow file of one record batch, a row a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,17 +14,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sae.text.ranges import ranges
+
 _PIECE = pa.struct([("begin", pa.int64()), ("length", pa.int32()), ("repeated", pa.int32()), ("separated", pa.uint8())])
 _SCHEMA = pa.schema([("pieces", pa.large_list(_PIECE))])
 
 
-class Piece(NamedTuple):
-    """Tokens [begin, begin + length) of the stream; the first `repeated` stand in an earlier row too."""
+class Pieces(NamedTuple):
+    """Pieces of some rows, in order: of row `row` the tokens [begin, begin + length) of the stream; int64 [n] each.
 
-    begin: int
-    length: int
-    repeated: int
-    separated: int  # 1 if a separator that the stream does not have here follows, else 0
+    The first `repeated` stand in an earlier row too. `separated`: 1 if a separator that the stream does not have here
+    follows, else 0.
+    """
+
+    row: npt.NDArray[np.int64]
+    begin: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+    repeated: npt.NDArray[np.int64]
+    separated: npt.NDArray[np.int64]
 
 
 class Stretches(NamedTuple):
@@ -40,8 +47,12 @@ class RowPieces(Protocol):
     @property
     def rows(self) -> int: ...
     def sizes(self) -> npt.NDArray[np.int64]: ...
-    def of_row(self, row: int) -> Iterator[Piece]: ...
-    def own_tokens(self, rows: npt.NDArray[np.int64]) -> Stretches: ...
+    def of_rows(self, rows: npt.NDArray[np.int64]) -> Pieces: ...
+
+
+def own_tokens(pieces: Pieces) -> Stretches:
+    """What the rows hold and do not repeat."""
+    return Stretches(pieces.begin + pieces.repeated, pieces.begin + pieces.length)
 
 
 class ConcatenatedRows(NamedTuple):
@@ -62,16 +73,11 @@ class ConcatenatedRows(NamedTuple):
         found[-1] = self.total - (self.rows - 1) * (self.payload - self.stride)
         return found
 
-    def of_row(self, row: int) -> Iterator[Piece]:
-        """The one piece of a row."""
-        begin = row * (self.payload - self.stride)
-        yield Piece(begin, min(self.payload, self.total - begin), self.stride if row else 0, 0)
-
-    def own_tokens(self, rows: npt.NDArray[np.int64]) -> Stretches:
-        """What the rows hold and do not repeat."""
+    def of_rows(self, rows: npt.NDArray[np.int64]) -> Pieces:
+        """The one piece of each of some rows."""
         begin = rows * (self.payload - self.stride)
-        end = np.minimum(begin + self.payload, self.total)
-        return Stretches(begin + np.where(rows > 0, self.stride, 0), end)
+        length, repeated = np.minimum(self.payload, self.total - begin), np.where(rows > 0, self.stride, 0)
+        return Pieces(np.arange(len(rows)), begin, length, repeated, np.zeros_like(begin))
 
 
 class ListedRows(NamedTuple):
@@ -93,19 +99,14 @@ class ListedRows(NamedTuple):
         sizes: npt.NDArray[np.int64] = np.add.reduceat(self.length + self.separated.astype(np.int64), self.first[:-1])
         return sizes
 
-    def of_row(self, row: int) -> Iterator[Piece]:
-        """The pieces of a row, in order."""
-        part = slice(int(self.first[row]), int(self.first[row + 1]))
-        columns = (column[part].tolist() for column in (self.begin, self.length, self.repeated, self.separated))
-        return map(Piece._make, zip(*columns, strict=True))
-
-    def own_tokens(self, rows: npt.NDArray[np.int64]) -> Stretches:
-        """What the rows hold and do not repeat."""
+    def of_rows(self, rows: npt.NDArray[np.int64]) -> Pieces:
+        """The pieces of some rows, in order."""
         counts = np.diff(self.first)[rows]
-        before = np.cumsum(counts) - counts
-        index = np.repeat(self.first[rows] - before, counts) + np.arange(counts.sum())
-        begin = self.begin[index]
-        return Stretches(begin + self.repeated[index], begin + self.length[index])
+        index = ranges(self.first[rows], counts)
+        columns = (
+            column[index].astype(np.int64) for column in (self.begin, self.length, self.repeated, self.separated)
+        )
+        return Pieces(np.repeat(np.arange(len(rows)), counts), *columns)
 
     def save(self, path: Path) -> None:
         """Writes the file that open_rows reads."""
@@ -131,22 +132,15 @@ class MixedRows(NamedTuple):
         """Positions int64 [rows] that each row's pieces take."""
         return np.concatenate([part.sizes() for part in self.parts])
 
-    def of_row(self, row: int) -> Iterator[Piece]:
-        """The pieces of a row, in order."""
-        for part, begin in zip(self.parts, self.begins, strict=True):
-            if row < part.rows:
-                return (piece._replace(begin=piece.begin + begin) for piece in part.of_row(row))
-            row -= part.rows
-        raise IndexError(f"row {row} of {self.rows}")
-
-    def own_tokens(self, rows: npt.NDArray[np.int64]) -> Stretches:
-        """What the rows hold and do not repeat."""
-        found, first = [], 0
-        for part, begin in zip(self.parts, self.begins, strict=True):
-            inside = rows[(rows >= first) & (rows < first + part.rows)] - first
-            found.append([edges + begin for edges in part.own_tokens(inside)])
-            first += part.rows
-        return Stretches(*(np.concatenate(edges) for edges in zip(*found, strict=True)))
+    def of_rows(self, rows: npt.NDArray[np.int64]) -> Pieces:
+        """The pieces of some rows, in order."""
+        firsts = np.cumsum([0, *(part.rows for part in self.parts)])
+        begin, length, repeated = (np.empty(len(rows), np.int64) for _ in range(3))
+        for part, begins, first in zip(self.parts, self.begins, firsts[:-1], strict=True):
+            here = (rows >= first) & (rows < first + part.rows)
+            own = part.of_rows(rows[here] - first)
+            begin[here], length[here], repeated[here] = own.begin + begins, own.length, own.repeated
+        return Pieces(np.arange(len(rows)), begin, length, repeated, np.zeros_like(begin))
 
 
 # Stands for rows that are listed in a file.

@@ -21,7 +21,7 @@ from sae.text.document_pieces import document_pieces
 from sae.text.documents_of_rows import RowDocuments, documents_of_rows
 from sae.text.flat_tokens import ChunkCounts
 from sae.text.mixture import mixture_rows
-from sae.text.row_pieces import NO_ROWS, ConcatenatedRows, ListedRows, RowPieces, joined_rows, list_rows
+from sae.text.row_pieces import NO_ROWS, ConcatenatedRows, ListedRows, RowPieces, joined_rows, list_rows, own_tokens
 from sae.text.tokenizer_spec import TokenizeError, TokenizerSpec
 
 _ROWS_AT_ONCE = 1 << 18  # whose documents are counted
@@ -101,7 +101,7 @@ def _layout(
     given = tuple(part.rows for part in parts)
     taken = _wanted([part.sizes() + bos if part.rows else np.zeros(0, np.int64) for part in parts], split, config)
     order = chosen_rows(split, given, taken, config.seed)
-    stretches = (pieces.own_tokens(order[i : i + _ROWS_AT_ONCE]) for i in range(0, len(order), _ROWS_AT_ONCE))
+    stretches = (own_tokens(pieces.of_rows(order[i : i + _ROWS_AT_ONCE])) for i in range(0, len(order), _ROWS_AT_ONCE))
     every = lengths[0] if len(lengths) == 1 else np.concatenate(lengths)
     begins_of_documents = np.cumsum(every + separated)
     begins_of_documents -= every + separated

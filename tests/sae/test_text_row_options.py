@@ -16,7 +16,7 @@ from configs.tokenize import TokenizeConfig
 from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import Role, TokensReader, load_info
 from sae.text.best_fit import best_fit
-from sae.text.row_pieces import ConcatenatedRows, list_rows, open_rows
+from sae.text.row_pieces import ConcatenatedRows, list_rows, open_rows, own_tokens
 from sae.text.tokenizer_spec import TokenizeError
 from tests.sae.test_text_packing import BOS, EOS, SPLITS, VOCAB, Document, pack, settings_of, spec
 
@@ -287,23 +287,24 @@ def test_listed_rows_are_read_back(tmp_path: Path) -> None:
     rows.save(tmp_path / "rows")
     read = open_rows(tmp_path / "rows")
     assert (read.rows, read.sizes().tolist()) == (3, [3, 19, 2])
-    assert np.transpose(read.own_tokens(np.array([2, 1]))).tolist() == [[30, 31], [0, 8], [14, 23]]
-    assert [list(read.of_row(row)) for row in range(3)] == [
-        [(10, 3, 1, 0)], [(0, 8, 0, 1), (14, 9, 0, 1)], [(30, 1, 0, 1)],
+    chosen = np.array([2, 1])
+    assert np.transpose(own_tokens(read.of_rows(chosen))).tolist() == [[30, 31], [0, 8], [14, 23]]
+    assert np.transpose(read.of_rows(np.arange(3))).tolist() == [
+        [0, 10, 3, 1, 0], [1, 0, 8, 0, 1], [1, 14, 9, 0, 1], [2, 30, 1, 0, 1],
     ]  # fmt: skip
-    assert [list(rows.of_row(row)) for row in range(3)] == [list(read.of_row(row)) for row in range(3)]
+    assert np.array_equal(rows.of_rows(chosen), read.of_rows(chosen))
 
 
 def test_concatenated_rows_repeat_the_stride() -> None:
     rows = ConcatenatedRows(total=20, payload=8, stride=3)
-    assert [next(rows.of_row(row)) for row in range(rows.rows)] == [
-        (0, 8, 0, 0),
-        (5, 8, 3, 0),
-        (10, 8, 3, 0),
-        (15, 5, 3, 0),
+    assert np.transpose(rows.of_rows(np.arange(rows.rows))).tolist() == [
+        [0, 0, 8, 0, 0],
+        [1, 5, 8, 3, 0],
+        [2, 10, 8, 3, 0],
+        [3, 15, 5, 3, 0],
     ]
     assert rows.sizes().tolist() == [8, 8, 8, 5]
-    assert np.transpose(rows.own_tokens(np.array([3, 0, 1]))).tolist() == [[18, 20], [0, 8], [8, 13]]
+    assert np.transpose(own_tokens(rows.of_rows(np.array([3, 0, 1])))).tolist() == [[18, 20], [0, 8], [8, 13]]
     assert (ConcatenatedRows(8, 8, 3).rows, ConcatenatedRows(9, 8, 3).rows, ConcatenatedRows(5, 8).rows) == (1, 2, 1)
 
 
