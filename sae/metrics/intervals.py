@@ -69,7 +69,7 @@ def share_interval(p: float, whole: float) -> tuple[float, float]:
     zz = Z * Z
     centre, half = p + zz / (2 * whole), Z * sqrt(p * (1 - p) / whole + zz / (4 * whole * whole))
     low, high = ((centre + sign * half) / (1 + zz / whole) for sign in (-1, 1))
-    return max(low, 0.0), min(high, 1.0)
+    return max(min(low, p), 0.0), min(max(high, p), 1.0)  # which rounding could leave it outside of
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
