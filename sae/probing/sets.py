@@ -48,7 +48,7 @@ def class_sets(documents: Labelled, usable: Mask, seed: int) -> list[ProbeSet]:
 
 
 def spurious_sets(documents: Labelled, usable: Mask, seed: int) -> SpuriousSets:
-    """The sets of spurious correlation removal, all of the same size."""
+    """The sets of spurious correlation removal. The biased one is no larger than the balanced one."""
     random = default_rng([seed, 1])
     train, test = (
         [np.flatnonzero(usable & side & (documents.cell == i)) for i in range(len(CELLS))]

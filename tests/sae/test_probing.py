@@ -86,6 +86,18 @@ def test_differences_are_paired_by_document() -> None:
     assert same["value"] == 0 and 0 < same["high"] == -same["low"] < 0.04
 
 
+def test_intervals_of_means_over_classes_cover_the_truth() -> None:
+    """Three classes are tested on documents that they share in part; a document is hard for all of them or for none."""
+    random, inside = np.random.default_rng(4), 0
+    for _ in range(400):
+        right = (random.random(120) < 0.9).astype(float)
+        sets = [random.permutation(120)[:60] for _ in range(3)]
+        interval = share_estimate(mean([accuracy(right[one], one, 120) for one in sets])).interval
+        assert interval is not None
+        inside += interval[0] <= 0.9 <= interval[1]
+    assert 0.92 <= inside / 400 <= 0.99
+
+
 def test_combinations_and_quotients_move_with_documents() -> None:
     """Their influence is the derivative: of the figure in the weight of a document, by the difference of two weighings."""
     random = np.random.default_rng(0)
