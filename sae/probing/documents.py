@@ -28,6 +28,7 @@ class Labelled(NamedTuple):
 
     label int64 [D]: the number of its class, -1 for another value. cell int64 [D]: its place in CELLS, -1 for none.
     test bool [D]. row, document int64 [R]: numbers of the rows in their split, and whose of the D documents each is.
+    unlabelled, unread: documents that are left out, without a value in the column of classes, and beyond `documents_per_class`.
     """
 
     classes: tuple[str, ...]
@@ -36,6 +37,8 @@ class Labelled(NamedTuple):
     test: NDArray[np.bool_]
     row: Int64
     document: Int64
+    unlabelled: int = 0
+    unread: int = 0
 
 
 def columns_of(config: ProbeConfig) -> list[str]:
@@ -71,6 +74,8 @@ def choose_documents(rows: LabelledRows, config: ProbeConfig) -> Labelled:
         np.zeros(len(kept), np.bool_),
         row,
         found[row].astype(np.int64),
+        int((label == NO_LABEL).sum()),
+        int(((label > NO_LABEL) & ~chosen).sum()),
     )
 
 

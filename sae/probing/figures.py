@@ -71,6 +71,8 @@ class ProbingFigures:
                 "train": int((usable & ~documents.test).sum()),
                 "test": int((usable & documents.test).sum()),
                 "without_data": int((~usable).sum()),
+                "unlabelled": documents.unlabelled,
+                "unread": documents.unread,
                 "positions": int(self._means.positions.sum()),
             },
             "excluded": dict(self._means.excluded),
