@@ -5,7 +5,8 @@
 Trains the preset's SAE, and the same one with a random decoder that training keeps, on `rows` rows; both exist after
 `make demo`. Then probes the region of the Factbook's documents (the class), which are of different sections (the spurious
 value), as configs/presets/probe.yaml says: the other way round there is nothing to remove, as a probe that is biased by region
-tells sections apart all the same. A country has documents on both sides of the split, so names of countries help. Each figure is shown with its 95% interval, and its difference from each control.
+tells sections apart all the same. A country has documents on both sides of the split, so names of countries help. Each figure
+is shown with its 95% interval, and its difference from each control.
 """
 
 from __future__ import annotations
