@@ -57,6 +57,7 @@ STAGES: dict[str, StageEntry] = {
         StageEntry("train", ("saes",), reads_through=("model", "tokens")),
         StageEntry("import", ("saes",), reads_through=("model", "tokens"), no_effect=("workers",)),
         StageEntry("evaluate", ("evaluations",), reads_through=("sae",)),
+        StageEntry("probe", ("probes",)),
         StageEntry("extract", ("features",), reads_through=("sae",)),
         StageEntry("label", ("labels",), no_effect=("workers",)),
         StageEntry("report", ("reports",), no_effect=("workers", "gpus")),

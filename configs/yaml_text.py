@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -23,8 +24,15 @@ def parse_yaml(text: str) -> Any:
         raise InvalidYaml("it is nested too deep") from None
 
 
+_BOOL = "tag:yaml.org,2002:bool"
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice in one mapping, of which YAML would keep the last."""
+    """Refuses a key that is given twice in one mapping, of which YAML would keep the last.
+
+    Of words, true and false alone are no text, as in YAML 1.2: `packing: off` and `classes: [yes, no]` name what they say. An
+    option that is true or false takes on, off, yes and no all the same.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
@@ -36,6 +44,13 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                     raise yaml.constructor.ConstructorError(problem=problem)
                 lines[key.value] = line
         return super().construct_mapping(node, deep)
+
+
+_UniqueKeyLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_UniqueKeyLoader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def _problem(error: yaml.YAMLError) -> str:

@@ -53,6 +53,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "import": {"source": {"type": "local", "path": "sae"}, "format": "saelens", "model": MODEL, "tokens": TOKENS},
     "export": {"sae": SAE, "format": "delphi"},
     "evaluate": {"sae": SAE, "compare_with": [SAE.replace("0", "7")]},
+    "probe": {
+        "sae": SAE, "tokens": TOKENS, "class_column": "other", "compare_with": [SAE.replace("0", "7")],
+        "spurious": {"column": "half", "values": ["a", "b"], "classes": ["c", "d"]},
+    },
     "extract": {"sae": SAE},
     "label": {"features": FEATURES, "endpoint": {"url": "http://127.0.0.1:1/v1", "model": "judge", "latents": 2}},
     "report": {"features": FEATURES, "evaluation": EVALUATION},
@@ -64,7 +68,7 @@ OTHERS = (
     False, True, 1, 2, 3, 17, 64, 256, 24, 0.5, 0.25, 1.5, 5.0, None, "test", "other", "half", "blocks.0.hook_mlp_out",
     ["blocks.0.hook_mlp_out"], ["train"], [32, 64], [64, 128], {"test": 0.5}, [DATASET.replace("0", "3")], [1.0, 4.0],
     ["blocks.0.hook_mlp_out", "blocks.0.hook_attn_out"],
-    [SAE.replace("0", "8")], "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
+    [SAE.replace("0", "8")], ["e", "f"], [3], "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
     *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)), "https://models.example/v1",
     "labels/1111111111111111",
 )  # fmt: skip

@@ -73,6 +73,16 @@ INDEX: dict[str, tuple[Field, ...]] = {
         Field("ce_score", "summary.ce_score_zero", "number", "Cross-entropy recovered, against zero ablation."),
         Field("kl_score", "summary.kl_score_zero", "number", "KL divergence recovered, against zero ablation."),
     ),
+    "probes": (
+        _SAE,
+        *_texts("summary", tokens="The labelled documents, as tokens/ID.", column="The column of the classes."),
+        *_integers("summary", classes="Classes that were probed.", documents="Documents that were read."),
+        Field(
+            "accuracy", "summary.accuracy", "number", "Accuracy of sparse probes at the largest k, mean over classes."
+        ),
+        Field("tpp", "summary.tpp", "number", "Targeted probe perturbation at the most ablated latents."),
+        Field("scr", "summary.scr", "number", "Spurious correlation removal at the most ablated latents."),
+    ),
     "exports": (_SAE, *_texts("summary", format="The format that it is in.")),
     "features": (
         *(_SAE, _SPLIT),

@@ -59,27 +59,48 @@ def share(part: int, whole: int) -> Estimate | None:
     """The share of `part` in `whole` latents; None without any."""
     if not whole:
         return None
-    p, zz = part / whole, Z * Z
+    p = part / whole
+    low, high = share_interval(p, whole)
+    return Estimate(p, sqrt(p * (1 - p) / whole), (low if part else 0.0, high if part < whole else 1.0))
+
+
+def share_interval(p: float, whole: float) -> tuple[float, float]:
+    """Wilson's interval of a share `p` of `whole`, which need not be a whole number."""
+    zz = Z * Z
     centre, half = p + zz / (2 * whole), Z * sqrt(p * (1 - p) / whole + zz / (4 * whole * whole))
     low, high = ((centre + sign * half) / (1 + zz / whole) for sign in (-1, 1))
-    return Estimate(p, sqrt(p * (1 - p) / whole), (low if part else 0.0, high if part < whole else 1.0))
+    return max(min(low, p), 0.0), min(max(high, p), 1.0)  # which rounding could leave it outside of
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
     """a minus b: paired by document where both are ratios over documents, else of independent figures.
 
-    Of two shares: Newcombe's interval, from the distances of both to the ends of their own intervals.
+    Of two shares: Newcombe's interval, from the distances of both to the ends of their own intervals, and from the correlation
+    of the documents' influences where they have some.
     """
     value = a.value - b.value
+    if a.interval is not None and b.interval is not None:
+        r = _correlation(a.influence, b.influence)
+        down = _apart(a.value - a.interval[0], b.interval[1] - b.value, r)
+        up = _apart(a.interval[1] - a.value, b.value - b.interval[0], r)
+        return Estimate(value, None, (value - down, value + up))
     if a.influence is not None and b.influence is not None:
         return Estimate(value, _error(a.influence - b.influence))
-    if a.interval is not None and b.interval is not None:
-        down = sqrt((a.value - a.interval[0]) ** 2 + (b.interval[1] - b.value) ** 2)
-        up = sqrt((a.interval[1] - a.value) ** 2 + (b.value - b.interval[0]) ** 2)
-        return Estimate(value, None, (value - down, value + up))
     if a.error is None or b.error is None:
         return Estimate(value, None)
     return Estimate(value, sqrt(a.error**2 + b.error**2))
+
+
+def _apart(one: float, other: float, correlation: float) -> float:
+    return sqrt(max(0.0, one * one + other * other - 2 * correlation * one * other))
+
+
+def _correlation(a: Floats | None, b: Floats | None) -> float:
+    """Of influences, whose means are 0; 0 where one has none, or moves nothing."""
+    if a is None or b is None:
+        return 0.0
+    scale = sqrt(float(a @ a) * float(b @ b))
+    return min(1.0, max(-1.0, float(a @ b) / scale)) if scale else 0.0
 
 
 def _error(influence: Floats) -> float | None:

@@ -42,6 +42,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
                "part": "layer_20/width_16k/average_l0_71", "model": f"models/{_ID}", "tokens": f"tokens/{_ID}"},
     "export": {"sae": f"saes/{_ID}", "format": "sparsify"},
     "evaluate": {"sae": f"saes/{_ID}", "rows": 128, "loss_rows": 32},
+    "probe": {"sae": f"saes/{_ID}", "tokens": f"tokens/{_ID}", "class_column": "section", "k": [1, 5, 20]},
     "extract": {"sae": f"saes/{_ID}", "top_examples": 20},
     "report": {"features": f"features/{_ID}", "evaluation": f"evaluations/{_ID}"},
 }  # fmt: skip

@@ -13,6 +13,7 @@ import torch
 from actors.evaluator import Evaluator
 from actors.extractor import Extractor, Merger
 from actors.harvester import Harvester
+from actors.prober import Prober
 from actors.synthesizer import Synthesizer
 from cluster.store import Manifest, Store
 from configs.artifact_ids import ArtifactRef, fingerprint
@@ -174,6 +175,7 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.harvester.make_harvester", Harvester)
     monkeypatch.setattr("actors.synthesizer.make_synthesizer", Synthesizer)
     monkeypatch.setattr("actors.evaluator.make_evaluator", Evaluator)
+    monkeypatch.setattr("actors.prober.make_prober", Prober)
     monkeypatch.setattr("actors.extractor.make_extractor", Extractor)
     monkeypatch.setattr("actors.extractor.make_merger", Merger)
     monkeypatch.setattr("actors.progress_channel.ProgressChannel", LocalChannel)

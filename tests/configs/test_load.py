@@ -88,6 +88,15 @@ def test_overrides_reach_into_nested_files_and_lists() -> None:
     assert (config.tokens.context_length, config.saes[0].k, config.rows) == (64, 16, None)
 
 
+def test_off_and_no_are_words_where_an_option_is_not_true_or_false(tmp_path: Path) -> None:
+    config = load_config("tokenize", PRESETS / "tokenize.yaml", ["packing=off", "return_attention_mask=off"])
+    assert (config.packing, config.return_attention_mask) == ("off", False)
+    assert load_config("train", PRESETS / "train.yaml", ["autocast=off"]).autocast == "off"
+    text = "sae: saes/0000000000000000\ntokens: tokens/0000000000000000\nclass_column: spam\nclasses: [yes, no]\n"
+    (tmp_path / "probe.yaml").write_text(text)
+    assert load_config("probe", tmp_path / "probe.yaml", []).classes == ("yes", "no")
+
+
 def test_an_override_reaches_all_configs_of_a_stage() -> None:
     config = load_config("pipeline", PRESETS / "pipeline.yaml", ["train:rows=320", "tokenize:context_length=64"])
     trains = [

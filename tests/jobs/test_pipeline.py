@@ -26,6 +26,7 @@ from configs.export import ExportConfig
 from configs.import_ import ImportConfig
 from configs.label_endpoint import EndpointRuntime, LabelEndpoint, TokenPrices
 from configs.maintain import MaintainConfig
+from configs.probe import ProbeConfig, SpuriousConfig
 from configs.stages import STAGES
 from configs.synthesize import SynthesizeConfig
 from configs.validation_errors import nested_models
@@ -38,7 +39,8 @@ PRODUCT = ("configs", "sae", "cluster", "actors", "jobs", "serve_app")
 # What the pipeline on S3 makes anew; the rest comes from the local store.
 MADE_ON_S3 = ("tokens", "saes", "reports")
 # Read in tests/sae/test_sources*.py, test_uploads.py and test_planted.py, and tests/jobs/test_stage_maintain.py,
-# test_stage_import.py (exports too); resources in tests/test_options.py; model servers in tests/sae/test_label_endpoint.py.
+# test_stage_import.py (exports too) and test_stage_probe.py; resources in tests/test_options.py; model servers in
+# tests/sae/test_label_endpoint.py.
 ELSEWHERE = (
     HubSource,
     PackageSource,
@@ -47,6 +49,8 @@ ELSEWHERE = (
     MaintainConfig,
     ImportConfig,
     ExportConfig,
+    ProbeConfig,
+    SpuriousConfig,
     LabelEndpoint,
     EndpointRuntime,
     TokenPrices,
