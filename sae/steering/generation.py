@@ -90,6 +90,8 @@ class Generation:
         self._ends, self._stopped, self._sampler = ends, stopped, Sampler(sampling)
         # The unsteered answer, and for each dose a row that is steered and one that reads its tokens unsteered.
         self._texts = [_Text(0.0, 0, 0), *(_Text(dose, 1 + 2 * i, 2 + 2 * i) for i, dose in enumerate(doses))]
+        rows = {row: text.ids for text in self._texts for row in (text.row, text.shadow)}
+        self._ids_by_row = [rows[row] for row in range(len(rows))]  # they grow
         self._decoder = Decoder(lm, plan, prompt, [0.0, *(d for dose in doses for d in (dose, 0.0))])
 
     def __iter__(self) -> Iterator[Token | None]:
@@ -116,7 +118,7 @@ class Generation:
         self._check(broken)
         logits[broken] = 0.0
         log = logits.log_softmax(dim=-1)
-        chosen = self._sampler.choose(logits)
+        chosen = self._sampler.choose(logits, self._ids_by_row)
         following = [0] * len(chosen)
         for number, text in enumerate(self._texts):
             token = chosen[text.row]

@@ -20,7 +20,9 @@ from sae.steering.errors import SteeringError
 from sae.steering.generation import Generation, repetition
 from sae.steering.hooks import Changes, Scope, steered
 from sae.steering.kl_budget import find_dose
+from sae.steering.operations import OPERATIONS, Site
 from sae.steering.plan import make_plan
+from sae.steering.sampling import Sampler
 
 WIDTH, K = 64, 6
 EARLY, LATE = "saes/" + "a" * 16, "saes/" + "b" * 16
@@ -123,6 +125,7 @@ def test_each_operation_gives_the_value_it_says(lm: LanguageModel, saes: dict[st
         ("add", "norm"): 1.5 * x.norm(dim=1),
         ("clamp", "raw"): 1.5 - acts,
         ("scale", "raw"): 0.5 * acts,
+        ("project", "raw"): 1.5 - along,
         ("project_and_cap", "raw"): (1.5 - along).clamp(max=0),
     }
     for (op, unit), amount in expected.items():
@@ -419,6 +422,22 @@ def test_a_budget_that_kl_jumps_over_is_refused(lm: LanguageModel, saes: dict[st
     strong = _change(value=1e6, sae=LATE, when=when)
     with pytest.raises(SteeringError, match=r"no strength of this change costs 0\.5 nats .* and .* times it"):
         find_dose(lm, make_plan(lm, saes, [push, strong], {}), PROMPT, [9], 0.5)
+
+
+def test_a_frequency_penalty_is_taken_from_the_logits_of_tokens_that_the_answer_has() -> None:
+    logits = torch.tensor([[1.0, 0.9, 0.0], [1.0, 0.9, 0.0]])
+    assert Sampler(Sampling()).choose(logits, [[0], []]) == [0, 0]
+    assert Sampler(Sampling(frequency_penalty=0.05)).choose(logits, [[0, 0, 0], [0]]) == [1, 0]
+    assert Sampler(Sampling(frequency_penalty=-1)).choose(logits, [[2, 2], []]) == [2, 0]
+
+
+def test_a_projection_does_not_depend_on_the_length_of_the_direction() -> None:
+    x, direction = torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), torch.arange(1.0, 9.0)
+    for scale in (1.0, 3.0):
+        site = Site(x, torch.zeros(4), scale * direction, torch.full((4,), 1.5))
+        changed = x + OPERATIONS["project"](site)[:, None] * site.direction
+        along = changed @ site.direction / site.direction.square().sum()
+        torch.testing.assert_close(along, torch.full((4,), 1.5))
 
 
 def test_repetition() -> None:

@@ -225,6 +225,18 @@ def test_a_dose_that_explodes_is_shown_beside_the_others(
         assert alone.status_code == 422 and "too strong" in alone.json()["detail"]
 
 
+def test_a_frequency_penalty_lowers_what_the_answer_has(site: Site, samples: SampleArtifacts, loud: int) -> None:
+    client = _openai(site)
+    options: dict[str, Any] = {"model": str(MODEL), "prompt": TEXT, "max_tokens": 24, "temperature": 0}
+    texts = [client.completions.create(**options, frequency_penalty=penalty).choices[0].text for penalty in (-2, 0, 2)]
+    assert len(set(texts[0].split())) < len(set(texts[2].split()))
+    distinct = [
+        len(set(site.reader.post("/v1/text/steer", json=body).json()["unsteered"]["ids"]))
+        for body in (_body(samples, loud, max_tokens=24, frequency_penalty=penalty) for penalty in (-2, 0, 2))
+    ]
+    assert distinct[0] < distinct[1] < distinct[2]
+
+
 def test_openais_client_streams(site: Site, samples: SampleArtifacts, loud: int) -> None:
     client = _openai(site)
     options: dict[str, Any] = {
@@ -254,8 +266,8 @@ def test_a_text_to_stop_at_is_never_sent(site: Site, samples: SampleArtifacts) -
 
 def test_what_openais_client_cannot_have_is_refused_in_its_own_error(site: Site, samples: SampleArtifacts) -> None:
     client = _openai(site)
-    with pytest.raises(openai.UnprocessableEntityError, match="frequency_penalty"):
-        client.completions.create(model=str(MODEL), prompt=TEXT, frequency_penalty=1.0)
+    with pytest.raises(openai.UnprocessableEntityError, match="presence_penalty"):
+        client.completions.create(model=str(MODEL), prompt=TEXT, presence_penalty=1.0)
     with pytest.raises(openai.UnprocessableEntityError, match="no chat template"):
         client.chat.completions.create(model=str(MODEL), messages=[{"role": "user", "content": "hello"}])
     with pytest.raises(openai.NotFoundError):

@@ -17,7 +17,7 @@ import { figures, percent, whole } from "../format";
 
 const CURVE = [0, 0.25, 0.5, 1, 2, 4];
 const OPERATIONS = {
-  add: "Add to the activations", clamp: "Set the feature to", scale: "Multiply the feature by", ablate: "Set the feature to 0", project_and_cap: "Cap along the direction at",
+  add: "Add to the activations", clamp: "Set the feature to", scale: "Multiply the feature by", ablate: "Set the feature to 0", project: "Set the component along the direction to", project_and_cap: "Cap along the direction at",
 } as const;
 const UNITS = { max: "times its maximum", norm: "times the activations' length", raw: "in activations" } as const;
 const WHERE = { both: "Prompt and answer", prompt: "Prompt only", answer: "Answer only" } as const;
