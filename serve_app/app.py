@@ -28,6 +28,7 @@ from serve_app.routes import (
     events,
     feature_annotations,
     feature_relations,
+    feature_search,
     features,
     jobs,
     labels,
@@ -60,8 +61,8 @@ KIND_ROUTERS = {
     "datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features, "labels": labels,
 }  # fmt: skip
 ROUTERS = (
-    feature_annotations, feature_relations, all_artifacts, uploads, jobs, training, logs, events, cluster, text_queries, steering,
-    openai, neuronpedia, session, access_tokens, about, system,
+    feature_annotations, feature_relations, feature_search, all_artifacts, uploads, jobs, training, logs, events, cluster,
+    text_queries, steering, openai, neuronpedia, session, access_tokens, about, system,
 )  # fmt: skip
 
 

@@ -46,6 +46,40 @@ class SearchAnswer(BaseModel):
     items: list[FoundFeature] = Field(description="The nearest first.")
 
 
+class SearchedSae(BaseModel):
+    """An SAE whose labels can be searched."""
+
+    sae: str = Field(description="The SAE.")
+    hook: str | None = Field(description="Where in the language model it reads; null if that is not known.")
+    labels: str = Field(description="Its newest labels, or those that were asked for.")
+    features: str = Field(description="The features that are labelled.")
+
+
+class FeatureOfSae(LabelledFeature):
+    """A feature that a search of several SAEs found, with its best label."""
+
+    sae: str = Field(description="The SAE.")
+    hook: str | None = Field(description="Where in the language model it reads.")
+    labels: str = Field(description="The labels that it was found in.")
+    features: str = Field(description="The features that it is one of.")
+    cosine: float | None = Field(description="How near it is to `q`: 1 at most; null without `q`.")
+    density: float = Field(description="Share of the data positions, of the text of the labels, where it is active.")
+
+
+class FeatureSearchAnswer(BaseModel):
+    """The features of several SAEs that are nearest to a query, or whose labels have some text."""
+
+    chance: float | None = Field(
+        description="The best cosine, with a feature of any of the searched SAEs, that 95% of queries of as many random tokens "
+        "stay below; null without `q`."
+    )
+    items: list[FeatureOfSae] = Field(
+        description="The nearest first; without `q` the highest score of the label first."
+    )
+    saes: list[SearchedSae] = Field(description="The SAEs that `labels` or `model` name, before `sae` and `hook`.")
+    left_out: int = Field(description="Further SAEs, not searched: too many, or labelled by an earlier version.")
+
+
 class FeatureMap(BaseModel):
     """Places of all features on a plane, in the order of their latents."""
 

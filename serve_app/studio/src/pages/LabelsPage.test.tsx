@@ -54,4 +54,22 @@ describe("the page of labels", () => {
       expect(asked.query.get("type")).toBe("context");
     });
   });
+
+  it("searches all SAEs by meaning, and says of which SAE and hook each feature is", async () => {
+    answer(`GET /v1/labels/${ID}`, LABELS);
+    answer(`GET /v1/labels/${ID}/latents`, { items: ROWS, next: null, total: 2 });
+    const sae = (n: number) => ({ sae: `saes/${n}`, hook: `blocks.${n}.hook_resid_post`, labels: `labels/${n}`, features: `features/${n}` });
+    answer("GET /v1/search/features", { chance: 0.3, saes: [sae(1), sae(2)], left_out: 0, items: [{ ...ROWS[0], ...sae(2), latent: 5, cosine: 0.8, density: 0.1 }] });
+    history.replaceState(null, "", "?q=water&in=all");
+    renderPage(<LabelsPage />);
+    expect(await screen.findByText("saes/2, blocks.2.hook_resid_post")).toBeVisible();
+    expect(screen.getByRole("link", { name: "5" })).toHaveAttribute("href", "/features/2/5");
+    await userEvent.setup().selectOptions(await screen.findByLabelText("Hook"), "blocks.1.hook_resid_post");
+    await waitFor(() => {
+      const asked = calls.filter((call) => call.path.includes("/v1/search/features")).at(-1)!;
+      expect([asked.query.get("q"), asked.query.get("hook")]).toEqual(["water", "blocks.1.hook_resid_post"]);
+    });
+    expect(screen.getAllByRole("option", { name: /^saes/ }).map((one) => one.textContent)).toEqual(["saes/1"]);
+    history.replaceState(null, "", "/");
+  });
 });

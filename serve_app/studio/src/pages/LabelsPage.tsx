@@ -49,7 +49,7 @@ export default function LabelsPage() {
                 ["Better than a permuted label", `${whole(summary.beats)}, ${percent(summary.beats / summary.n_features)}`],
               ]} />
               <p>By type: {Object.entries(summary.types).sort(([, a], [, b]) => b - a).map(([type, count]) => `${whole(count)} ${type}`).join(", ")}.</p>
-              <Search id={id} features={artifact.inputs["features"]!} />
+              <MeaningSearch id={id} features={artifact.inputs["features"]!} />
               <Table id={id} features={artifact.inputs["features"]!} asked={artifact.config["endpoint"] != null} />
               <Labels item={artifact} kind="labels" />
               <Provenance item={artifact} />
@@ -59,11 +59,6 @@ export default function LabelsPage() {
       </Loaded>
     </Page>
   );
-}
-
-function Search({ id, features }: { id: string; features: string }) {
-  const [search, set] = useUrlState();
-  return <MeaningSearch id={id} features={features} query={search.get("q") ?? ""} onQuery={(q) => set({ q })} />;
 }
 
 /** `asked`: whether a model server was, so that some labels have its judgements. */
