@@ -30,6 +30,41 @@ class CoactiveFeatures(BaseModel):
     coactive: list[CoactiveFeature] = Field(description="The highest NPMI first.")
 
 
+class GraphNode(BaseModel):
+    """A feature of the graph."""
+
+    latent: int = Field(description="Number of the SAE's latent.")
+    count: int = Field(description="Positions where it is active.")
+    degree: int = Field(description="Its edges in the whole graph, on all pages.")
+    type: FeatureType = Field(description="Its type.")
+    label: str | None = Field(description="Its best label, if it has one.")
+
+
+class GraphEdge(BaseModel):
+    """Two features that are active together."""
+
+    a: int = Field(description="One latent, the smaller number.")
+    b: int = Field(description="The other.")
+    joint: int = Field(description="Positions where both are active.")
+    strength: float = Field(description="The measure that was asked for.")
+    npmi: float = Field(description="Normalised pointwise mutual information.")
+
+
+class CoactivationGraphPage(BaseModel):
+    """One page of the edges of the graph, and their features."""
+
+    positions: int = Field(description="Data positions that were counted.")
+    total_nodes: int = Field(description="Features with an edge, on all pages.")
+    total_edges: int = Field(description="Edges, on all pages.")
+    cut: int = Field(
+        description="Features whose list was full, so that further edges of this strength may exist between two of them; by a "
+        "measure other than npmi all full lists. 0: the graph is complete."
+    )
+    nodes: list[GraphNode] = Field(description="The features of this page's edges, by latent.")
+    edges: list[GraphEdge] = Field(description="The strongest first; ties by `a` and `b`.")
+    next: str | None = Field(description="Cursor of the next page; null on the last one.")
+
+
 class FoundFeature(LabelledFeature):
     """A feature that a search found, with its best label."""
 
