@@ -147,7 +147,11 @@ class LabelsReader:
         """The labels of one feature, best first. Raises LabelsError for one that the SAE has not."""
         if not 0 <= feature < self.info.n_features:
             raise LabelsError(f"there is no feature {feature}: they are 0 to {self.info.n_features - 1}")
-        found = _whole(self._read(LABELS, [("feature", "=", feature)]), LABELS_SCHEMA)
+        return self.labels_between(feature, feature + 1)
+
+    def labels_between(self, first: int, stop: int) -> list[dict[str, Any]]:
+        """The labels of the features `first` to `stop` - 1, by feature, best first."""
+        found = _whole(self._read(LABELS, [("feature", ">=", first), ("feature", "<", stop)]), LABELS_SCHEMA)
         rows: list[dict[str, Any]] = found.to_pylist()
         return rows
 
