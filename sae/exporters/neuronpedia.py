@@ -1,8 +1,8 @@
 """Neuronpedia's upload bundle: `MODEL/SOURCE/{release,model,sourceset,source}.jsonl`, and features and activations in batches.
 
-It is made of a features artifact: statistics, logit lens, neighbours, and the examples with their windows of activations; and of
-labels, if there are any (`explanations/`, see neuronpedia_labels.py). What Neuronpedia knows and RayLens does not measure (histograms
-of logits, neurons) is empty. Dates are left to the import.
+It is made of a features artifact: statistics, logit lens, neighbours, and the examples with their windows of activations;
+and of labels, if there are any (`explanations/`, see neuronpedia_labels.py). What Neuronpedia knows and RayLens does not
+measure (histograms of logits, neurons) is empty. Dates are left to the import.
 """
 
 from __future__ import annotations
