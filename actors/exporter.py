@@ -29,6 +29,7 @@ class ExportTask(NamedTuple):
     config: ExportConfig
     sae: ArtifactRef
     features: ArtifactRef | None
+    labels: ArtifactRef | None
     model: ArtifactRef | None
     tokens: ArtifactRef | None
     dataset: str
@@ -85,13 +86,17 @@ def _with_codes(task: ExportTask, sae: Sae) -> ExportSource:
 
 def _with_features(task: ExportTask, sae: Sae) -> ExportSource:
     from sae.formats.features import FeaturesReader
+    from sae.formats.labels import LabelsReader
     from sae.report.token_text import TokenText
 
     assert task.features is not None and task.model is not None and task.tokens is not None, "the stage checks them"
     features = FeaturesReader(task.store.files(task.features))
     tokens = TokensReader(task.store.files(task.tokens), features.info.split)
     text = TokenText(task.store.files(task.model).path("tokenizer.json").read_text(encoding="utf-8"))
-    return ExportSource(sae, str(task.sae), task.dataset, features=features, tokens=tokens, token_text=text)
+    labels = None if task.labels is None else LabelsReader(task.store.files(task.labels))
+    return ExportSource(
+        sae, str(task.sae), task.dataset, features=features, tokens=tokens, token_text=text, labels=labels
+    )
 
 
 _SOURCES: dict[str, Callable[[ExportTask, Sae], ExportSource]] = {"delphi": _with_codes, "neuronpedia": _with_features}

@@ -39,6 +39,7 @@ from sae.labels.effects import (
     effects,
     output_scores,
 )
+from sae.labels.embedding_scores import with_embedding_scores
 from sae.labels.endpoint.merge import merged
 from sae.labels.label_features import Directions, FeatureLabels, find_labels, score_labels
 from sae.labels.label_rows import label_rows
@@ -46,6 +47,7 @@ from sae.labels.search_index import make_index
 from sae.labels.search_text import search_texts
 from sae.labels.steering_example import steering_example
 from sae.labels.text import LabelText
+from sae.labels.text_windows import TextWindows
 from sae.row_activations import model_inputs
 from sae.text.word_vectors import word_vectors
 
@@ -87,7 +89,8 @@ class Labeller:
             if asked is None:
                 return None
             found = merged(found, asked.labels)
-        made = label_rows(found, text, active, columns)
+        found = with_embedding_scores(found, TextWindows(text, pieces.strings, words), words)
+        made = label_rows(found, text, active, columns, () if asked is None else asked.labels)
         together = count_coactivation(
             active.starts, active.positions, data.reshape(-1), task.coactive, self.requirement.threads
         )

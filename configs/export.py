@@ -10,7 +10,8 @@ from configs.base import StageConfig
 from configs.dtypes import LmDtype
 from configs.extract import ExtractConfig
 from configs.import_ import ImportConfig
-from configs.inputs import FeaturesId, IdOrConfig, SaeId
+from configs.inputs import FeaturesId, IdOrConfig, LabelsId, SaeId
+from configs.label import LabelConfig
 from configs.sae_formats import EXPORT_FORMATS, ExportName
 from configs.train import TrainConfig
 
@@ -28,6 +29,9 @@ class ExportConfig(StageConfig):
     features: Annotated[FeaturesId | ExtractConfig, IdOrConfig()] | None = Field(
         None, description="neuronpedia: the features of the SAE that the bundle is made of."
     )
+    labels: Annotated[LabelsId | LabelConfig, IdOrConfig()] | None = Field(
+        None, description="neuronpedia: labels of these features, for the bundle; none: it has no explanations."
+    )
     split: str | None = Field(
         None, description="delphi: split of the tokens that the SAE was trained on; train if not given."
     )
@@ -42,6 +46,8 @@ class ExportConfig(StageConfig):
             raise ValueError(f"format {self.format} is made of features: give `features`, the features of this SAE")
         if not entry.features and self.features is not None:
             raise ValueError(f"features have no effect on format {self.format}: leave them out")
+        if not entry.features and self.labels is not None:
+            raise ValueError(f"labels have no effect on format {self.format}: leave them out")
         for name in ("split", "rows", "batch_rows"):
             if getattr(self, name) is not None and not entry.tokens:
                 raise ValueError(f"{name} has no effect on format {self.format}: leave it out")

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from configs.base import Config, Seed
 from configs.inputs import SaeId
 
-Op = Literal["add", "clamp", "scale", "ablate", "project_and_cap"]
+Op = Literal["add", "clamp", "scale", "ablate", "project", "project_and_cap"]
 Unit = Literal["raw", "max", "norm"]
 MAX_TEXT = 20_000  # characters of a prompt
 _WITHOUT_UNIT = ("scale", "ablate")
@@ -27,13 +27,13 @@ class Intervention(Config):
     """One change of one feature. What the SAE does not explain of the activations stays as it is.
 
     `add` adds `value` times the decoder direction; `clamp` sets the feature's activation to `value`; `scale` multiplies it by
-    `value`; `ablate` sets it to 0; `project_and_cap` lowers the activations' component along the direction to `value` where it
-    is larger.
+    `value`; `ablate` sets it to 0; `project` sets the activations' component along the decoder direction to `value` times that
+    direction; `project_and_cap` lowers that component's length to `value` where it is larger.
     """
 
     sae: SaeId = Field(description="SAE that has the feature.")
     latent: int = Field(ge=0, description="The feature: its number in the SAE.")
-    op: Op = Field("add", description="What is done: add, clamp, scale, ablate or project_and_cap.")
+    op: Op = Field("add", description="What is done: add, clamp, scale, ablate, project or project_and_cap.")
     value: float | None = Field(None, ge=-1e6, le=1e6, description="The strength, in `unit`; a factor for `scale`.")
     unit: Unit = Field(
         "raw",
@@ -72,6 +72,9 @@ class Sampling(Config):
     temperature: float = Field(0.0, ge=0, le=10, description="0: always the most probable token.")
     top_p: float = Field(
         1.0, gt=0, le=1, description="Only the most probable tokens that have this probability together."
+    )
+    frequency_penalty: float = Field(
+        0.0, ge=-2, le=2, description="What a token's logit loses for each time that the answer has it already."
     )
     seed: Seed = Field(0, description="Seed of sampling: the same seed gives the same text.")
     stop: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(

@@ -100,6 +100,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sae", metavar="ID_OR_FILE.yaml", help="the SAE")
     parser.add_argument("--format", choices=EXPORT_FORMATS, help="whose format")
     parser.add_argument("--features", metavar="ID_OR_FILE.yaml", help="neuronpedia: the features of the SAE")
+    parser.add_argument("--labels", metavar="ID_OR_FILE.yaml", help="neuronpedia: labels of these features")
     parser.add_argument("--rows", type=int, help="delphi: rows of tokens (default: 512)")
     parser.add_argument(
         "--to", type=empty_folder, metavar="FOLDER", help="where the files are copied to; a new or empty folder"
@@ -107,7 +108,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _export_values(given: argparse.Namespace) -> dict[str, Any]:
-    return _given(given, "sae", "format", "features", "rows")
+    return _given(given, "sae", "format", "features", "labels", "rows")
 
 
 def _given(given: argparse.Namespace, *names: str) -> dict[str, Any]:

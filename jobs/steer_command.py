@@ -57,9 +57,10 @@ def steer(given: argparse.Namespace) -> dict[str, Any]:
     plain = found.unsteered.measured.perplexity
     for answer in found.steered:
         measured = answer.measured
+        problem = "" if measured.problem is None else f"; it breaks off: {measured.problem}"
         _show(
-            f"dose {measured.dose:g}: KL {measured.kl:.3g} nats per token, |change|/|activation| {measured.change:.3g} at "
-            f"{measured.positions} positions, perplexity {measured.perplexity:.3g} (without {plain:.3g})",
+            f"dose {measured.dose:g}: KL {_figure(measured.kl)} nats per token, |change|/|activation| {measured.change:.3g} at "
+            f"{measured.positions} positions, perplexity {_figure(measured.perplexity)} (without {_figure(plain)}){problem}",
             answer,
         )
     budget = None if found.budget is None else {"dose": found.budget[0], "kl": found.budget[1]}
@@ -139,6 +140,10 @@ def _largest(store: Store, sae: str, latent: int) -> float:
     if not largest:
         raise ValueError(f"latent {latent} of {sae} was never active, so it has no largest activation: use raw or norm")
     return largest
+
+
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
 
 
 def _show(title: str, answer: AnswerText) -> None:

@@ -23,11 +23,13 @@ from serve_app.routes import (
     access_tokens,
     all_artifacts,
     cluster,
+    coactivation_graph,
     datasets,
     documentation,
     events,
     feature_annotations,
     feature_relations,
+    feature_search,
     features,
     jobs,
     labels,
@@ -60,8 +62,8 @@ KIND_ROUTERS = {
     "datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features, "labels": labels,
 }  # fmt: skip
 ROUTERS = (
-    feature_annotations, feature_relations, all_artifacts, uploads, jobs, training, logs, events, cluster, text_queries, steering,
-    openai, neuronpedia, session, access_tokens, about, system,
+    feature_annotations, feature_relations, feature_search, coactivation_graph, all_artifacts, uploads, jobs, training, logs,
+    events, cluster, text_queries, steering, openai, neuronpedia, session, access_tokens, about, system,
 )  # fmt: skip
 
 

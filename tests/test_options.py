@@ -79,7 +79,7 @@ BY_CONTENT = {f"{stage}.source.{name}" for stage in ("download", "import") for n
 ELSEWHERE = {
     "evaluate.controls", "evaluate.seeds", "train.activations", "train.grid",
     "download.quantization",  # of models: tests/sae/test_language_model_quantization.py
-    "import.part", "import.k", "export.features",  # tests/jobs/test_stage_import.py
+    "import.part", "import.k", "export.features", "export.labels",  # tests/jobs/test_stage_import.py
 }  # fmt: skip
 # It decides whether there are options of a dataset at all.
 NO_LEAF = {"download.what"}

@@ -26,9 +26,9 @@ _CODE_BYTES = 8  # of one active latent in such a format
 
 
 def inputs(config: ExportConfig) -> dict[str, StageConfig | str]:
-    """The SAE, and the features where the format is made of them."""
-    found: dict[str, StageConfig | str] = {"sae": config.sae}
-    return found if config.features is None else {**found, "features": config.features}
+    """The SAE, and the features and labels where the format is made of them."""
+    given = {"sae": config.sae, "features": config.features, "labels": config.labels}
+    return {role: of for role, of in given.items() if of is not None}
 
 
 def outputs(config: ExportConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
@@ -36,7 +36,11 @@ def outputs(config: ExportConfig, inputs: dict[str, list[ArtifactRef]], fp: str)
     saes = inputs["sae"]
     if len(saes) > 1:
         raise ValueError(f"an export is of one SAE, and this config makes {len(saes)}: give the id of one, as saes/ID")
-    without = {*inputs, *(() if EXPORT_FORMATS[config.format].tokens else ("lm_dtype",))}  # no language model is run
+    without = {
+        *inputs,
+        "labels",
+        *(() if EXPORT_FORMATS[config.format].tokens else ("lm_dtype",)),
+    }  # no language model is run
     science = {key: value for key, value in config.science().items() if key not in without}
     names = {role: str(refs[0]) for role, refs in inputs.items()}
     label = f"{saes[0]} for {EXPORT_FORMATS[config.format].title}"
@@ -94,13 +98,17 @@ def _task(job: JobContext) -> ExportTask:
     origin = sae_origin(manifest.config)
     features = job.one("features") if config.features is not None else None
     if features is not None:
-        _check_features(job.store, features, sae)
+        _check_same_sae(job.store, features, sae)
+    labels = job.one("labels") if config.labels is not None else None
+    if labels is not None:
+        _check_same_sae(job.store, labels, sae)
     tokens = manifest.inputs.get("tokens")
     rows = _rows(config, job.store, tokens)[0] if tokens and EXPORT_FORMATS[config.format].tokens else 0
     return ExportTask(
         config=config,
         sae=sae,
         features=features,
+        labels=labels,
         model=parse_ref(manifest.inputs["model"], "models") if "model" in manifest.inputs else None,
         tokens=parse_ref(tokens, "tokens") if tokens else None,
         dataset=_dataset(job.store, tokens),
@@ -127,10 +135,11 @@ def _rows(config: ExportConfig, store: Store, tokens: str) -> tuple[int, int]:
     return min(config.rows or ROWS, rows), int(info["context_length"])
 
 
-def _check_features(store: Store, features: ArtifactRef, sae: ArtifactRef) -> None:
-    of = store.files(features).manifest.inputs.get("sae")
+def _check_same_sae(store: Store, ref: ArtifactRef, sae: ArtifactRef) -> None:
+    """Features or labels: both say in their summary of which SAE they are."""
+    of = store.files(ref).manifest.summary.get("sae")
     if of != str(sae):
-        raise ValueError(f"{features} holds the features of {of}, not of {sae}: give those of this SAE")
+        raise ValueError(f"{ref} holds the {ref.kind} of {of}, not of {sae}: give those of this SAE")
 
 
 def _dataset(store: Store, tokens: str | None) -> str:

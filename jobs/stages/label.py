@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from actors.label_source import LabelTask
     from cluster.store import Store
 
-VERSION = 2
+VERSION = 3
 _FEATURE_BYTES = 4000  # of the labels of one feature, at most about
 _PARTNER_BYTES = 16  # of one feature that is active together with another
 _ANSWER_TOKEN_BYTES = 8  # of a model server's answers, twice: kept while the job runs, and in the artifact

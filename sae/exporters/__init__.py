@@ -18,6 +18,7 @@ from sae.formats.sae_folder import Sae
 if TYPE_CHECKING:
     from sae.exporters.codes import TokenCodes
     from sae.formats.features import FeaturesReader
+    from sae.formats.labels import LabelsReader
     from sae.formats.tokens import TokensReader
     from sae.report.token_text import TokenText
 
@@ -30,7 +31,8 @@ class NotExportable(ValueError):
 class ExportSource:
     """What is exported. `name` is saes/ID; `dataset` says what the tokens are of.
 
-    `codes`: for a format that holds codes of rows of tokens. `features`, `tokens` and `token_text`: for one made of features.
+    `codes`: for a format that holds codes of rows of tokens. `features`, `tokens` and `token_text`: for one made of features;
+    `labels` too, if there are any.
     """
 
     sae: Sae
@@ -40,6 +42,7 @@ class ExportSource:
     features: FeaturesReader | None = None
     tokens: TokensReader | None = None
     token_text: TokenText | None = None
+    labels: LabelsReader | None = None
 
     @property
     def module(self) -> str:

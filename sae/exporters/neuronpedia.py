@@ -1,7 +1,8 @@
 """Neuronpedia's upload bundle: `MODEL/SOURCE/{release,model,sourceset,source}.jsonl`, and features and activations in batches.
 
-It is made of a features artifact: statistics, logit lens, neighbours, and the examples with their windows of activations. What
-Neuronpedia knows and RayLens does not measure (histograms of logits, neurons) is empty. Dates are left to the import.
+It is made of a features artifact: statistics, logit lens, neighbours, and the examples with their windows of activations;
+and of labels, if there are any (`explanations/`, see neuronpedia_labels.py). What Neuronpedia knows and RayLens does not
+measure (histograms of logits, neurons) is empty. Dates are left to the import.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sae.exporters import ExportSource
+from sae.exporters.neuronpedia_labels import LabelRecords
 from sae.features.histogram import PER_OCTAVE
 
 _BATCH = 1024  # features of one file
@@ -42,9 +44,16 @@ def write(source: ExportSource, folder: Path) -> None:
         ids = list(range(first, min(first + _BATCH, source.sae.d_sae)))
         _write_lines(own / "features" / f"batch-{number}.jsonl.gz", bundle.features(ids))
         _write_lines(own / "activations" / f"batch-{number}.jsonl.gz", bundle.activations(ids))
+        if bundle.labels is not None:
+            _write_lines(
+                own / "explanations" / f"batch-{number}.jsonl.gz", bundle.labels.explanations(ids[0], ids[-1] + 1)
+            )
+            _write_lines(
+                own / "explanation-scores" / f"batch-{number}.jsonl.gz", bundle.labels.scores(ids[0], ids[-1] + 1)
+            )
 
 
-def _write_lines(path: Path, records: Iterator[dict[str, Any]]) -> None:
+def _write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(record) + "\n" for record in records)
     path.write_bytes(gzip.compress(lines.encode(), mtime=0))
@@ -64,6 +73,9 @@ class _Bundle:
         self.model = _slug(str(sae.metadata.get("model_name") or "model"))
         self.set = f"raylens-{kind}-{sae.d_sae}"
         self.id = f"{place[1] if place else 0}-{self.set}"
+        self.labels = (
+            None if source.labels is None else LabelRecords(source.labels, source.name, self.model, self.id, _CREATOR)
+        )
 
     def heads(self) -> dict[str, dict[str, Any]]:
         """Release, model, set and source."""

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sae.features.coactivation import Coactivation
+from sae.features.coactivation_graph import CoactivationGraph, coactivation_graph
 from sae.formats.artifact_files import ArtifactFilesLike
 
 COACTIVATION = "coactivation.parquet"
@@ -40,6 +42,17 @@ def write_coactivation(folder: Path, found: Coactivation) -> str:
     table = pa.Table.from_arrays(columns, schema=_SCHEMA)
     pq.write_table(table, folder / COACTIVATION, compression="zstd", row_group_size=4096)
     return COACTIVATION
+
+
+def read_graph(files: ArtifactFilesLike, positions: int, most: int) -> CoactivationGraph:
+    """All pairs. `positions` were counted, and at most `most` features are listed for each: labels.json says both."""
+    table = pq.read_table(files.path(COACTIVATION)).combine_chunks()
+    starts = np.concatenate([[0], np.cumsum(pc.list_value_length(table["partners"]).to_numpy())]).astype(np.int64)
+    partner, joint, npmi = (
+        pc.list_flatten(table[name]).to_numpy().astype(kind)
+        for name, kind in (("partners", np.int64), ("joint", np.int64), ("npmi", np.float64))
+    )
+    return coactivation_graph(positions, table["count"].to_numpy(), starts, partner, joint, npmi, most)
 
 
 def read_partners(files: ArtifactFilesLike, feature: int) -> tuple[int, list[Partner]]:

@@ -4,7 +4,9 @@ Other modules of this folder describe `coactivation.parquet`, `map.safetensors` 
 
 `features.parquet` has one row a feature, in order: feature int32, type (tokens, context, writer, both, positional, dense or
 obscure), active_explain and active_test int64 (active positions in either part of the text), and of its best label, null
-without one: label, method, label_score, permuted_score, difference, difference_low, difference_high and beats. Then what it
+without one: label, method, label_score, permuted_score, difference, difference_low, difference_high and beats; then its score by
+meaning: auc, auc_permuted, auc_difference, auc_difference_low and auc_difference_high. Of the label by a model server, be it the
+best or not, null without one: detection, detection_permuted, fuzzing and fuzzing_permuted. Then what it
 reads and does, null where that was not measured: input_score, output_score, ablation and promotion, each with its `_control`;
 of the last two also `_difference`, `_low` and `_high` (see `sae.labels.effects`).
 
@@ -25,6 +27,10 @@ of the last two also `_difference`, `_low` and `_high` (see `sae.labels.effects`
 | permuted_score | double | balanced accuracy of that label on the same examples |
 | difference, difference_low, difference_high | double | score less permuted_score, with its 95% interval |
 | beats | bool | whether the whole interval of the difference is above 0 |
+| auc, auc_low, auc_high | double | ROC-AUC of the likeness of the label's words to text, see `sae.labels.embedding_scores` |
+| auc_near, auc_random | double | the same with near misses, and with random positions, alone as silent examples |
+| auc_permuted | double | the same of the permuted label, on the same examples |
+| auc_difference, auc_difference_low, auc_difference_high | double | auc less auc_permuted, with its 95% interval |
 | test_active, test_near, test_random | int32 | test examples of each kind |
 
 `labels.json` is a `LabelsInfo`. Labels that a model server was asked for have two more files: see `sae.formats.text_labels`.
@@ -49,12 +55,14 @@ TEXT_LABELS = "text_labels.parquet"  # only of labels that a model server was as
 
 _SCORES = ("score", "score_low", "score_high", "score_near", "score_random", "precision", "recall")
 _DIFFERENCE = ("permuted_score", "difference", "difference_low", "difference_high")
+_EMBEDDING = ("auc", "auc_permuted", "auc_difference", "auc_difference_low", "auc_difference_high")
+_ENDPOINT = ("detection", "detection_permuted", "fuzzing", "fuzzing_permuted")
 FEATURES_SCHEMA = pa.schema(
     [("feature", pa.int32()), ("type", pa.string()), ("active_explain", pa.int64()), ("active_test", pa.int64())]
     + [("label", pa.string()), ("method", pa.string()), ("label_score", pa.float64())]
     + [(name, pa.float64()) for name in _DIFFERENCE]
     + [("beats", pa.bool_())]
-    + [(name, pa.float64()) for name in COLUMNS]
+    + [(name, pa.float64()) for name in (*_EMBEDDING, *_ENDPOINT, *COLUMNS)]
 )
 LABELS_SCHEMA = pa.schema(
     [("feature", pa.int32()), ("rank", pa.int32()), ("method", pa.string()), ("label", pa.string())]
@@ -65,6 +73,7 @@ LABELS_SCHEMA = pa.schema(
     + [("permuted_feature", pa.int32())]
     + [(name, pa.float64()) for name in _DIFFERENCE]
     + [("beats", pa.bool_())]
+    + [(name, pa.float64()) for name in (*_EMBEDDING, "auc_low", "auc_high", "auc_near", "auc_random")]
     + [(f"test_{kind}", pa.int32()) for kind in ("active", "near", "random")]
 )
 
@@ -132,14 +141,19 @@ class LabelsReader:
 
     def features(self) -> pa.Table:
         """One row a feature, in order."""
-        return self._read(FEATURES)
+        return _whole(self._read(FEATURES), FEATURES_SCHEMA)
 
     def labels(self, feature: int) -> list[dict[str, Any]]:
         """The labels of one feature, best first. Raises LabelsError for one that the SAE has not."""
         if not 0 <= feature < self.info.n_features:
             raise LabelsError(f"there is no feature {feature}: they are 0 to {self.info.n_features - 1}")
-        found: list[dict[str, Any]] = self._read(LABELS, [("feature", "=", feature)]).to_pylist()
-        return found
+        return self.labels_between(feature, feature + 1)
+
+    def labels_between(self, first: int, stop: int) -> list[dict[str, Any]]:
+        """The labels of the features `first` to `stop` - 1, by feature, best first."""
+        found = _whole(self._read(LABELS, [("feature", ">=", first), ("feature", "<", stop)]), LABELS_SCHEMA)
+        rows: list[dict[str, Any]] = found.to_pylist()
+        return rows
 
     def fuzzing(self, feature: int) -> dict[str, Any] | None:
         """The score by fuzzing of a feature's label in words (see `sae.formats.text_labels`); None without one."""
@@ -154,3 +168,11 @@ class LabelsReader:
             return pq.read_table(path, filters=filters)
         except (OSError, pa.ArrowException) as error:
             raise LabelsError(f"cannot read {path}: {error}; label again") from None
+
+
+def _whole(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """With all columns: those that the version which wrote the table did not have are null."""
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table

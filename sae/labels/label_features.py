@@ -63,12 +63,24 @@ class Label(NamedTuple):
         """The label in words."""
         return self.predicate.describe() if self.text is None else self.text
 
+    def words(self) -> str:
+        """Its words alone, for its vector by meaning."""
+        return self.predicate.words() if self.text is None else self.text
+
+
+class EmbeddingScore(NamedTuple):
+    """ROC-AUC of the likeness of a label's words to the text around test examples; that of the permuted one; the difference."""
+
+    own: LabelScore
+    permuted: LabelScore
+    difference: Estimate
+
 
 class ScoredLabel(NamedTuple):
     """A label with its scores on the test part, and the same of a permuted one: that of `permuted_feature`.
 
     `explained`: precision and recall on the explain part, by which the best label is chosen. `test`: the examples, if they
-    are not those of the feature's other labels.
+    are not those of the feature's other labels. `control`: the words of the permuted label.
     """
 
     label: Label
@@ -78,7 +90,9 @@ class ScoredLabel(NamedTuple):
     permuted_feature: int
     permuted: LabelScore
     difference: Estimate
+    control: str
     test: LabelExamples | None = None
+    embedding: EmbeddingScore | None = None
 
     @property
     def beats(self) -> bool:
@@ -214,7 +228,7 @@ def _score(
     assert permuted is not None
     gained = above(own, permuted)
     explained, tested = exact(predicted, *active, text.explain), exact(predicted, *active, text.test)
-    return ScoredLabel(label, explained, own, tested, other.feature, permuted, gained)
+    return ScoredLabel(label, explained, own, tested, other.feature, permuted, gained, other.words())
 
 
 def _by_f1(one: ScoredLabel) -> tuple[float, int]:

@@ -11,6 +11,7 @@ import numpy as np
 from sae.labels.activations import Activations
 from sae.labels.effect_columns import MEASURES
 from sae.labels.effects import Float64
+from sae.labels.endpoint.text_labels import TextLabel
 from sae.labels.label_features import FeatureLabels, ScoredLabel
 from sae.labels.text import LabelText
 from sae.metrics.intervals import Estimate
@@ -25,12 +26,18 @@ class LabelRows(NamedTuple):
 
 
 def label_rows(
-    found: Iterable[FeatureLabels], text: LabelText, active: Activations, effects: Mapping[str, Float64]
+    found: Iterable[FeatureLabels],
+    text: LabelText,
+    active: Activations,
+    effects: Mapping[str, Float64],
+    asked: Iterable[TextLabel] = (),
 ) -> LabelRows:
-    """The rows of every feature, in order of `found`; `effects`: values [F] by column."""
+    """The rows of every feature, in order of `found`; `effects`: values [F] by column; `asked`: what a model server said."""
     features, labels = [], []
+    judged = {one.feature: _judged(one) for one in asked}
     for one in found:
-        features.append(_feature(one, text, active) | {name: _number(of[one.feature]) for name, of in effects.items()})
+        measured = {name: _number(of[one.feature]) for name, of in effects.items()}
+        features.append(_feature(one, text, active) | judged.get(one.feature, {}) | measured)
         labels += [_label(one, rank, scored, text) for rank, scored in enumerate(one.labels)]
     counts = {
         "labelled": sum(row["label"] is not None for row in features),
@@ -68,6 +75,7 @@ def _feature(one: FeatureLabels, text: LabelText, active: Activations) -> dict[s
             "method": best.label.method,
             "label_score": best.score.both.value,
             **_difference(best),
+            **_embedding(best),
         }
     return {"label": None, "beats": None, **row}
 
@@ -95,6 +103,7 @@ def _label(one: FeatureLabels, rank: int, scored: ScoredLabel, text: LabelText) 
         "recall": scored.exact.recall,
         "permuted_feature": scored.permuted_feature,
         **_difference(scored),
+        **_embedding(scored, True),
         **{f"test_{kind}": len(at) for kind, at in (scored.test or one.test)._asdict().items()},
     }
 
@@ -108,6 +117,32 @@ def _difference(scored: ScoredLabel) -> dict[str, Any]:
         "difference_high": body["high"],
         "beats": scored.beats,
     }
+
+
+def _embedding(scored: ScoredLabel, sides: bool = False) -> dict[str, Any]:
+    """ROC-AUC by meaning; with `sides` also its interval, and with near misses and random positions alone."""
+    if scored.embedding is None:
+        return {}
+    own, permuted, difference = scored.embedding
+    body, gained = own.both.body(), difference.body()
+    row = {
+        "auc": body["value"],
+        "auc_permuted": permuted.both.value,
+        "auc_difference": gained["value"],
+        "auc_difference_low": gained["low"],
+        "auc_difference_high": gained["high"],
+    }
+    more = {"auc_low": body["low"], "auc_high": body["high"], "auc_near": _value(own.near)}
+    return row | more | {"auc_random": _value(own.random)} if sides else row
+
+
+def _judged(label: TextLabel) -> dict[str, Any]:
+    """How a model server judged its own label of a feature, with the permuted label's scores."""
+    row: dict[str, Any] = {}
+    for name, test in (("detection", label.detection), ("fuzzing", label.fuzzing)):
+        if test is not None:
+            row |= {name: test.own.both.value, f"{name}_permuted": test.permuted.both.value}
+    return row
 
 
 def _value(estimate: Estimate | None) -> float | None:

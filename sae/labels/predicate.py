@@ -30,6 +30,10 @@ class Predicate(NamedTuple):
         after = "after " + ", ".join(repr(word) for word in self.context) if self.context else ""
         return " ".join(part for part in (said, after) if part)
 
+    def words(self) -> str:
+        """Its word forms alone, without what the predicate says of them."""
+        return ", ".join([*(" ".join(phrase) for phrase in self.phrases), *self.context])
+
 
 def execute(predicate: Predicate, text: LabelText) -> Mask:
     """Where the predicate holds, bool [positions]. One without phrases and context holds nowhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,14 @@ def make_index(texts: SearchTexts, words: WordVectors, seed: int) -> SearchIndex
         best = (unit(words.vectors[drawn].sum(1)) @ vectors.T).max(1)
         chance[tokens - 1] = np.quantile(best, 0.95)
     return SearchIndex(vectors.astype(np.float16), chance)
+
+
+def shared_chance(searched: Sequence[Float32], words: WordVectors, tokens: int) -> float:
+    """The best cosine with any feature of several indexes that 95% of queries of so many random tokens stay below."""
+    random = np.random.default_rng(tokens)
+    queries = unit(words.vectors[random.integers(0, len(words.vectors), (_DRAWS, min(max(tokens, 1), LONGEST)))].sum(1))
+    best = np.max([(queries @ vectors.T).max(1) for vectors in searched if len(vectors)], axis=0)
+    return float(np.quantile(best, 0.95))
 
 
 def nearest_features(vectors: Float32, query: Float32, allowed: npt.NDArray[np.bool_], most: int) -> Found:

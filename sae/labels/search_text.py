@@ -10,10 +10,11 @@ import numpy as np
 from sae.labels.activations import Activations
 from sae.labels.label_features import Directions
 from sae.labels.text import Int64, LabelText
+from sae.labels.text_windows import AFTER, BEFORE
 
 _METHODS = ("tokens", "phrases", "context")  # labels of what a feature reads; the others name other tokens
 _PHRASES = 12  # of one label, the most frequent
-_EXAMPLES, _BEFORE, _AFTER = 5, 10, 2  # strongest activations, and tokens around each
+_EXAMPLES = 5  # strongest activations
 
 
 class SearchTexts(NamedTuple):
@@ -59,6 +60,6 @@ def _strongest(feature: int, text: LabelText, active: Activations) -> Int64:
 def _around(position: int, text: LabelText) -> Int64:
     """The tokens of the same row and document around a position."""
     row = position // text.length * text.length
-    places = np.arange(max(row, position - _BEFORE), min(row + text.length, position + _AFTER + 1))
+    places = np.arange(max(row, position - BEFORE), min(row + text.length, position + AFTER + 1))
     around: Int64 = text.tokens[places[text.document[places] == text.document[position]]]
     return around

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -16,6 +16,9 @@ from sae.steering.errors import SteeringError
 from sae.steering.hooks import Changes, Scope, steered
 from sae.steering.plan import SteeringPlan
 
+PASS_TOKENS = (
+    128  # of each row in one pass; not of all rows, so that an answer does not depend on how many are beside it
+)
 _CACHED: WeakKeyDictionary[LanguageModel, bool] = WeakKeyDictionary()  # whether keys and values can be kept
 
 
@@ -27,41 +30,49 @@ class Prompt(NamedTuple):
 
 
 class Decoder:
-    """Rows that begin with one prompt. Row i is steered with `doses[i]` times the change; 0 leaves it unsteered.
+    """Rows that begin with one prompt, and maybe an answer. Row i is steered with `doses[i]` times the change; 0: unsteered.
 
     Keys and values of earlier tokens are kept where that gives what whole passes give, which is tried once for each model;
     elsewhere each token costs a whole pass.
     """
 
-    def __init__(self, lm: LanguageModel, plan: SteeringPlan, prompt: Prompt, doses: Sequence[float]) -> None:
+    def __init__(
+        self, lm: LanguageModel, plan: SteeringPlan, prompt: Prompt, doses: Sequence[float], answer: Sequence[int] = ()
+    ) -> None:
         if not prompt.ids:
             raise SteeringError("the prompt has no tokens: give some text")
         self._lm, self._plan, self._prompt = lm, plan, prompt
         self._doses = torch.tensor(list(doses), dtype=torch.float32)
-        self.tokens = torch.tensor([prompt.ids]).repeat(len(doses), 1)
+        self.tokens = torch.tensor([[*prompt.ids, *answer]]).repeat(len(doses), 1)
         self.changes = Changes(len(doses))
         self._ended = torch.zeros(len(doses), dtype=torch.bool)
         self._cache: Any = None
         self._seen = 0  # tokens that the model has read and keeps
 
-    @torch.inference_mode()
-    def logits(self) -> Tensor:
-        """Logits [B, V] of the next token, fp32. Raises SteeringError for values that are not finite."""
-        kept = keeps_cache(self._lm)
+    def read(self, last: int = 1) -> Iterator[Tensor | None]:
+        """Reads the tokens that were not read yet; gives logits [B, last, V] behind the last ones.
+
+        Long texts are read PASS_TOKENS at a time, if the model keeps what it has read: None comes after each pass but the last,
+        so that others can use the model then.
+        """
+        kept, stop = keeps_cache(self._lm), self.tokens.shape[1]
         start = self._seen if kept else 0
-        logits = self._forward(self.tokens[:, start:], start, kept)
-        if not bool(torch.isfinite(logits).all()):
-            row = int((~torch.isfinite(logits)).any(1).nonzero()[0, 0])
-            strong = float(self._doses[row]) != 0
-            raise SteeringError(
-                f"the model's output is not finite after {self.tokens.shape[1]} tokens"
-                + (
-                    ": the change is too strong, use a smaller value"
-                    if strong
-                    else ", without any change: use a wider dtype"
-                )
-            )
-        return logits
+        found: list[Tensor] = []
+        for first in range(start, stop, PASS_TOKENS if kept else stop):
+            end = min(first + PASS_TOKENS, stop) if kept else stop
+            wanted = end - max(first, stop - last)
+            logits = self._forward(self.tokens[:, first:end], first, kept, max(1, wanted))
+            if wanted > 0:
+                found.append(logits)
+            if end < stop:
+                yield None
+        yield torch.cat(found, 1)
+
+    def logits(self) -> Tensor:
+        """Logits [B, V] of the next token, fp32, all passes at once."""
+        *_, found = self.read()
+        assert found is not None
+        return found[:, -1].float().cpu()
 
     def append(self, tokens: Sequence[int]) -> None:
         """The next token of each row."""
@@ -71,7 +82,9 @@ class Decoder:
         """The answer of a row has ended: what is changed at its last token and after it no longer counts."""
         self._ended[row] = True
 
-    def _forward(self, ids: Tensor, start: int, keep: bool) -> Tensor:
+    @torch.inference_mode()
+    def _forward(self, ids: Tensor, start: int, keep: bool, count: int) -> Tensor:
+        """Logits [B, count, V] of the last of the tokens `ids` [B, L], which begin at position `start`."""
         positions = torch.arange(start, start + ids.shape[1])
         prompt = len(self._prompt.ids)
         special = torch.tensor([p < prompt and self._prompt.special[p] for p in positions.tolist()])
@@ -82,14 +95,16 @@ class Decoder:
             inputs["past_key_values"] = self._cache
         fresh = Changes(len(self._doses))
         with steered(self._lm, self._plan, scope, fresh):
-            out, logits = last_logits(self._lm, inputs, 1)
+            out, logits = last_logits(self._lm, inputs, count)
         if keep:
             self._cache, self._seen = out.past_key_values, start + ids.shape[1]
             fresh.positions += self.changes.positions
             fresh.relative += self.changes.relative
-        self.changes.positions = torch.where(self._ended, self.changes.positions, fresh.positions)
-        self.changes.relative = torch.where(self._ended, self.changes.relative, fresh.relative)
-        return logits[:, -1].float().cpu()
+        # A pass whose output is not finite changed nothing that an answer comes from.
+        skipped = self._ended | ~torch.isfinite(logits).all(-1).all(-1).cpu()
+        self.changes.positions = torch.where(skipped, self.changes.positions, fresh.positions)
+        self.changes.relative = torch.where(skipped, self.changes.relative, fresh.relative)
+        return logits
 
 
 def last_logits(lm: LanguageModel, inputs: dict[str, Any], count: int) -> tuple[Any, Tensor]:

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from sae.language_model import LanguageModel
-from sae.steering.decoding import Prompt, last_logits
+from sae.steering.decoding import Decoder, Prompt
 from sae.steering.errors import SteeringError
-from sae.steering.hooks import Scope, steered
 from sae.steering.plan import SteeringPlan
 
 _TOLERANCE, _ACCEPTED = 0.03, 0.1  # of the budget: what ends the search, and what is taken after its last round
-_ROWS, _POSITIONS = 6, 16_384  # doses that are tried in one pass, and positions of it
+_ROWS, _POSITIONS = 6, 4096  # doses that are tried side by side, and positions of all of them
 _SMALLEST, _LARGEST = 2.0**-12, 2.0**12
 _ROUNDS = 8
 
@@ -43,12 +42,14 @@ def dose_search(
 ) -> Generator[None, None, tuple[float, float]]:
     """As find_dose, whose result it returns, in steps of one pass of the model, so that others can use the model between."""
     measure = _Measure(lm, plan, prompt, answer)
+    yield from measure.start()
     low, high = (0.0, 0.0), (math.inf, math.inf)  # (dose, KL)
     tried = [_SMALLEST * (_LARGEST / _SMALLEST) ** (i / 12) for i in range(13)]
     for _ in range(_ROUNDS):
         for first in range(0, len(tried), measure.rows):
             doses = tried[first : first + measure.rows]
-            for dose, kl in zip(doses, measure(doses), strict=True):
+            found = yield from measure.means(doses)
+            for dose, kl in zip(doses, found, strict=True):
                 if abs(kl - budget) <= _TOLERANCE * budget:
                     return dose, kl
                 # The smallest dose above the budget, and the largest one below it that is smaller than that.
@@ -74,28 +75,30 @@ def dose_search(
 
 
 class _Measure:
-    def __init__(self, lm: LanguageModel, plan: SteeringPlan, prompt: Prompt, answer: Sequence[int]) -> None:
-        self._lm, self._plan = lm, plan
-        ids = [*prompt.ids, *answer][: lm.context_length]
-        self._ids = torch.tensor([ids])
-        self._positions = torch.arange(len(ids))
-        self._special = torch.tensor([i < len(prompt.ids) and prompt.special[i] for i in range(len(ids))])
-        self._answer_from = len(prompt.ids)
-        # The last token of the prompt and all but the last one of the answer: where the answer's tokens were chosen.
-        self._last = len(ids) - len(prompt.ids) + 1
-        self._read = max(1, self._last - 1)
-        self.rows = max(1, min(_ROWS, _POSITIONS // len(ids)))
-        self._plain = self._log_probabilities([0.0])[0]
+    """KL of doses on one answer. Its generators give way after each pass of the model but the last."""
 
-    def __call__(self, doses: Sequence[float]) -> list[float]:
+    def __init__(self, lm: LanguageModel, plan: SteeringPlan, prompt: Prompt, answer: Sequence[int]) -> None:
+        self._lm, self._plan, self._prompt = lm, plan, prompt
+        self._answer = list(answer)[: lm.context_length - len(prompt.ids)]
+        # The last token of the prompt and all but the last one of the answer: where the answer's tokens were chosen.
+        self._last = len(self._answer) + 1
+        self._read = max(1, self._last - 1)
+        self.rows = max(1, min(_ROWS, _POSITIONS // (len(prompt.ids) + len(self._answer))))
+        self._plain = torch.zeros(0)
+
+    def start(self) -> Generator[None, None, None]:
+        """Reads the answer without a change."""
+        self._plain = (yield from self._log_probabilities([0.0]))[0]
+
+    def means(self, doses: Sequence[float]) -> Generator[None, None, list[float]]:
         """Mean KL of each of at most `rows` doses; infinite where the model's output is not finite."""
-        means = [(log.exp() * (log - self._plain)).sum(-1).mean() for log in self._log_probabilities(doses)]
+        found = yield from self._log_probabilities(doses)
+        means = [(log.exp() * (log - self._plain)).sum(-1).mean() for log in found]
         return [float(kl) if bool(torch.isfinite(kl)) else math.inf for kl in means]
 
-    @torch.inference_mode()
-    def _log_probabilities(self, doses: Sequence[float]) -> Tensor:
-        scope = Scope(self._positions, self._special, self._answer_from, torch.tensor(list(doses)))
-        ids = self._ids.repeat(len(doses), 1).to(self._lm.device)
-        with steered(self._lm, self._plan, scope):
-            _, logits = last_logits(self._lm, {"input_ids": ids, "use_cache": False}, self._last)
+    def _log_probabilities(self, doses: Sequence[float]) -> Generator[None, None, Tensor]:
+        for logits in Decoder(self._lm, self._plan, self._prompt, doses, self._answer).read(self._last):
+            if logits is None:
+                yield
+        assert logits is not None
         return logits[:, : self._read].float().log_softmax(dim=-1)

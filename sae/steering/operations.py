@@ -36,6 +36,10 @@ def _ablate(site: Site) -> Tensor:
     return -site.activation
 
 
+def _project(site: Site) -> Tensor:
+    return site.value - site.x @ site.direction / site.direction.square().sum()
+
+
 def _project_and_cap(site: Site) -> Tensor:
     length: Tensor = site.direction.norm()
     excess: Tensor = (site.x @ site.direction / length - site.value).clamp(min=0)
@@ -48,5 +52,6 @@ OPERATIONS: dict[str, Callable[[Site], Tensor]] = {
     "clamp": _clamp,
     "scale": _scale,
     "ablate": _ablate,
+    "project": _project,
     "project_and_cap": _project_and_cap,
 }

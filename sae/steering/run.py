@@ -67,7 +67,8 @@ def run(
 ) -> Iterator[NewToken | Steered | None]:
     """Tokens of all answers as they are chosen, and at last the answers. Ends early, with what there is, if `stopped`.
 
-    None after each pass of the model that gives no token yet (the search for a dose), so that others can use the model then.
+    None after each pass of the model that gives no token yet (over a long prompt, or in search of a dose), so that others can use
+    the model then.
     `most_positions` bounds answers times their tokens, and so time and memory. Raises SteeringError or ModelError.
     """
     prompt = make_prompt(on.tokenizer, request, on.bos)
@@ -92,6 +93,9 @@ def run(
     generation = Generation(on.lm, plan, prompt, request, ends, doses, stopped)
     texts = [_GrowingText(on, request.stop) for _ in (0, *doses)]
     for token in generation:
+        if token is None:
+            yield None
+            continue
         yield NewToken(token.number, token.dose, token.id, texts[token.number].add(token.id), token.kl)
     unsteered, *steered = (_text(on, answer, request) for answer in generation.answers())
     yield Steered(on.pieces.strings(prompt.ids), unsteered, steered, budget)

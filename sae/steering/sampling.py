@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,13 @@ class Sampler:
         self._sampling = sampling
         self._generator = torch.Generator().manual_seed(sampling.seed)
 
-    def choose(self, logits: Tensor) -> list[int]:
-        """A token of each row of logits [B, V]."""
+    def choose(self, logits: Tensor, answers: Sequence[Sequence[int]] = ()) -> list[int]:
+        """A token of each row of logits [B, V]. `answers`: the tokens that each row's answer has, for the frequency penalty."""
+        if self._sampling.frequency_penalty:
+            counts = torch.zeros_like(logits)
+            for row, ids in enumerate(answers):
+                counts[row] = torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=logits.shape[1])
+            logits = logits - self._sampling.frequency_penalty * counts
         if self._sampling.temperature == 0:
             return [int(token) for token in logits.argmax(dim=-1)]
         probabilities = (logits.double() / self._sampling.temperature).softmax(dim=-1)

@@ -44,6 +44,16 @@ class WordVectors:
                 found[number] = self.vectors[encoding.ids].sum(0)
         return unit(found)
 
+    def cut(self, texts: Sequence[str]) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """The tokens of each text: their numbers, and the characters that they begin at, ascending."""
+        found = []
+        for first in range(0, len(texts), _BATCH):
+            batch = self._tokenizer.encode_batch(list(texts[first : first + _BATCH]), add_special_tokens=False)
+            for encoding in batch:
+                begins = np.array([begin for begin, _ in encoding.offsets], np.int64)
+                found.append((np.array(encoding.ids, np.int64), begins))
+        return found
+
     def tokens(self, text: str) -> int:
         """Into how many tokens a text is cut."""
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)

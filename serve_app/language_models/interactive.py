@@ -60,8 +60,8 @@ class LanguageModelReplica:
     async def steer(self, request: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """What a steered model says (see LanguageModelPool.steer), or `{"problem": ...}` as the last item.
 
-        Other questions are answered between two tokens, or between two passes in search of a dose (then `{}` comes).
-        It ends with its client's connection, after the token or pass at work.
+        Other questions are answered between two tokens, or between two passes over a long prompt or in search of a dose (then
+        `{}` comes). It ends with its client's connection, after the token or pass at work.
         """
         if self._steered >= MOST_STEERED:
             detail = f"{MOST_STEERED} answers are being made here: try again later"

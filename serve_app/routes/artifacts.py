@@ -27,9 +27,16 @@ _NOUNS = {"saes": "SAE", "tokens": "tokens", "activations": "activations", "feat
 
 
 def artifact_routes(
-    kind: str, request: type[SubmitRequest] | None = None, model: type[Artifact] = Artifact, read: Reader | None = None
+    kind: str,
+    request: type[SubmitRequest] | None = None,
+    model: type[Artifact] = Artifact,
+    read: Reader | None = None,
+    page: type[Page[ArtifactItem]] = Page[ArtifactItem],
 ) -> APIRouter:
-    """A router for a kind. `request` creates one (default: the request of its stage), `model` and `read` give its details."""
+    """A router for a kind. `request` creates one (default: the request of its stage), `model` and `read` give its details.
+
+    `page` is the form of its list.
+    """
     routes = APIRouter(prefix=f"/v1/{kind}", tags=[kind])
     noun = _NOUNS.get(kind, kind.removesuffix("s"))
     one = noun if noun == kind else f"{'an' if noun[0] in 'aeioS' else 'a'} {noun}"
@@ -55,10 +62,11 @@ def artifact_routes(
     ) -> Accepted:
         return submit_job(api, principal, key, body, response)
 
-    @routes.get("", summary=f"List {kind}", operation_id=f"list_{kind}", response_model=Page[ArtifactItem])
+    @routes.get("", summary=f"List {kind}", operation_id=f"list_{kind}", response_model=page)
     def list_all(api: ApiDep, query: Annotated[list_query, Query()]) -> Response:  # type: ignore[valid-type]
         """The newest first, filtered by all given parameters. Get the next page with `cursor` and the same parameters."""
-        return artifact_requests.json_response(artifact_requests.list_page(api, kind, query))
+        found = artifact_requests.list_page(api, kind, query)
+        return artifact_requests.json_response(page(items=found.items, next=found.next))
 
     @routes.get(
         "/{id}",

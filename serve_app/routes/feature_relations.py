@@ -37,12 +37,9 @@ from serve_app.search_tables import SEARCH_TABLES, SearchTable
 router = APIRouter(prefix="/v1/labels/{id}", tags=["labels"])
 
 
-class SearchQuery(StrictQuery):
-    """Query parameters of a search of features."""
+class FeatureFilters(StrictQuery):
+    """Query parameters that say which features are searched."""
 
-    q: str = Field(
-        min_length=1, max_length=500, description="What to look for, in words.", examples=["population growth"]
-    )
     limit: int = Field(20, ge=1, le=500, description="Features, at most.")
     type: FeatureType | None = Field(None, description="Only features of this type.")
     beats: bool | None = Field(
@@ -51,6 +48,14 @@ class SearchQuery(StrictQuery):
     min_label_score: float | None = Field(None, ge=0, le=1, description="Smallest score of the best label.")
     min_density: float | None = Field(None, ge=0, le=1, description="Smallest density in the text of the labels.")
     max_density: float | None = Field(None, ge=0, le=1, description="Largest density in the text of the labels.")
+
+
+class SearchQuery(FeatureFilters):
+    """Query parameters of a search of features."""
+
+    q: str = Field(
+        min_length=1, max_length=500, description="What to look for, in words.", examples=["population growth"]
+    )
 
 
 @router.get("/search", summary="Search features by meaning", responses=problems(404), response_model=SearchAnswer)
@@ -63,7 +68,7 @@ def search_latents(api: ApiDep, id: HexId, query: Annotated[SearchQuery, Query()
 def find_features(table: SearchTable, query: SearchQuery) -> SearchAnswer:
     """The answer to a query."""
     words = word_vectors()
-    found = nearest_features(table.vectors, words.of([query.q])[0], _allowed(table, query), query.limit)
+    found = nearest_features(table.vectors, words.of([query.q])[0], allowed_features(table, query), query.limit)
     rows = table.labels.take(pa.array(found.features)).to_pylist()
     items = [
         FoundFeature(latent=row.pop("feature"), cosine=cosine, density=density, **row)
@@ -126,7 +131,7 @@ def files_with(api: Api, id: str, name: str) -> ArtifactFiles:
     return files
 
 
-def _allowed(table: SearchTable, query: SearchQuery) -> npt.NDArray[np.bool_]:
+def allowed_features(table: SearchTable, query: FeatureFilters) -> npt.NDArray[np.bool_]:
     """Which features meet the filters, bool [features]."""
     labels, allowed = table.labels, table.searched.copy()
     if query.type is not None:

@@ -12,7 +12,7 @@ from serve_app.dependencies import Api
 from serve_app.errors import DETAIL_CHARACTERS, ApiError
 from serve_app.language_models.model_memory import BYTES
 from serve_app.routes.artifacts import artifact_routes
-from serve_app.schemas.models import Model, SpecialToken, WeightMemory
+from serve_app.schemas.models import Model, ModelPage, SpecialToken, WeightMemory
 from serve_app.schemas.requests import ModelRequest
 from serve_app.security.redaction import redact
 
@@ -60,4 +60,4 @@ def _memory(api: Api, parameters: int | None) -> list[WeightMemory]:
     ]
 
 
-router = artifact_routes("models", ModelRequest, Model, _read)
+router = artifact_routes("models", ModelRequest, Model, _read, ModelPage)

@@ -8,13 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
 
 from configs.artifact_ids import ArtifactRef
+from configs.steering import Intervention, Op
 from serve_app import artifact_requests
 from serve_app.dependencies import Api, ApiDep
-from serve_app.errors import not_found
+from serve_app.errors import ApiError, not_found
 from serve_app.openapi.responses import problems
 from serve_app.routes.features import ExampleQuery, get_feature, list_latent_examples
+from serve_app.routes.steering import steer
 from serve_app.routes.text_queries import find_active_features
 from serve_app.schemas.common import HexId, Latent
 from serve_app.schemas.features import ActivationsRequest, Example, Logit
@@ -24,11 +27,16 @@ from serve_app.schemas.neuronpedia import (
     NpActivationRequest,
     NpExplanation,
     NpFeature,
+    NpSteerAnswer,
+    NpSteerRequest,
     NpTopFeature,
     NpTopKAnswer,
     NpTopKRequest,
     NpTopToken,
 )
+from serve_app.schemas.steering import SteerBody
+
+_SEEDS = 2**32  # Neuronpedia's seeds may be negative, ours not
 
 router = APIRouter(prefix="/api", tags=["text"])
 
@@ -105,6 +113,40 @@ async def neuronpedia_topk(api: ApiDep, body: NpTopKRequest) -> NpTopKAnswer:
             for token in found.tokens
             if not (body.ignoreBos and token.role == "bos")
         ]
+    )
+
+
+@router.post("/steer/", summary="Steer a language model, in Neuronpedia's form", responses=problems(404))
+async def neuronpedia_steer(api: ApiDep, body: NpSteerRequest) -> NpSteerAnswer:
+    """As Neuronpedia, it changes all positions, BOS among them. `/v1/text/steer` does more, and measures what the change does."""
+    for feature in body.features:
+        if feature.modelId != body.modelId:
+            raise ApiError(422, "invalid_request", f"a feature of model {feature.modelId} cannot steer {body.modelId}")
+        await run_in_threadpool(_check, api, body.modelId, feature.layer)
+    op: Op = "add" if body.steer_method == "SIMPLE_ADDITIVE" else "project"
+    changes = [
+        Intervention(
+            sae=f"saes/{one.layer}",
+            latent=int(one.index),
+            op=op,
+            value=one.strength * body.strength_multiplier,
+            special_tokens=True,
+        )
+        for one in body.features
+    ]
+    found = await steer(
+        api,
+        SteerBody(
+            text=body.prompt,
+            interventions=tuple(changes),
+            max_tokens=body.n_tokens,
+            temperature=body.temperature,
+            frequency_penalty=body.freq_penalty,
+            seed=body.seed % _SEEDS,
+        ),
+    )
+    return NpSteerAnswer(
+        DEFAULT=body.prompt + found.unsteered.text, STEERED=body.prompt + "".join(one.text for one in found.steered)
     )
 
 

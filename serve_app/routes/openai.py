@@ -23,6 +23,9 @@ from serve_app.errors import ApiError
 from serve_app.language_models.admission import naming_jobs
 from serve_app.language_models.steering_queries import SteeringQuery, steering_query
 from serve_app.openapi.responses import problems
+from serve_app.schemas.artifacts import ArtifactItem
+from serve_app.schemas.common import HexId
+from serve_app.schemas.models import OpenAiModel
 from serve_app.schemas.openai import ChatRequest, CompletionRequest, OpenAiRequest
 
 
@@ -75,6 +78,12 @@ async def complete(api: ApiDep, body: CompletionRequest) -> Response:
 async def complete_chat(api: ApiDep, body: ChatRequest) -> Response:
     """OpenAI's `/v1/chat/completions`, likewise. The model needs a tokenizer with a chat template."""
     return await _answered(api, body, _Form("chatcmpl", "chat.completion", chat=True))
+
+
+@router.get("/models/models/{id}", summary="Get one model in OpenAI's form", responses=problems(404))
+def get_openai_model(api: ApiDep, id: HexId) -> OpenAiModel:
+    """What `client.models.retrieve("models/ID")` asks for. The list of models has OpenAI's form in `data`."""
+    return OpenAiModel.of(ArtifactItem.from_row(artifact_requests.row_of(api, "models", id)))
 
 
 class _Form:

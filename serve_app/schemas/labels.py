@@ -16,6 +16,14 @@ class _Scores(BaseModel):
     difference_low: float | None = Field(description="Lower end of its 95% interval.")
     difference_high: float | None = Field(description="Upper end of its 95% interval.")
     beats: bool | None = Field(description="Whether the whole interval of the difference is above 0.")
+    auc: float | None = Field(
+        description="ROC-AUC by meaning: that text around an active test example is nearer to the label's words than text around "
+        "a silent one; 0.5 by chance."
+    )
+    auc_permuted: float | None = Field(description="The same with another feature's label: the control.")
+    auc_difference: float | None = Field(description="The AUC less that of the control.")
+    auc_difference_low: float | None = Field(description="Lower end of its 95% interval.")
+    auc_difference_high: float | None = Field(description="Upper end of its 95% interval.")
 
 
 class LabelledFeature(_Scores):
@@ -29,6 +37,12 @@ class LabelledFeature(_Scores):
     method: Method | None = Field(description="How it was made.")
     label_score: float | None = Field(description="Balanced accuracy on test examples, 0.5 by chance.")
 
+    detection: float | None = Field(
+        description="Of the label by a model server, best or not: balanced accuracy at saying which texts it is active in."
+    )
+    detection_permuted: float | None = Field(description="The same with the label of another feature.")
+    fuzzing: float | None = Field(description="Likewise at saying at which marked tokens it is active.")
+    fuzzing_permuted: float | None = Field(description="The same with the label of another feature.")
     input_score: float | None = Field(description="Share of its strongest positions whose token it promotes.")
     input_score_control: float | None = Field(description="The same with what another feature promotes.")
     output_score: float | None = Field(
@@ -97,6 +111,10 @@ class FeatureLabel(_Scores):
         description="Active share of all test positions that it names; null for `endpoint`: it is not executed."
     )
     recall: float | None = Field(description="Named share of all active test positions; null for `endpoint`.")
+    auc_low: float | None = Field(description="Lower end of the AUC's 95% interval.")
+    auc_high: float | None = Field(description="Upper end of the AUC's 95% interval.")
+    auc_near: float | None = Field(description="The AUC with near misses alone: the same tokens, where it is silent.")
+    auc_random: float | None = Field(description="The AUC with random silent positions alone.")
     fuzzing: Fuzzing | None = Field(description="Of `endpoint`, whose `score` is by detection: the score by fuzzing.")
     permuted_feature: int = Field(description="The feature whose label is the control.")
     test_active: int = Field(description="Active test examples.")

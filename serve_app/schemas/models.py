@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
-from serve_app.schemas.artifacts import Artifact
+from serve_app.schemas.artifacts import Artifact, ArtifactItem
+from serve_app.schemas.common import Page
 
 
 class SpecialToken(BaseModel):
@@ -50,3 +51,33 @@ class Model(Artifact):
         examples=[["blocks.0.hook_resid_pre", "blocks.0.hook_resid_post"]],
     )
     hooks_unknown: str | None = Field(description="Why `hooks` is empty; null if it is not.")
+
+
+class OpenAiModel(BaseModel):
+    """A model as OpenAI's clients read it."""
+
+    id: str = Field(description="What `model` of a completion is: `models/` and its id.")
+    object: Literal["model"] = Field("model", description="The kind of object.")
+    created: int = Field(description="When it was made, in seconds since 1970.")
+    owned_by: Literal["raylens"] = Field("raylens", description="Whose model it is.")
+
+    @classmethod
+    def of(cls, item: ArtifactItem) -> Self:
+        """The same model."""
+        return cls(id=item.ref, created=int(item.created_at.timestamp()))
+
+
+class ModelPage(Page[ArtifactItem]):
+    """One page of models: in RayLens's form, and the same models in OpenAI's, for `client.models.list()`."""
+
+    @computed_field(description="The kind of object, for OpenAI's clients.")  # type: ignore[prop-decorator]
+    @property
+    def object(self) -> Literal["list"]:
+        """As OpenAI names it."""
+        return "list"
+
+    @computed_field(description="The items in OpenAI's form.")  # type: ignore[prop-decorator]
+    @property
+    def data(self) -> list[OpenAiModel]:
+        """As OpenAI's clients read them."""
+        return [OpenAiModel.of(item) for item in self.items]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from configs.steering import MAX_TEXT
 from serve_app.schemas.common import HexId, RequestBody
 
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -111,3 +112,44 @@ class NpTopKAnswer(BaseModel):
     """All tokens of a text."""
 
     results: list[NpTopToken] = Field(description="The tokens, in order.")
+
+
+class NpSteerFeature(RequestBody):
+    """A feature to steer with."""
+
+    modelId: HexId = _MODEL
+    layer: HexId = _SAE
+    index: Annotated[int, Field(ge=0, le=999_999_999)] | Annotated[str, Field(pattern=r"^[0-9]{1,9}$")] = Field(
+        description="The latent."
+    )
+    strength: float = Field(ge=-10_000, le=10_000, description="How strong, in activations of the feature.")
+
+
+class NpSteerRequest(RequestBody):
+    """A prompt, and features to steer the model with."""
+
+    modelId: HexId = _MODEL
+    prompt: str = Field(min_length=1, max_length=MAX_TEXT, description="The text to go on with.")
+    features: list[NpSteerFeature] = Field(min_length=1, max_length=50, description="The features, all at once.")
+    temperature: float = Field(0.5, ge=0, le=10, description="0: always the most probable token.")
+    n_tokens: int = Field(32, ge=1, le=512, description="Largest number of new tokens.")
+    freq_penalty: float = Field(
+        2.0, ge=-2, le=2, description="What a token's logit loses for each time that the new text has it already."
+    )
+    seed: int = Field(16, ge=-100_000_000, le=100_000_000, description="Seed of sampling.")
+    strength_multiplier: float = Field(4.0, ge=0, le=100, description="Every strength is multiplied by this.")
+    steer_method: Literal["SIMPLE_ADDITIVE", "ORTHOGONAL_DECOMP"] = Field(
+        "SIMPLE_ADDITIVE",
+        description="Add the directions; or set the activations' component along each of them.",
+    )
+    stream: Literal[False] = Field(False, description="The answer comes whole; `/v1/text/steer` streams.")
+
+
+class NpSteerAnswer(BaseModel):
+    """The text without the change and with it, each behind the prompt."""
+
+    DEFAULT: str = Field(description="Prompt and answer without the change.")
+    STEERED: str = Field(description="Prompt and answer with it.")
+    id: None = Field(None, description="Nothing is kept.")
+    shareUrl: None = Field(None, description="Nothing is kept.")
+    limit: None = Field(None, description="There is no limit to such requests.")

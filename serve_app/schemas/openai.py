@@ -33,6 +33,9 @@ class OpenAiRequest(RequestBody):
     top_p: float = Field(
         1.0, gt=0, le=1, description="Only the most probable tokens that have this probability together."
     )
+    frequency_penalty: float = Field(
+        0.0, ge=-2, le=2, description="What a token's logit loses for each time that the answer has it already."
+    )
     seed: Seed | None = Field(None, description="Seed of sampling; 0 if not given: answers repeat.")
     stop: Stop | Annotated[list[Stop], Field(max_length=8)] | None = Field(
         None, description="The answer ends before any of these texts."
@@ -57,6 +60,7 @@ class OpenAiRequest(RequestBody):
             max_tokens=self.max_tokens or 48,
             temperature=self.temperature,
             top_p=self.top_p,
+            frequency_penalty=self.frequency_penalty,
             seed=self.seed or 0,
             stop=tuple(stop),
             interventions=self.interventions,

@@ -42,14 +42,19 @@ class SteeredAnswer(BaseModel):
     tokens: list[str] = Field(description="Its tokens, in order.")
     ids: list[int] = Field(description="Their ids.")
     ended: bool = Field(description="Whether it ended by itself, not by `max_tokens`.")
-    perplexity: float = Field(description="Of its tokens, by the model without the change.")
+    perplexity: float | None = Field(
+        description="Of its tokens, by the model without the change; null without any token."
+    )
     repetition: float = Field(description="Share of its groups of three tokens that came before in it.")
-    kl: float = Field(
+    kl: float | None = Field(
         description="Mean of KL(steered || unsteered) over its tokens, in nats: how far the change moves the distribution "
-        "that each token is chosen from."
+        "that each token is chosen from; null without any token."
     )
     change: float = Field(description="Mean of |change| / |activation| over the changed positions.")
     positions: int = Field(description="Positions that were changed, of prompt and answer.")
+    problem: str | None = Field(
+        description="Why the answer breaks off: with this dose the model's output was not finite. Figures are of what is before."
+    )
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Self:
@@ -61,7 +66,7 @@ class Budget(BaseModel):
     """The dose that was chosen for a budget of KL."""
 
     dose: float = Field(description="The dose.")
-    kl: float = Field(description="Mean KL per token that it costs on the unsteered answer, in nats.")
+    kl: float | None = Field(description="Mean KL per token that it costs on the unsteered answer, in nats.")
 
 
 class SteeringAnswer(BaseModel):

@@ -38,6 +38,7 @@ READ_POSTS = frozenset(
         "/v1/jobs/check",
         "/api/activation/new",
         "/api/search-topk-by-token/",
+        "/api/steer/",
     }
 )
 # Pieces of uploads, the only bodies that are larger than a form: they are written to the disk as they come.

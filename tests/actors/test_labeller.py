@@ -84,6 +84,7 @@ def test_every_feature_has_a_type_and_labels_with_scores_beside_controls(
     assert sum(reader.info.types.values()) == WIDTH
     assert store.files(ref).manifest.summary["sae"] == reader.info.inputs["sae"]
     assert store.files(ref).manifest.bytes < label.STAGE.store_bytes(job.config, job.inputs, store)
+    assert sum(row["auc"] is not None for row in table) > WIDTH / 2
     effects = reader.info.effects
     assert effects["measured"] == sum(row["ablation"] is not None for row in table) > WIDTH / 2
     assert effects["promotion_beats"] == sum((row["promotion_low"] or 0) > 0 for row in table)
@@ -96,9 +97,16 @@ def test_every_feature_has_a_type_and_labels_with_scores_beside_controls(
             assert one["score_low"] <= one["score"] <= one["score_high"]
             assert one["difference_low"] <= one["difference"] <= one["difference_high"]
             assert one["difference"] == pytest.approx(one["score"] - one["permuted_score"])
+            if one["auc"] is not None:  # words that have vectors, and the permuted label, too
+                assert 0 <= one["auc_low"] <= one["auc"] <= one["auc_high"] <= 1
+                assert one["auc_difference"] == pytest.approx(one["auc"] - one["auc_permuted"])
+                words = [*(word for phrase in one["phrases"] for word in phrase), *one["context"]]
+                assert any(word.strip() for word in words)
             assert len(one["evidence_rows"]) == len(one["evidence_positions"]) > 0
         if labels:
             assert (labels[0]["label"], labels[0]["score"]) == (row["label"], row["label_score"])
+            assert (labels[0]["auc"], labels[0]["auc_permuted"]) == (row["auc"], row["auc_permuted"])
+        assert row["detection"] is row["fuzzing"] is None, "no model server was asked"
     _partners_agree(store, ref, [row["active_explain"] + row["active_test"] for row in table])
     with pytest.raises(LabelsError, match="no feature 96: they are 0 to 95"):
         reader.labels(WIDTH)
@@ -201,6 +209,12 @@ def test_a_model_server_adds_labels_in_words_with_both_scores(
             assert row["permuted_feature"] == one["permuted_feature"] != one["feature"]
             assert row["precision"] is None and row["phrases"] == [] and row["evidence_rows"]
             assert one["detection"]["low"] <= one["detection"]["score"] <= one["detection"]["high"]
+        if mine:
+            assert mine[0]["auc_difference"] == pytest.approx(mine[0]["auc"] - mine[0]["auc_permuted"])
+        row = reader.features().slice(one["feature"], 1).to_pylist()[0]
+        for judged in ("detection", "fuzzing"):
+            expected = (None, None) if one[judged] is None else (one[judged]["score"], one[judged]["permuted"])
+            assert (row[judged], row[f"{judged}_permuted"]) == expected
         assert one["fuzzing"]["difference"] == pytest.approx(one["fuzzing"]["score"] - one["fuzzing"]["permuted"])
     record = reader.info.endpoint
     assert record is not None and before.info.endpoint is None

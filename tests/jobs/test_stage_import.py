@@ -12,20 +12,23 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from actors import exporter, importer
+from actors.labeller import Labeller
 from cluster.store import Store
 from configs.artifact_ids import ArtifactRef
 from configs.evaluate import EvaluateConfig
 from configs.export import ExportConfig
 from configs.extract import ExtractConfig
 from configs.import_ import ImportConfig
+from configs.label import LabelConfig
 from configs.load import ConfigError, parse_config
 from configs.report import ReportConfig
 from jobs.__main__ import _parser
 from jobs.format_commands import config_given, deliver
 from jobs.life.stage_context import JobContext
-from jobs.stages import evaluate, export, extract, import_
+from jobs.stages import evaluate, export, extract, import_, label
 from sae.calibration import calibrate
 from sae.exporters import NotExportable
+from sae.formats.labels import LabelsReader
 from sae.formats.sae_folder import load_sae
 from sae.formats.tokens import TokensReader
 from sae.importers.tensors import SaeFormatError
@@ -57,6 +60,7 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     inline(monkeypatch)
     monkeypatch.setattr(importer, "make_importer", lambda task, environment: importer.Importer(task))
     monkeypatch.setattr(exporter, "make_exporter", exporter.Exporter)
+    monkeypatch.setattr("actors.labeller.make_labeller", Labeller)
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +170,7 @@ def test_it_is_evaluated_and_extracted(store: Store, imported: ArtifactRef, tmp_
     assert (found["rows"], found["n_features"], found["sae"]) == (ROWS, F, str(imported))
     _check_report(store, imported, job.outputs[0].ref, outputs[0].ref, tmp_path)
     _check_neuronpedia(store, imported, job.outputs[0].ref, tmp_path)
+    _check_neuronpedia_labels(store, imported, job.outputs[0].ref, tmp_path)
 
 
 def _check_report(
@@ -180,9 +185,9 @@ def _check_report(
 def export_job(store: Store, scratch: Path, sae: ArtifactRef, format: str, **more: Any) -> JobContext:
     scratch.mkdir()
     config = ExportConfig.model_validate({"sae": str(sae), "format": format, "lm_dtype": "fp32", **more})
-    inputs = {"sae": [sae]} | (
-        {"features": [ArtifactRef("features", more["features"].partition("/")[2])]} if "features" in more else {}
-    )
+    inputs = {"sae": [sae]} | {
+        role: [ArtifactRef(role, more[role].partition("/")[2])] for role in ("features", "labels") if role in more
+    }
     return JobContext(config, export.outputs(config, inputs, ""), store, scratch, inputs, requirement=REQUIREMENT)
 
 
@@ -210,6 +215,55 @@ def _check_neuronpedia(store: Store, sae: ArtifactRef, features: ArtifactRef, tm
         assert len(one["tokens"]) == len(one["values"])
         assert one["values"][one["maxValueTokenIndex"]] == one["maxValue"] <= highest[one["index"]] * (1 + 1e-6)
     assert {one["index"] for one in shown} == {index for index, value in highest.items() if value > 0}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    import gzip
+
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def _check_neuronpedia_labels(store: Store, sae: ArtifactRef, features: ArtifactRef, tmp_path: Path) -> None:
+    """Every label is an explanation, with the scores that the labels artifact has."""
+    (tmp_path / "l").mkdir()
+    config = LabelConfig(features=str(features), effect_examples=0)
+    outputs = label.outputs(config, {"features": [features]}, "")
+    label.run(JobContext(config, outputs, store, tmp_path / "l", {"features": [features]}, requirement=REQUIREMENT))
+    reader = LabelsReader(store.files(outputs[0].ref))
+    rows = [row for latent in range(F) for row in reader.labels(latent)]
+    assert len(rows) > 3
+    job = export_job(store, tmp_path / "npl", sae, "neuronpedia", features=str(features), labels=str(outputs[0].ref))
+    export.run(job)
+    plain = export_job(store, tmp_path / "npp", sae, "neuronpedia", features=str(features))
+    assert job.outputs[0].ref != plain.outputs[0].ref
+    files = store.files(job.outputs[0].ref)
+    top = next(name for name in files.names if name.endswith("source.jsonl")).rpartition("/")[0]
+    explained = _lines(files.path(f"{top}/explanations/batch-0.jsonl.gz"))
+    assert [(one["index"], one["description"]) for one in explained] == [
+        (str(row["feature"]), row["label"]) for row in rows
+    ]
+    model, source = top.split("/")
+    assert {(one["modelId"], one["layer"]) for one in explained} == {(model, source)}
+    assert len({one["id"] for one in explained}) == len(rows)
+    assert [one["typeName"] for one in explained] == [f"raylens_{row['method']}" for row in rows]
+    scored = _lines(files.path(f"{top}/explanation-scores/batch-0.jsonl.gz"))
+    again = [one for record in scored for one in record["explanations"]]
+    assert [{name: one[name] for name in one if name != "scores"} for one in again] == explained
+    for one, row in zip(again, rows, strict=True):
+        values = {score["explanationScoreTypeName"]: score for score in one["scores"]}
+        accuracy = values.pop("raylens_balanced_accuracy")
+        details = json.loads(accuracy["jsonDetails"])
+        assert (accuracy["value"], details["low"], details["permuted"]) == (
+            row["score"], row["score_low"], row["permuted_score"],
+        )  # fmt: skip
+        assert {score["explanationId"] for score in one["scores"]} == {one["id"]}
+        assert (row["auc"] is None) == (values == {})
+        if values:
+            meaning = values["raylens_auc_by_meaning"]
+            assert meaning["value"] == row["auc"]
+            assert json.loads(meaning["jsonDetails"])["difference"] == row["auc_difference"]
+    with pytest.raises(ValueError, match=r"holds the labels of .*: give those of this SAE"):
+        export._check_same_sae(store, outputs[0].ref, ArtifactRef("saes", "9" * 16))
 
 
 def test_export_gives_the_weights_back(store: Store, imported: ArtifactRef, tmp_path: Path) -> None:
@@ -343,6 +397,7 @@ def test_settings_that_do_nothing_are_refused() -> None:
         ({"format": "neuronpedia"}, "made of features: give `features`"),
         ({"format": "saelens", "rows": 3}, "rows has no effect on format saelens"),
         ({"format": "saelens", "features": f"features/{'1' * 16}"}, "features have no effect on format saelens"),
+        ({"format": "saelens", "labels": f"labels/{'1' * 16}"}, "labels have no effect on format saelens"),
     ):
         with pytest.raises(ConfigError, match=message):
             parse_config("export", {"sae": sae, **values})

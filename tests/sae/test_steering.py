@@ -14,12 +14,15 @@ from configs.steering import Intervention, Sampling
 from sae.calibration import Calibration
 from sae.formats.sae_folder import Sae
 from sae.language_model import LanguageModel
+from sae.steering import decoding
 from sae.steering.decoding import Decoder, Prompt, keeps_cache
 from sae.steering.errors import SteeringError
 from sae.steering.generation import Generation, repetition
 from sae.steering.hooks import Changes, Scope, steered
 from sae.steering.kl_budget import find_dose
+from sae.steering.operations import OPERATIONS, Site
 from sae.steering.plan import make_plan
+from sae.steering.sampling import Sampler
 
 WIDTH, K = 64, 6
 EARLY, LATE = "saes/" + "a" * 16, "saes/" + "b" * 16
@@ -122,6 +125,7 @@ def test_each_operation_gives_the_value_it_says(lm: LanguageModel, saes: dict[st
         ("add", "norm"): 1.5 * x.norm(dim=1),
         ("clamp", "raw"): 1.5 - acts,
         ("scale", "raw"): 0.5 * acts,
+        ("project", "raw"): 1.5 - along,
         ("project_and_cap", "raw"): (1.5 - along).clamp(max=0),
     }
     for (op, unit), amount in expected.items():
@@ -296,11 +300,91 @@ def test_perplexity_and_kl_are_those_of_whole_passes(lm: LanguageModel, saes: di
 
 
 def test_a_change_that_explodes_is_said_and_not_sampled(lm: LanguageModel, saes: dict[str, Sae]) -> None:
-    broken = _sae(HOOKS[EARLY], lm.hook(HOOKS[EARLY]).d, 0)
-    broken.tensors["W_dec"] = broken.W_dec * 1e38
-    plan = make_plan(lm, {EARLY: broken}, [_change(value=1e6)], {})
+    plan = make_plan(lm, _exploding(lm), [_change(value=1e6)], {})
     with pytest.raises(SteeringError, match="not finite after 12 tokens: the change is too strong"):
         list(Generation(lm, plan, PROMPT, Sampling(max_tokens=3), never))
+
+
+def _exploding(lm: LanguageModel) -> dict[str, Sae]:
+    """An SAE whose directions are so long that a thousand times one is not finite."""
+    broken = _sae(HOOKS[EARLY], lm.hook(HOOKS[EARLY]).d, 0)
+    broken.tensors["W_dec"] = broken.W_dec * 1e37
+    return {EARLY: broken}
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_dose_that_explodes_ends_alone_and_says_why(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    monkeypatch.setattr("sae.steering.decoding.keeps_cache", lambda _: cached)
+    saes, sampling = _exploding(lm), Sampling(max_tokens=5, temperature=0.9, seed=2)
+    change, weak = [_change(value=1.0, where="answer")], 1e-37
+    alone = Generation(lm, make_plan(lm, saes, change, {}), PROMPT, sampling, never, doses=(weak,))
+    list(alone)
+    together = Generation(lm, make_plan(lm, saes, change, {}), PROMPT, sampling, never, doses=(1000.0, weak))
+    tokens = [token for token in together if token is not None]
+    plain, bad, good = together.answers()
+    assert [len(one.ids) for one in (plain, bad, good)] == [5, 1, 5], "the first token is chosen before any change"
+    assert sum(token.number == 1 for token in tokens) == 1
+    assert (
+        bad.problem == "the model's output is not finite after 13 tokens: the change is too strong, use a smaller value"
+    )
+    assert (bad.ended, bad.positions, bad.change) == (False, 0, 0.0), "the pass that failed is not counted"
+    assert plain.problem is good.problem is None
+    assert [one.ids for one in (plain, good)] == [one.ids for one in alone.answers()]
+    nothing = Generation(lm, make_plan(lm, saes, [_change(value=1e6)], {}), PROMPT, sampling, never, doses=(1.0, 0.0))
+    list(nothing)
+    empty = nothing.answers()[1]
+    assert empty == (1.0, [], False, None, 0.0, None, 0.0, 0, bad.problem.replace("13", "12"))
+
+
+@pytest.mark.parametrize("budget", [None, 0.05])
+def test_a_long_text_is_read_in_short_passes_and_gives_the_same(
+    lm: LanguageModel, saes: dict[str, Sae], monkeypatch: pytest.MonkeyPatch, budget: float | None
+) -> None:
+    ids = torch.randint(5, 400, (100,), generator=torch.Generator().manual_seed(3)).tolist()
+    prompt, lengths = Prompt(ids, [True, *([False] * 99)]), []
+    plan = make_plan(lm, saes, [_change(value=6.0), _change("ablate", 9, LATE)], {})
+
+    def answers() -> tuple[object, ...]:
+        if budget is not None:
+            return find_dose(lm, plan, prompt, ids[:5], budget)
+        run = Generation(lm, plan, prompt, Sampling(max_tokens=6, temperature=0.9, seed=1), never)
+        gave_way = list(run).count(None)
+        assert gave_way == max(0, -(-100 // decoding.PASS_TOKENS) - 1)
+        return tuple(
+            value for one in run.answers() for value in (one.ids, one.positions, pytest.approx(one.kl, rel=1e-3))
+        )
+
+    whole = answers()
+    monkeypatch.setattr(decoding, "PASS_TOKENS", 7)
+    hook = lm._model.register_forward_pre_hook(
+        lambda _model, _args, given: lengths.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    try:
+        parts = answers()
+    finally:
+        hook.remove()
+    assert max(lengths) == 7
+    assert parts == (whole if budget is None else pytest.approx(whole, rel=1e-3))
+
+
+@pytest.mark.parametrize("where", ["prompt", "answer", "both"])
+@pytest.mark.parametrize("from_position", [0, 5, 14, 40])
+@pytest.mark.parametrize("special", [True, False])
+def test_an_answer_counts_the_positions_of_its_scope(
+    lm: LanguageModel, saes: dict[str, Sae], where: str, from_position: int, special: bool
+) -> None:
+    one = _change(value=3.0, where=where, from_position=from_position, special_tokens=special)
+    run = Generation(lm, make_plan(lm, saes, [one], {}), PROMPT, Sampling(max_tokens=6), never)
+    list(run)
+    read = range(12 + 5)  # the answer's last token is chosen and never read
+    asked = [
+        p
+        for p in read
+        if p >= from_position and (special or p > 0) and (where == "both" or (p < 12) == (where == "prompt"))
+    ]
+    assert [answer.positions for answer in run.answers()] == [0, len(asked)]
 
 
 @pytest.mark.parametrize(("budget", "value", "unit"), [(0.01, 1.0, "raw"), (0.3, 1.0, "raw"), (0.05, 1e6, "norm")])
@@ -338,6 +422,22 @@ def test_a_budget_that_kl_jumps_over_is_refused(lm: LanguageModel, saes: dict[st
     strong = _change(value=1e6, sae=LATE, when=when)
     with pytest.raises(SteeringError, match=r"no strength of this change costs 0\.5 nats .* and .* times it"):
         find_dose(lm, make_plan(lm, saes, [push, strong], {}), PROMPT, [9], 0.5)
+
+
+def test_a_frequency_penalty_is_taken_from_the_logits_of_tokens_that_the_answer_has() -> None:
+    logits = torch.tensor([[1.0, 0.9, 0.0], [1.0, 0.9, 0.0]])
+    assert Sampler(Sampling()).choose(logits, [[0], []]) == [0, 0]
+    assert Sampler(Sampling(frequency_penalty=0.05)).choose(logits, [[0, 0, 0], [0]]) == [1, 0]
+    assert Sampler(Sampling(frequency_penalty=-1)).choose(logits, [[2, 2], []]) == [2, 0]
+
+
+def test_a_projection_does_not_depend_on_the_length_of_the_direction() -> None:
+    x, direction = torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), torch.arange(1.0, 9.0)
+    for scale in (1.0, 3.0):
+        site = Site(x, torch.zeros(4), scale * direction, torch.full((4,), 1.5))
+        changed = x + OPERATIONS["project"](site)[:, None] * site.direction
+        along = changed @ site.direction / site.direction.square().sum()
+        torch.testing.assert_close(along, torch.full((4,), 1.5))
 
 
 def test_repetition() -> None:

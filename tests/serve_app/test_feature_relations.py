@@ -28,6 +28,42 @@ def test_partners_have_exact_counts_beside_those_of_independence(site: Site, sam
     assert answer["coactive"], "the tiny SAE has features that are active together"
 
 
+def test_the_graph_of_all_features_is_that_of_their_lists(site: Site, samples: SampleArtifacts) -> None:
+    files, path = samples.store.files(samples.labels), f"/v1/{samples.labels}/coactivation"
+    lists = {latent: read_partners(files, latent) for latent in range(WIDTH)}
+    pairs = {
+        (min(latent, one.feature), max(latent, one.feature)): (one.joint, one.npmi)
+        for latent, (_, partners) in lists.items()
+        for one in partners
+    }
+    middle = float(np.median([npmi for _, npmi in pairs.values()]))
+    wanted = {pair: one for pair, one in pairs.items() if one[1] >= middle}
+    edges, nodes, cursor = [], {}, {}
+    while True:
+        query = {"min_strength": middle, "limit": 50, **cursor}
+        answer = site.reader.get(path, params=query).raise_for_status().json()
+        assert {one["latent"] for one in answer["nodes"]} == {edge[end] for edge in answer["edges"] for end in "ab"}
+        edges += answer["edges"]
+        nodes |= {one["latent"]: one for one in answer["nodes"]}
+        if answer["next"] is None:
+            break
+        assert len(answer["edges"]) == 50
+        cursor = {"cursor": answer["next"]}
+    assert (answer["total_edges"], answer["total_nodes"]) == (len(edges), len(nodes)) and len(edges) > 50
+    assert {(one["a"], one["b"]): (one["joint"], one["npmi"]) for one in edges} == wanted
+    assert [one["strength"] for one in edges] == sorted((one["npmi"] for one in edges), reverse=True)
+    for latent, node in nodes.items():
+        assert node["degree"] == sum(latent in pair for pair in wanted)
+        assert node["count"] == lists[latent][0]
+    full = [partners[-1].npmi for _, partners in lists.values() if len(partners) == 20]
+    assert answer["cut"] == sum(lowest >= middle for lowest in full)
+    jaccard = site.reader.get(path, params={"measure": "jaccard", "min_strength": 0, "min_joint": 9}).json()
+    assert jaccard["total_edges"] == sum(joint >= 9 for joint, _ in pairs.values())
+    one = jaccard["edges"][0]
+    counts = [lists[one[end]][0] for end in "ab"]
+    assert one["strength"] == pytest.approx(one["joint"] / (sum(counts) - one["joint"]))
+
+
 def test_a_search_finds_the_nearest_and_obeys_each_filter(site: Site, samples: SampleArtifacts) -> None:
     path = f"/v1/{samples.labels}/search"
     answer = site.reader.get(path, params={"q": "boat", "limit": WIDTH}).json()
@@ -65,6 +101,9 @@ def test_the_map_places_every_feature(site: Site, samples: SampleArtifacts) -> N
     ("path", "status", "message"),
     [
         ("/v1/{labels}/latents/96/coactivation", 404, "they are 0 to 95"),
+        ("/v1/labels/0000000000000000/coactivation", 404, "labels/0000000000000000"),
+        ("/v1/{labels}/coactivation?measure=odd", 422, "measure"),
+        ("/v1/{labels}/coactivation?cursor=odd", 422, "cursor"),
         ("/v1/labels/0000000000000000/map", 404, "labels/0000000000000000"),
         ("/v1/labels/0000000000000000/search?q=x", 404, "labels/0000000000000000"),
         ("/v1/{labels}/search", 422, "q"),

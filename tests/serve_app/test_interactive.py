@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from sae.language_model import ModelError
+from serve_app.language_models import interactive
 from serve_app.language_models.interactive import LanguageModelReplica
-from serve_app.language_models.pool import NotEnoughMemory
+from serve_app.language_models.pool import LanguageModelPool, NotEnoughMemory
+from tests.serve_app.sample_artifacts import MODEL, SampleArtifacts
 
 QUERY: dict[str, Any] = {"sae": "0" * 16, "ids": [1], "roles": [0], "top": 1, "latents": []}
 
@@ -87,3 +89,49 @@ def test_an_expected_error_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None
         return await replica(pool)(QUERY)
 
     assert asyncio.run(scenario())["problem"] == [422, "model_error", "the row has 200 tokens, and the model takes 128"]
+
+
+def test_a_long_prompt_does_not_hold_up_the_questions_of_others(
+    samples: SampleArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real models: a prompt of many passes, and a short question that comes while it is read."""
+    monkeypatch.setattr("sae.steering.decoding.PASS_TOKENS", 4)
+    pool = LanguageModelPool(samples.store, "cpu")
+    lm = pool.load(f"{MODEL.id}:fp32")
+    served = replica(pool)  # type: ignore[arg-type]
+    served._steered = 0
+
+    async def model(key: str) -> Any:
+        return lm
+
+    served.model = model  # type: ignore[method-assign]
+    monkeypatch.setattr(interactive.serve, "get_multiplexed_model_id", lambda: f"{MODEL.id}:fp32")
+    change = {"sae": str(samples.sae), "latent": 3, "op": "add", "value": 4.0}
+    long = {
+        "request": {"text": "the captain of the boat " * 8, "interventions": [change], "max_tokens": 4},
+        "maxima": [],
+        "bos": "always",
+    }
+    short = {"sae": samples.sae.id, "ids": [9, 17, 31], "roles": [0, 0, 0], "top": 2, "latents": []}
+
+    async def steered(happened: list[str]) -> dict[str, Any]:
+        async for item in served.steer(long):
+            happened.append("token" if "token" in item else "pass" if item == {} else "end")
+        return item
+
+    async def asked(happened: list[str]) -> dict[str, Any]:
+        while not happened:  # until the prompt is being read
+            await asyncio.sleep(0.001)
+        answer = await served(short)
+        happened.append("question")
+        return answer
+
+    async def scenario() -> tuple[list[str], dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
+        happened: list[str] = []
+        first, second = await asyncio.gather(steered(happened), asked(happened))
+        return happened, first, second, await steered([]), await served(short)
+
+    happened, first, second, first_alone, second_alone = asyncio.run(scenario())
+    assert happened.count("pass") > 5 and happened[-1] == "end"
+    assert happened.index("question") < happened.index("token"), "it was answered before the prompt was read"
+    assert (first, second) == (first_alone, second_alone)

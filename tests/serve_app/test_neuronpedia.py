@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from neuronpedia.np_feature import SteerFeature
+from neuronpedia.np_vector import NPVector
 from neuronpedia.requests.activation_request import ActivationRequest
 from neuronpedia.requests.base_request import NPRequest, NPUnauthorizedError
 from neuronpedia.requests.feature_request import FeatureRequest
 from neuronpedia.requests.sae_feature_request import SAEFeatureRequest
+from neuronpedia.requests.steer_request import SteerCompletionRequest
 from neuronpedia.requests.topk_by_token_request import TopKByTokenRequest
 
 from tests.serve_app.conftest import Site
@@ -54,6 +59,57 @@ def test_activations_on_a_text_are_those_of_the_api(site: Site, samples: SampleA
         (token["position"], token["text"]) for token in ours["tokens"] if token["role"] != "bos"
     ]
     assert by_token[0].topFeatures[0].activationValue == ours["tokens"][1]["top"][0]["activation"]
+
+
+def test_steering_gives_the_default_and_the_steered_text(site: Site, samples: SampleArtifacts, key: str) -> None:
+    features = [SteerFeature(modelId=MODEL.id, source=samples.sae.id, index=latent, strength=5) for latent in (3, 20)]
+
+    def ours(op: str, value: float, **fields: Any) -> dict[str, Any]:
+        changes = [
+            {"sae": str(samples.sae), "latent": one.index, "op": op, "value": value, "special_tokens": True}
+            for one in features
+        ]
+        body = {"text": TEXT, "interventions": changes, "max_tokens": 8, "temperature": 0.7, "seed": 11, **fields}
+        found: dict[str, Any] = site.reader.post("/v1/text/steer", json=body).raise_for_status().json()
+        return {"DEFAULT": TEXT + found["unsteered"]["text"], "STEERED": TEXT + found["steered"][0]["text"]}
+
+    options: dict[str, Any] = {"prompt": TEXT, "temperature": 0.7, "n_tokens": 8, "seed": 11}
+    client = SteerCompletionRequest(key)
+    answer = client.steer_features(MODEL.id, features, **options)
+    assert {name: answer[name] for name in ("DEFAULT", "STEERED")} == ours("add", 20.0, frequency_penalty=2)
+    assert answer["DEFAULT"] != answer["STEERED"]
+    other = client.steer_features(MODEL.id, features, **options, freq_penalty=-2, strength_multiplier=1)
+    assert {name: other[name] for name in ("DEFAULT", "STEERED")} == ours("add", 5.0, frequency_penalty=-2)
+    assert other["DEFAULT"] != answer["DEFAULT"]
+    vectors = [
+        NPVector("a direction", MODEL.id, samples.sae.id, str(one.index), [], "", default_steer_strength=5)
+        for one in features
+    ]
+    assert client.steer(MODEL.id, vectors, **options) == answer
+    body = {
+        "modelId": MODEL.id, **options, "freq_penalty": 0, "steer_method": "ORTHOGONAL_DECOMP",
+        "features": [{"modelId": MODEL.id, "layer": samples.sae.id, "index": one.index, "strength": 5} for one in features],
+    }  # fmt: skip
+    set_to = site.reader.post("/api/steer/", json=body).raise_for_status().json()
+    assert {name: set_to[name] for name in ("DEFAULT", "STEERED")} == ours("project", 20.0)
+    negative = {**body, "seed": -3}
+    assert site.reader.post("/api/steer/", json=negative).raise_for_status().json()["STEERED"] != set_to["STEERED"]
+
+
+def test_steering_of_another_model_or_method_is_refused(site: Site, samples: SampleArtifacts, key: str) -> None:
+    client = SteerCompletionRequest(key)
+    own, other = (
+        SteerFeature(modelId=model, source=samples.sae.id, index=3, strength=5) for model in (MODEL.id, "9" * 16)
+    )
+    with pytest.raises(Exception, match=r"a feature of model 9{16} cannot steer"):
+        client.steer_features(MODEL.id, [other], TEXT)
+    with pytest.raises(Exception, match="Resource not found"):
+        client.steer_features("9" * 16, [other], TEXT)
+    with pytest.raises(Exception, match="n_tokens"):
+        client.steer_features(MODEL.id, [own], TEXT, n_tokens=513)
+    feature = {"modelId": MODEL.id, "layer": samples.sae.id, "index": 3, "strength": 5}
+    body = {"modelId": MODEL.id, "prompt": TEXT, "features": [feature], "steer_method": "PROJECTION_CAP"}
+    assert site.reader.post("/api/steer/", json=body).status_code == 422
 
 
 def test_a_wrong_key_model_or_latent_is_refused(samples: SampleArtifacts, key: str) -> None:

@@ -190,6 +190,53 @@ def test_openais_client_completes_a_text(site: Site, samples: SampleArtifacts, l
     assert "interventions_applied" not in plain.choices[0].model_dump()
 
 
+def test_openais_client_lists_models(site: Site, samples: SampleArtifacts) -> None:
+    client = _openai(site)
+    page = client.models.list()
+    assert page.object == "list"
+    ours = site.reader.get("/v1/models").json()["items"]
+    assert [one.id for one in page] == [item["ref"] for item in ours]
+    assert str(MODEL) in [one.id for one in page]
+    found = client.models.retrieve(str(MODEL))
+    assert found in page.data and (found.object, found.owned_by) == ("model", "raylens")
+    assert found.created > 1_600_000_000
+    with pytest.raises(openai.NotFoundError, match=r"models/9{16}"):
+        client.models.retrieve("models/" + "9" * 16)
+
+
+def test_a_dose_that_explodes_is_shown_beside_the_others(
+    site: Site, samples: SampleArtifacts, loud: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: Answers = site.app.state.api.interactive_models
+    body = _body(samples, loud, doses=[1e-36, 1000.0, 0.0])
+    body["interventions"][0] |= {"value": 1.0, "unit": "raw", "where": "answer"}
+    site.reader.post("/v1/text/steer", json=body).raise_for_status()
+    sae, _ = models._models[""]._sae(samples.sae.id)
+    monkeypatch.setitem(sae.tensors, "W_dec", sae.W_dec * 1e36)
+    for stream in (False, True):
+        answer = site.reader.post("/v1/text/steer", json={**body, "stream": stream}).raise_for_status()
+        found = json.loads(answer.text.rpartition("data: ")[2]) if stream else answer.json()
+        weak, strong, none = found["steered"]
+        assert (weak["problem"], none["problem"], found["unsteered"]["problem"]) == (None, None, None)
+        assert len(weak["ids"]) == len(none["ids"]) == 6
+        assert none["text"] == found["unsteered"]["text"]
+        assert len(strong["ids"]) == 1 and "the change is too strong, use a smaller value" in strong["problem"]
+        alone = site.reader.post("/v1/text/steer", json={**body, "doses": [1000.0]})
+        assert alone.status_code == 422 and "too strong" in alone.json()["detail"]
+
+
+def test_a_frequency_penalty_lowers_what_the_answer_has(site: Site, samples: SampleArtifacts, loud: int) -> None:
+    client = _openai(site)
+    options: dict[str, Any] = {"model": str(MODEL), "prompt": TEXT, "max_tokens": 24, "temperature": 0}
+    texts = [client.completions.create(**options, frequency_penalty=penalty).choices[0].text for penalty in (-2, 0, 2)]
+    assert len(set(texts[0].split())) < len(set(texts[2].split()))
+    distinct = [
+        len(set(site.reader.post("/v1/text/steer", json=body).json()["unsteered"]["ids"]))
+        for body in (_body(samples, loud, max_tokens=24, frequency_penalty=penalty) for penalty in (-2, 0, 2))
+    ]
+    assert distinct[0] < distinct[1] < distinct[2]
+
+
 def test_openais_client_streams(site: Site, samples: SampleArtifacts, loud: int) -> None:
     client = _openai(site)
     options: dict[str, Any] = {
@@ -219,8 +266,8 @@ def test_a_text_to_stop_at_is_never_sent(site: Site, samples: SampleArtifacts) -
 
 def test_what_openais_client_cannot_have_is_refused_in_its_own_error(site: Site, samples: SampleArtifacts) -> None:
     client = _openai(site)
-    with pytest.raises(openai.UnprocessableEntityError, match="frequency_penalty"):
-        client.completions.create(model=str(MODEL), prompt=TEXT, frequency_penalty=1.0)
+    with pytest.raises(openai.UnprocessableEntityError, match="presence_penalty"):
+        client.completions.create(model=str(MODEL), prompt=TEXT, presence_penalty=1.0)
     with pytest.raises(openai.UnprocessableEntityError, match="no chat template"):
         client.chat.completions.create(model=str(MODEL), messages=[{"role": "user", "content": "hello"}])
     with pytest.raises(openai.NotFoundError):

@@ -39,8 +39,9 @@ async def _names(client: EndpointClient) -> list[str]:
     """The models by name; none if the server has no list in OpenAI's form, or fails to make it."""
     try:
         found: Any = await client.models(_ATTEMPTS)
-        return [str(one["id"]) for one in found["data"]]
-    except (KeyError, TypeError):
+        # RayLens lists models that have no chat template, too: one token says whether this one has.
+        return [str(one["id"]) for one in found["data"] if one.get("owned_by") != "raylens"]
+    except (AttributeError, KeyError, TypeError):
         return []
     except EndpointUnreachable:
         if any(why.startswith("status_") for why in client.failures):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sae.labels.endpoint.text_labels import TextLabel
 from sae.labels.label_features import FeatureLabels, Label, ScoredLabel
@@ -19,10 +19,11 @@ def merged(found: Sequence[FeatureLabels], labels: Iterable[TextLabel]) -> list[
     Only labels with a detection score are among them, which is their score. The feature's type stays: no text label decides it.
     """
     by_feature = {one.feature: one for one in labels}
-    return [_merged(one, by_feature.get(one.feature)) for one in found]
+    return [_merged(one, by_feature) for one in found]
 
 
-def _merged(one: FeatureLabels, label: TextLabel | None) -> FeatureLabels:
+def _merged(one: FeatureLabels, by_feature: Mapping[int, TextLabel]) -> FeatureLabels:
+    label = by_feature.get(one.feature)
     if label is None or label.text is None or label.detection is None or label.permuted_feature is None:
         return one
     scored = ScoredLabel(
@@ -33,6 +34,7 @@ def _merged(one: FeatureLabels, label: TextLabel | None) -> FeatureLabels:
         permuted_feature=label.permuted_feature,
         permuted=label.detection.permuted,
         difference=label.detection.difference,
+        control=by_feature[label.permuted_feature].text or "",
         test=label.detection.examples,
     )
     better = (

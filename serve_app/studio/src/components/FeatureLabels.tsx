@@ -41,13 +41,19 @@ function Found({ id, latent }: { id: string; latent: number }) {
   );
 }
 
+const HEADERS = ["Label", "Method", "Score", "Permuted label", "Difference", "AUC by meaning", "Precision", "Recall"];
+
+/** A figure with its interval, and the control's in brackets. */
+const beside = (text: string, control: number | null) => <>{text}{control !== null && <span className="quiet"> ({fixed(control, 2)})</span>}</>;
+
 function LabelTable({ labels }: { labels: FeatureLabel[] }) {
+  const fuzzed = labels.some((one) => one.fuzzing !== null);
   return (
     <>
       <div className="scroll">
         <table className="truth">
           <caption className="hidden">Labels of this feature, the best first</caption>
-          <thead><tr>{["Label", "Method", "Score", "Permuted label", "Difference", "Precision", "Recall"].map((name, i) => <th key={name} scope="col" className={i > 1 ? "num" : undefined}>{name}</th>)}</tr></thead>
+          <thead><tr>{[...HEADERS.slice(0, 6), ...(fuzzed ? ["Fuzzing"] : []), ...HEADERS.slice(6)].map((name, i) => <th key={name} scope="col" className={i > 1 ? "num" : undefined}>{name}</th>)}</tr></thead>
           <tbody>
             {labels.map((one) => (
               <tr key={one.method}>
@@ -56,6 +62,8 @@ function LabelTable({ labels }: { labels: FeatureLabel[] }) {
                 <td className="num">{between(one.score, one.score_low, one.score_high)}</td>
                 <td className="num">{one.permuted_score === null ? "–" : fixed(one.permuted_score, 2)}</td>
                 <td className="num">{between(one.difference, one.difference_low, one.difference_high)}</td>
+                <td className="num">{beside(between(one.auc, one.auc_low, one.auc_high), one.auc_permuted)}</td>
+                {fuzzed && <td className="num">{one.fuzzing === null ? "–" : beside(between(one.fuzzing.score, one.fuzzing.low, one.fuzzing.high), one.fuzzing.permuted)}</td>}
                 <td className="num">{one.precision === null ? "–" : fixed(one.precision, 2)}</td>
                 <td className="num">{one.recall === null ? "–" : fixed(one.recall, 2)}</td>
               </tr>
@@ -63,7 +71,7 @@ function LabelTable({ labels }: { labels: FeatureLabel[] }) {
           </tbody>
         </table>
       </div>
-      <p className="quiet">Score: balanced accuracy on documents that the label was not made from, 0.5 by chance, with 95% intervals. A permuted label is another feature’s, on the same examples: believe the difference.</p>
+      <p className="quiet">Score: balanced accuracy on documents that the label was not made from, 0.5 by chance, with 95% intervals. A permuted label is another feature’s, on the same examples: believe the difference. AUC by meaning: how often text around an active position is nearer to the label’s words than text around a silent one, 0.5 by chance, with the permuted label’s in brackets.{fuzzed && " Of a label by a model server the score is by detection, which texts it is active in; fuzzing: at which marked tokens."}</p>
     </>
   );
 }

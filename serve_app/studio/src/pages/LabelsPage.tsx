@@ -49,8 +49,8 @@ export default function LabelsPage() {
                 ["Better than a permuted label", `${whole(summary.beats)}, ${percent(summary.beats / summary.n_features)}`],
               ]} />
               <p>By type: {Object.entries(summary.types).sort(([, a], [, b]) => b - a).map(([type, count]) => `${whole(count)} ${type}`).join(", ")}.</p>
-              <Search id={id} features={artifact.inputs["features"]!} />
-              <Table id={id} features={artifact.inputs["features"]!} />
+              <MeaningSearch id={id} features={artifact.inputs["features"]!} />
+              <Table id={id} features={artifact.inputs["features"]!} asked={artifact.config["endpoint"] != null} />
               <Labels item={artifact} kind="labels" />
               <Provenance item={artifact} />
             </>
@@ -61,12 +61,8 @@ export default function LabelsPage() {
   );
 }
 
-function Search({ id, features }: { id: string; features: string }) {
-  const [search, set] = useUrlState();
-  return <MeaningSearch id={id} features={features} query={search.get("q") ?? ""} onQuery={(q) => set({ q })} />;
-}
-
-function Table({ id, features }: { id: string; features: string }) {
+/** `asked`: whether a model server was, so that some labels have its judgements. */
+function Table({ id, features, asked }: { id: string; features: string; asked: boolean }) {
   const [search, set] = useUrlState();
   const sort = sortOf(search);
   const least = Number(search.get("min_label_score") ?? Number.NaN);
@@ -87,6 +83,11 @@ function Table({ id, features }: { id: string; features: string }) {
     { id: "type", header: "Type", value: (row) => row.type, wide: true },
     { id: "label_score", header: "Score", value: (row) => row.label_score, numeric: true, sortable: true, title: "Balanced accuracy on other documents, 0.5 by chance; that of a permuted label in brackets", cell: (row) => (row.label_score === null ? "–" : <>{fixed(row.label_score, 2)}<span className="quiet"> ({fixed(row.permuted_score ?? 0, 2)})</span></>) },
     { id: "difference", header: "Difference", value: (row) => row.difference, numeric: true, sortable: true, wide: true, cell: (row) => between(row.difference, row.difference_low, row.difference_high) },
+    figure("auc", "AUC", "By meaning: how often text around an active position is nearer to the label’s words than text around a silent one, 0.5 by chance; that of a permuted label in brackets", "auc_permuted"),
+    ...(asked ? [
+      figure("detection", "Detection", "Of the model server’s label: balanced accuracy at saying which texts the feature is active in; that of a permuted label in brackets", "detection_permuted"),
+      figure("fuzzing", "Fuzzing", "Likewise at saying at which marked tokens it is active", "fuzzing_permuted"),
+    ] : []),
     figure("ablation", "Ablation", "KL in nats of the next token when the feature is taken out; that of another direction in brackets", "ablation_control"),
     figure("promotion", "Promotion", "Change in nats of the log probability of its promoted tokens when it is doubled; that of another direction in brackets", "promotion_control"),
     figure("output_score", "Output score", "Amplified on a neutral prompt; that of another direction in brackets", "output_score_control"),

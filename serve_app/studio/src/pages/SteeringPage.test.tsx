@@ -15,7 +15,7 @@ const FEATURE = {
   latent: 7, sae: "saes/00000000000000a1", hook: "blocks.1", count: 4, density: 0.25, max: 2, mean: 1, quantiles: [], quantile_probabilities: [], no_logit_lens: null,
   histogram: [], promoted: [], suppressed: [], neighbours: [],
 };
-const one = (dose: number, text: string) => ({ dose, text, tokens: [text], ids: [1], ended: false, perplexity: 10 + dose, repetition: 0, kl: dose / 2, change: dose / 10, positions: dose ? 9 : 0 });
+const one = (dose: number, text: string) => ({ dose, text, tokens: [text], ids: [1], ended: false, perplexity: 10 + dose, repetition: 0, kl: dose / 2, change: dose / 10, positions: dose ? 9 : 0, problem: null as string | null });
 const events = (list: [string, unknown][]) => new Response(list.map(([event, data]) => `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`).join(""), { headers: { "Content-Type": "text/event-stream" } });
 const found = (...steered: object[]) => ({ model: "models/00000000000000b1", prompt: ["a"], unsteered: one(0, "<b>plain</b>"), steered, budget: null });
 
@@ -52,6 +52,16 @@ describe("the steering page", () => {
     expect(sent.doses[0]).toBe(0);
     expect(sent.interventions[0]).not.toHaveProperty("value");
     await waitFor(() => expect(location.search).toContain("strength=curve"));
+  });
+
+  it("says why a dose has no whole answer, beside the others", async () => {
+    const user = opened();
+    const broken = { ...one(4, ""), perplexity: null, kl: null, problem: "the change is too strong, use a smaller value" };
+    answer("POST /v1/text/steer", () => events([["answers", found(one(1, "b"), broken)]]));
+    await user.type(await screen.findByLabelText("Prompt"), "Once");
+    await user.click(screen.getByRole("button", { name: "Steer" }));
+    expect(await screen.findByText("It breaks off: the change is too strong, use a smaller value.")).toBeVisible();
+    expect(screen.getByText("b")).toBeVisible();
   });
 
   it("keeps the prompt after an error", async () => {

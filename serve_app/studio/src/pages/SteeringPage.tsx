@@ -17,7 +17,7 @@ import { figures, percent, whole } from "../format";
 
 const CURVE = [0, 0.25, 0.5, 1, 2, 4];
 const OPERATIONS = {
-  add: "Add to the activations", clamp: "Set the feature to", scale: "Multiply the feature by", ablate: "Set the feature to 0", project_and_cap: "Cap along the direction at",
+  add: "Add to the activations", clamp: "Set the feature to", scale: "Multiply the feature by", ablate: "Set the feature to 0", project: "Set the component along the direction to", project_and_cap: "Cap along the direction at",
 } as const;
 const UNITS = { max: "times its maximum", norm: "times the activations' length", raw: "in activations" } as const;
 const WHERE = { both: "Prompt and answer", prompt: "Prompt only", answer: "Answer only" } as const;
@@ -115,6 +115,7 @@ function Lab({ feature }: { feature: Feature }) {
 
 function Found({ found }: { found: SteeringAnswer }) {
   const curve = found.steered.length > 1;
+  const shown = found.steered.filter((one) => one.problem === null); // figures of an answer that broke off are not comparable
   return (
     <Section title="Answers">
       {found.budget && <p>The dose that costs {figures(found.budget.kl)} nats per token on the unsteered answer is {figures(found.budget.dose)} times the change.</p>}
@@ -124,14 +125,16 @@ function Found({ found }: { found: SteeringAnswer }) {
       </div>
       {curve && (
         <div className="answers">
-          <LineChart title="KL per token, nats" xLabel="dose" x={found.steered.map((one) => one.dose)} curves={[{ name: "KL", values: found.steered.map((one) => one.kl) }]} />
-          <LineChart title="Perplexity by the unsteered model" xLabel="dose" x={found.steered.map((one) => one.dose)} curves={[{ name: "steered", values: found.steered.map((one) => one.perplexity) }, { name: "unsteered", values: found.steered.map(() => found.unsteered.perplexity), dash: [4, 4] }]} />
-          <LineChart title="Repetition" xLabel="dose" x={found.steered.map((one) => one.dose)} curves={[{ name: "steered", values: found.steered.map((one) => one.repetition) }, { name: "unsteered", values: found.steered.map(() => found.unsteered.repetition), dash: [4, 4] }]} />
+          <LineChart title="KL per token, nats" xLabel="dose" x={shown.map((one) => one.dose)} curves={[{ name: "KL", values: shown.map((one) => one.kl) }]} />
+          <LineChart title="Perplexity by the unsteered model" xLabel="dose" x={shown.map((one) => one.dose)} curves={[{ name: "steered", values: shown.map((one) => one.perplexity) }, { name: "unsteered", values: shown.map(() => found.unsteered.perplexity), dash: [4, 4] }]} />
+          <LineChart title="Repetition" xLabel="dose" x={shown.map((one) => one.dose)} curves={[{ name: "steered", values: shown.map((one) => one.repetition) }, { name: "unsteered", values: shown.map(() => found.unsteered.repetition), dash: [4, 4] }]} />
         </div>
       )}
     </Section>
   );
 }
+
+const known = (value: number | null): string => (value === null ? "–" : figures(value));
 
 /** One answer; with its figures each stands beside that of the answer without the change. */
 function Text({ title, text, answer, control }: { title: string; text: string; answer?: SteeredAnswer; control?: SteeredAnswer }) {
@@ -140,11 +143,12 @@ function Text({ title, text, answer, control }: { title: string; text: string; a
     <div className="card">
       <h3 className="card-title">{title}</h3>
       <p className="answer"><ShownText text={text} lines /></p>
+      {answer?.problem && <p className="notice" role="status">It breaks off: {answer.problem}.</p>}
       {answer && control && (
         <dl className="facts">
-          <div><dt>Perplexity, unsteered model</dt><dd>{figures(answer.perplexity)}{steered && <span className="quiet"> (without {figures(control.perplexity)})</span>}</dd></div>
+          <div><dt>Perplexity, unsteered model</dt><dd>{known(answer.perplexity)}{steered && <span className="quiet"> (without {known(control.perplexity)})</span>}</dd></div>
           <div><dt>Repetition</dt><dd>{percent(answer.repetition)}{steered && <span className="quiet"> (without {percent(control.repetition)})</span>}</dd></div>
-          {steered && <div><dt>KL per token</dt><dd>{figures(answer.kl)} nats</dd></div>}
+          {steered && <div><dt>KL per token</dt><dd>{answer.kl === null ? "–" : `${figures(answer.kl)} nats`}</dd></div>}
           {steered && <div><dt>|change| / |activation|</dt><dd>{figures(answer.change)} at {whole(answer.positions)} positions</dd></div>}
         </dl>
       )}
