@@ -28,7 +28,7 @@ from sae.formats.sae_folder import Sae
 from sae.formats.search_index import write_index
 from sae.formats.text_labels import write_text_labels
 from sae.labels.activations import Activations, by_feature
-from sae.labels.effect_columns import COLUMNS, effect_columns, input_scores
+from sae.labels.effect_columns import COLUMNS, discovered, effect_columns, input_scores
 from sae.labels.effects import (
     NEUTRAL_PROMPT,
     Decoder,
@@ -82,7 +82,7 @@ class Labeller:
         if columns is None:
             return None
         labels = find_labels(text, active, directions, task.settings)
-        found = list(score_labels(text, active, labels, task.settings))
+        found = list(score_labels(text, active, labels, task.settings, discovered(columns, "promotion")))
         asked = None
         if task.endpoint is not None:
             asked = self._asked(source, text, active, found)

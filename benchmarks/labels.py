@@ -81,6 +81,10 @@ def _figures(examples: int, seconds: float, peak: float, info: dict[str, Any]) -
         for name in ("ablation", "promotion"):
             count = effects[f"{name}_beats"]
             figures.append(Figure(f"{name} above another direction's (95% interval)", f"{count:,} ({count / n:.1%})"))
+            found = effects[f"{name}_discovered"]
+            figures.append(
+                Figure(f"{name} above it, chosen of all features (5% false)", f"{found:,} ({found / n:.1%})")
+            )
     else:
         figures.append(Figure("types", ", ".join(f"{count:,} {name}" for name, count in info["types"].items())))
     return figures

@@ -8,7 +8,7 @@ without one: label, method, label_score, permuted_score, difference, difference_
 meaning: auc, auc_permuted, auc_difference, auc_difference_low and auc_difference_high. Of the label by a model server, be it the
 best or not, null without one: detection, detection_permuted, fuzzing and fuzzing_permuted. Then what it
 reads and does, null where that was not measured: input_score, output_score, ablation and promotion, each with its `_control`;
-of the last two also `_difference`, `_low` and `_high` (see `sae.labels.effects`).
+of the last two also `_difference`, `_low`, `_high` and `_p` (see `sae.labels.effect_columns`).
 
 `labels.parquet` has one row a label, sorted by feature, its best first:
 
@@ -98,7 +98,8 @@ class LabelsInfo(Config):
     beats: int = Field(description="Features whose best label beats its permuted one with a 95% interval.")
     types: dict[str, int] = Field(description="Features by type.")
     effects: dict[str, int] = Field(
-        description="Features whose effect was measured, and those where ablation or promotion is above its control (95%)."
+        description="Features whose effect was measured; those where ablation or promotion is above its control (95%), and "
+        "those of them that are more than chance makes of so many (one in twenty may be false)."
     )
     steering: dict[str, Any] | None = Field(
         description="One example of steering: answers without a change, with a feature and with its control; null: none."

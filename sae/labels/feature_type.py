@@ -1,4 +1,4 @@
-"""The type of a feature, from what its labels reached: "obscure" is an answer."""
+"""The type of a feature, from what its labels reached and what it does: "obscure" is an answer."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ class Reached(NamedTuple):
     beats: bool
 
 
-def feature_type(reached: Mapping[str, Reached], density: float, positional: bool) -> FeatureType:
+def feature_type(
+    reached: Mapping[str, Reached], density: float, positional: bool, promotes: bool = False
+) -> FeatureType:
     """The type by the label of each method, the best first.
 
-    `tokens` and `context` name what the feature reads; `both` also writes.
+    `tokens` and `context` name what the feature reads; `both` also writes. `promotes`: its promoted tokens become likelier
+    where it is amplified, more than by its control.
     """
     if density > DENSE:
         return "dense"
     if positional:
         return "positional"
     reads = [method for method, one in reached.items() if method in READERS and _counts(one, READS)]
-    writes = "promoted" in reached and _counts(reached["promoted"], WRITES)
+    writes = promotes or ("promoted" in reached and _counts(reached["promoted"], WRITES))
     if reads and writes:
         return "both"
     if reads:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from sae.labels.activations import Activations
 from sae.labels.context import find_context
@@ -127,9 +128,13 @@ def score_labels(
     active: Activations,
     found: Sequence[Sequence[Label]],
     settings: LabelSettings,
+    promotes: npt.NDArray[np.bool_] | None = None,
     on_done: Callable[[int], None] = lambda done: None,
 ) -> Iterator[FeatureLabels]:
-    """Scores the labels on the test part. A permuted label is that of another feature, drawn among those of its method."""
+    """Scores the labels on the test part. A permuted label is that of another feature, drawn among those of its method.
+
+    `promotes` [features]: which were found to promote what they should, see feature_type.
+    """
     test = np.flatnonzero(text.test)
     by_method: dict[str, list[Label]] = {method: [] for method in METHODS}
     for labels in found:
@@ -149,7 +154,8 @@ def score_labels(
         reached = {one.label.method: Reached(one.score.both.value, one.beats) for one in kept}
         density = int(text.test[active.of(feature)].sum()) / max(1, len(test))
         positional = is_positional(strong[text.test[strong]], text)
-        yield FeatureLabels(feature, feature_type(reached, density, positional), kept, examples)
+        kind = feature_type(reached, density, positional, promotes is not None and bool(promotes[feature]))
+        yield FeatureLabels(feature, kind, kept, examples)
         on_done(feature + 1)
 
 

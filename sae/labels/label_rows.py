@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sae.labels.activations import Activations
-from sae.labels.effect_columns import MEASURES
+from sae.labels.effect_columns import MEASURES, discovered
 from sae.labels.effects import Float64
 from sae.labels.endpoint.text_labels import TextLabel
 from sae.labels.label_features import FeatureLabels, ScoredLabel
@@ -51,9 +51,12 @@ def label_rows(
 
 
 def _effect_counts(effects: Mapping[str, Float64]) -> dict[str, int]:
-    above = {f"{name}_beats": effects.get(f"{name}_low", np.zeros(0)) > 0 for name in MEASURES}
-    measured = np.isfinite(effects.get(MEASURES[0], np.zeros(0)))
-    return {name: int(of.sum()) for name, of in {"measured": measured, **above}.items()}
+    counts = {"measured": int(np.isfinite(effects.get(MEASURES[0], np.zeros(0))).sum())}
+    for name in MEASURES:
+        found = discovered(effects, name)
+        counts[f"{name}_beats"] = int((effects.get(f"{name}_low", np.zeros(0)) > 0).sum())
+        counts[f"{name}_discovered"] = 0 if found is None else int(found.sum())
+    return counts
 
 
 def _number(value: float) -> float | None:

@@ -10,8 +10,9 @@ import torch
 from scipy import stats
 
 from sae.labels.activations import Activations, by_feature
-from sae.labels.effect_columns import effect_columns, input_scores
+from sae.labels.effect_columns import discovered, effect_columns, input_scores
 from sae.labels.effects import Decoder, Effects, controls, draw_effect_examples, effects, output_scores
+from sae.labels.feature_type import Reached, feature_type
 from sae.language_model import LanguageModel
 
 ROWS, LENGTH, FEATURES = 6, 16, 8
@@ -93,7 +94,32 @@ def test_columns_are_means_with_students_interval() -> None:
     assert columns["ablation_low"][0] == pytest.approx(low) and columns["ablation_high"][0] == pytest.approx(high)
     assert columns["ablation_difference"][1] == 4 and np.isnan(columns["ablation_low"][1])
     assert np.isnan(columns["ablation"][3])
+    assert columns["ablation_p"][0] == pytest.approx(stats.ttest_1samp(difference, 0, alternative="greater").pvalue)
     assert all(np.isnan(of).all() for of in effect_columns([], 2).values())
+
+
+def test_of_many_features_only_those_are_discovered_that_chance_does_not_make() -> None:
+    random = np.random.default_rng(0)
+    features, examples, real = 2000, 8, 100
+    differences = random.normal(0, 1, (features, examples))
+    differences[:real] += 4
+    feature, zero = np.repeat(np.arange(features), examples), np.zeros(features * examples)
+    columns = effect_columns([Effects(feature, zero, zero, differences.reshape(-1), zero)], features + 1)
+    found = discovered(columns, "promotion")
+    assert found is not None and found[:real].all() and not found[features]
+    assert found[real:].sum() <= 0.1 * real  # beside the 2.5% of all features whose interval is above 0
+    assert (columns["promotion_low"][real:features] > 0).sum() > 30
+    nothing = discovered(columns, "ablation")
+    assert nothing is not None and not nothing.any()
+    assert discovered({}, "promotion") is None
+
+
+@pytest.mark.parametrize(
+    ("score", "promotes", "expected"),
+    [(0.9, False, "tokens"), (0.9, True, "both"), (0.6, True, "writer"), (0.6, False, "obscure")],
+)
+def test_what_promotes_its_tokens_writes(score: float, promotes: bool, expected: str) -> None:
+    assert feature_type({"tokens": Reached(score, True)}, 0.01, False, promotes) == expected
 
 
 def test_input_scores_count_promoted_tokens_at_the_strongest_positions() -> None:
