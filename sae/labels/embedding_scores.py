@@ -44,12 +44,16 @@ def with_embedding_scores(
 
 def _feature(one: FeatureLabels, vectors: Float32, windows: TextWindows) -> tuple[Floats, Int64]:
     """AUC [labels, sides] of vectors of labels [labels, 256], and numbers of examples [2, sides]."""
-    active, near, random = (windows.of(at) for at in one.test)
-    silent = (np.concatenate([near, random]), near, random)
-    found = [roc_auc(vectors @ np.concatenate([active, side]).T, len(active)) for side in silent]
-    auc = np.stack(found, 1)
+    active, near, random = one.test
+    scores = vectors @ windows.of(np.concatenate(one.test)).T
+    sides = np.split(scores, [len(active), len(active) + len(near)], axis=1)
+    by_side = [roc_auc(np.concatenate([sides[0], side], 1), len(active)) for side in sides[1:]]
+    sizes = np.array([len(near), len(random)])
+    # A pair of examples counts the same wherever the silent one comes from.
+    every = np.average([np.where(np.isnan(auc), 0, auc) for auc in by_side], 0, sizes) if sizes.any() else by_side[0]
+    auc = np.stack([every if len(active) else by_side[0], *by_side], 1)
     auc[~vectors.any(1)] = np.nan
-    return auc, np.array([[len(active)] * _SIDES, [len(side) for side in silent]])
+    return auc, np.array([[len(active)] * _SIDES, [sizes.sum(), *sizes]])
 
 
 def _score(auc: Floats, ends: Floats) -> LabelScore | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from sae.labels.text import Int64, LabelText
-from sae.text.word_vectors import DIMENSIONS, Float32, WordVectors, unit
+from sae.text.ranges import ranges
+from sae.text.word_vectors import Float32, WordVectors, unit
 
 BEFORE, AFTER = 10, 2  # tokens of the text around a position
 
@@ -32,15 +34,14 @@ class TextWindows:
 
     def of(self, positions: Int64) -> Float32:
         """One vector of length 1 [n, 256] for each position; 0 where no word is."""
-        found = np.zeros((len(positions), DIMENSIONS), np.float32)
         start, stop = self._spans(positions)
-        filled = np.flatnonzero(stop > start)
-        if len(filled):
-            start, size = start[filled], (stop - start)[filled]
-            borders = np.concatenate([[0], np.cumsum(size)[:-1]])
-            at = np.arange(size.sum()) + np.repeat(start - borders, size)
-            found[filled] = np.add.reduceat(self._words.vectors[self._ids[at]], borders)
-        return unit(found)
+        sizes = np.maximum(stop - start, 0)
+        at = ranges(start, sizes)
+        borders = np.concatenate([[0], np.cumsum(sizes)])
+        counted = csr_array(
+            (np.ones(len(at), np.float32), self._ids[at], borders), shape=(len(positions), len(self._words.vectors))
+        )
+        return unit(counted @ self._words.vectors)
 
     def _spans(self, positions: Int64) -> tuple[Int64, Int64]:
         """Word tokens [start, stop) around each position."""
