@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from benchmarks.common import PRESETS, Figure, interleave, machine, median_ratio, run_stage, write_results
@@ -25,13 +24,12 @@ from configs.artifact_ids import parse_ref
 from configs.load import load_config
 from configs.tokenize import TokenizeConfig
 from sae.formats.dataset import DatasetReader
-from sae.formats.tokens import Role
 from sae.language_model import load_tokenizer
 from sae.report.token_text import TokenText
 from sae.text.distributions import coverage
 from sae.text.document_statistics import DocumentStatistics
 from sae.text.encoded_texts import segment_encoder
-from sae.text.flat_tokens import open_flat, tokenize_chunk
+from sae.text.flat_tokens import count_ids, open_flat, tokenize_chunk
 from sae.text.packing import pack_shard
 from sae.text.shard_layout import row_length, split_layouts, split_shards
 from sae.text.token_counts import add_counts, most_frequent, pack_counts
@@ -87,7 +85,7 @@ def _measure(
 
     def count_tokens() -> None:
         flats = [open_flat(folder / f"{number}.arrow") for number in range(len(chunks))]
-        packed = [pack_counts(np.bincount(flat.tokens[flat.roles != Role.SEPARATOR])) for flat in flats]
+        packed = [pack_counts(count_ids(flat.tokens, spec, len(flat.doc))) for flat in flats]
         total = add_counts(packed, spec.id_limit)
         coverage(total)
         most_frequent(total, texts)

@@ -181,9 +181,10 @@ def flat_tokens(
             at += len(end)
         if members:
             each = np.asarray([len(encoded[i]) for i in members], "<i4")
-            by_role = _count(tokens[first:at], roles[first:at], occurrences)
-            special, boundary = int(by_role[Role.SPECIAL]), int(by_role[Role.BOUNDARY])
             separators = len(members) * len(end)
+            own = count_ids(tokens[first:at], spec, separators)
+            occurrences += own
+            special, boundary = (int(own[role_of == role].sum()) for role in (Role.SPECIAL, Role.BOUNDARY))
             lengths = dict(Counter(each.tolist()))
             counts[split] = SplitCounts(
                 len(members), at - first, special, boundary, separators, lengths, each.tobytes()
@@ -203,16 +204,14 @@ def flat_tokens(
     return ChunkCounts(counts, pack_counts(occurrences), len(docs)), flat
 
 
-def _count(
-    tokens: npt.NDArray[np.int32], roles: npt.NDArray[np.uint8], occurrences: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Positions by role; adds to `occurrences` int64 [ids] how often each id occurs, separators left out."""
-    by_role = np.zeros(len(Role), np.int64)
+def count_ids(tokens: npt.NDArray[np.int32], spec: TokenizerSpec, separators: int) -> npt.NDArray[np.int64]:
+    """How often each id occurs, int64 [ids], but for the `separators` that are among the tokens."""
+    counts = np.zeros(spec.id_limit, np.int64)
     for start in range(0, len(tokens), BLOCK_TOKENS):
-        block, own = tokens[start : start + BLOCK_TOKENS], roles[start : start + BLOCK_TOKENS]
-        by_role += np.bincount(own, minlength=len(Role))
-        occurrences += np.bincount(block[own != Role.SEPARATOR], minlength=len(occurrences))
-    return by_role
+        counts += np.bincount(tokens[start : start + BLOCK_TOKENS], minlength=len(counts))
+    if spec.separator is not None:
+        counts[spec.separator] -= separators
+    return counts
 
 
 @lru_cache(maxsize=1 << 14)

@@ -47,10 +47,8 @@ def letters_by_block(texts: Sequence[str]) -> Letters:
     keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     width = len(blocks().names)
     for part in _parts(texts):
-        encoded = [text.encode() for _, text in part]
-        numbers, data = np.array([number for number, _ in part], np.int64), b"".join(encoded)
-        ends = np.cumsum([0, *map(len, encoded)])
-        for found in (_ascii(numbers, data, ends), _others(numbers, data, ends)):
+        others = [(number, text) for number, text in part if not text.isascii()]
+        for found in (_ascii(part), _others(others)):
             keys.append(found[0])
             counts.append(found[1])
     # A text that was cut has several counts of one block.
@@ -82,22 +80,22 @@ def _parts(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
     yield part
 
 
-def _ascii(
-    numbers: npt.NDArray[np.int64], data: bytes, ends: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Keys (text and block) and ASCII letters of texts: `numbers`, their UTF-8 one behind the other, and where each ends."""
-    upto = np.concatenate([[0], np.cumsum(np.frombuffer(data.translate(_ASCII_LETTERS), np.uint8), dtype=np.int32)])
-    letters = np.diff(upto[ends]).astype(np.int64)
+def _ascii(part: list[tuple[int, str]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Keys (text and block) and ASCII letters of texts, given with their numbers."""
+    marked = (np.frombuffer(text.encode().translate(_ASCII_LETTERS), np.bool_) for _, text in part)
+    letters = np.array([np.count_nonzero(of_text) for of_text in marked], np.int64)
+    numbers = np.array([number for number, _ in part], np.int64)
     names, of = blocks()
     return (numbers * len(names) + of[ord("a")])[letters > 0], letters[letters > 0]
 
 
-def _others(
-    numbers: npt.NDArray[np.int64], data: bytes, ends: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _others(part: list[tuple[int, str]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Keys and letters of the characters that are not ASCII: of most texts few, so that only these are decoded."""
     names, of = blocks()
-    values = np.frombuffer(data, np.uint8)
+    numbers = np.array([number for number, _ in part], np.int64)
+    encoded = [text.encode() for _, text in part]
+    ends = np.cumsum([0, *map(len, encoded)])
+    values = np.frombuffer(b"".join(encoded), np.uint8)
     characters = values[values >= 0x80].tobytes().decode()
     if not characters:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
