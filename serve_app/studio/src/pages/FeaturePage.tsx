@@ -15,6 +15,7 @@ import { CopyJson } from "../components/CopyJson";
 import { Facts, JsonLink, Moment } from "../components/Facts";
 import { FeatureLabels } from "../components/FeatureLabels";
 import { FeatureHistogram } from "../components/FeatureHistogram";
+import { ListsOfFeature } from "../components/ListsOfFeature";
 import { OwnText } from "../components/OwnText";
 import { Page, Section } from "../components/Page";
 import { ProblemNotice } from "../components/Problem";
@@ -52,6 +53,7 @@ function Details({ feature, id }: { feature: Feature; id: string }) {
   return (
     <>
       <Notes sae={feature.sae} latent={feature.latent} />
+      <ListsOfFeature sae={feature.sae} latent={feature.latent} />
       <Facts facts={[
         ["Density", feature.density > 0 ? `${percent(feature.density)}, 1 in ${whole(1 / feature.density)}` : "never active"],
         ["Active positions", whole(feature.count)], ["Max activation", figures(feature.max)], ["Mean when active", figures(feature.mean)],
