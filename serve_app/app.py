@@ -34,6 +34,7 @@ from serve_app.routes import (
     labels,
     logs,
     models,
+    near_misses,
     neuronpedia,
     openai,
     saes,
@@ -61,8 +62,8 @@ KIND_ROUTERS = {
     "datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features, "labels": labels,
 }  # fmt: skip
 ROUTERS = (
-    feature_annotations, feature_lists, feature_relations, all_artifacts, uploads, jobs, training, logs, events, cluster,
-    text_queries, steering, openai, neuronpedia, session, access_tokens, about, system,
+    feature_annotations, feature_lists, feature_relations, near_misses, all_artifacts, uploads, jobs, training, logs, events,
+    cluster, text_queries, steering, openai, neuronpedia, session, access_tokens, about, system,
 )  # fmt: skip
 
 
