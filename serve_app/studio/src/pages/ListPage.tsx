@@ -75,7 +75,7 @@ function Features({ list, mayWrite }: { list: FeatureList; mayWrite: boolean }) 
   const [error, setError] = useState<unknown>(null);
   const columns: Column<ListedFeature>[] = [
     { id: "latent", header: "Feature", value: (row) => row.latent, numeric: true, cell: (row) => <>{row.starred && <span aria-label="starred">★ </span>}{row.features ? <Link href={featurePath(row.features, row.latent)}>{row.latent}</Link> : row.latent}</> },
-    { id: "label", header: "Name", value: (row) => row.label, cell: (row) => <ShownText text={row.label} most={80} /> },
+    { id: "label", header: "Name", value: (row) => row.label, cell: (row) => row.label ? <ShownText text={row.label} most={80} /> : <span className="quiet">–</span> },
     { id: "sae", header: "SAE", value: (row) => row.sae, cell: (row) => <ArtifactLink reference={row.sae} />, wide: true },
     { id: "added", header: "Added", value: (row) => row.added_at, cell: (row) => <Moment at={row.added_at} />, wide: true },
   ];
