@@ -28,6 +28,7 @@ from serve_app.routes import (
     documentation,
     events,
     feature_annotations,
+    feature_lists,
     feature_relations,
     feature_search,
     features,
@@ -35,6 +36,7 @@ from serve_app.routes import (
     labels,
     logs,
     models,
+    near_misses,
     neuronpedia,
     openai,
     saes,
@@ -62,8 +64,9 @@ KIND_ROUTERS = {
     "datasets": datasets, "models": models, "tokens": tokens, "saes": saes, "features": features, "labels": labels,
 }  # fmt: skip
 ROUTERS = (
-    feature_annotations, feature_relations, feature_search, coactivation_graph, all_artifacts, uploads, jobs, training, logs,
-    events, cluster, text_queries, steering, openai, neuronpedia, session, access_tokens, about, system,
+    feature_annotations, feature_lists, feature_relations, feature_search, coactivation_graph, near_misses, all_artifacts,
+    uploads, jobs, training, logs, events, cluster, text_queries, steering, openai, neuronpedia, session, access_tokens,
+    about, system,
 )  # fmt: skip
 
 

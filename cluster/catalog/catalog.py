@@ -7,6 +7,7 @@ from cluster.catalog.database import open_engine
 from cluster.catalog.dispatcher_api import DispatcherApi
 from cluster.catalog.driver_api import DriverApi
 from cluster.catalog.feature_annotations import FeatureAnnotations
+from cluster.catalog.feature_lists import FeatureLists
 from cluster.catalog.idempotency_keys import IdempotencyKeys
 from cluster.catalog.job_queries import JobQueries
 from cluster.catalog.leases import Leases
@@ -26,6 +27,7 @@ class Catalog(
     Leases,
     Artifacts,
     FeatureAnnotations,
+    FeatureLists,
     IdempotencyKeys,
     Sessions,
     JobQueries,

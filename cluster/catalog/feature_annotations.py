@@ -39,7 +39,7 @@ class FeatureAnnotations(Transactions):
 
         def annotate() -> FeatureAnnotation:
             with self._write() as session:
-                _check_latent(session, sae, latent)
+                check_latent(session, sae, latent)
                 mine = (FeatureAnnotation.sae == str(sae), FeatureAnnotation.latent == latent)
                 row = session.scalars(select(FeatureAnnotation).where(*mine).with_for_update()).one_or_none()
                 if row is None:
@@ -95,7 +95,8 @@ def _check(text: str, what: str, most: int) -> None:
         raise ValueError(f"a feature's {what} may have at most {most:,} characters, and none of them NUL")
 
 
-def _check_latent(session: Session, sae: ArtifactRef, latent: int) -> None:
+def check_latent(session: Session, sae: ArtifactRef, latent: int) -> None:
+    """Raises NotFound if the SAE is not in the catalog, ValueError if it has no such latent."""
     row = session.get(ArtifactRow, tuple(sae)) if sae.kind == "saes" else None
     if row is None:
         raise NotFound(f"there is no SAE {sae} in the catalog")

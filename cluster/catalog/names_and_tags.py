@@ -49,6 +49,12 @@ def checked_project(project: str) -> str:
     return project
 
 
+def checked_list_name(name: str) -> str:
+    """The name of a list of features. Raises ValueError."""
+    _check("the name of a list", name, NAME_CHARACTERS)
+    return name
+
+
 def _check(what: str, text: str, most: int) -> None:
     if not text or len(text) > most or not text.isprintable() or text != text.strip():
         raise ValueError(

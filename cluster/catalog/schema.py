@@ -7,16 +7,16 @@ from pathlib import Path
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
-from cluster.catalog import artifact_tables, job_tables, session_tables
+from cluster.catalog import artifact_tables, job_tables, list_tables, session_tables
 from cluster.catalog.common_tables import Base, Counter
 from cluster.catalog.errors import CatalogError
 
 # The revisions in migrations/versions, the oldest first.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 METADATA = Base.metadata
 COUNTERS = ("jobs", "artifacts", "events")
-_MODULES = (artifact_tables, job_tables, session_tables)  # imported so that METADATA has all tables
+_MODULES = (artifact_tables, job_tables, list_tables, session_tables)  # imported so that METADATA has all tables
 # Alembic's own table, as it makes it itself.
 _VERSION = Table(
     "alembic_version",

@@ -49,6 +49,7 @@ def tags() -> list[dict[str, Any]]:
     kinds = {kind: f"{kind_title(kind)}." for kind in ARTIFACT_KINDS}
     others = {
         "artifacts": "The artifacts of all kinds.",
+        "lists": "Named lists of features, of any SAEs.",
         "uploads": "Files that a client sends piece by piece: sources of datasets and models.",
         "jobs": "Jobs make artifacts: one stage, or a pipeline of several.",
         "events": "The events of all jobs, as they happen.",

@@ -84,9 +84,9 @@ class Feature(BaseModel):
 
 
 class Example(BaseModel):
-    """A token position where a feature is active, with the tokens around it."""
+    """A token position where a feature is active (or, of the kind `near`, silent), with the tokens around it."""
 
-    kind: str = Field(description="`top`, `quantile` or `uniform`.", examples=["top"])
+    kind: str = Field(description="`top`, `quantile` or `uniform`; `near` of near misses.", examples=["top"])
     part: int | None = Field(description="For `quantile`: the part of the activations, 0 is the weakest.")
     rank: int = Field(description="Rank among the examples of its kind and part, from 0.")
     row: int = Field(description="Row of the tokens.")
@@ -95,6 +95,16 @@ class Example(BaseModel):
     tokens: list[str] = Field(description="Text of the tokens around it, in order.")
     activations: list[float] = Field(description="The feature's activation at each of them.")
     at: int = Field(description="Index of the example's position in `tokens`.")
+
+
+class NearMisses(BaseModel):
+    """Positions with a token that the feature is active on elsewhere, where it is silent."""
+
+    items: list[Example] = Field(description="Some of them, of the kind `near`.")
+    tokens: list[str] = Field(description="The tokens at its examples, the most frequent first.")
+    rows: int = Field(description="Rows that the language model ran.")
+    positions: int = Field(description="Data positions in them with one of the tokens.")
+    silent: int = Field(description="Those at which the feature is silent.")
 
 
 class PreviewRequest(RequestBody):

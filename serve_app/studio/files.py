@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 ASSETS = "/assets/"
 _PACKAGE = files("serve_app.studio")
-# The first parts of the paths of pages, which src/app/routes.tsx routes.
+# The first parts of the paths of pages, which src/app/pageFiles.ts lists.
 PAGES: frozenset[str] = frozenset(json.loads(_PACKAGE.joinpath("pages.json").read_text(encoding="utf-8")))
 _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 _SMALLEST = 1024  # bytes; a smaller file is not compressed

@@ -31,6 +31,8 @@ GROWS = (
     "artifact_fields",
     "feature_annotations",
     "annotation_versions",
+    "feature_lists",
+    "listed_features",
 )
 
 
@@ -72,6 +74,15 @@ def call_everything(catalog: Catalog) -> None:
     catalog.feature_annotations(parse_ref(REF))
     catalog.annotate_feature(parse_ref(REF), 1, "ada", label="l")
     catalog.annotation_versions(parse_ref(REF), 1)
+    found = catalog.create_list("boats", "ada").row.id
+    catalog.rename_list(found, "ships")
+    catalog.add_to_list(found, [(parse_ref(REF), 1)], "ada")
+    catalog.feature_list(found)
+    catalog.feature_lists()
+    catalog.feature_lists((parse_ref(REF), 1))
+    catalog.listed_features(found)
+    catalog.remove_from_list(found, parse_ref(REF), 1)
+    catalog.delete_list(found)
     catalog.artifact(parse_ref(REF))
     for filters in ({}, {"kind": "saes"}, {"name": "m"}, {"tag": "u"}, {"before": 9}):
         catalog.artifacts(**filters)  # type: ignore[arg-type]

@@ -115,7 +115,8 @@ def test_what_people_wrote_before_begins_its_history(empty_url: str, engine: Eng
     with open_catalog(empty_url):
         pass
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE annotation_versions"))
+        for table in ("listed_features", "feature_lists", "annotation_versions"):
+            connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         for latent, label in ((3, "rivers"), (4, "")):
             values = f"'saes/{'0' * 16}', {latent}, true, '{label}', '', 'ada', 7.0"
@@ -126,6 +127,7 @@ def test_what_people_wrote_before_begins_its_history(empty_url: str, engine: Eng
         (first,) = catalog.annotation_versions(sae, 3)
         assert (first.version, first.label, first.written_by, first.written_at) == (1, "rivers", "ada", 7.0)
         assert catalog.annotation_versions(sae, 4) == [], "a star alone is no text"
+        assert catalog.feature_lists() == []
 
 
 def test_a_newer_catalog_is_refused(empty_url: str, engine: Engine) -> None:

@@ -82,6 +82,10 @@ def make(api: httpx2.Client, home: Path) -> dict[str, str]:
     query = "sort=density&order=desc&max_density=0.05&limit=1"
     latent = api.get(f"/v1/{features}/latents?{query}").json()["items"][0]["latent"]
     api.put(f"/v1/{made[1]}/latents/{latent}/star").raise_for_status()
+    (labels,) = maker.make("/v1/labels", features=features)
+    boats = api.post("/v1/lists", json={"name": "boats and ships"}).raise_for_status().json()["id"]
+    listed = [{"sae": made[1], "latent": number} for number in (latent, 3, 17, 40)]
+    api.post(f"/v1/lists/{boats}/features", json={"features": listed}).raise_for_status()
     return {
         "overview": "/",
         "datasets": "/datasets",
@@ -95,6 +99,9 @@ def make(api: httpx2.Client, home: Path) -> dict[str, str]:
         "sae": f"/{made[1]}",
         "features": f"/{features}?sort=density&order=desc",
         "feature": f"/{features}/{latent}",
+        "labels": f"/{labels}?sort=label_score&order=desc",
+        "map": f"/{labels}/map",
+        "list": f"/lists/{boats}",
         "jobs": "/jobs",
         "cluster": "/cluster",
         "settings": "/settings",

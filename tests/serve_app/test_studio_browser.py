@@ -17,7 +17,7 @@ from tests.serve_app.test_training import training_job, write_curve
 pytestmark = needs_chromium
 PAGES = (
     "/", "/datasets", "/datasets/new", f"/{DATASET}", "/models", "/models/new", f"/{MODEL}", "/tokens", "/tokens/new",
-    f"/{TOKENS}", "/saes", "/saes/new", "/features", "/jobs", "/cluster", "/settings",
+    f"/{TOKENS}", "/saes", "/saes/new", "/features", "/lists", "/jobs", "/cluster", "/settings",
 )  # fmt: skip
 HOSTILE = '<img src=x onerror="window.hit=1">\u202edlrow\u0007'
 
@@ -217,6 +217,27 @@ def test_a_feature_is_starred_and_shows_what_the_api_answers(page: Any, site: Si
     assert not site.reader.get(annotation).json()["starred"]
 
 
+def test_chosen_features_go_on_a_list(page: Any, site: Site, samples: SampleArtifacts) -> None:
+    sign_in(page, site)
+    page.goto(f"/{samples.features}")
+    for latent in (3, 5):
+        page.get_by_role("checkbox", name=f"Choose feature {latent}", exact=True).check()
+    page.get_by_label("Name of a new list").fill("boats and ships")
+    page.get_by_role("button", name="Make it with them").click()
+    page.get_by_text("“boats and ships” has 2 features now.").first.wait_for()
+    assert page.get_by_role("checkbox", checked=True).count() == 0
+    page.get_by_role("link", name="Lists", exact=True).click()
+    page.get_by_role("link", name="boats and ships").click()
+    page.get_by_role("region", name="Features of the list").get_by_role("link", name="5", exact=True).click()
+    page.get_by_role("heading", name="Feature 5", exact=True).wait_for()
+    page.get_by_role("button", name="Lists", exact=True).click()
+    page.get_by_role("checkbox", name="boats and ships").uncheck()
+    page.get_by_role("link", name="boats and ships").wait_for(state="detached")
+    (made,) = site.reader.get("/v1/lists").json()["items"]
+    assert made["features"] == 1
+    site.writer.delete(f"/v1/lists/{made['id']}").raise_for_status()
+
+
 def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site, samples: SampleArtifacts) -> None:
     from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import expect
@@ -235,15 +256,40 @@ def test_no_page_has_a_serious_fault_of_accessibility(page: Any, site: Site, sam
             assert not bad, (path, scheme, bad)
 
 
-def test_no_page_scrolls_sideways(page: Any, site: Site, samples: SampleArtifacts) -> None:
+# Two of a desktop and a phone, and what is left of 1280 and 768 px at a zoom of 200%.
+WIDTHS = (1280, 768, 640, 384, 320)
+# What is cut off: beyond the edges of the window, or of a box that hides the rest, where nothing scrolls to it.
+SHOWN = "h1, h2, p, a, button, input, select, textarea, label, dt, dd, svg, canvas"
+CUT_OFF = """shown => [...document.querySelectorAll(`#content :is(${shown})`)]
+  .filter((node) => {
+    const box = node.getBoundingClientRect();
+    if (!box.width || node.closest('.hidden, [aria-hidden=true]')) return false;
+    for (let up = node.parentElement; up; up = up.parentElement) {
+      const how = getComputedStyle(up).overflowX, edge = up.getBoundingClientRect();
+      if (how === 'auto' || how === 'scroll') return false;
+      if (how === 'hidden' && (box.right > edge.right + 1 || box.left < edge.left - 1)) return true;
+    }
+    return box.right > innerWidth + 1 || box.left < -1;
+  }).map((node) => node.outerHTML.slice(0, 120))"""
+
+
+def test_no_page_scrolls_sideways_or_is_cut_off(page: Any, site: Site, samples: SampleArtifacts) -> None:
     sign_in(page, site)
-    for path in (*PAGES, *pages_of(samples), run_page(site), "/jobs/x/y", "/jobs/train-0000000000"):
+    made = site.writer.post("/v1/lists", json={"name": "a list with quite a long name of features of one kind"}).json()
+    listed = {"features": [{"sae": str(samples.sae), "latent": latent} for latent in (1, 2)]}
+    site.writer.post(f"/v1/lists/{made['id']}/features", json=listed).raise_for_status()
+    own = (run_page(site), f"/lists/{made['id']}", "/jobs/x/y", "/jobs/train-0000000000")
+    cut = []
+    for path in (*PAGES, *pages_of(samples), *own):
         page.goto(path)
         page.get_by_role("heading", level=1).wait_for()
         page.wait_for_load_state("load")
-        for width in (1280, 768, 320):
+        for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+            cut += [(path, width, node) for node in page.evaluate(CUT_OFF, SHOWN)]
+    assert not cut
+    site.writer.delete(f"/v1/lists/{made['id']}").raise_for_status()
 
 
 def test_forms_say_what_exists_and_what_can_never_run(page: Any, site: Site) -> None:

@@ -1,4 +1,7 @@
-"""From an empty page to a starred feature in the browser, by the keyboard alone, on a cluster as `up` starts it."""
+"""From an empty page to a starred feature in the browser, on a cluster as `up` starts it: by the keyboard alone, then by mouse.
+
+By mouse the pages lead to what is there already, so that nothing is made twice.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def made(page: Any, stage: str, kind: str) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_the_whole_way_by_keyboard(cluster: tuple[RunningCluster, httpx2.Client]) -> None:
+def test_the_whole_way_by_keyboard_and_again_by_mouse(cluster: tuple[RunningCluster, httpx2.Client]) -> None:
     running, api = cluster
     model = api.post("/v1/models", json={"source": {"type": "local", "path": "tiny"}}).raise_for_status().json()
     (model_ref,) = model["artifacts"]
@@ -58,6 +61,8 @@ def test_the_whole_way_by_keyboard(cluster: tuple[RunningCluster, httpx2.Client]
         keys.heading("Sign in")
         page.goto("/jobs")
         keys.heading("Sign in")
+        page.goto(f"/sign-in#{new_code(running.catalog)}")
+        _by_mouse(page, model_ref, dataset, tokens, sae, features)
 
 
 def _dataset(page: Any, keys: Keyboard) -> str:
@@ -144,3 +149,49 @@ def _feature(page: Any, keys: Keyboard, api: httpx2.Client, sae: str, features: 
     page.get_by_role("region", name="Features that are active on your text").get_by_role("link").first.wait_for(
         timeout=JOB_MS
     )
+
+
+def _by_mouse(page: Any, model: str, dataset: str, tokens: str, sae: str, features: str) -> None:
+    page.get_by_role("heading", level=1, name="Overview").wait_for()
+    page.get_by_role("link", name="Datasets", exact=True).click()
+    page.get_by_role("link", name="Add a dataset").click()
+    source = page.get_by_role("combobox", name="Source")
+    source.select_option(source.get_by_role("option", name=re.compile("^local")).get_attribute("value"))
+    page.get_by_role("textbox", name="Path").fill("journey.txt")
+    page.get_by_role("button", name="Add the dataset").click()
+    page.wait_for_url(re.compile(f"/({dataset}|jobs/download-.*)$"))
+    page.locator(f'a[href="/{dataset}"]').or_(page.get_by_role("link", name="Tokenize it")).first.click()
+    page.get_by_role("link", name="Tokenize it").click()
+    page.get_by_role("combobox", name="Model").select_option(model)
+    for name in ("Add special tokens", "Return attention mask"):
+        page.get_by_role("switch", name=name).click()
+    page.get_by_role("textbox", name="Context length").fill("32")
+    page.get_by_text("An equal tokenization exists").wait_for()
+    page.locator(f'.job-check a[href="/{tokens}"]').click()
+    page.get_by_role("link", name="Train SAEs on them").click()
+    for name, text in (
+        ("Hooks", "blocks.1.hook_resid_post"),
+        ("Latents", "64, 96"),
+        ("k", "4"),
+        ("Epochs", "40"),
+        ("Batch rows", "8"),
+    ):
+        page.get_by_role("textbox", name=name, exact=True).first.fill(text)
+        if name == "Hooks":
+            page.get_by_role("checkbox", name="topk", exact=True).check()
+    page.get_by_text(re.compile("^An equal .* exist")).wait_for()
+    page.locator(f'.job-check a[href="/{sae}"]').click()
+    page.locator(f'a[href="/{features}"]').first.click()
+    page.get_by_role("button", name="Density").click()
+    page.wait_for_url("**sort=density**")
+    page.get_by_role("region", name="Features").get_by_role("link").first.click()
+    page.get_by_role("button", name="★ Starred").click()
+    page.get_by_role("button", name="☆ Star").click()
+    page.get_by_role("button", name="★ Starred").wait_for()
+    page.locator(".example .t.on").first.hover()
+    page.get_by_text(re.compile(": activation [0-9.]+$")).first.wait_for()
+    page.get_by_label("A text, up to 1,000 characters").fill("The captain steers the boat.")
+    page.get_by_role("button", name="Find active features").click()
+    page.get_by_role("region", name="Features that are active on your text").get_by_role("link").first.wait_for()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("heading", level=1, name="Sign in").wait_for()

@@ -1,4 +1,5 @@
-// The entry: the theme before anything is drawn, then the application.
+// The entry: what the first page needs is asked for at once; the theme before anything is drawn, then the application.
+import "./app/startEarly";
 import "./styles/index.css";
 
 import { StrictMode } from "react";

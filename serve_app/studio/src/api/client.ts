@@ -2,10 +2,9 @@
 import createFetchClient, { type Middleware } from "openapi-fetch";
 import createQueryHooks from "openapi-react-query";
 
+import { PAGE_HEADERS, takeEarly } from "./early";
 import type { paths } from "./schema";
 
-/** The server wants it on reads where the browser does not say that a request comes from its own page. */
-export const PAGE_HEADERS = { "X-RayLens-Page": "1" };
 const SESSION = "/v1/session";
 
 type Listener = () => void;
@@ -28,7 +27,7 @@ const watchSession: Middleware = {
 export const client = createFetchClient<paths>({
   baseUrl: typeof location === "undefined" ? "" : location.origin,
   headers: PAGE_HEADERS,
-  fetch: (request) => globalThis.fetch(request), // looked up at each call, for tests
+  fetch: (request) => takeEarly(request) ?? globalThis.fetch(request), // looked up at each call, for tests
 });
 client.use(watchSession);
 

@@ -1,7 +1,8 @@
 // Steering as a stream: tokens of all answers as they are chosen, then what was measured.
 import { createParser } from "eventsource-parser";
 
-import { PAGE_HEADERS, sessionEnded } from "./client";
+import { sessionEnded } from "./client";
+import { PAGE_HEADERS } from "./early";
 import { type Problem, toProblem } from "./problem";
 import type { SteerBody, SteeringAnswer } from "./schema";
 

@@ -23,3 +23,6 @@ export function hasPage(ref: string): boolean {
 
 /** The page of one feature. `features/67d5273bd9611bd1`, 1207. */
 export const featurePath = (features: string, latent: number): string => `/${features}/${latent}`;
+
+/** The page of a list of features. */
+export const listPath = (id: string): string => `/lists/${id}`;

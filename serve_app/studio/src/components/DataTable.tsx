@@ -3,7 +3,7 @@ import {
   type ColumnDef, createSortedRowModel, rowSortingFeature, type SortingState, sortFn_alphanumeric, sortFn_text, tableFeatures, useTable,
 } from "@tanstack/react-table";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
 
 export interface Column<Row> {
   id: string;
@@ -45,8 +45,12 @@ interface Props<Row> {
 const FEATURES = tableFeatures({
   rowSortingFeature, sortedRowModel: createSortedRowModel(), sortFns: { alphanumeric: sortFn_alphanumeric, text: sortFn_text },
 });
-const ROW_PX = 34;
+const ROW_PX = 33.5;
 const VIRTUAL = 60; // fewer rows are all drawn, so that the browser's own search finds them
+const NONE: object[] = [];
+/** Rows below the last one drawn at which more are loaded. In a long table a whole page of 200 comes before a person gets there. */
+const AHEAD = 30;
+const AHEAD_OF_MANY = 250;
 
 export function DataTable<Row>(props: Props<Row>) {
   const { caption, columns, rows, rowKey, empty, sort = null, onSort, onEnd, total, height = 620 } = props;
@@ -66,7 +70,8 @@ export function DataTable<Row>(props: Props<Row>) {
   const table = useTable({
     features: FEATURES,
     columns: defined,
-    data: rows as object[],
+    // The API's order is shown as it is: no model of all rows is made anew with each page of them.
+    data: onSort ? NONE : (rows as object[]),
     state: { sorting: shown },
     onSortingChange: (update: SortingState | ((old: SortingState) => SortingState)) => {
       const next = typeof update === "function" ? update(shown) : update;
@@ -78,7 +83,10 @@ export function DataTable<Row>(props: Props<Row>) {
     enableMultiSort: false,
     getRowId: (row: object) => rowKey(row as Row),
   });
-  const found = table.getRowModel().rows;
+  const sorted = table.getRowModel().rows;
+  const byApi = onSort !== undefined;
+  const found = useMemo(() => (byApi ? rows : sorted.map((row) => row.original as Row)), [byApi, rows, sorted]);
+  const keyOf = useCallback((i: number) => rowKey(found[i]!), [found]); // `rowKey` is another function each time, and gives the same
   const scroller = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({
     count: found.length,
@@ -86,13 +94,16 @@ export function DataTable<Row>(props: Props<Row>) {
     estimateSize: () => ROW_PX,
     overscan: 20,
     enabled: found.length > VIRTUAL,
-    getItemKey: (i) => found[i]!.id,
+    getItemKey: keyOf,
   });
+  // Heights differ by a fraction of a pixel. To set the scroll position right for each is to throw back whoever scrolls.
+  virtual.shouldAdjustScrollPositionOnItemSizeChange = () => false;
   const items = found.length > VIRTUAL ? virtual.getVirtualItems() : null;
   const last = items ? (items.at(-1)?.index ?? 0) : found.length - 1;
+  const ahead = total !== undefined && total > VIRTUAL ? AHEAD_OF_MANY : AHEAD;
   useEffect(() => {
-    if (onEnd && found.length > 0 && last >= found.length - 30) onEnd();
-  }, [onEnd, last, found.length]);
+    if (onEnd && found.length > 0 && last >= found.length - ahead) onEnd();
+  }, [onEnd, last, found.length, ahead]);
   if (rows.length === 0) return <>{empty}</>;
   const before = items?.[0]?.start ?? 0;
   const after = items ? virtual.getTotalSize() - (items.at(-1)?.end ?? 0) : 0;
@@ -132,10 +143,10 @@ export function DataTable<Row>(props: Props<Row>) {
           {(items ?? found.map((_, index) => ({ index }))).map(({ index }) => {
             const row = found[index]!;
             return (
-              <tr key={row.id} data-index={index} aria-rowindex={index + 2} ref={items ? virtual.measureElement : undefined}>
+              <tr key={rowKey(row)} data-index={index} aria-rowindex={index + 2} ref={items ? virtual.measureElement : undefined}>
                 {columns.map((column) => (
                   <td key={column.id} className={classes(column)}>
-                    {column.cell ? column.cell(row.original as Row) : (column.value(row.original as Row) ?? "–")}
+                    {column.cell ? column.cell(row) : (column.value(row) ?? "–")}
                   </td>
                 ))}
               </tr>

@@ -1,7 +1,7 @@
 // A filter of a table: sent when typing pauses, so that each letter is no request.
 import { useEffect, useState } from "react";
 
-const PAUSE_MS = 150;
+const PAUSE_MS = 100;
 
 export function Filter({ label, value, numeric = false, wide = false, onChange }: { label: string; value: string; numeric?: boolean; wide?: boolean; onChange: (value: string) => void }) {
   const [typed, setTyped] = useState(value);

@@ -60,6 +60,18 @@ describe("DataTable", () => {
     expect(screen.getByRole("table")).toHaveAttribute("aria-rowcount", "100001");
     expect(document.querySelectorAll("tbody tr").length).toBeLessThan(200);
   });
+
+  it("keeps the API's order, and loads a page of a long table before its end is near", () => {
+    const many = (n: number) => Array.from({ length: n }, (_, i) => ({ name: `row ${n - i}`, size: i }));
+    const onEnd = vi.fn();
+    const { rerender } = renderPage(table({ rows: many(30), sort: { id: "name", desc: false }, onSort: vi.fn() }));
+    expect(screen.getAllByRole("row").slice(1, 4).map((row) => row.textContent)).toEqual(many(30).slice(0, 3).map((row) => expect.stringContaining(row.name)));
+    for (const [rows, total, wanted] of [[200, 1000, 1], [400, 1000, 0], [200, undefined, 0]] as const) {
+      onEnd.mockClear();
+      rerender(table({ rows: many(rows), onSort: vi.fn(), onEnd, total }));
+      expect(onEnd, `${rows} of ${total}`).toHaveBeenCalledTimes(wanted);
+    }
+  });
 });
 
 describe("Confirm", () => {

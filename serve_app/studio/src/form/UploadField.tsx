@@ -1,7 +1,8 @@
 // Files of one's own for a request: they are sent to the server in pieces, and a file whose sending broke off goes on where it ended.
 import { type ChangeEvent, useContext, useRef, useState } from "react";
 
-import { client, PAGE_HEADERS } from "../api/client";
+import { client } from "../api/client";
+import { PAGE_HEADERS } from "../api/early";
 import { toProblem } from "../api/problem";
 import { ProblemNotice } from "../components/Problem";
 import { bytes } from "../format";

@@ -1,7 +1,7 @@
 // JSON schemas of the API's requests, as the OpenAPI document has them.
 import { useQuery } from "@tanstack/react-query";
 
-import { PAGE_HEADERS } from "../api/client";
+import { PAGE_HEADERS } from "../api/early";
 import { toProblem } from "../api/problem";
 
 export interface Schema {

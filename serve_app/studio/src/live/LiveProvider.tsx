@@ -2,7 +2,8 @@
 import { type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useRef, useState } from "react";
 
-import { PAGE_HEADERS, sessionEnded } from "../api/client";
+import { sessionEnded } from "../api/client";
+import { PAGE_HEADERS } from "../api/early";
 import type { Event, Job, JobSummary, PageJobSummary } from "../api/schema";
 import { Feed, type FeedMessage, type FeedState } from "./feed";
 

@@ -15,6 +15,8 @@ import { CopyJson } from "../components/CopyJson";
 import { Facts, JsonLink, Moment } from "../components/Facts";
 import { FeatureLabels } from "../components/FeatureLabels";
 import { FeatureHistogram } from "../components/FeatureHistogram";
+import { ListsOfFeature } from "../components/ListsOfFeature";
+import { NearMisses } from "../components/NearMisses";
 import { OwnText } from "../components/OwnText";
 import { Page, Section } from "../components/Page";
 import { ProblemNotice } from "../components/Problem";
@@ -52,6 +54,7 @@ function Details({ feature, id }: { feature: Feature; id: string }) {
   return (
     <>
       <Notes sae={feature.sae} latent={feature.latent} />
+      <ListsOfFeature sae={feature.sae} latent={feature.latent} />
       <Facts facts={[
         ["Density", feature.density > 0 ? `${percent(feature.density)}, 1 in ${whole(1 / feature.density)}` : "never active"],
         ["Active positions", whole(feature.count)], ["Max activation", figures(feature.max)], ["Mean when active", figures(feature.mean)],
@@ -115,18 +118,20 @@ function Examples({ feature, id }: { feature: Feature; id: string }) {
       <Loaded query={found} what="the examples">
         {(all) => {
           const parts = partsOf(all);
+          const near = search.get("examples") === "near";
           const chosen = parts.find((part) => part.key === search.get("examples")) ?? parts[0];
           if (!chosen) return <p className="empty">It was never active: there are no examples.</p>;
           return (
             <>
               <div className="tabs" role="group" aria-label="Kinds of examples">
                 {parts.map((part) => (
-                  <button key={part.key} type="button" aria-pressed={part === chosen} onClick={() => go(`${path}?examples=${encodeURIComponent(part.key)}`, { replace: true })}>
+                  <button key={part.key} type="button" aria-pressed={!near && part === chosen} onClick={() => go(`${path}?examples=${encodeURIComponent(part.key)}`, { replace: true })}>
                     {part.title} <small>{part.examples.length}</small>
                   </button>
                 ))}
+                <button type="button" aria-pressed={near} onClick={() => go(`${path}?examples=near`, { replace: true })}>Near misses</button>
               </div>
-              <p className="quiet">Near-miss examples are not held by this extraction: it keeps the largest, some of each interval, and some at random.</p>
+              {near ? <NearMisses id={id} feature={feature} /> : <>
               <p className="quiet">A click on a token (or Enter) shows all features that are active there. Darker, bolder and thicker underlined is more active; boxed is the example’s own position. Interval 1 has the weakest activations.</p>
               <ol className="examples">
                 {chosen.examples.map((one, i) => (
@@ -139,6 +144,7 @@ function Examples({ feature, id }: { feature: Feature; id: string }) {
                   </li>
                 ))}
               </ol>
+              </>}
             </>
           );
         }}

@@ -1,9 +1,11 @@
 // All features of an SAE: filtered and sorted by the API, only the rows that are seen in the document; a text of one's own.
+import { useState } from "react";
 import { Link, useParams } from "wouter";
 
 import { $api } from "../api/client";
 import { useCursorPages } from "../api/pages";
 import type { Artifact, FeaturePage, FeatureSummary } from "../api/schema";
+import { useMayWrite } from "../api/session";
 import { featurePath } from "../app/paths";
 import { orderOf, sortOf, useUrlState } from "../app/urlState";
 import { ArtifactLink } from "../components/ArtifactLink";
@@ -13,6 +15,7 @@ import { CopyJson } from "../components/CopyJson";
 import { JsonLink } from "../components/Facts";
 import { Filter } from "../components/Filter";
 import { LabelFeatures } from "../components/LabelFeatures";
+import { PutOnList } from "../components/ListForms";
 import { OwnText } from "../components/OwnText";
 import { Page, Section } from "../components/Page";
 import { Empty, Loaded } from "../components/States";
@@ -32,7 +35,7 @@ export default function FeaturesPage() {
       actions={data && <><LabelFeatures features={data.ref} /> <DeleteArtifact item={data} kind="features" /></>}
       lead={data && <><ArtifactLead item={data} />{sae && <> · of <ArtifactLink reference={sae} /></>} · <JsonLink href={data.url} /></>}
     >
-      <Table id={id} />
+      <Table id={id} {...(sae && { sae })} />
       <Loaded query={features} what="the features">
         {(found) => (
           <>
@@ -47,7 +50,10 @@ export default function FeaturesPage() {
   );
 }
 
-function Table({ id }: { id: string }) {
+function Table({ id, sae }: { id: string; sae?: string }) {
+  const mayWrite = useMayWrite();
+  const [chosen, setChosen] = useState<ReadonlySet<number>>(new Set());
+  const choose = (latent: number, on: boolean) => setChosen((old) => new Set(on ? [...old, latent] : [...old].filter((one) => one !== latent)));
   const [search, set] = useUrlState();
   const sort = sortOf(search);
   const filters = Object.fromEntries(FILTERS.map(([name]) => [name, search.get(name)]).filter(([name, value]) => value && (name === "token" || !Number.isNaN(Number(value)))));
@@ -62,6 +68,9 @@ function Table({ id }: { id: string }) {
     { id: "mean", header: "Mean", value: (row) => row.mean, numeric: true, sortable: true, wide: true, cell: (row) => figures(row.mean), title: "Mean of its activations where it is active" },
     { id: "promoted", header: "Promoted tokens", value: (row) => row.promoted_tokens?.join(" ") ?? null, wide: true, cell: (row) => row.promoted_tokens?.slice(0, 6).map((token, i) => <span key={i} className="chip"><ShownText text={token} most={30} /></span>) ?? "–" },
   ];
+  if (sae && mayWrite) {
+    columns.push({ id: "choose", header: "List", title: "Choose features for a list", value: () => null, cell: (row) => <input type="checkbox" aria-label={`Choose feature ${row.latent}`} checked={chosen.has(row.latent)} onChange={(event) => choose(row.latent, event.target.checked)} /> });
+  }
   return (
     <Section title="All features" beside={<>{total !== undefined && <span className="quiet" role="status">{whole(total)} match</span>}<JsonLink href={`/v1/features/${id}/latents`} /></>}>
       <div className="controls">
@@ -72,6 +81,7 @@ function Table({ id }: { id: string }) {
           </select>
         </label>
       </div>
+      {sae && chosen.size > 0 && <PutOnList features={[...chosen].map((latent) => ({ sae, latent }))} onDone={() => setChosen(new Set())} />}
       <Loaded query={found.query} what="the features">
         {() => (
           <DataTable caption="Features" columns={columns} rows={rows} rowKey={(row) => String(row.latent)} sort={sort} onEnd={found.more} {...(total !== undefined && { total })}

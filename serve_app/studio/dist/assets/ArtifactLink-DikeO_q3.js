@@ -1,1 +1,0 @@
-import{M as e,S as t,ht as n,x as r,y as i}from"./Page-CSoGEMCb.js";var a=n();function o({reference:n,label:o}){let s=i(n),c=o??n;return t(n)?r(n)?(0,a.jsx)(e,{href:s,children:c}):(0,a.jsx)(`a`,{href:s,children:c}):(0,a.jsx)(a.Fragment,{children:c})}export{o as t};
