@@ -45,7 +45,9 @@ def with_embedding_scores(
 def _feature(one: FeatureLabels, vectors: Float32, windows: TextWindows) -> tuple[Floats, Int64]:
     """AUC [labels, sides] of vectors of labels [labels, 256], and numbers of examples [2, sides]."""
     active, near, random = one.test
-    scores = vectors @ windows.of(np.concatenate(one.test)).T
+    around = windows.of(np.concatenate(one.test))
+    # Label by label: in one product, a label's sums would round otherwise for another number of labels.
+    scores = np.stack([around @ vector for vector in vectors])
     sides = np.split(scores, [len(active), len(active) + len(near)], axis=1)
     by_side = [roc_auc(np.concatenate([sides[0], side], 1), len(active)) for side in sides[1:]]
     sizes = np.array([len(near), len(random)])

@@ -56,6 +56,9 @@ class LabelledFeature(_Scores):
     ablation_difference: float | None = Field(description="Ablation less its control.")
     ablation_low: float | None = Field(description="Lower end of the difference's 95% interval.")
     ablation_high: float | None = Field(description="Upper end of the difference's 95% interval.")
+    ablation_p: float | None = Field(
+        description="Probability of a difference as far above 0 by chance, by Student's t."
+    )
     promotion: float | None = Field(
         description="Change in nats of the log probability of its promoted tokens when its activation is doubled."
     )
@@ -63,6 +66,9 @@ class LabelledFeature(_Scores):
     promotion_difference: float | None = Field(description="Promotion less its control.")
     promotion_low: float | None = Field(description="Lower end of the difference's 95% interval.")
     promotion_high: float | None = Field(description="Upper end of the difference's 95% interval.")
+    promotion_p: float | None = Field(
+        description="Probability of a difference as far above 0 by chance, by Student's t."
+    )
 
 
 class LabelledFeaturePage(BaseModel):

@@ -88,6 +88,7 @@ def test_every_feature_has_a_type_and_labels_with_scores_beside_controls(
     effects = reader.info.effects
     assert effects["measured"] == sum(row["ablation"] is not None for row in table) > WIDTH / 2
     assert effects["promotion_beats"] == sum((row["promotion_low"] or 0) > 0 for row in table)
+    assert effects["promotion_discovered"] <= sum((row["promotion_p"] or 1) <= 0.05 for row in table)
     assert table[7]["ablation"] is None and table[7]["input_score"] is None
     for row in table:
         labels = reader.labels(row["feature"])
