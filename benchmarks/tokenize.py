@@ -48,9 +48,9 @@ def main() -> None:
         folder = Path(scratch)
         text = folder / "text.jsonl"
         most = given.megabytes * 1_000_000
-        documents = repeated(store.files(dataset).directory()) if given.text is None else _of_files(given.text)
+        documents = repeated(store.files(dataset).directory()) if given.text is None else texts_of_files(given.text)
         size = write_text(documents, text, most)
-        large = _download(text, folder / "download.yaml")
+        large = download(text, folder / "download.yaml")
         raw: dict[str, list[dict[str, Any]]] = {"ours": [], "datasets": []}
         for n in range(given.rounds):
             raw["ours"].append(_ours(folder / "tokenize.yaml", large, model, n))
@@ -78,7 +78,7 @@ def repeated(dataset: Path) -> Iterator[str]:
     return (f"{number}. {texts[number % len(texts)]}" for number in itertools.count())
 
 
-def _of_files(folder: Path) -> Iterator[str]:
+def texts_of_files(folder: Path) -> Iterator[str]:
     """The files' lines, in documents, one of each file in turn."""
     files = [_documents(path) for path in sorted(folder.glob("*.txt"))]
     return (text for texts in itertools.zip_longest(*files) for text in texts if text is not None)
@@ -106,7 +106,7 @@ def write_text(documents: Iterable[str], path: Path, most: int) -> int:
     return size
 
 
-def _download(text: Path, config: Path) -> ArtifactRef:
+def download(text: Path, config: Path) -> ArtifactRef:
     source = {"type": "local", "path": str(text)}
     config.write_text(json.dumps({"stage": "download", "what": "dataset", "source": source}))
     return parse_ref(run_stage("download", config)[0], "datasets")
