@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from sae.labels.activations import Activations
-from sae.labels.effects import Effects, Float64
-from sae.labels.text import Int64
+from sae.labels.text import Float64, Int64
+
+if TYPE_CHECKING:  # who reads columns of labels, as the HTTP API does, needs no torch
+    from sae.labels.effects import Effects
 
 MEASURES = ("ablation", "promotion")
 COLUMNS = (
@@ -66,6 +68,8 @@ def input_scores(
 
 def _mean(feature: Int64, values: Float64, features: int) -> tuple[Float64, Float64]:
     """Mean and half of its 95% interval [F]."""
+    from scipy.special import stdtrit  # only who makes columns waits for SciPy
+
     count = np.bincount(feature, minlength=features).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(feature, values, features) / count
