@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from cluster.catalog import JobRow, State
-from cluster.machines.ray_environment import apply_temporary
 from configs.artifact_ids import parse_ref
 from tests.kills import SHAPES
 from tests.plugs import PLUGS, Up, outcome, pull
@@ -24,7 +23,6 @@ from tests.plugs import PLUGS, Up, outcome, pull
 @pytest.fixture(scope="module")
 def up(tiny_gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     cluster = Up(tmp_path_factory.mktemp("plugs"), tiny_gpt2)
-    apply_temporary(cluster.environment)  # no test reads Ray's statistics of this cluster
     try:
         cluster.up()
         yield cluster
