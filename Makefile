@@ -4,6 +4,8 @@ SHELL := /bin/bash
 # The newest Python from 3.11 to 3.14 that runs here: the lock file resolves for each. `make PYTHON=python3.12` chooses one.
 PYTHON ?= $(firstword $(foreach minor,14 13 12 11,$(shell python3.$(minor) -c "import venv, ensurepip; print('python3.$(minor)')" 2>/dev/null)))
 BIN := .venv/bin
+# Images of Python set it, and then every process compiles all of our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test trials check test-interop chaos up down studio screenshots bench clean
 

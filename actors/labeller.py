@@ -32,7 +32,6 @@ from sae.labels.effect_columns import COLUMNS, discovered, effect_columns, input
 from sae.labels.effects import (
     NEUTRAL_PROMPT,
     Decoder,
-    Float64,
     amplified,
     controls,
     draw_effect_examples,
@@ -46,7 +45,7 @@ from sae.labels.label_rows import label_rows
 from sae.labels.search_index import make_index
 from sae.labels.search_text import search_texts
 from sae.labels.steering_example import steering_example
-from sae.labels.text import LabelText
+from sae.labels.text import Float64, LabelText
 from sae.labels.text_windows import TextWindows
 from sae.row_activations import model_inputs
 from sae.text.word_vectors import word_vectors

@@ -35,6 +35,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_enable_autoscaler_v2"] = "1"  # noqa: SIM112
 os.environ["RAY_enable_infeasible_task_early_exit"] = "1"  # noqa: SIM112
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"  # each run waits for one at both ends
+# At their niceness of 15 Ray's workers, for which the longest groups wait, would give way to all other tests.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # in tiny models threads wait for one another far longer than they work

@@ -62,6 +62,10 @@ KINDS: list[dict[str, object]] = [
     },
 ]
 
+# One of each shape of state: sparse codes, alone and with a skip connection, nested dictionaries with a warm-up of k, and a
+# penalty with latents that are resampled. That all of KINDS resume byte for byte: tests/actors/test_trainer.py.
+SHAPES = [one for one in KINDS if one.get("architecture", "topk") in ("topk", "matryoshka", "standard")]
+
 
 class Hit(NamedTuple):
     """One kill: the process' title, and how many units of work were finished before it."""

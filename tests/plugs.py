@@ -42,6 +42,7 @@ class Up:
             "RAYLENS_CPUS": str(cpus),
             "HF_HUB_OFFLINE": "1",
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+            "RAY_worker_niceness": "0",  # its workers do not wait for all other tests
         }
         self.nodes: list[Path] = []
         self.shared_at_rest: int | None = None  # bytes of shared memory; unknown until somebody has seen it at rest

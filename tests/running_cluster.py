@@ -32,6 +32,7 @@ class RunningCluster:
             "RAYLENS_CPUS": str(cpus),
             "HF_HUB_OFFLINE": "1",
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+            "RAY_worker_niceness": "0",  # its workers do not wait for all other tests
         }
         self.port, gcs, dashboard = free_ports(3)
         self.ports = ("--port", str(gcs), "--dashboard-port", str(dashboard), "--api-port", str(self.port))

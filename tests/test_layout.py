@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,12 @@ def test_the_upload_of_the_working_tree_is_small() -> None:
     )
     sizes = {name: (ROOT / name).stat().st_size for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
     assert sum(sizes.values()) < 8_000_000, sorted(sizes.items(), key=lambda item: -item[1])[:5]
+
+
+def test_the_api_starts_without_the_libraries_of_models() -> None:
+    """Each replica imports it when it starts, and again after it died: torch, transformers and SciPy would double the time."""
+    code = (
+        "import sys, serve_app.app; print([name for name in ('torch', 'transformers', 'scipy') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -50,6 +49,8 @@ def count_coactivation(starts: Int64, positions: Int64, data: Mask, most: int, t
     Feature f is active at the ascending flat `positions[starts[f]:starts[f + 1]]`; `data` bool [n] says which positions count
     as data. Of SAEs with very many active latents only the first positions are counted: as many as hold 2^33 pairs.
     """
+    from scipy.sparse import csr_array  # only who counts waits for SciPy
+
     features, stop = len(starts) - 1, _positions_within(positions, len(data), _PAIRS)
     owner = np.repeat(np.arange(features), np.diff(starts))
     inside = positions < stop

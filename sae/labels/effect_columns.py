@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 from scipy.stats import false_discovery_control
+=======
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+>>>>>>> suite
 
 from sae.labels.activations import Activations
-from sae.labels.effects import Effects, Float64
-from sae.labels.text import Int64
+from sae.labels.text import Float64, Int64
+
+if TYPE_CHECKING:  # who reads columns of labels, as the HTTP API does, needs no torch
+    from sae.labels.effects import Effects
 
 MEASURES = ("ablation", "promotion")
 COLUMNS = (
@@ -84,8 +94,15 @@ def input_scores(
     return own, other
 
 
+<<<<<<< HEAD
 def _mean(feature: Int64, values: Float64, features: int) -> tuple[Float64, Float64, Float64]:
     """Mean, standard error and degrees of freedom [F]; no error for one example alone."""
+=======
+def _mean(feature: Int64, values: Float64, features: int) -> tuple[Float64, Float64]:
+    """Mean and half of its 95% interval [F]."""
+    from scipy.special import stdtrit  # only who makes columns waits for SciPy
+
+>>>>>>> suite
     count = np.bincount(feature, minlength=features).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(feature, values, features) / count

@@ -14,13 +14,11 @@ import torch
 from torch import Tensor
 
 from sae.labels.activations import Activations
-from sae.labels.text import Int64
+from sae.labels.text import Float64, Int64
 from sae.language_model import LanguageModel
 from sae.language_model.hooks import HookPoint
 from sae.language_model.resumed_forward import logits_of
 from sae.language_model.single_positions import SinglePositions
-
-Float64 = npt.NDArray[np.float64]
 
 VARIANTS = 5  # unchanged, ablated, ablated along the control, amplified, amplified along the control
 _LOGITS = 1 << 22  # logits at once; a few such tensors are in memory together

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs.steering import Intervention, SteeringRequest
-from sae.labels.effects import Float64
 from sae.labels.label_features import FeatureLabels
-from sae.labels.text import Int64
+from sae.labels.text import Float64, Int64
 from sae.language_model.errors import ModelError
 from sae.steering.errors import SteeringError
 from sae.steering.run import AnswerText, Steerable, Steered, run

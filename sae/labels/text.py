@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sae.features.sampling import splitmix64
 
 Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 LONGEST_PHRASE = 3

@@ -1,9 +1,12 @@
-"""Errors that workers raise in tests, made where workers can import this module."""
+"""Errors that workers raise in tests, and who raises them. Workers import this module, so it imports little."""
 
 from __future__ import annotations
 
 import errno
 import json
+from pathlib import Path
+
+from configs.resource_profiles import load_profile
 
 
 class Odd(Exception):
@@ -30,3 +33,17 @@ def make(fault: str) -> Exception:
     if fault == "json":
         return json.JSONDecodeError("no value", "x", 0)
     return Odd(1, 2)
+
+
+class Worker:
+    """Raises what it is given the name of, and writes down each call."""
+
+    def __init__(self, calls: Path) -> None:
+        self._calls = calls
+
+    def work(self, fault: str) -> None:
+        with self._calls.open("a") as file:
+            file.write(f"{fault}\n")
+        if fault == "plain":
+            load_profile("tpu", False)
+        raise make(fault)

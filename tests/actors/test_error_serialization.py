@@ -15,7 +15,6 @@ from actors.error_serialization import WorkerError
 from actors.pool import run_chunks
 from actors.train_launcher import _own_error
 from cluster.store import StoreError
-from configs.resource_profiles import load_profile
 from jobs.life.outcome import failure_of
 from tests.actors import odd_errors
 
@@ -25,22 +24,8 @@ CUDA = (
 ) + "See the documentation for memory management. " * 20
 
 
-class Worker:
-    """Raises what it is given the name of, and writes down each call."""
-
-    def __init__(self, calls: Path) -> None:
-        self._calls = calls
-
-    def work(self, fault: str) -> None:
-        with self._calls.open("a") as file:
-            file.write(f"{fault}\n")
-        if fault == "plain":
-            load_profile("tpu", False)
-        raise odd_errors.make(fault)
-
-
 def _run(fault: str, calls: Path) -> None:
-    run_chunks(lambda: ray.remote(Worker).remote(calls), [fault], 1, "work", lambda chunk, result: None)
+    run_chunks(lambda: ray.remote(odd_errors.Worker).remote(calls), [fault], 1, "work", lambda chunk, result: None)
 
 
 @pytest.mark.usefixtures("ray_cluster")

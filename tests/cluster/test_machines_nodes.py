@@ -13,6 +13,7 @@ import pytest
 
 from cluster.machines.autoscaler import declared
 from cluster.machines.paths import code_root
+from cluster.machines.ray_environment import apply_temporary
 from configs.requirements import Capacity, Fit, NodeType, Requirement, fit, from_json
 from tests.cluster.nodes import cluster, environment_of, python
 
@@ -25,7 +26,9 @@ from ray.cluster_utils import Cluster
 os.makedirs("/tmp/ray", exist_ok=True)  # Ray writes the head's address there, whatever its temp_dir is
 cluster = Cluster(
     initialize_head=True,
-    head_node_args={"num_cpus": 2, "memory": 8 << 30, "labels": {"zone": "a"}, "temp_dir": sys.argv[1]},
+    head_node_args={
+        "num_cpus": 2, "memory": 8 << 30, "labels": {"zone": "a"}, "temp_dir": sys.argv[1], "include_dashboard": False
+    },
 )
 cluster.add_node(num_cpus=4, memory=16 << 30, labels={"zone": "b"})
 for zone in "ab":
@@ -55,6 +58,8 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a command that uses a cluster of four nodes."""
     environment = environment_of(tmp_path_factory.mktemp("home"), RAY_AUTH_MODE="disabled")
     environment |= {"RAY_enable_autoscaler_v2": "1", "RAY_enable_infeasible_task_early_exit": "1"}
+    environment["AUTOSCALER_UPDATE_INTERVAL_S"] = "5"  # Ray's own: what is infeasible is told as often
+    apply_temporary(environment)  # no test reads the statistics of these nodes
     with tempfile.TemporaryDirectory(prefix="rl", dir="/tmp", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
             [sys.executable, "-c", _FOUR, folder],

@@ -16,7 +16,7 @@ import pytest
 
 from cluster.catalog import JobRow, State
 from configs.artifact_ids import parse_ref
-from tests.kills import KINDS
+from tests.kills import SHAPES
 from tests.plugs import PLUGS, Up, outcome, pull
 
 
@@ -38,7 +38,7 @@ def _reached(up: Up, goal: int, row: JobRow) -> bool:
 
 @pytest.mark.timeout(600)
 def test_a_job_outlives_all_that_it_stands_on(up: Up) -> None:
-    config = up.config("a", saes=KINDS, epochs=3)  # blocks enough for every plug on a fast machine too
+    config = up.config("a", saes=SHAPES, epochs=2)  # 32 blocks: enough for every plug on a fast machine too
     job = up.submit(config)
     expected = outcome(up, job)
     for ref in expected:

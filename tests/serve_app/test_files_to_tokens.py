@@ -52,14 +52,14 @@ def write_formats(folder: Path) -> dict[str, str]:
 
 
 def mixture(upload: str, chats: str, model: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Tokens of both datasets; `seed` of the held-out choice, so that each request makes its own."""
-    own = {"heldout_seed": seed, "heldout_fraction": 0.3}
-    dataset = {"stage": "download", "what": "dataset"}
+    """Tokens of both datasets; `seed` of the held-out choice of the upload, so that each request makes its own."""
+    dataset, split = {"stage": "download", "what": "dataset"}, {"heldout_fraction": 0.3}
+    source = {"type": "upload", "upload": upload, "files": ["**/*", "*"]}
     return {
         "stage": "tokenize", "model": model, "context_length": 32, "packing": "off", "weights": [1, 1],
-        "dataset": {**dataset, "source": {"type": "upload", "upload": upload, "files": ["**/*", "*"]}, "dataset": own},
+        "dataset": {**dataset, "source": source, "dataset": {**split, "heldout_seed": seed}},
         "other_datasets": [
-            {**dataset, "source": {"type": "local", "path": chats}, "dataset": {**own, "malformed_chats": "skip"}}
+            {**dataset, "source": {"type": "local", "path": chats}, "dataset": {**split, "malformed_chats": "skip"}}
         ],
     }  # fmt: skip
 
