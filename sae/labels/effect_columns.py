@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
-
-import numpy as np
-import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
-from scipy.stats import false_discovery_control
-=======
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
->>>>>>> suite
 
 from sae.labels.activations import Activations
 from sae.labels.text import Float64, Int64
@@ -45,6 +36,8 @@ def effect_columns(parts: Sequence[Effects], features: int) -> dict[str, Float64
     `difference` is the mean of effect less control, with its 95% interval by Student's t and `p`, the probability of a
     difference as far above 0 by chance; NaN for one example alone.
     """
+    from scipy.special import stdtr, stdtrit  # only who makes columns waits for SciPy
+
     feature = np.concatenate([np.zeros(0, np.int64), *(part.feature for part in parts)])
     columns: dict[str, Float64] = {}
     for measure in MEASURES:
@@ -67,6 +60,8 @@ def discovered(columns: Mapping[str, Float64], measure: str) -> npt.NDArray[np.b
 
     One in twenty of them may be there by chance, however many features there are. None where nothing was measured.
     """
+    from scipy.stats import false_discovery_control
+
     p = columns.get(f"{measure}_p")
     if p is None:
         return None
@@ -94,15 +89,8 @@ def input_scores(
     return own, other
 
 
-<<<<<<< HEAD
 def _mean(feature: Int64, values: Float64, features: int) -> tuple[Float64, Float64, Float64]:
     """Mean, standard error and degrees of freedom [F]; no error for one example alone."""
-=======
-def _mean(feature: Int64, values: Float64, features: int) -> tuple[Float64, Float64]:
-    """Mean and half of its 95% interval [F]."""
-    from scipy.special import stdtrit  # only who makes columns waits for SciPy
-
->>>>>>> suite
     count = np.bincount(feature, minlength=features).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(feature, values, features) / count

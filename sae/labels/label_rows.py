@@ -9,12 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sae.labels.activations import Activations
-<<<<<<< HEAD
 from sae.labels.effect_columns import MEASURES, discovered
-from sae.labels.effects import Float64
-=======
-from sae.labels.effect_columns import MEASURES
->>>>>>> suite
 from sae.labels.endpoint.text_labels import TextLabel
 from sae.labels.label_features import FeatureLabels, ScoredLabel
 from sae.labels.text import Float64, LabelText
