@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from sae.labels.text import Int64, LabelText
 from sae.text.ranges import ranges
@@ -34,6 +33,8 @@ class TextWindows:
 
     def of(self, positions: Int64) -> Float32:
         """One vector of length 1 [n, 256] for each position; 0 where no word is."""
+        from scipy.sparse import csr_array  # the API reads this module, and need not wait for SciPy
+
         start, stop = self._spans(positions)
         sizes = np.maximum(stop - start, 0)
         at = ranges(start, sizes)

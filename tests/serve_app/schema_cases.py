@@ -36,7 +36,7 @@ negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 
 # A job's config nests stages in stages: to find examples, schemathesis would build one of each of 40,000 parts, which takes ten
-# times what all the rest takes. Its cases are generated like all others; `documented` gives its examples.
+# times what all the rest takes. Its cases are generated like all others; test_jobs.py reads its documented example.
 [[operations]]
 include-path-regex = '^/v1/jobs(/check)?$'
 include-method = ['POST']

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from configs.stages import STAGES, StageEntry
 from serve_app.schemas.common import SubmitRequest
-from serve_app.schemas.requests import stage_request
+from serve_app.schemas.requests import JobRequest, stage_request
 from tests.serve_app.conftest import Site
 from tests.serve_app.sample_artifacts import DATASET, MODEL, TOKENS, SampleArtifacts
 
@@ -58,6 +58,14 @@ def test_a_request_takes_every_option_of_its_stage(entry: StageEntry) -> None:
         config = request.model_validate({**body, "name": "x", "wait_s": 5.0}).stage_config()
         assert config == entry.config.model_validate(body)
         assert config.model_fields_set == set(body)
+
+
+def test_the_documented_example_of_any_job_is_one(site: Site) -> None:
+    (body,) = JobRequest.model_config["json_schema_extra"]["examples"]  # type: ignore[index, call-overload]
+    config = JobRequest.model_validate(body).stage_config()
+    assert config.model_dump(mode="json", exclude_unset=True) == body["config"]
+    answer = site.writer.post("/v1/jobs/check", json=body)
+    assert answer.json()["code"] == "source_error", answer.text  # all of it is understood, up to the hub, which is away
 
 
 def test_requests_name_their_inputs_by_reference() -> None:
