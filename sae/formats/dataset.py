@@ -247,10 +247,12 @@ class DatasetReader:
         """Rows [start, stop) of a file. Reads only the row groups that hold them."""
         with self.open(name) as file:
             groups, first = _groups(file.metadata, start, stop)
-            table = file.read_row_groups(groups, columns=columns).slice(start - first, stop - start)
-        if table.nbytes > _FILE_BYTES:
+            large = any(file.metadata.row_group(group).total_byte_size > _FILE_BYTES for group in groups)
+            # What other threads took from Arrow's pool cannot be given back from this one.
+            table = file.read_row_groups(groups, columns=columns, use_threads=not large)
+        if large:
             release_unused()
-        return table
+        return table.slice(start - first, stop - start)
 
     @contextmanager
     def open(self, name: str) -> Iterator[pq.ParquetFile]:
