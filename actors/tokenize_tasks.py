@@ -21,10 +21,10 @@ from cluster.store import ArtifactFiles, Store
 from configs.artifact_ids import ArtifactRef
 from configs.requirements import Requirement
 from configs.tokenize import TokenizeConfig
-from sae.formats.dataset import MESSAGES, TEMPLATE_VARIABLES, DatasetReader
+from sae.formats.dataset import MESSAGES, TEMPLATE_VARIABLES, DatasetReader, release_unused
 from sae.text.chat_tokens import ChatRendering
 from sae.text.chosen_documents import chosen_documents, extra_columns, metadata_of
-from sae.text.flat_tokens import FlatTokens, map_flat, release_memory, tokenize_chunk
+from sae.text.flat_tokens import EncodedChunk, FlatTokens, encode_chunk, map_flat, release_memory, write_flat
 from sae.text.packing import pack_shard
 from sae.text.row_pieces import open_rows
 from sae.text.shard_layout import Shard, SplitLayout
@@ -72,6 +72,24 @@ def store_chunk(
     """
     os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the tokenizer first encodes in this process
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    with temporary_folder() as folder:
+        path = Path(folder, item["name"])
+        chunk = _encoded(item, DatasetReader(datasets[item["dataset"]]), spec, config, chats, path.parent)
+        release_unused()  # of the texts, which may be as large as what is written of them
+        docs, splits, tokens, kept, speakers = chunk
+        counts = write_flat(path, docs, splits, tokens, spec, kept, speakers)
+        target.store.put(target.ref, target.attempt, path.name, path, extra=counts.to_json(), part=True)
+    return {"weight": item["weight"]}
+
+
+def _encoded(
+    item: dict[str, Any],
+    reader: DatasetReader,
+    spec: TokenizerSpec,
+    config: TokenizeConfig,
+    chats: ChatRendering | None,
+    folder: Path,
+) -> EncodedChunk:
     columns = [
         "doc",
         "split",
@@ -79,14 +97,8 @@ def store_chunk(
         *([] if chats is None else [MESSAGES, TEMPLATE_VARIABLES]),
         *extra_columns(config),
     ]
-    reader = DatasetReader(datasets[item["dataset"]])
     documents = chosen_documents(reader.read(item["file"], item["start"], item["stop"], columns), config)
-    with temporary_folder() as folder:
-        path = Path(folder, item["name"])
-        kept = metadata_of(documents, config)
-        counts = tokenize_chunk(documents, spec, path, item["first_document"], kept, chats)
-        target.store.put(target.ref, target.attempt, path.name, path, extra=counts.to_json(), part=True)
-    return {"weight": item["weight"]}
+    return encode_chunk(documents, spec, folder, item["first_document"], metadata_of(documents, config), chats)
 
 
 def store_shard(

@@ -74,7 +74,7 @@ def main() -> None:
 
 def repeated(dataset: Path) -> Iterator[str]:
     """The texts of a dataset without end, with a number before each."""
-    texts = [document.text for _, document in iter_documents(LocalFiles(dataset))]
+    texts = [str(document.text) for _, document in iter_documents(LocalFiles(dataset))]
     return (f"{number}. {texts[number % len(texts)]}" for number in itertools.count())
 
 

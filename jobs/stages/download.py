@@ -18,7 +18,7 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from actors.download_task import Result
 
-VERSION = 4
+VERSION = 5
 TRIES = 3  # of a worker that dies
 _KIND = {"model": "models", "dataset": "datasets"}
 

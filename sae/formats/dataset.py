@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 
 from sae.formats.artifact_files import ArtifactFilesLike
 from sae.formats.gram_index import GramIndexWriter, groups_with, index_name
+from sae.formats.long_text import LongText, Text, utf8_bytes
 
 DOCUMENTS_JSON = "documents.json"
 SPLITS = ("train", "validation", "test")
@@ -56,11 +57,12 @@ _MESSAGES_TYPE = pa.list_(pa.struct([(name, pa.string()) for name in Message._fi
 class Document(NamedTuple):
     """One document. Its number is its place in the dataset. `messages` only if it is a chat.
 
+    `text` may be a LongText when a document is written. One that was read is a string.
     `template_variables`: what its chat template is given beside the messages, as a JSON object.
     """
 
     split: str
-    text: str
+    text: Text
     columns: dict[str, str | None]
     messages: tuple[Message, ...] | None = None
     template_variables: str | None = None
@@ -100,7 +102,7 @@ class DatasetWriter:
     def add(self, document: Document) -> None:
         """Takes the next document. Raises DatasetError for an unknown split."""
         self._batch.append(document)
-        self._sizes.append(_utf8_bytes(document.text))
+        self._sizes.append(utf8_bytes(document.text))
         self._batch_bytes += self._sizes[-1]
         self.documents += 1
         if len(self._batch) == self._rows_per_file or self._batch_bytes >= _FILE_BYTES:
@@ -139,13 +141,6 @@ def write_documents(folder: Path, documents: Iterable[Document], rows_per_file: 
     return writer.finish()
 
 
-def _utf8_bytes(text: str) -> int:
-    """Bytes of a text in UTF-8. A long text is not copied as a whole."""
-    if text.isascii():
-        return len(text)
-    return sum(len(text[start : start + _GROUP_BYTES].encode()) for start in range(0, len(text), _GROUP_BYTES))
-
-
 def _known(split: str) -> str:
     if split not in SPLITS:
         raise DatasetError(f"a document is of split {split!r}; the splits are {', '.join(SPLITS)}")
@@ -163,14 +158,13 @@ def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int)
         + [(name, pa.string()) for name in names]
     )
     grams = GramIndexWriter()
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", **_encoding(max(sizes))) as writer:
         for start, stop in _spans(sizes, _GROUP_BYTES):
             part = batch[start:stop]
             grams.add([document.text for document in part])
             columns: dict[str, list[Any]] = {
                 "doc": list(range(first + start, first + stop)),
                 "split": [document.split for document in part],
-                "text": [document.text for document in part],
                 "text_bytes": sizes[start:stop],
             }
             if chats:
@@ -178,8 +172,33 @@ def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int)
             if variables:
                 columns[TEMPLATE_VARIABLES] = [document.template_variables for document in part]
             columns.update({name: [document.columns.get(name) for document in part] for name in names})
-            writer.write_table(pa.table(columns, schema=schema))
+            with _text_column(part) as texts:
+                writer.write_table(pa.table({**columns, "text": texts}, schema=schema))
     grams.save(path.with_name(index_name(path.name)))
+    if max(sizes) > _FILE_BYTES:
+        release_unused()
+
+
+def _encoding(largest: int) -> dict[str, Any]:
+    """How Parquet encodes a file whose largest text has so many bytes.
+
+    By default its writer makes seven copies of a text, for a dictionary and least and greatest values: too many of a large one.
+    """
+    if largest <= _FILE_BYTES:
+        return {}
+    return {"use_dictionary": False, "write_statistics": ["doc", "split", "text_bytes"], "data_page_version": "2.0"}
+
+
+def _text_column(part: list[Document]) -> AbstractContextManager[pa.Array | list[str]]:
+    (first, *others) = (document.text for document in part)
+    if isinstance(first, LongText) and not others:
+        return first.array()
+    return nullcontext([str(document.text) for document in part])
+
+
+def release_unused() -> None:
+    """Gives memory that Arrow does not use back to the system: its pool keeps as much as was ever taken from it."""
+    pa.default_memory_pool().release_unused()
 
 
 def _message_rows(document: Document) -> list[dict[str, str | None]] | None:
@@ -228,7 +247,12 @@ class DatasetReader:
         """Rows [start, stop) of a file. Reads only the row groups that hold them."""
         with self.open(name) as file:
             groups, first = _groups(file.metadata, start, stop)
-            return file.read_row_groups(groups, columns=columns).slice(start - first, stop - start)
+            large = any(file.metadata.row_group(group).total_byte_size > _FILE_BYTES for group in groups)
+            # What other threads took from Arrow's pool cannot be given back from this one.
+            table = file.read_row_groups(groups, columns=columns, use_threads=not large)
+        if large:
+            release_unused()
+        return table.slice(start - first, stop - start)
 
     @contextmanager
     def open(self, name: str) -> Iterator[pq.ParquetFile]:

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from sae.formats.long_text import Text, text_pieces
+
 GRAM = 6  # bytes: fewer are found everywhere, more would leave out shorter substrings
 _MOST_BITS = 19  # of hashes: 64 KiB for a row group of 1 MiB of text
 _LEAST_BITS = 10
 _FACTORS = np.array([2_654_435_769, 2_246_822_519, 3_266_489_917], np.uint32)
-_PIECE = 1 << 20  # characters
 _TENSOR = "row_groups_by_gram"
 
 
@@ -35,12 +36,12 @@ class GramIndexWriter:
         self._groups: list[npt.NDArray[np.uint8]] = []  # a bit for each hash
         self._text_bytes = 0
 
-    def add(self, texts: Sequence[str]) -> None:
+    def add(self, texts: Sequence[Text]) -> None:
         """Takes the texts of the next row group."""
         seen = np.zeros(1 << _MOST_BITS, bool)
-        whole = texts[0] if len(texts) == 1 else "\0".join(texts)
-        for start in range(0, len(whole), _PIECE):  # a large document is alone, and is not copied as a whole
-            data = whole[start : start + _PIECE + GRAM].encode().lower()
+        whole = texts[0] if len(texts) == 1 else "\0".join(map(str, texts))
+        for piece in text_pieces(whole, GRAM):  # a large document is alone, and is not copied as a whole
+            data = piece.encode().lower()
             seen[_hashes(data)] = True
             self._text_bytes += len(data)
         self._groups.append(np.packbits(seen))

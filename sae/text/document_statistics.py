@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sae.formats.dataset import SPLITS
+from sae.formats.long_text import Text
 from sae.text.distributions import length_figures, missing_splits, split_percent
 from sae.text.duplicates import duplicate_figures, text_hash
 from sae.text.near_duplicates import MinHashes, near_duplicate_figures
@@ -28,10 +29,10 @@ class DocumentStatistics:
         self._hashes, self._splits = bytearray(), bytearray()
         self._blocks = np.zeros((3, len(blocks().names)), np.int64)  # mainly in it, with a letter of it, letters
         self._min_hashes = MinHashes() if near_duplicates is not None else None
-        self._texts: list[str] = []
+        self._texts: list[Text] = []
         self._characters = 0
 
-    def add(self, split: str, text: str) -> None:
+    def add(self, split: str, text: Text) -> None:
         """Takes the next document; its text is valid Unicode and not empty."""
         self._splits.append(SPLITS.index(split))
         self._texts.append(text)

@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from sae.formats.dataset import SPLITS
+from sae.formats.long_text import Text, utf8_pieces
 
 HASH_BYTES = 16  # two of 10 million texts have one hash by chance once in 10**24 datasets
 _SHOWN = 10
-_PIECE = 1 << 20  # characters
 _PARTS = 16  # of the hashes, one in memory at a time
 
 
-def text_hash(text: str) -> bytes:
+def text_hash(text: Text) -> bytes:
     """16 bytes that equal texts share."""
     found = hashlib.blake2b(digest_size=HASH_BYTES)
-    for start in range(0, len(text), _PIECE):  # a large text is not copied as a whole
-        found.update(text[start : start + _PIECE].encode())
+    for piece in utf8_pieces(text):  # a large text is not copied as a whole
+        found.update(piece)
     return found.digest()
 
 

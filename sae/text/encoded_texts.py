@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,10 +44,14 @@ def segment_encoder(serialized: str, special_strings: str) -> SegmentEncoder | N
 
 
 class FiledTokens:
-    """The tokens int32 of a long text, in a file."""
+    """The tokens int32 of a long text, in a temporary file of `folder` that is removed with this object."""
 
-    def __init__(self, file: IO[bytes], tokens: int) -> None:
-        self._file, self._tokens = file, tokens
+    def __init__(self, blocks: Iterable[npt.NDArray[np.int32]], folder: Path) -> None:
+        self._file, self._tokens = tempfile.TemporaryFile(dir=folder), 0  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        for block in blocks:
+            self._file.write(block.tobytes())
+            self._tokens += len(block)
 
     def __len__(self) -> int:
         return self._tokens
@@ -67,39 +71,31 @@ def token_blocks(tokens: DocumentTokens) -> Iterator[npt.NDArray[np.int32]]:
     return tokens.blocks() if isinstance(tokens, FiledTokens) else iter([np.asarray(tokens, np.int32)])
 
 
-@contextmanager
-def encoded_texts(texts: pa.ChunkedArray, spec: TokenizerSpec, folder: Path) -> Iterator[list[DocumentTokens]]:
-    """The tokens of each text, without special tokens of its own. Files of long texts are in `folder` during the block.
+def encoded_texts(texts: pa.ChunkedArray, spec: TokenizerSpec, folder: Path) -> list[DocumentTokens]:
+    """The tokens of each text, without special tokens of its own. Those of long texts are in files, in `folder`.
 
     Texts are encoded in parts if the tokenizer allows it, with the tokens that they have as a whole.
     """
     encoder = segment_encoder(spec.tokenizer_json, spec.special_strings)
     if encoder is None:
         tokenizer = open_tokenizer(spec.tokenizer_json, spec.special_strings)
-        yield [encoding.ids for encoding in tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)]
-        return
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)]
     sizes = pc.binary_length(texts).to_numpy()
     found: list[DocumentTokens] = [()] * len(texts)
     short = np.flatnonzero(sizes <= PART_BYTES)
     encoded = encoder.encode(_one_array(texts if len(short) == len(texts) else texts.take(pa.array(short))))
     for number, i in enumerate(short.tolist()):
         found[i] = encoded.of_text(number)
-    with ExitStack() as stack:
-        for i in np.flatnonzero(sizes > PART_BYTES).tolist():
-            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-            found[i] = _encode_parts(texts[i].as_buffer(), encoder, file)
-        yield found
+    for i in np.flatnonzero(sizes > PART_BYTES).tolist():
+        found[i] = FiledTokens(_encode_parts(texts[i].as_buffer(), encoder), folder)
+    return found
 
 
 def _one_array(texts: pa.ChunkedArray) -> pa.Array:
     return texts.cast(pa.large_string()).combine_chunks()
 
 
-def _encode_parts(text: pa.Buffer, encoder: SegmentEncoder, file: IO[bytes]) -> FiledTokens:
-    count = 0
+def _encode_parts(text: pa.Buffer, encoder: SegmentEncoder) -> Iterator[npt.NDArray[np.int32]]:
     every = encoder.cuts.parts(memoryview(text), PART_BYTES)
     while parts := list(islice(every, _PARTS)):
-        ids = encoder.encode(pa.array(parts, pa.large_string())).ids
-        file.write(ids.tobytes())
-        count += len(ids)
-    return FiledTokens(file, count)
+        yield encoder.encode(pa.array(parts, pa.large_string())).ids

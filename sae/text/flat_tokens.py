@@ -84,6 +84,42 @@ def _encoded(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
+class EncodedChunk(NamedTuple):
+    """The documents of a chunk as tokens: number, split and tokens of each, metadata [D] to keep, and speakers of chats."""
+
+    docs: list[int]
+    splits: list[str]
+    tokens: Sequence[DocumentTokens]
+    metadata: pa.StructArray | None = None
+    speakers: Sequence[npt.NDArray[np.uint8]] | None = None
+
+
+def encode_chunk(
+    documents: pa.Table,
+    spec: TokenizerSpec,
+    folder: Path,
+    first_document: int = 0,
+    metadata: pa.StructArray | None = None,
+    chats: ChatRendering | None = None,
+) -> EncodedChunk:
+    """The tokens of documents (columns doc, split, text): whole documents, nothing cut or added.
+
+    `first_document` is added to their numbers; `metadata` is what to keep with the tokens of each. With `chats`, documents
+    that have `messages` are rendered so, and each token gets a speaker. Tokens of long texts are in files, in `folder`.
+    Raises TokenizeError for a chat that cannot be rendered.
+    """
+    docs = [first_document + doc for doc in documents.column("doc").to_pylist()]
+    splits = documents.column("split").to_pylist()
+    if chats is None:
+        return EncodedChunk(docs, splits, encoded_texts(documents.column("text"), spec, folder), metadata)
+    texts = documents.column("text").to_pylist()
+    messages = documents.column(MESSAGES).to_pylist() if MESSAGES in documents.column_names else [None] * len(texts)
+    has_variables = TEMPLATE_VARIABLES in documents.column_names
+    variables = documents.column(TEMPLATE_VARIABLES).to_pylist() if has_variables else [None] * len(texts)
+    spoken = encode_documents(texts, messages, docs, spec, chats, variables)
+    return EncodedChunk(docs, splits, [one.ids for one in spoken], metadata, [one.speakers for one in spoken])
+
+
 def tokenize_chunk(
     documents: pa.Table,
     spec: TokenizerSpec,
@@ -92,23 +128,11 @@ def tokenize_chunk(
     metadata: pa.StructArray | None = None,
     chats: ChatRendering | None = None,
 ) -> ChunkCounts:
-    """First pass: documents (columns doc, split, text) to a flat token file. Whole documents, nothing cut or added.
-
-    `first_document` is added to their numbers; `metadata` is what to keep with the tokens of each. With `chats`, documents
-    that have `messages` are rendered so, and each token gets a speaker. Raises TokenizeError for a chat that cannot be.
-    """
-    docs = [first_document + doc for doc in documents.column("doc").to_pylist()]
-    splits = documents.column("split").to_pylist()
-    if chats is not None:
-        texts = documents.column("text").to_pylist()
-        messages = documents.column(MESSAGES).to_pylist() if MESSAGES in documents.column_names else [None] * len(texts)
-        has_variables = TEMPLATE_VARIABLES in documents.column_names
-        variables = documents.column(TEMPLATE_VARIABLES).to_pylist() if has_variables else [None] * len(texts)
-        spoken = encode_documents(texts, messages, docs, spec, chats, variables)
-        ids, speakers = [one.ids for one in spoken], [one.speakers for one in spoken]
-        return write_flat(path, docs, splits, ids, spec, metadata, speakers)
-    with encoded_texts(documents.column("text"), spec, path.parent) as encoded:
-        return write_flat(path, docs, splits, encoded, spec, metadata)
+    """First pass: documents to a flat token file, by encode_chunk and write_flat."""
+    docs, splits, tokens, metadata, speakers = encode_chunk(
+        documents, spec, path.parent, first_document, metadata, chats
+    )
+    return write_flat(path, docs, splits, tokens, spec, metadata, speakers)
 
 
 class FlatTokens(NamedTuple):

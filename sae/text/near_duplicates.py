@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sae.formats.long_text import Text, text_pieces
+
 SHINGLE = 9
 MINIMA = 128
 BAND = 4  # minima; documents of similarity 0.8 agree in one of the 32 bands with probability 0.99999, of 0.6 with 0.99
 _SHOWN = 10
-_PIECE = 1 << 20  # characters
 _PAIRS = 1 << 14  # compared at once
 # Fixed for ever: odd factors and offsets of 32 bits, which permute hashes of 32 bits.
 _WORDS = np.random.PCG64(20_240_601).random_raw(2 * MINIMA).astype(np.uint32)
@@ -36,7 +37,7 @@ class MinHashes:
         weakref.finalize(self, self._file.close)
         self.documents = 0
 
-    def add(self, texts: Sequence[str]) -> None:
+    def add(self, texts: Sequence[Text]) -> None:
         """Takes the next documents."""
         self._write(minima(texts))
 
@@ -58,15 +59,16 @@ class MinHashes:
         return np.memmap(self._file, np.uint32, "r", shape=(self.documents, MINIMA))
 
 
-def minima(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
+def minima(texts: Sequence[Text]) -> npt.NDArray[np.uint32]:
     """The least value of each permuted hash over the shingles of each text: uint32 [texts, MINIMA].
 
     A long text is cut into pieces of 1 Mi characters, so that memory is bounded; shingles over a cut do not count.
     """
-    found = _minima([text[:_PIECE] for text in texts])
-    for row, text in zip(found, texts, strict=True):
-        for start in range(_PIECE, len(text), _PIECE):
-            np.minimum(row, _minima([text[start : start + _PIECE]])[0], out=row)
+    pieces = [text_pieces(text) for text in texts]
+    found = _minima([next(own) for own in pieces])
+    for row, own in zip(found, pieces, strict=True):
+        for piece in own:
+            np.minimum(row, _minima([piece])[0], out=row)
     return found
 
 

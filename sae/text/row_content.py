@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from configs.download import ChatRole, DatasetOptions
 from sae.formats.dataset import DatasetError, Message
+from sae.formats.long_text import LongText, Text, is_unicode, out_of_memory, utf8_bytes
 from sae.quoting import quoted
 from sae.text.chat_messages import BETWEEN, ChatError, plain_text, read_chat, read_variables, unread_keys
 from sae.text.column_paths import MISSING, root_of, value_at
-from sae.text.document_limits import cut_text, is_longer, is_unicode, replace_invalid, wrong_character
+from sae.text.document_limits import cut_text, is_longer, replace_invalid, valid_text, wrong_character
 from sae.text.html import strip_html
 from sae.text.readers import SourceRow
 from sae.text.readers.column_checks import columns_of_row, kind_of, missing_column, not_text
@@ -23,7 +24,7 @@ _PAIR: tuple[tuple[ChatRole, str], ...] = (("user", "prompt_column"), ("assistan
 class Content(NamedTuple):
     """The text of a row, and its messages if it is a chat."""
 
-    text: str
+    text: Text
     messages: tuple[Message, ...] | None = None
     template_variables: str | None = None
 
@@ -71,21 +72,24 @@ class RowContent:
             case TextShape():
                 content = self._text(file, row, self.shape.path)
             case TemplateShape():
-                content = self._joined(file, row, self.shape)
+                content = self._joined(file, _in_memory(row), self.shape)
             case ChatShape():
                 try:
-                    content = self._chat(file, row, self.shape)
+                    content = self._chat(file, _in_memory(row), self.shape)
                 except _MalformedChatError as error:
                     if self.options.malformed_chats == "error":
                         raise DatasetError(f"{error}; or set dataset.malformed_chats to skip") from None
                     self.counts.malformed += 1
                     self.counts.first_malformed = self.counts.first_malformed or str(error)
                     return None
-        if content is None or not content.text or content.text.isspace():
+        if content is None or not _has_text(content):
             self.counts.empty += 1
             return None
         content = self._valid(file, row, content)
-        return None if content is None else self._short(file, row, content)
+        content = None if content is None else self._short(file, row, content)
+        if content is None or content.messages is not None:
+            return content
+        return content._replace(text=out_of_memory(content.text))
 
     def used_columns(self, row: SourceRow) -> Collection[str]:
         """The columns of a row that its content is made of."""
@@ -108,13 +112,13 @@ class RowContent:
         text = self._value(file, row, path, "text_column")
         if text is None:
             return None
-        if type(text) is not str:
+        if type(text) is not str and type(text) is not LongText:
             raise not_text(file, row.where, path, kind_of(text))
         return Content(self._plain(text))
 
     def _joined(self, file: str, row: SourceRow, shape: TemplateShape) -> Content:
         """The columns joined by the template. Empty if all of them are, whatever the template writes between them."""
-        texts, any_text = [], False
+        texts, any_text = list[str](), False
         for before, path in shape.parts:
             value = self._value(file, row, path, "text_template") if path is not None else ""
             if isinstance(value, bytes | list | dict):
@@ -125,7 +129,7 @@ class RowContent:
             self.counts.nulls += value is None
             text = "" if value is None else str(value)
             any_text = any_text or bool(text.strip())
-            texts += [before, self._plain(text)]
+            texts += [before, str(self._plain(text))]
         return Content("".join(texts) if any_text else "")
 
     def _chat(self, file: str, row: SourceRow, shape: ChatShape) -> Content:
@@ -156,8 +160,8 @@ class RowContent:
             raise missing_column(file, row.where, path, columns_of_row(row.values).kinds, option)
         return value
 
-    def _plain(self, text: str) -> str:
-        return strip_html(text) if self.options.strip_html and self.options.documents != "sections" else text
+    def _plain(self, text: Text) -> Text:
+        return strip_html(str(text)) if self.options.strip_html and self.options.documents != "sections" else text
 
     def _valid(self, file: str, row: SourceRow, content: Content) -> Content | None:
         if is_unicode(content.text):
@@ -171,7 +175,7 @@ class RowContent:
         if self.options.invalid_text == "skip":
             return None
         if content.messages is None:
-            return Content(replace_invalid(content.text))
+            return Content(valid_text(content.text))
         fields = (message._asdict().items() for message in content.messages)
         messages = [Message(**{k: v and replace_invalid(v) for k, v in one}) for one in fields]
         return _as_content(messages)._replace(template_variables=content.template_variables)
@@ -182,7 +186,7 @@ class RowContent:
             return content
         if self.options.long_documents == "error":
             raise DatasetError(
-                f"{file}: {row.where}: the document has {len(content.text.encode()):,} bytes or more, above "
+                f"{file}: {row.where}: the document has {utf8_bytes(content.text):,} bytes or more, above "
                 f"dataset.max_document_bytes ({most:,}): raise that, or set dataset.long_documents to skip or cut"
             )
         self.counts.long += 1
@@ -190,7 +194,20 @@ class RowContent:
             return None
         cut = Content(cut_text(content.text, most)) if content.messages is None else _cut_chat(content.messages, most)
         cut = cut._replace(template_variables=content.template_variables)
-        return cut if cut.text.strip() else None
+        return cut if _has_text(cut) else None
+
+
+def _in_memory(row: SourceRow) -> SourceRow:
+    """The row with long texts as strings, for what reads them as a whole."""
+    if not any(isinstance(value, LongText) for value in row.values.values()):
+        return row
+    return row._replace(
+        values={key: str(value) if isinstance(value, LongText) else value for key, value in row.values.items()}
+    )
+
+
+def _has_text(content: Content) -> bool:
+    return bool(content.text) and not content.text.isspace()
 
 
 def _as_content(messages: Sequence[Message]) -> Content:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from configs.download import DatasetOptions
 from configs.text_formats import format_ending
 from sae.formats.dataset import OWN_COLUMNS, DatasetError, Document
+from sae.formats.long_text import LongText
 from sae.quoting import printable, quoted, shortened, shortened_path
 from sae.text.document_limits import replace_invalid
 from sae.text.json_sections import sections
@@ -82,8 +83,9 @@ class SourceDocuments:
                 taken[split] += 1
                 if split is None or self._ignore_splits:
                     split = heldout_split(content.text, self.options.heldout_fraction, self.options.heldout_seed)
-                columns = self._other_columns(row)
-                yield Document(split, content.text, columns, content.messages, content.template_variables)
+                document = [Document(split, content.text, self._other_columns(row), *content[1:])]
+                del row, content  # so that a long text, which is in a file by now, is not in memory too
+                yield document.pop()
         except DatasetError:
             raise
         except (OSError, ValueError, RecursionError, *DAMAGED) as error:
@@ -116,6 +118,7 @@ class SourceDocuments:
         if value is None:
             split = self._file_splits.get(file.name)
         else:
+            value = str(value) if isinstance(value, LongText) else value
             split = canonical_split(str(value))
             if split is None:
                 raise DatasetError(

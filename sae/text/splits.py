@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from sae.text.document_limits import utf8_pieces
+from sae.formats.long_text import Text, utf8_pieces
 
 _SPLITS = {
     "train": "train", "training": "train",
@@ -70,12 +70,12 @@ def _paired(names: list[str]) -> dict[str, str]:
     return {name: split for group in groups.values() if len(set(group.values())) > 1 for name, split in group.items()}
 
 
-def heldout_split(text: str, fraction: float, seed: int) -> str:
+def heldout_split(text: Text, fraction: float, seed: int) -> str:
     """`test` for a share `fraction` of all texts, else `train`. Equal texts fall into the same split, so none leaks."""
     return hashed_split(text, fraction, 0, seed)
 
 
-def hashed_split(key: str, test: float, validation: float, seed: int) -> str:
+def hashed_split(key: Text, test: float, validation: float, seed: int) -> str:
     """`test` for a share of all keys, `validation` for another, else `train`, by a hash of (seed, key)."""
     found = hashlib.sha256(f"{seed}\n".encode())
     for piece in utf8_pieces(key):

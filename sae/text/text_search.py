@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sae.formats.gram_index import grams_of
+from sae.formats.long_text import is_unicode
 from sae.quoting import quoted
-from sae.text.document_limits import is_unicode
 
 
 class SearchError(ValueError):

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sae.formats.long_text import PIECE, Text, text_pieces
+
 _CODES = 0x110000
-_PART = 1 << 20  # characters
 _ASCII_LETTERS = bytes(chr(code).isalpha() and code < 128 for code in range(256))
 
 
@@ -42,19 +43,17 @@ class Letters(NamedTuple):
     letters: npt.NDArray[np.int64]
 
 
-def letters_by_block(texts: Sequence[str]) -> Letters:
+def letters_by_block(texts: Sequence[Text]) -> Letters:
     """The letters (characters of which `str.isalpha` is true) of each text. Memory: 30 bytes for each of 1 Mi characters."""
-    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    key = letters = np.zeros(0, np.int64)
     width = len(blocks().names)
     for part in _parts(texts):
         others = [(number, text) for number, text in part if not text.isascii()]
-        for found in (_ascii(part), _others(others)):
-            keys.append(found[0])
-            counts.append(found[1])
-    # A text that was cut has several counts of one block.
-    key, which = np.unique(np.concatenate(keys), return_inverse=True)
-    letters = np.zeros(len(key), np.int64)
-    np.add.at(letters, which, np.concatenate(counts))
+        found = [(key, letters), _ascii(part), _others(others)]
+        # A text that was cut has several counts of one block.
+        key, which = np.unique(np.concatenate([keys for keys, _ in found]), return_inverse=True)
+        letters = np.zeros(len(key), np.int64)
+        np.add.at(letters, which, np.concatenate([counts for _, counts in found]))
     return Letters(key // width, key % width, letters)
 
 
@@ -66,15 +65,15 @@ def main_blocks(found: Letters) -> npt.NDArray[np.int64]:
     return found.block[order[first]]
 
 
-def _parts(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
+def _parts(texts: Sequence[Text]) -> Iterator[list[tuple[int, str]]]:
     """Texts with their numbers, in parts of 1 Mi characters or little more; a long text is cut."""
     part: list[tuple[int, str]] = []
     size = 0
     for number, text in enumerate(texts):
-        for start in range(0, len(text), _PART):
-            part.append((number, text[start : start + _PART]))
-            size += len(part[-1][1])
-            if size >= _PART:
+        for piece in text_pieces(text):
+            part.append((number, piece))
+            size += len(piece)
+            if size >= PIECE:
                 yield part
                 part, size = [], 0
     yield part

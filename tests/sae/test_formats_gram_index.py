@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sae.formats import dataset as dataset_format
-from sae.formats import gram_index
+from sae.formats import long_text
 from sae.formats.artifact_files import LocalFiles
 from sae.formats.dataset import DatasetError, DatasetReader, Document, write_documents
 from sae.formats.gram_index import GramIndexWriter, grams_of, groups_with
@@ -36,7 +36,7 @@ def test_no_row_group_with_a_match_is_left_out(
 ) -> None:
     writer = GramIndexWriter()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gram_index, "_PIECE", 5)
+        patch.setattr(long_text, "PIECE", 5)
         for group in groups:
             writer.add(group)
     path = tmp_path_factory.mktemp("index") / "x.grams.safetensors"

@@ -12,8 +12,9 @@ from fontTools.unicodedata import block
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sae.formats import long_text
 from sae.formats.dataset import SPLITS
-from sae.text import document_statistics, near_duplicates, unicode_blocks
+from sae.text import document_statistics, unicode_blocks
 from sae.text.document_statistics import DocumentStatistics
 from sae.text.near_duplicates import MinHashes, minima, near_duplicate_figures
 from sae.text.unicode_blocks import letters_by_block, main_blocks
@@ -97,14 +98,15 @@ def test_batches_and_cut_texts_change_nothing(monkeypatch: pytest.MonkeyPatch) -
     documents = [(SPLITS[i % 3], f"текст {i % 50} with words " * (i % 7 + 1)) for i in range(300)]
     whole = count(documents, 0.8).figures()
     monkeypatch.setattr(document_statistics, "_BATCH_CHARACTERS", 1000)
-    monkeypatch.setattr(unicode_blocks, "_PART", 37)
+    monkeypatch.setattr(unicode_blocks, "PIECE", 37)
     assert count(documents, 0.8).figures() == whole
 
 
 def test_letters_of_a_text_that_is_cut_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     long = "abc Дом 漢字 " * 100
     whole = letters_by_block([long, "x", "12"])
-    monkeypatch.setattr(unicode_blocks, "_PART", 11)
+    monkeypatch.setattr(unicode_blocks, "PIECE", 11)
+    monkeypatch.setattr(long_text, "PIECE", 11)
     parts = letters_by_block([long, "x", "12"])
     assert all((one == other).all() for one, other in zip(whole, parts))
     assert whole.letters.sum() == sum(c.isalpha() for c in long + "x")
@@ -169,7 +171,7 @@ def test_minima_are_the_same_whatever_texts_are_beside(monkeypatch: pytest.Monke
     more.add(texts[5:])
     hashes.merge(more)
     assert (hashes.all() == together).all()
-    monkeypatch.setattr(near_duplicates, "_PIECE", 50)
+    monkeypatch.setattr(long_text, "PIECE", 50)
     assert np.mean(minima(texts) == together) > 0.7
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from sae.formats.dataset import DatasetError
+from sae.formats.long_text import LongText
 from sae.quoting import quoted
 
 CHAT = "chat messages"
@@ -101,6 +102,8 @@ def kind_of(value: Any) -> str:
     match value:
         case str():
             return "" if type(value) is str else "a number"
+        case LongText():
+            return ""
         case None:
             return NOTHING
         case bool():

@@ -31,9 +31,11 @@ def read_json_lines(file: SourceFile, options: DatasetOptions) -> Iterator[Sourc
                     f"line {number} is longer than {most:,} characters: no document of dataset.max_document_bytes "
                     f"({options.max_document_bytes:,}) needs so many"
                 )
-            if line.strip():
+            if not line.isspace():
                 where = f"line {number}"
-                yield SourceRow(where, _object(_line(line, number), where, _advice(line)))
+                row = [SourceRow(where, _object(_line(line, number), where, _advice(line)))]
+                del line  # which may be as long as its document
+                yield row.pop()
 
 
 def read_json(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
