@@ -26,6 +26,7 @@ _VALUES = {
     "rest": "x",
     "kind": "saes",
     "model": "0" * 16,
+    "sae_id": "0" * 16,
     "source": "0" * 16,
     "index": "0",
 }
