@@ -29,11 +29,12 @@ from sae.report.token_text import TokenText
 from sae.text.distributions import coverage
 from sae.text.document_statistics import DocumentStatistics
 from sae.text.encoded_texts import segment_encoder
-from sae.text.flat_tokens import count_ids, open_flat, tokenize_chunk
+from sae.text.flat_tokens import count_ids, open_flat
 from sae.text.packing import pack_shard
 from sae.text.shard_layout import row_length, split_layouts, split_shards
 from sae.text.token_counts import add_counts, most_frequent, pack_counts
 from sae.text.tokenizer_spec import TokenizerSpec, read_tokenizer_spec
+from tests.sae.tokenized_chunk import tokenize_chunk
 
 MOST_PERCENT = 5.0
 

@@ -41,16 +41,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--text", type=Path, help="a folder with text files")
     given = parser.parse_args()
-    model = parse_ref(run_stage("download", PRESETS / "download-model.yaml")[0], "models")
-    dataset = parse_ref(run_stage("download", PRESETS / "download.yaml")[0], "datasets")
     place, store = machine(), Store.open()
     with tempfile.TemporaryDirectory(prefix="raylens-bench-") as scratch:
         folder = Path(scratch)
         text = folder / "text.jsonl"
-        most = given.megabytes * 1_000_000
-        documents = repeated(store.files(dataset).directory()) if given.text is None else texts_of_files(given.text)
-        size = write_text(documents, text, most)
-        large = download(text, folder / "download.yaml")
+        model, large, size = inputs(text, given.text, given.megabytes * 1_000_000)
         raw: dict[str, list[dict[str, Any]]] = {"ours": [], "datasets": []}
         for n in range(given.rounds):
             raw["ours"].append(_ours(folder / "tokenize.yaml", large, model, n))
@@ -72,13 +67,22 @@ def main() -> None:
     write_results(name, title, _figures(raw), settings, raw, place, module="tokenize")
 
 
+def inputs(text: Path, files: Path | None, most: int) -> tuple[ArtifactRef, ArtifactRef, int]:
+    """The demo's model, and the dataset of the file `text`, which is written; and the bytes of its texts."""
+    model = parse_ref(run_stage("download", PRESETS / "download-model.yaml")[0], "models")
+    dataset = parse_ref(run_stage("download", PRESETS / "download.yaml")[0], "datasets")
+    documents = repeated(Store.open().files(dataset).directory()) if files is None else _of_files(files)
+    size = write_text(documents, text, most)
+    return model, _download(text, text.parent / "download.yaml"), size
+
+
 def repeated(dataset: Path) -> Iterator[str]:
     """The texts of a dataset without end, with a number before each."""
     texts = [str(document.text) for _, document in iter_documents(LocalFiles(dataset))]
     return (f"{number}. {texts[number % len(texts)]}" for number in itertools.count())
 
 
-def texts_of_files(folder: Path) -> Iterator[str]:
+def _of_files(folder: Path) -> Iterator[str]:
     """The files' lines, in documents, one of each file in turn."""
     files = [_documents(path) for path in sorted(folder.glob("*.txt"))]
     return (text for texts in itertools.zip_longest(*files) for text in texts if text is not None)
@@ -106,7 +110,7 @@ def write_text(documents: Iterable[str], path: Path, most: int) -> int:
     return size
 
 
-def download(text: Path, config: Path) -> ArtifactRef:
+def _download(text: Path, config: Path) -> ArtifactRef:
     source = {"type": "local", "path": str(text)}
     config.write_text(json.dumps({"stage": "download", "what": "dataset", "source": source}))
     return parse_ref(run_stage("download", config)[0], "datasets")

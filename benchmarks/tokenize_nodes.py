@@ -22,8 +22,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.common import PRESETS, REPOSITORY, Figure, machine, median_ratio, run_stage, write_results
-from benchmarks.tokenize import ROW_TOKENS, download, repeated, texts_of_files, write_text
+from benchmarks.common import REPOSITORY, Figure, machine, median_ratio, write_results
+from benchmarks.tokenize import ROW_TOKENS, inputs
 from cluster.store import Store
 from configs.artifact_ids import parse_ref
 
@@ -51,14 +51,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--text", type=Path, help="a folder with text files")
     given = parser.parse_args()
-    model = parse_ref(run_stage("download", PRESETS / "download-model.yaml")[0], "models")
-    dataset = parse_ref(run_stage("download", PRESETS / "download.yaml")[0], "datasets")
     place, store = machine(), Store.open()
     with tempfile.TemporaryDirectory(prefix="raylens-bench-") as scratch:
         folder = Path(scratch)
-        documents = repeated(store.files(dataset).directory()) if given.text is None else texts_of_files(given.text)
-        size = write_text(documents, folder / "text.jsonl", given.megabytes * 1_000_000)
-        large = download(folder / "text.jsonl", folder / "download.yaml")
+        model, large, size = inputs(folder / "text.jsonl", given.text, given.megabytes * 1_000_000)
         raw: dict[str, list[dict[str, float]]] = {str(nodes): [] for nodes in NODES}
         for n in range(given.rounds):
             settings = {

@@ -120,21 +120,6 @@ def encode_chunk(
     return EncodedChunk(docs, splits, [one.ids for one in spoken], metadata, [one.speakers for one in spoken])
 
 
-def tokenize_chunk(
-    documents: pa.Table,
-    spec: TokenizerSpec,
-    path: Path,
-    first_document: int = 0,
-    metadata: pa.StructArray | None = None,
-    chats: ChatRendering | None = None,
-) -> ChunkCounts:
-    """First pass: documents to a flat token file, by encode_chunk and write_flat."""
-    docs, splits, tokens, metadata, speakers = encode_chunk(
-        documents, spec, path.parent, first_document, metadata, chats
-    )
-    return write_flat(path, docs, splits, tokens, spec, metadata, speakers)
-
-
 class FlatTokens(NamedTuple):
     """What a flat file holds: doc int64[D], ends int64[D + 1], tokens int32[T], roles uint8[T], metadata [D] if kept.
 

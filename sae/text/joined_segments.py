@@ -49,16 +49,16 @@ class JoinedSegments:
     def encode(self, segments: list[str]) -> TextTokens:
         """The tokens of each segment, as if it were encoded by itself."""
         if self._token_bytes is None:
-            return self._each(segments)
+            return self.encode_each(segments)
         separators = [self._separator(segment) for segment in segments]
         joined = [i for i, separator in enumerate(separators) if separator is not None]
         tokens = self._joined([separators[i] or "" for i in joined], [segments[i] for i in joined], self._token_bytes)
         if tokens is None:
-            return self._each(segments)
+            return self.encode_each(segments)
         if len(joined) == len(segments):
             return tokens
         single = [i for i, separator in enumerate(separators) if separator is None]
-        return _in_order(tokens, joined, self._each([segments[i] for i in single]), single)
+        return _in_order(tokens, joined, self.encode_each([segments[i] for i in single]), single)
 
     def _separator(self, segment: str) -> str | None:
         """What to put before a segment, so that it can stand behind any other; None if it cannot be joined."""
@@ -83,7 +83,8 @@ class JoinedSegments:
         begins, stops = at[1::2], at[2::2]
         return gathered(TextTokens(ids, at), begins, stops - begins)
 
-    def _each(self, segments: list[str]) -> TextTokens:
+    def encode_each(self, segments: list[str]) -> TextTokens:
+        """The same with each by itself, which is faster for long ones."""
         return text_tokens([one.ids for one in self._tokenizer.encode_batch_fast(segments, add_special_tokens=False)])
 
 

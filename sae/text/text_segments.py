@@ -42,7 +42,7 @@ class SegmentEncoder:
         numbers = np.fromiter(map(self._number.get, words, repeat(-1)), np.int64, len(words))
         new = [words[i] for i in np.flatnonzero(numbers < 0).tolist()]
         if sum(map(len, new)) > MOST_NEW * segments.nbytes:
-            return text_tokens([one.ids for one in self._encode_whole(texts)])
+            return self._new_segments.encode_each(texts.to_pylist())
         tokens = self._tokens
         if new:
             tokens, numbers[numbers < 0] = self._with_new(new)
@@ -82,11 +82,6 @@ class SegmentEncoder:
             data, at = data[~dropped[:-1]], at - (np.cumsum(dropped) - dropped)[at]
         buffers = [None, pa.py_buffer(at.astype(np.int64)), pa.py_buffer(data)]
         return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(at) - 1, buffers), ends
-
-    def _encode_whole(self, texts: pa.Array) -> list[Any]:
-        """The encodings of whole texts by the tokenizer alone."""
-        encodings: list[Any] = self._tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)
-        return encodings
 
 
 def _offsets_and_data(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:

@@ -1,9 +1,40 @@
-"""Finds this test's own actor processes, to kill them from outside. Reads /proc, as the cluster has no dashboard."""
+"""Finds this test's own actor processes, and kills them from outside. Reads /proc, as the cluster has no dashboard."""
 
 from __future__ import annotations
 
 import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+
+from cluster.store import Store
+from configs.artifact_ids import ArtifactRef
+
+_LONGEST_S = 60
+
+
+@contextmanager
+def one_killed(store: Store, output: ArtifactRef, class_name: str) -> Iterator[None]:
+    """Kills one actor of this class once a part of `output` is stored, while the block runs. It fails if none was hit."""
+    killed: list[int] = []
+    killer = Thread(target=_kill_one, args=(store, output, class_name, killed))
+    killer.start()
+    yield
+    killer.join()
+    assert killed, "the kill hit nothing"
+
+
+def _kill_one(store: Store, output: ArtifactRef, class_name: str, killed: list[int]) -> None:
+    end = time.monotonic() + _LONGEST_S
+    while time.monotonic() < end and not killed and store.manifest(output) is None:
+        if store.parts(output):
+            for pid in actor_pids(class_name)[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+        time.sleep(0.005)
 
 
 def actor_pids(class_name: str) -> list[int]:

@@ -5,11 +5,7 @@ Ray is taken only where workers matter; elsewhere the same actors run in this pr
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -24,7 +20,7 @@ from sae.features.sketch_file import ChunkRange
 from sae.formats.features import FeaturesReader
 from tests.actors import extract_world as world
 from tests.actors.extract_world import LENGTH, REQUIREMENT, ROWS, WIDTH, K, bytes_written, extract_job, files_of, inline
-from tests.actors.kill import actor_pids
+from tests.actors.kill import one_killed
 
 NAMES = {"features.parquet", "examples.parquet", "features.json"}
 
@@ -174,23 +170,9 @@ def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one(
         undisturbed = fresh(store, extract_job(store, config, streamed, tmp_path / "one"))
     requirement = Requirement(workers=2, cpus=1, threads=1)
     job = extract_job(store, config, streamed, tmp_path / "two", requirement=requirement)
-    killed: list[int] = []
-    killer = Thread(target=_kill_one, args=(store, job.outputs[0].ref, killed))
-    killer.start()
-    extract.run(job)
-    killer.join()
-    assert killed, "the kill hit nothing"
+    with one_killed(store, job.outputs[0].ref, "Extractor"):
+        extract.run(job)
     assert files_of(store, job.outputs[0].ref) == undisturbed
-
-
-def _kill_one(store: Store, output: ArtifactRef, killed: list[int]) -> None:
-    """Kills an extractor once a sketch is stored; gives up when the artifact is finished."""
-    while not killed and store.manifest(output) is None:
-        if store.parts(output):
-            for pid in actor_pids("Extractor")[:1]:
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-        time.sleep(0.005)
 
 
 def test_more_rows_than_there_are_is_refused(store: Store, streamed: list[ArtifactRef], tmp_path: Path) -> None:

@@ -15,13 +15,14 @@ from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import SPLITS, Role, load_info, shard_name
 from sae.report.token_text import TokenText
 from sae.text.chosen_documents import chosen_documents
-from sae.text.flat_tokens import FlatTokens, open_flat, tokenize_chunk
+from sae.text.flat_tokens import FlatTokens, open_flat
 from sae.text.packing import ShardCounts, pack_shard
 from sae.text.shard_layout import row_length, split_layouts, split_shards
 from sae.text.statistics import tokens_info
 from sae.text.tokenizer_spec import TokenizeError, TokenizerSpec, read_tokenizer_spec
 from tests.sae.test_text_packing import settings_of
 from tests.sae.test_text_row_options import OF_TEXT, StoredRow, option_sets, stored_rows
+from tests.sae.tokenized_chunk import tokenize_chunk
 
 PIECES = (
     "The captain steers the grey boat past the northern light.", "3.14159 and 2,718", "naïve café, Größe", "東京タワー 😀👩‍👩‍👧",

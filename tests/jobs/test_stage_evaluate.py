@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -33,7 +29,8 @@ from tests.actors.extract_world import (
     make_world,
     train_config,
 )
-from tests.actors.kill import actor_pids
+from tests.actors.kill import one_killed
+from tests.jobs.reported_progress import ReportedProgress
 
 
 @pytest.fixture(autouse=True)
@@ -151,24 +148,9 @@ def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one(
 ) -> None:
     requirement = Requirement(workers=2, cpus=1, threads=1)
     job = job_of(store, saes[:1], tmp_path / "job", {}, requirement=requirement)
-    killed: list[int] = []
-    killer = Thread(target=_kill_one, args=(store, job.outputs[0].ref, killed))
-    killer.start()
-    found = run_anew(store, job)
-    killer.join()
-    assert killed, "the kill hit nothing"
+    with one_killed(store, job.outputs[0].ref, "Evaluator"):
+        found = run_anew(store, job)
     assert found == [undisturbed]
-
-
-def _kill_one(store: Store, output: ArtifactRef, killed: list[int]) -> None:
-    """Kills one of this cluster's evaluators once it has stored a part."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not killed:
-        if store.parts(output):
-            for pid in actor_pids("Evaluator")[:1]:
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-        time.sleep(0.005)
 
 
 def test_stopped_job_keeps_its_chunks_and_resumes(
@@ -182,22 +164,12 @@ def test_stopped_job_keeps_its_chunks_and_resumes(
     kept = store.parts(ref)
     assert len(kept) == 2
     assert store.manifest(ref) is None
-    reported: list[int] = []
-
-    class Progress:
-        def start(self, phase: str, total: int, unit: str, done: int = 0) -> None:
-            reported.append(done)
-
-        def update(self, done: int, durable: bool = True) -> None:
-            reported.append(done)
-
-        def log(self, message: str) -> None: ...
-
-    again = job_of(store, saes[:1], tmp_path / "again", {}, attempt=2, progress=Progress())
+    progress = ReportedProgress()
+    again = job_of(store, saes[:1], tmp_path / "again", {}, attempt=2, progress=progress)
     assert run_anew(store, again) == [undisturbed]
-    assert reported[0] == 6
-    assert reported[-1] == ROWS
-    assert reported == sorted(reported)
+    assert progress.reported[0] == 6
+    assert progress.reported[-1] == ROWS
+    assert progress.reported == sorted(progress.reported)
 
 
 def test_bytes_are_predicted_before_the_start(

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import time
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -52,7 +48,8 @@ from tests.actors.extract_world import (
     put_artifact,
     train_config,
 )
-from tests.actors.kill import actor_pids
+from tests.actors.kill import one_killed
+from tests.jobs.reported_progress import ReportedProgress
 from tests.labelled_tokens import LENGTH, ids_of, labelled_texts, write_labelled
 
 TOKENS, DOCUMENTS = ArtifactRef("tokens", "2" * 16), 220
@@ -255,26 +252,11 @@ def test_two_workers_of_which_one_is_killed_give_the_bytes_of_one(
     store: Store, saes: list[ArtifactRef], undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     job = job_of(store, saes[:1], tmp_path / "job", {}, requirement=Requirement(workers=2, cpus=1, threads=1))
-    killed: list[int] = []
-    killer = Thread(target=_kill_one, args=(store, job.outputs[0].ref, killed))
-    killer.start()
-    probe.run(job)
-    killer.join()
+    with one_killed(store, job.outputs[0].ref, "Prober"):
+        probe.run(job)
     found = files_of(store, job.outputs[0].ref)
     store.delete(job.outputs[0].ref)
-    assert killed, "the kill hit nothing"
     assert found == undisturbed
-
-
-def _kill_one(store: Store, output: ArtifactRef, killed: list[int]) -> None:
-    """Kills one of this cluster's probers once it has stored a part."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not killed:
-        if store.parts(output):
-            for pid in actor_pids("Prober")[:1]:
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-        time.sleep(0.005)
 
 
 def test_a_stopped_job_keeps_its_chunks_and_resumes(
@@ -286,23 +268,13 @@ def test_a_stopped_job_keeps_its_chunks_and_resumes(
     with pytest.raises(Stopped, match="kept"):
         probe.run(job)
     assert len(store.parts(ref)) == 2 and store.manifest(ref) is None
-    reported: list[int] = []
-
-    class Progress:
-        def start(self, phase: str, total: int, unit: str, done: int = 0) -> None:
-            reported.append(done)
-
-        def update(self, done: int, durable: bool = True) -> None:
-            reported.append(done)
-
-        def log(self, message: str) -> None: ...
-
-    again = job_of(store, saes[:1], tmp_path / "again", {}, attempt=2, progress=Progress())
+    progress = ReportedProgress()
+    again = job_of(store, saes[:1], tmp_path / "again", {}, attempt=2, progress=progress)
     probe.run(again)
     found = files_of(store, ref)
     store.delete(ref)
     assert found == undisturbed
-    assert reported[0] == 300 and reported == sorted(reported)
+    assert progress.reported[0] == 300 and progress.reported == sorted(progress.reported)
 
 
 def test_batches_and_chunks_change_no_figure(

@@ -24,7 +24,7 @@ from sae.formats.tokens import OTHER_SPEAKER, Role, Speaker, TokensError, Tokens
 from sae.text.chat_messages import plain_text
 from sae.text.chat_plain import render_plainly
 from sae.text.chat_tokens import SpokenTokens, chat_rendering, encode_documents, token_speakers
-from sae.text.flat_tokens import open_flat, tokenize_chunk
+from sae.text.flat_tokens import open_flat
 from sae.text.packing import ShardCounts, pack_shard
 from sae.text.row_search import RowQuery, RowTexts, find_rows
 from sae.text.shard_layout import row_length, split_layouts, split_shards
@@ -33,6 +33,7 @@ from sae.text.tokenizer_spec import TokenizeError, read_tokenizer_spec
 from tests.sae.chat_templates import CASES, CHATML, LLAMA_2, Chars
 from tests.sae.test_text_chat_template import chats, plain_content
 from tests.sae.test_text_packing import settings_of
+from tests.sae.tokenized_chunk import tokenize_chunk
 
 SPECIAL = [
     "<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>",

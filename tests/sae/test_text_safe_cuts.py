@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from sae.text import encoded_texts, safe_cuts, text_segments
-from sae.text.flat_tokens import open_flat, tokenize_chunk
+from sae.text.flat_tokens import open_flat
 from sae.text.tokenizer_spec import read_tokenizer_spec
 from tests.sae.test_text_packing import settings_of
 from tests.sae.test_text_tokenizer_laws import CORPUS, SPECIAL, tokenizer
+from tests.sae.tokenized_chunk import tokenize_chunk
 
 _REGEXES = sorted(safe_cuts._DIVIDING)
 _GPT_2 = ("gpt_2", "gpt_2_digits", "gpt_2_number")

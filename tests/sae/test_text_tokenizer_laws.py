@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from configs.tokenize import TokenizeConfig
 from sae.formats.artifact_files import LocalFiles
 from sae.formats.tokens import Role, TokensInfo, load_info
-from sae.text.flat_tokens import open_flat, tokenize_chunk
+from sae.text.flat_tokens import open_flat
 from sae.text.packing import ShardCounts, pack_shard
 from sae.text.shard_layout import row_length, split_layouts, split_shards
 from sae.text.statistics import tokens_info
@@ -24,6 +24,7 @@ from sae.text.tokenization_preview import StoredTokenizer, preview
 from sae.text.tokenizer_spec import TokenizeError, read_tokenizer_spec
 from tests.sae.test_text_packing import settings_of
 from tests.sae.test_text_row_options import OF_TEXT, StoredRow, option_sets, stored_rows
+from tests.sae.tokenized_chunk import tokenize_chunk
 
 SPECIAL = ["<s>", "</s>", "<pad>", "<unk>"]
 CORPUS = [

@@ -16,8 +16,9 @@ from configs.data_positions import DataPolicy
 from configs.tokenize import TokenizeConfig
 from sae.calibration import candidate_mask
 from sae.formats.tokens import Role
-from sae.text.flat_tokens import open_flat, tokenize_chunk
+from sae.text.flat_tokens import open_flat
 from sae.text.tokenizer_spec import TokenizeError, TokenizerSpec, check_context, check_vocabulary, read_tokenizer_spec
+from tests.sae.tokenized_chunk import tokenize_chunk
 
 WORDS = ["<s>", "</s>", "<pad>", "<unk>", "a", "b", "c"]
 
