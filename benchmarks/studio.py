@@ -134,7 +134,8 @@ def first_load(browser: Any, site: Served, rounds: int) -> tuple[list[float], in
         page = context.new_page()
         page.add_init_script(SHOWN)
         page.goto("/", wait_until="commit")
-        took.append(page.wait_for_function("window.shownAt").json_value())
+        page.locator(".tile").first.wait_for()
+        took.append(page.evaluate("new Promise(resolve => requestAnimationFrame(() => resolve(window.shownAt)))"))
         entries = "performance.getEntriesByType('resource').filter(one => one.name.endsWith('.js'))"
         size = page.evaluate(f"{entries}.reduce((sum, one) => sum + one.encodedBodySize, 0)")
         context.close()
