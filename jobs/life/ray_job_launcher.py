@@ -23,6 +23,8 @@ _OVER = ("FAILED", "STOPPED", "SUCCEEDED")
 CHECK_S = 10.0  # for the dashboard to answer how a Ray job is
 ANSWER_S = 60.0  # and to do anything else; Ray's own client waits for ever
 _REMEMBERED = 1000  # answers that are remembered
+NO_AGENT = "No available agent"  # Ray's answer while a head that has just started has no agent yet
+AGENT_S = 60.0  # for one to come
 
 
 def environment_here(store_url: str, cluster: str | None) -> dict[str, Any]:
@@ -98,6 +100,17 @@ class RayJobLauncher:
         return (info.message or f"its Ray job {info.status}") if str(info.status).endswith(_OVER) else None
 
     def _submit(self, name: str, job: JobRow) -> None:
+        from tenacity import Retrying, retry_if_exception_message, stop_after_delay, wait_fixed
+
+        patient = Retrying(
+            retry=retry_if_exception_message(match=f"(?s).*{NO_AGENT}"),
+            stop=stop_after_delay(AGENT_S),
+            wait=wait_fixed(1),
+            reraise=True,
+        )
+        patient(self._submit_once, name, job)
+
+    def _submit_once(self, name: str, job: JobRow) -> None:
         try:
             self._client.submit_job(
                 submission_id=name,
