@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import IO, Any
 
@@ -45,7 +46,20 @@ def _plan(given: argparse.Namespace) -> dict[str, Any]:
     if found["missing"] or config.model is None:
         return found
     print(f"probing {', '.join(config.hooks())} ...", file=sys.stderr, flush=True)
-    return estimate(config, store, requirement, probe(config, requirement))
+    busy = _busy()
+    found = estimate(config, store, requirement, probe(config, requirement))
+    return {**found, "warnings": [*found["warnings"], *busy]}
+
+
+def _busy() -> list[str]:
+    """A warning if other programs keep all cores busy: a product on several cores waits for the slowest of them."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < cores:
+        return []
+    return [
+        f"this machine is busy (load {load:.1f} on {cores} cores), and times are those of now: alone, the run is faster, and "
+        "with more beside it slower"
+    ]
 
 
 def lines(plan: dict[str, Any]) -> list[str]:

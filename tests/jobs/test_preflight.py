@@ -15,7 +15,7 @@ from cluster.store import Store
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from jobs import plan_probe
-from jobs.plan_command import lines
+from jobs.plan_command import _busy, lines
 from jobs.plan_probe import PlanProbeError, Probed
 from jobs.preflight import estimate
 from sae.calibration import calibrate
@@ -179,6 +179,13 @@ def test_the_process_that_measures_gives_what_this_one_does(
     assert found.figures.flops_per_token == probe.flops_per_token and found.import_seconds > 0
     plan = estimate(config(), store, REQUIREMENT, found)
     assert json.loads(json.dumps(plan)) == plan and "\n".join(lines(plan)).count("of it start ") == 1
+
+
+def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for load, warned in ((0.3, False), (3.9, False), (4.0, True), (17.2, True)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert [f"load {load} on 4 cores" in text for text in _busy()] == [True] * warned
 
 
 def test_what_is_wrong_in_the_process_is_said_in_one_message(
