@@ -24,7 +24,7 @@ def make_report(
     config: ReportConfig,
     threads: int,
 ) -> tuple[list[StoredFile], dict[str, Any]]:
-    """Gives the stored files and what report.json holds. `inputs`: features, evaluation and, if there are any, labels.
+    """Gives the stored files and what report.json holds. `inputs`: features, evaluation and, if there are any, labels and probes.
 
     Raises ReportError, StoreError.
     """

@@ -2,8 +2,9 @@
 
     python -m benchmarks.preflight [--only NAME]
 
-Each run is planned just before it is made, with the demo's model and tokens. Seconds are those of its jobs' attempts, from start
-to end. Memory is the largest resident set of a worker process, sampled from /proc twice a second.
+Each run is planned just before it is made, with the demo's model and tokens, its cache anew. Seconds are from the start of its
+first job's attempt to the end of its last one's. Memory is the largest resident set of a worker process, sampled from /proc
+twice a second.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import REPOSITORY, Figure, Inputs, demo_inputs, machine, write_results
 from cluster.catalog import open_catalog
+from cluster.store import Store
+from configs.settings import settings
+from configs.train import TrainConfig
+from jobs.life.planner import resolve_auto
+from jobs.preflight import existing_cache
 
 EVERY_S = 0.5
 POLICY = {"calibration_rows": 16}
@@ -98,11 +105,12 @@ def measure(name: str, inputs: Inputs, seed: int) -> dict[str, Any]:
         "seed": seed,
         **RUNS[name],
     }
-    if "cache" in body:  # another one than that of an earlier run
-        body["cache"] = {**body["cache"], "rows_per_chunk": 64 + seed % 64}
+    if "cache" in body:
+        body["cache"] = {**body["cache"], "rows_per_chunk": _unused_chunk(body, inputs.store)}
     command = [sys.executable, "-m", "jobs", "train", "--config", "-"]
     text = json.dumps(body)
     load = os.getloadavg()[0]
+    asked = time.time()
     plan = json.loads(_run([*command, "--plan"], text))
     began = time.time()
     with LargestWorker(f"RAYLENS_HOME={os.environ['RAYLENS_HOME']}") as worker:
@@ -110,11 +118,22 @@ def measure(name: str, inputs: Inputs, seed: int) -> dict[str, Any]:
     with open_catalog() as catalog:
         rows = [row for row in catalog.jobs(limit=10) if row.created_at >= began]
         attempts = [attempt for row in rows for attempt in catalog.attempts(row.id)]
-    seconds = sum((attempt.ended_at or 0) - attempt.started_at for attempt in attempts)
+    # The jobs run one after the other, and an attempt begins when its job is submitted.
+    seconds = max(attempt.ended_at or 0 for attempt in attempts) - min(attempt.started_at for attempt in attempts)
     return {
         "predicted_s": plan["seconds"]["total"], "measured_s": seconds, "predicted_bytes": plan["memory_bytes"],
         "measured_bytes": worker.peak, "load_before": load, "load_after": os.getloadavg()[0],
+        "plan_s": began - asked, "whole_command_s": time.time() - began, "predicted_parts_s": plan["seconds"],
     }  # fmt: skip
+
+
+def _unused_chunk(body: dict[str, Any], store: Store) -> int:
+    """Rows of a chunk that no cache of this run has yet, so that the cache is made."""
+    for rows in count(64):
+        config = TrainConfig.model_validate({**body, "cache": {**body["cache"], "rows_per_chunk": rows}})
+        if existing_cache(resolve_auto(config, "cpu"), store) is None:
+            return rows
+    raise AssertionError("there are infinitely many")
 
 
 def _run(command: list[str], text: str) -> str:
@@ -135,6 +154,7 @@ def main() -> None:
     parser.add_argument("--only", choices=RUNS, action="append", help="this run alone, without writing results")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the shuffle: another one is another run")
     given = parser.parse_args()
+    os.environ["RAYLENS_HOME"] = str(settings().home)  # by which the workers are found
     place, inputs = machine(), demo_inputs()
     raw, figures = {}, []
     for number, name in enumerate(given.only or RUNS):

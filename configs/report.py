@@ -9,8 +9,9 @@ from pydantic import Field
 from configs.base import Seed, StageConfig
 from configs.evaluate import EvaluateConfig
 from configs.extract import ExtractConfig
-from configs.inputs import EvaluationId, FeaturesId, IdOrConfig, LabelsId
+from configs.inputs import EvaluationId, FeaturesId, IdOrConfig, LabelsId, ProbesId
 from configs.label import LabelConfig
+from configs.probe import ProbeConfig
 
 
 class ReportConfig(StageConfig):
@@ -25,6 +26,10 @@ class ReportConfig(StageConfig):
     )
     labels: Annotated[LabelsId | LabelConfig, IdOrConfig()] | None = Field(
         None, description="Labels of these features, or the config that makes them; none: the page has no labels."
+    )
+    probes: Annotated[ProbesId | ProbeConfig, IdOrConfig()] | None = Field(
+        None,
+        description="Probes of this SAE on labelled documents, or the config that makes them; none: the page has no probes.",
     )
     pages: int = Field(
         300, ge=1, description="Features with a page of their own, spread evenly over the density ranks."

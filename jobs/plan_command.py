@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from configs.load import load_config
-from configs.requirements import Requirement
 from configs.resource_profiles import load_profile, requirement_for
 from configs.train import TrainConfig
 from jobs.life.outcome import failure_of
 from jobs.life.planner import resolve_auto
+from jobs.plan_probe import probe
 from jobs.preflight import estimate
-
-if TYPE_CHECKING:
-    from cluster.store import Store
-    from sae.training.probe import ProbeFigures
 
 
 def plan(given: argparse.Namespace, answer: IO[str]) -> int:
@@ -48,21 +45,21 @@ def _plan(given: argparse.Namespace) -> dict[str, Any]:
     found = estimate(config, store, requirement)
     if found["missing"] or config.model is None:
         return found
-    return estimate(config, store, requirement, _probe(config, store, requirement))
-
-
-def _probe(config: TrainConfig, store: Store, requirement: Requirement) -> ProbeFigures:
-    import torch
-
-    from jobs.preflight import existing_inputs
-    from sae.formats.tokens import TokensReader
-    from sae.training.probe import probe_run
-
-    torch.set_num_threads(requirement.threads)
-    inputs = existing_inputs(config, store)
-    tokens = TokensReader(store.files(inputs["tokens"]), config.split, config.policy.speakers)
     print(f"probing {', '.join(config.hooks())} ...", file=sys.stderr, flush=True)
-    return probe_run(config, store.files(inputs["model"]).directory(), tokens, requirement.device)
+    busy = _busy()
+    found = estimate(config, store, requirement, probe(config, requirement))
+    return {**found, "warnings": [*found["warnings"], *busy]}
+
+
+def _busy() -> list[str]:
+    """A warning if other programs keep all cores busy: a product on several cores waits for the slowest of them."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < cores:
+        return []
+    return [
+        f"this machine is busy (load {load:.1f} on {cores} cores), and times are those of now: alone, the run is faster, and "
+        "with more beside it slower"
+    ]
 
 
 def lines(plan: dict[str, Any]) -> list[str]:
@@ -89,6 +86,9 @@ def lines(plan: dict[str, Any]) -> list[str]:
             )
     if plan["seconds"] is not None:
         found.append(f"about {_duration(plan['seconds']['total'])}, {plan['tokens_per_second']:,.0f} tokens/s")
+        parts = ("harvest", "start", "calibration", "reading", "steps", "end")
+        shown = (f"{name} {_duration(plan['seconds'][name])}" for name in parts if plan["seconds"][name])
+        found.append(f"of it {', '.join(shown)}")
     return found + [f"warning: {text}" for text in plan["warnings"]]
 
 

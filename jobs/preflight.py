@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from configs.architectures import SaeConfig
 from configs.architectures.steps import steps_of
@@ -18,11 +18,14 @@ from configs.hook_names import hook_width
 from configs.requirements import Requirement
 from configs.train import TrainConfig
 from jobs.life.planner import Planner
+from jobs.run_seconds import run_seconds
+from jobs.run_size import RunSize, run_size
 from jobs.stages import load_stage
 
 if TYPE_CHECKING:
     from cluster.store import Store
-    from sae.training.probe import ProbeFigures
+    from jobs.plan_probe import Probed
+    from sae.training.probe_figures import ProbeFigures
 
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 # Measured on CPU workers, which keep the memory that they free (sae/language_model/malloc.py).
@@ -31,44 +34,20 @@ _LOAD = 1.12  # of the weights
 _PASS_BYTES, _ROWS_OF_A_TOKEN = 60 << 20, 32  # of a forward pass; rows of d_model for each token in it
 _WEIGHT_BYTES = 16  # of an SAE's weight with its gradient and Adam's moments
 _LATENT_BYTES = 22  # of one latent at one position of a step: pre-activations, and what choosing among them takes
-# A run without a cluster of its own: from the attempt's start to the first batch, without the model's own loading.
-_START_SECONDS = 14.0
-_WITHOUT_RAY = (
-    0.97  # of the steps a second that the same loop makes in a plain process (benchmarks/results/ray_overhead.md)
-)
 _RECIPE_WIDTH, _RECIPE_LR = 2**14, 2e-4  # of Adam for TopK: lr falls with the root of the width (Gao et al. 2024)
 _LR_BELOW, _LR_ABOVE = 5, 15  # how many times smaller or larger than the recipe's is far from it
 _POSITIONS_A_LATENT = 20  # different data positions, fewer of which repeated in epochs teach a latent by heart
 
 
-class _Size(NamedTuple):
-    """What a run reads: `rows` of the split in whole steps, positions of a row, and what is known of the data among them."""
-
-    rows: int
-    context_length: int
-    epochs: int
-    steps: int
-    data_share: float
-
-    @property
-    def different(self) -> float:
-        """Data positions of one epoch."""
-        return self.rows * self.context_length * self.data_share
-
-    @property
-    def seen(self) -> float:
-        """Data positions of all epochs."""
-        return self.different * self.epochs
-
-
 def estimate(
-    config: TrainConfig, store: Store, requirement: Requirement, probe: ProbeFigures | None = None
+    config: TrainConfig, store: Store, requirement: Requirement, probed: Probed | None = None
 ) -> dict[str, Any]:
     """The plan of a run as plain JSON. `missing` names inputs that do not exist yet: then only what needs none is known.
 
     `seconds` and `tokens_per_second` are null without a probe. Raises ValueError for a config that cannot run.
     """
     found, missing = _inputs(config, store)
+    probe = None if probed is None else probed.figures
     plan: dict[str, Any] = {
         "stage": "train", "missing": missing, "workers": requirement.workers, "rows": None, "context_length": None,
         "steps": None, "tokens": None, "data_positions": None, "hooks": [], "flops": None, "seconds": None,
@@ -76,7 +55,7 @@ def estimate(
         "dead_share": None, "saes": [{"label": sae.label, "d_sae": sae.d_sae} for sae in config.saes],
     }  # fmt: skip
     plan["dead_share_note"] = "not predicted: the share at the start, which a probe measures, says little about the end"
-    size = _size(config, store, found) if not missing else None
+    size = run_size(config, store, found) if not missing else None
     widths = _widths(config, store, found.get("model"), probe)
     if size is not None:
         positions = size.rows * config.epochs * size.context_length
@@ -85,8 +64,8 @@ def estimate(
         plan["disk_bytes"] = _disk_bytes(config, store, found)
         plan["memory_bytes"] = _memory(config, store, found, widths, size, requirement)
         plan["flops"] = _flops(config, store, found, widths, size, probe)
-        if probe is not None:
-            plan |= _probed(config, size, probe, requirement, _harvest(config, store) is not None)
+        if probed is not None:
+            plan |= _measured(config, size, probed, requirement, _harvest(config, store))
     plan["warnings"] = _warnings(config, widths, size, plan, requirement)
     return plan
 
@@ -94,6 +73,15 @@ def estimate(
 def existing_inputs(config: TrainConfig, store: Store) -> dict[str, ArtifactRef]:
     """The inputs of a run that exist, by role: model and tokens, or planted activations."""
     return _inputs(config, store)[0]
+
+
+def existing_cache(config: TrainConfig, store: Store) -> ArtifactRef | None:
+    """The activation cache that the run reads, if it exists."""
+    harvest = config.harvest()
+    if harvest is None:
+        return None
+    ref: ArtifactRef = Planner().step(harvest).outputs[0].ref
+    return None if store.manifest(ref) is None else ref
 
 
 def _inputs(config: TrainConfig, store: Store) -> tuple[dict[str, ArtifactRef], list[str]]:
@@ -113,30 +101,6 @@ def _inputs(config: TrainConfig, store: Store) -> tuple[dict[str, ArtifactRef], 
     return found, missing
 
 
-def _size(config: TrainConfig, store: Store, found: Mapping[str, ArtifactRef]) -> _Size:
-    if "tokens" in found:
-        info = json.loads(store.files(found["tokens"]).path("tokens.json").read_text())
-        split = info["splits"].get(config.split, {})
-        rows, length = int(split.get("rows", 0)), int(info["context_length"])
-        roles = split.get("roles") or {}
-        total = sum(roles.values())
-        share = roles.get("data", 0) / total if total else 1.0
-    else:
-        summary = store.files(found["activations"]).manifest.summary
-        rows, length, share = int(summary["rows"]), int(summary["context_length"]), 1.0
-    wanted = rows if config.rows is None else config.rows
-    if wanted > rows:
-        raise ValueError(
-            f"the config wants {wanted:,} rows of split {config.split!r}, which has {rows:,}; lower `rows`"
-        )
-    whole = wanted // config.batch_rows * config.batch_rows
-    if not whole:
-        raise ValueError(
-            f"split {config.split!r} has {wanted} rows, less than one step of batch_rows = {config.batch_rows}"
-        )
-    return _Size(whole, length, config.epochs, whole // config.batch_rows * config.epochs, share)
-
-
 def _widths(config: TrainConfig, store: Store, model: ArtifactRef | None, probe: ProbeFigures | None) -> dict[str, int]:
     """Numbers in the value of each hook, by the names of the config; of a module without a probe at most about so many."""
     if model is None:
@@ -152,10 +116,7 @@ def _widths(config: TrainConfig, store: Store, model: ArtifactRef | None, probe:
 
 def _harvest(config: TrainConfig, store: Store) -> HarvestConfig | None:
     """The harvest that has to write this run's cache; None if it streams, or if the cache is there."""
-    harvest = config.harvest()
-    if harvest is None or store.manifest(Planner().step(harvest).outputs[0].ref) is not None:
-        return None
-    return harvest
+    return None if existing_cache(config, store) is not None else config.harvest()
 
 
 def _disk_bytes(config: TrainConfig, store: Store, found: Mapping[str, ArtifactRef]) -> int:
@@ -179,7 +140,7 @@ def _memory(
     store: Store,
     found: Mapping[str, ArtifactRef],
     widths: Mapping[str, int],
-    size: _Size,
+    size: RunSize,
     requirement: Requirement,
 ) -> int:
     """Bytes of the largest worker at its peak: model, a block's activations, and its SAEs with Adam and one step.
@@ -222,7 +183,7 @@ def _flops(
     store: Store,
     found: Mapping[str, ArtifactRef],
     widths: Mapping[str, int],
-    size: _Size,
+    size: RunSize,
     probe: ProbeFigures | None,
 ) -> dict[str, float]:
     """Operations of matrix products: the model up to the last hook, and the encoders' dense products.
@@ -259,24 +220,16 @@ def _model_flops(config: TrainConfig, store: Store, model: ArtifactRef) -> float
     return 2.0 * (int(summary["parameters"]) - embeddings) * blocks / layers
 
 
-def _probed(
-    config: TrainConfig, size: _Size, probe: ProbeFigures, requirement: Requirement, harvests: bool
+def _measured(
+    config: TrainConfig, size: RunSize, probed: Probed, requirement: Requirement, harvest: HarvestConfig | None
 ) -> dict[str, Any]:
-    """Times and hooks, from what was measured. `harvests`: the cache has to be made first."""
-    workers = requirement.workers
-    rows = size.rows * (1 if config.cache is not None else config.epochs)
-    reading = probe.seconds_per_row * rows / (1 if config.cache is not None else workers)
-    shares = [probe.saes[i::workers] for i in range(workers)]
-    steps = size.steps * max(sum(sae.seconds_per_step for sae in share) for share in shares) / _WITHOUT_RAY
-    calibrating = probe.seconds_per_row * min(config.policy.calibration_rows, size.rows) * len(probe.hooks)
-    start = _START_SECONDS + probe.load_seconds
-    harvest = start + (reading + calibrating) / _WITHOUT_RAY if harvests else 0.0
-    streamed = 0.0 if config.cache is not None else (reading + calibrating) / _WITHOUT_RAY
-    train = start + streamed + steps
+    """Times and hooks, from what was measured. `harvest`: the job that has to make the cache first."""
+    probe = probed.figures
+    parts = run_seconds(config, size, probed, requirement, harvest)
     tokens = size.rows * config.epochs * size.context_length
     return {
-        "seconds": {"harvest": harvest, "train": train, "total": harvest + train},
-        "tokens_per_second": tokens / (harvest + train),
+        "seconds": parts,
+        "tokens_per_second": tokens / parts["total"],
         "data_positions": round(tokens * probe.data_share),
         "hooks": [{**hook._asdict(), "rows": probe.rows} for hook in probe.hooks],
         "saes": [sae._asdict() for sae in probe.saes],
@@ -286,7 +239,7 @@ def _probed(
 def _warnings(
     config: TrainConfig,
     widths: Mapping[str, int],
-    size: _Size | None,
+    size: RunSize | None,
     plan: Mapping[str, Any],
     requirement: Requirement,
 ) -> list[str]:
@@ -307,7 +260,7 @@ def _warnings(
     return list(dict.fromkeys(found))
 
 
-def _sae_warnings(sae: SaeConfig, widths: Mapping[str, int], size: _Size | None) -> list[str]:
+def _sae_warnings(sae: SaeConfig, widths: Mapping[str, int], size: RunSize | None) -> list[str]:
     found = []
     d = _d_in(sae, widths)
     if d is not None and sae.d_sae < d:
@@ -331,7 +284,7 @@ def _sae_warnings(sae: SaeConfig, widths: Mapping[str, int], size: _Size | None)
     return found
 
 
-def _data_warnings(config: TrainConfig, size: _Size) -> list[str]:
+def _data_warnings(config: TrainConfig, size: RunSize) -> list[str]:
     positions = size.different
     widest = max(config.saes, key=lambda sae: sae.d_sae)
     found = []

@@ -70,7 +70,7 @@ OTHERS = (
     ["blocks.0.hook_mlp_out", "blocks.0.hook_attn_out"],
     [SAE.replace("0", "8")], ["e", "f"], [3], "{text} {other}", {"narrator": "system"}, "2024-07-26", ["assistant"],
     *(ref.replace("0", "1") for ref in (DATASET, MODEL, TOKENS, SAE, FEATURES, EVALUATION)), "https://models.example/v1",
-    "labels/1111111111111111",
+    "labels/1111111111111111", "probes/1111111111111111",
 )  # fmt: skip
 # A source counts by what it holds, not by where it is or how it was named.
 BY_CONTENT = {f"{stage}.source.{name}" for stage in ("download", "import") for name in ("path", "files", "type")}
@@ -79,7 +79,7 @@ BY_CONTENT = {f"{stage}.source.{name}" for stage in ("download", "import") for n
 ELSEWHERE = {
     "evaluate.controls", "evaluate.seeds", "train.activations", "train.grid",
     "download.quantization",  # of models: tests/sae/test_language_model_quantization.py
-    "import.part", "import.k", "export.features", "export.labels",  # tests/jobs/test_stage_import.py
+    "import.part", "import.k", "export.features", "export.labels",  # tests/jobs/test_stage_import.py and test_stage_export.py
 }  # fmt: skip
 # It decides whether there are options of a dataset at all.
 NO_LEAF = {"download.what"}

@@ -16,18 +16,20 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from cluster.store import Store
 
-VERSION = 3
-_ROLES = ("features", "evaluation", "labels")
+VERSION = 4
+_OPTIONAL = ("labels", "probes")
+_ROLES = ("features", "evaluation", *_OPTIONAL)
 
 
 def inputs(config: ReportConfig) -> dict[str, StageConfig | str]:
     """What the page is about: what each feature responds to, and how good the SAE is."""
     found: dict[str, StageConfig | str] = {"features": config.features, "evaluation": config.evaluation}
-    return found if config.labels is None else {**found, "labels": config.labels}
+    more = {role: getattr(config, role) for role in _OPTIONAL}
+    return found | {role: source for role, source in more.items() if source is not None}
 
 
 def outputs(config: ReportConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
-    """One report for each SAE, named by its features, evaluation and labels, however they were referred to."""
+    """One report for each SAE, named by its inputs, however they were referred to."""
     science = {key: value for key, value in config.science().items() if key not in _ROLES}
     return [
         Output(
@@ -74,7 +76,7 @@ def run(job: JobContext) -> None:
 
 
 def _by_sae(inputs: dict[str, list[ArtifactRef]]) -> list[dict[str, ArtifactRef]]:
-    """The inputs of each SAE by role. Extraction, evaluation and labels of one training run give its SAEs in one order."""
+    """The inputs of each SAE by role. Those that one training run is named in give its SAEs in one order."""
     given = {role: inputs[role] for role in _ROLES if role in inputs}
     if len({len(refs) for refs in given.values()}) > 1:
         counts = ", ".join(f"{len(refs)} of {role}" for role, refs in given.items())

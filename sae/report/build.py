@@ -15,6 +15,7 @@ from sae.report.feature_selection import select_features, selection_rule
 from sae.report.labels import label_columns, page_labels, shown_labels
 from sae.report.overview import curves, density_bars, feature_columns
 from sae.report.pages import feature_pages
+from sae.report.probes import shown_probes
 from sae.report.render import render
 from sae.report.sources import Artifacts, ReportError, Sources, open_sources
 from sae.report.string_table import Strings, renumber
@@ -83,6 +84,7 @@ def _facts(sources: Sources, rule: str) -> dict[str, Any]:
         "tiles": tiles(sources),
         "card": shown_card(sources.metrics),
         "labels": None if sources.labels is None else shown_labels(sources.labels),
+        "probes": None if sources.probes is None else shown_probes(sources.probes),
         "excluded": excluded(sources),
         "rows": info.rows,
         "rule": rule,

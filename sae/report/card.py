@@ -55,11 +55,16 @@ def shown_card(metrics: dict[str, Any]) -> Card | None:
     rows = []
     for figure in card["figures"]:
         name, note = _NAMES.get(figure["figure"], (figure["figure"], ""))
-        beside = [(one["control"], _interval(one), _interval(one["difference"], "+")) for one in figure["controls"]]
-        rows.append(CardRow(name, note, figure["over"], _interval(figure["sae"]), beside))
+        rows.append(card_row(name, note, figure["over"], figure))
     controls = ", ".join(f"{one['control']} ({one['sae']})" for one in card["controls"])
     about = f"Controls: {controls}. " if controls else "No controls were trained. "
     return Card(f"{about}{card['units']:,} {card['unit']}. {card['method']}", rows)
+
+
+def card_row(name: str, note: str, over: str, figure: dict[str, Any]) -> CardRow:
+    """A row of `{sae, controls}`."""
+    beside = [(one["control"], _interval(one), _interval(one["difference"], "+")) for one in figure["controls"]]
+    return CardRow(name, note, over, _interval(figure["sae"]), beside)
 
 
 def _interval(body: dict[str, Any], sign: str = "") -> str:

@@ -13,6 +13,7 @@ from sae.formats.artifact_files import ArtifactFilesLike
 from sae.formats.evaluation import read_metrics
 from sae.formats.features import FeaturesReader
 from sae.formats.labels import LabelsReader
+from sae.formats.probes import read_probes
 from sae.formats.tokens import TokensReader
 from sae.report.token_text import TokenText
 
@@ -33,10 +34,11 @@ class Artifacts(NamedTuple):
     tokens: ArtifactFilesLike
     model: ArtifactFilesLike
     labels: ArtifactFilesLike | None = None
+    probes: ArtifactFilesLike | None = None
 
 
 class Sources(NamedTuple):
-    """The same, opened. `sae` is cfg.json, `curves` has one row a training step, none if imported."""
+    """The same, opened. `sae` is cfg.json, `probes` is probes.json, `curves` has one row a training step, none if imported."""
 
     features: FeaturesReader
     metrics: dict[str, Any]
@@ -46,6 +48,7 @@ class Sources(NamedTuple):
     tokens: TokensReader
     token_text: TokenText
     labels: LabelsReader | None
+    probes: dict[str, Any] | None
 
 
 def open_sources(artifacts: Artifacts) -> Sources:
@@ -70,17 +73,27 @@ def open_sources(artifacts: Artifacts) -> Sources:
         TokensReader(artifacts.tokens, features.info.split, _speakers(artifacts.sae)),
         TokenText(_path(artifacts.model, TOKENIZER, "a language model").read_text(encoding="utf-8")),
         None if artifacts.labels is None else _labels(artifacts.labels, str(own)),
+        None if artifacts.probes is None else _probes(artifacts.probes, str(own)),
     )
 
 
 def _labels(files: ArtifactFilesLike, sae: str) -> LabelsReader:
     labels = LabelsReader(files)
-    if labels.info.inputs["sae"] != sae:
-        raise ReportError(
-            f"the features are those of {sae} and the labels are those of {labels.info.inputs['sae']}: "
-            "a report needs both of one SAE"
-        )
+    _check_same(sae, "labels", labels.info.inputs["sae"])
     return labels
+
+
+def _probes(files: ArtifactFilesLike, sae: str) -> dict[str, Any]:
+    probes = read_probes(files)
+    _check_same(sae, "probes", probes["sae"])
+    return probes
+
+
+def _check_same(sae: str, what: str, other: str) -> None:
+    if other != sae:
+        raise ReportError(
+            f"the features are those of {sae} and the {what} are those of {other}: a report needs both of one SAE"
+        )
 
 
 def _curves(sae: ArtifactFilesLike) -> pa.Table:

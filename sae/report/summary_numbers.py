@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from configs.architectures import architecture_name, target_l0
 from sae.formats.labels import LabelsInfo
+from sae.report.probes import probe_figures
 from sae.report.sources import Sources
 
 _REASONS = {
@@ -97,6 +98,7 @@ def figures(sources: Sources, pages: int) -> dict[str, Any]:
             "no_logit_lens": info.no_logit_lens,
         },
         "labels": None if sources.labels is None else _label_figures(sources.labels.info),
+        "probes": None if sources.probes is None else probe_figures(sources.probes),
         "tokens": {
             "id": info.inputs["tokens"],
             "split": info.split,

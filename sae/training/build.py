@@ -123,7 +123,7 @@ def build_run(
         measured = _calibrations(config, model, tokens, list(points.values())) if collective.rank == 0 else {}
         calibrations = collective.broadcast(measured)
         source = StreamSource(model, tokens, points.values(), calibrations, config.policy)
-    saes = {i: _renamed(config.saes[i], names) for i in numbers}
+    saes = {i: renamed(config.saes[i], names) for i in numbers}
     trainers = {}
     for i in numbers[collective.rank :: collective.workers]:
         first, *others = (calibrations[hook] for hook in saes[i].all_hooks())
@@ -137,7 +137,7 @@ def build_run(
     return TrainingRun(plan, hooks, tuple(ends), source, trainers, paths, tokens, config.early_stop)
 
 
-def _renamed(sae: SaeConfig, names: Mapping[str, str]) -> SaeConfig:
+def renamed(sae: SaeConfig, names: Mapping[str, str]) -> SaeConfig:
     """The config with hooks under the names that the language model has for them. Raises ValueError for two of one hook."""
     seen: dict[str, str] = {}
     for hook in sae.all_hooks():

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
 from configs.artifact_ids import ArtifactRef
-from configs.steering import Intervention, Op
+from configs.steering import Intervention, Op, Turn
 from serve_app import artifact_requests
 from serve_app.dependencies import Api, ApiDep
 from serve_app.errors import ApiError, not_found
@@ -25,16 +25,22 @@ from serve_app.schemas.neuronpedia import (
     NpActivation,
     NpActivationAnswer,
     NpActivationRequest,
+    NpChatMessage,
     NpExplanation,
     NpFeature,
     NpSteerAnswer,
+    NpSteerChatAnswer,
+    NpSteerChatRequest,
+    NpSteeredChat,
+    NpSteering,
     NpSteerRequest,
     NpTopFeature,
     NpTopKAnswer,
     NpTopKRequest,
     NpTopToken,
+    NpTurn,
 )
-from serve_app.schemas.steering import SteerBody
+from serve_app.schemas.steering import SteerBody, SteeringAnswer
 
 _SEEDS = 2**32  # Neuronpedia's seeds may be negative, ours not
 
@@ -119,6 +125,31 @@ async def neuronpedia_topk(api: ApiDep, body: NpTopKRequest) -> NpTopKAnswer:
 @router.post("/steer/", summary="Steer a language model, in Neuronpedia's form", responses=problems(404))
 async def neuronpedia_steer(api: ApiDep, body: NpSteerRequest) -> NpSteerAnswer:
     """As Neuronpedia, it changes all positions, BOS among them. `/v1/text/steer` does more, and measures what the change does."""
+    found = await _steered(api, body, True, text=body.prompt)
+    return NpSteerAnswer(
+        DEFAULT=body.prompt + found.unsteered.text, STEERED=body.prompt + "".join(one.text for one in found.steered)
+    )
+
+
+@router.post(
+    "/steer-chat/", summary="Steer a language model's answer to a chat, in Neuronpedia's form", responses=problems(404)
+)
+async def neuronpedia_steer_chat(api: ApiDep, body: NpSteerChatRequest) -> NpSteerChatAnswer:
+    """The model needs a tokenizer with a chat template. Two chats that differ are two requests to steer."""
+    plain, changed = body.defaultChatMessages, body.steeredChatMessages
+    steered = await _steered(api, body, body.steer_special_tokens, messages=_turns(changed))
+    other = steered
+    if plain != changed:
+        other = await _steered(api, body, body.steer_special_tokens, messages=_turns(plain))
+    (answer,) = steered.steered
+    return NpSteerChatAnswer(
+        DEFAULT=_answered(plain, other.prompt, other.unsteered.text),
+        STEERED=_answered(changed, steered.prompt, answer.text),
+    )
+
+
+async def _steered(api: Api, body: NpSteering, special_tokens: bool, **prompt: Any) -> SteeringAnswer:
+    """Steers with the features of a request. `prompt`: `text` or `messages`."""
     for feature in body.features:
         if feature.modelId != body.modelId:
             raise ApiError(422, "invalid_request", f"a feature of model {feature.modelId} cannot steer {body.modelId}")
@@ -130,24 +161,29 @@ async def neuronpedia_steer(api: ApiDep, body: NpSteerRequest) -> NpSteerAnswer:
             latent=int(one.index),
             op=op,
             value=one.strength * body.strength_multiplier,
-            special_tokens=True,
+            special_tokens=special_tokens,
         )
         for one in body.features
     ]
-    found = await steer(
-        api,
-        SteerBody(
-            text=body.prompt,
-            interventions=tuple(changes),
-            max_tokens=body.n_tokens,
-            temperature=body.temperature,
-            frequency_penalty=body.freq_penalty,
-            seed=body.seed % _SEEDS,
-        ),
+    request = SteerBody(
+        interventions=tuple(changes),
+        max_tokens=body.n_tokens,
+        temperature=body.temperature,
+        frequency_penalty=body.freq_penalty,
+        seed=body.seed % _SEEDS,
+        **prompt,
     )
-    return NpSteerAnswer(
-        DEFAULT=body.prompt + found.unsteered.text, STEERED=body.prompt + "".join(one.text for one in found.steered)
-    )
+    found: SteeringAnswer = await steer(api, request)
+    return found
+
+
+def _turns(messages: list[NpChatMessage]) -> tuple[Turn, ...]:
+    return tuple(Turn(role="assistant" if one.role == "model" else one.role, content=one.content) for one in messages)
+
+
+def _answered(chat: list[NpChatMessage], prompt: list[str], answer: str) -> NpSteeredChat:
+    messages = [*(NpTurn(role=one.role, content=one.content) for one in chat), NpTurn(role="assistant", content=answer)]
+    return NpSteeredChat(raw="".join(prompt) + answer, chatTemplate=messages)
 
 
 def _check(api: Api, model: str, source: str) -> None:

@@ -125,11 +125,10 @@ class NpSteerFeature(RequestBody):
     strength: float = Field(ge=-10_000, le=10_000, description="How strong, in activations of the feature.")
 
 
-class NpSteerRequest(RequestBody):
-    """A prompt, and features to steer the model with."""
+class NpSteering(RequestBody):
+    """Features to steer the model with, and how."""
 
     modelId: HexId = _MODEL
-    prompt: str = Field(min_length=1, max_length=MAX_TEXT, description="The text to go on with.")
     features: list[NpSteerFeature] = Field(min_length=1, max_length=50, description="The features, all at once.")
     temperature: float = Field(0.5, ge=0, le=10, description="0: always the most probable token.")
     n_tokens: int = Field(32, ge=1, le=512, description="Largest number of new tokens.")
@@ -145,11 +144,62 @@ class NpSteerRequest(RequestBody):
     stream: Literal[False] = Field(False, description="The answer comes whole; `/v1/text/steer` streams.")
 
 
+class NpSteerRequest(NpSteering):
+    """A prompt, and features to steer the model with."""
+
+    prompt: str = Field(min_length=1, max_length=MAX_TEXT, description="The text to go on with.")
+
+
+class NpChatMessage(RequestBody):
+    """One message of a chat."""
+
+    role: Literal["system", "user", "assistant", "model"] = Field(
+        description="Who says it; `model` is another name for `assistant`."
+    )
+    content: str = Field(max_length=MAX_TEXT, description="What is said.")
+
+
+NpChat = Annotated[list[NpChatMessage], Field(min_length=1, max_length=100)]
+
+
+class NpSteerChatRequest(NpSteering):
+    """Two chats that the model answers, the one without the change and the other with it. They may be equal."""
+
+    defaultChatMessages: NpChat = Field(description="The chat that is answered without the change.")
+    steeredChatMessages: NpChat = Field(description="The chat that is answered with the change.")
+    steer_special_tokens: bool = Field(True, description="Change special tokens of the chat, too.")
+
+
 class NpSteerAnswer(BaseModel):
     """The text without the change and with it, each behind the prompt."""
 
     DEFAULT: str = Field(description="Prompt and answer without the change.")
     STEERED: str = Field(description="Prompt and answer with it.")
+    id: None = Field(None, description="Nothing is kept.")
+    shareUrl: None = Field(None, description="Nothing is kept.")
+    limit: None = Field(None, description="There is no limit to such requests.")
+
+
+class NpTurn(BaseModel):
+    """One message of an answered chat."""
+
+    role: str = Field(description="Who says it.")
+    content: str = Field(description="What is said.")
+
+
+class NpSteeredChat(BaseModel):
+    """A chat with the model's answer."""
+
+    raw: str = Field(description="The chat as the model's template writes it, and the answer.")
+    chatTemplate: list[NpTurn] = Field(description="The messages; the last one is the answer.")
+    logprobs: None = Field(None, description="Log probabilities are not given.")
+
+
+class NpSteerChatAnswer(BaseModel):
+    """The chats with their answers, without the change and with it."""
+
+    DEFAULT: NpSteeredChat = Field(description="Answered without the change.")
+    STEERED: NpSteeredChat = Field(description="Answered with it.")
     id: None = Field(None, description="Nothing is kept.")
     shareUrl: None = Field(None, description="Nothing is kept.")
     limit: None = Field(None, description="There is no limit to such requests.")

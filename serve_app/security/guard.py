@@ -39,6 +39,7 @@ READ_POSTS = frozenset(
         "/api/activation/new",
         "/api/search-topk-by-token/",
         "/api/steer/",
+        "/api/steer-chat/",
     }
 )
 # Pieces of uploads, the only bodies that are larger than a form: they are written to the disk as they come.

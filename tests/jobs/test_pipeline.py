@@ -39,7 +39,7 @@ PRODUCT = ("configs", "sae", "cluster", "actors", "jobs", "serve_app")
 # What the pipeline on S3 makes anew; the rest comes from the local store.
 MADE_ON_S3 = ("tokens", "saes", "reports")
 # Read in tests/sae/test_sources*.py, test_uploads.py and test_planted.py, and tests/jobs/test_stage_maintain.py,
-# test_stage_import.py (exports too) and test_stage_probe.py; resources in tests/test_options.py; model servers in
+# test_stage_import.py, test_stage_export.py and test_stage_probe.py; resources in tests/test_options.py; model servers in
 # tests/sae/test_label_endpoint.py.
 ELSEWHERE = (
     HubSource,

@@ -63,5 +63,24 @@ def figures_of(means: DocumentMeans, documents: Labelled, sae: Sae, **fields: An
     return ProbingFigures(means, documents, [sae], [SAE], config_of(**fields)).body()
 
 
+def spurious_world(tmp_path: Path, size: float = 3.0) -> dict[str, Any]:
+    """All figures: latents 0 and 2 write the class, by lengths that vary; 1 and 3 a value, always by `size`; others elsewhere."""
+    random = np.random.default_rng(7)
+    n, width = 600, 40
+    cell = np.arange(n) // 3 % 4
+    is_first, is_a = cell < 2, cell % 2 == 0
+    codes = np.abs(random.normal(size=(n, width))) * (random.random((n, width)) < 0.5)
+    length = random.uniform(0.2, 1.8, n)
+    codes[:, 0], codes[:, 2] = is_first * length, ~is_first * length
+    codes[:, 1], codes[:, 3] = is_a, ~is_a
+    directions = np.zeros((width, 6))
+    directions[0, 0], directions[2, 0], directions[1, 1], directions[3, 1] = 1, -1, size, -size
+    directions[np.arange(4, width), 2 + np.arange(4, width) % 4] = 1
+    means = means_of(tmp_path / "means", codes, codes @ directions)
+    spurious = {"column": "place", "values": ["a", "b"], "classes": ["class 0", "class 1"]}
+    documents = labelled(np.where(is_first, 0, 1), cell)
+    return figures_of(means, documents, sae_of(directions), spurious=spurious, k=[1], ablated=[2, 4], draws=3)
+
+
 def control(figure: dict[str, Any], name: str) -> dict[str, Any]:
     return next(one for one in figure["controls"] if one["control"] == name)

@@ -16,7 +16,7 @@ from sae.probing.latents import largest, random_like
 from sae.probing.logistic import fit, loss
 from sae.probing.scores import accuracy, change_figure, combination, mean, quotient, share_estimate, share_figure
 from sae.probing.sets import class_sets, spurious_sets
-from tests.sae.probing_world import control, figures_of, labelled, means_of, sae_of
+from tests.sae.probing_world import control, figures_of, labelled, means_of, sae_of, spurious_world
 
 # -- probes ------------------------------------------------------------------------------------------------------------
 
@@ -232,28 +232,8 @@ def test_tpp_of_a_latent_a_class_on_an_axis_of_its_own_is_a_half(tmp_path: Path)
     assert headline(body)["tpp"] == found["rows"][1]["tpp"]["sae"]["value"]
 
 
-def spurious_world(tmp_path: Path, size: float = 3.0) -> dict[str, Any]:
-    """Latents 0 and 2 write the class, by lengths that vary; 1 and 3 a value, always by `size`; others write elsewhere."""
-    random = np.random.default_rng(7)
-    n, width = 600, 40
-    cell = np.arange(n) // 3 % 4
-    is_first, is_a = cell < 2, cell % 2 == 0
-    codes = np.abs(random.normal(size=(n, width))) * (random.random((n, width)) < 0.5)
-    length = random.uniform(0.2, 1.8, n)
-    codes[:, 0], codes[:, 2] = is_first * length, ~is_first * length
-    codes[:, 1], codes[:, 3] = is_a, ~is_a
-    directions = np.zeros((width, 6))
-    directions[0, 0], directions[2, 0], directions[1, 1], directions[3, 1] = 1, -1, size, -size
-    directions[np.arange(4, width), 2 + np.arange(4, width) % 4] = 1
-    means = means_of(tmp_path / "means", codes, codes @ directions)
-    spurious = {"column": "place", "values": ["a", "b"], "classes": ["class 0", "class 1"]}
-    documents = labelled(np.where(is_first, 0, 1), cell)
-    body = figures_of(means, documents, sae_of(directions), spurious=spurious, k=[1], ablated=[2, 4], draws=3)
-    return dict(body["spurious"])
-
-
 def test_removing_the_spurious_latents_has_an_scr_of_1(tmp_path: Path) -> None:
-    found = spurious_world(tmp_path)
+    found = spurious_world(tmp_path)["spurious"]
     assert found["biased"]["value"] < 0.8
     assert found["oracle"]["value"] == 1 and found["spurious_value"]["value"] == 1
     assert sorted(found["latents"][:2]) == [1, 3]
@@ -268,7 +248,7 @@ def test_removing_the_spurious_latents_has_an_scr_of_1(tmp_path: Path) -> None:
 
 
 def test_scr_is_not_defined_where_the_bias_costs_nothing(tmp_path: Path) -> None:
-    found = spurious_world(tmp_path, size=0.0)
+    found = spurious_world(tmp_path, size=0.0)["spurious"]
     assert "not defined" in found["reason"]
     assert "scr" not in found["rows"][0]
     assert found["rows"][0]["accuracy"]["sae"]["value"] > 0.9

@@ -1,7 +1,10 @@
-"""Neuronpedia's public client reads features, activations on a text and top features from RayLens."""
+"""Neuronpedia's public client reads features, activations on a text and top features from RayLens, and steers texts and chats."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +14,20 @@ from neuronpedia.requests.activation_request import ActivationRequest
 from neuronpedia.requests.base_request import NPRequest, NPUnauthorizedError
 from neuronpedia.requests.feature_request import FeatureRequest
 from neuronpedia.requests.sae_feature_request import SAEFeatureRequest
-from neuronpedia.requests.steer_request import SteerCompletionRequest
+from neuronpedia.requests.steer_request import SteerChatRequest, SteerCompletionRequest
 from neuronpedia.requests.topk_by_token_request import TopKByTokenRequest
 
+from configs.artifact_ids import ArtifactRef
+from tests.actors.extract_world import put_artifact
 from tests.serve_app.conftest import Site
 from tests.serve_app.sample_artifacts import MODEL, SampleArtifacts
 
 TEXT = "the captain of the boat"
+CHAT_MODEL, CHAT_SAE = ArtifactRef("models", "c" * 16), ArtifactRef("saes", "c" * 16)
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}; {% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
 
 
 @pytest.fixture
@@ -110,6 +120,83 @@ def test_steering_of_another_model_or_method_is_refused(site: Site, samples: Sam
     feature = {"modelId": MODEL.id, "layer": samples.sae.id, "index": 3, "strength": 5}
     body = {"modelId": MODEL.id, "prompt": TEXT, "features": [feature], "steer_method": "PROJECTION_CAP"}
     assert site.reader.post("/api/steer/", json=body).status_code == 422
+
+
+@pytest.fixture
+def chat_sae(site: Site, samples: SampleArtifacts, tmp_path: Path) -> Iterator[str]:
+    """The ID of an SAE like the sample's, of a model that has a chat template."""
+    files = samples.store.files(MODEL)
+    shutil.copytree(files.directory(), tmp_path / "model")
+    (tmp_path / "model" / "chat_template.jinja").write_text(TEMPLATE)
+    put_artifact(
+        samples.store, CHAT_MODEL, tmp_path / "model", config=files.manifest.config, summary=files.manifest.summary
+    )
+    sae = samples.store.files(samples.sae)
+    inputs = {**sae.manifest.inputs, "model": str(CHAT_MODEL)}
+    put_artifact(
+        samples.store,
+        CHAT_SAE,
+        sae.directory(),
+        config=sae.manifest.config,
+        inputs=inputs,
+        summary=sae.manifest.summary,
+    )
+    for ref in (CHAT_MODEL, CHAT_SAE):
+        manifest = samples.store.manifest(ref)
+        assert manifest is not None
+        site.catalog.record_artifact(manifest.model_dump(mode="json"))
+    yield CHAT_SAE.id
+    for ref in (CHAT_SAE, CHAT_MODEL):
+        site.catalog.delete_artifact(ref)
+        samples.store.delete(ref)
+
+
+def test_a_chat_is_answered_without_the_change_and_with_it(site: Site, chat_sae: str, key: str) -> None:
+    latents, chat = (3, 20), [{"role": "user", "content": "who steers the boat"}]
+    other = [*chat, {"role": "model", "content": "the captain"}, {"role": "user", "content": "and then"}]
+
+    def ours(messages: list[dict[str, str]], special_tokens: bool) -> dict[str, Any]:
+        change = {"sae": str(CHAT_SAE), "op": "add", "value": 20.0, "special_tokens": special_tokens}
+        body = {
+            "messages": [{**one, "role": one["role"].replace("model", "assistant")} for one in messages],
+            "interventions": [{**change, "latent": latent} for latent in latents], "max_tokens": 8,
+            "temperature": 0.7, "frequency_penalty": 2, "seed": 11,
+        }  # fmt: skip
+        found: dict[str, Any] = site.reader.post("/v1/text/steer", json=body).raise_for_status().json()
+        return found
+
+    features = [SteerFeature(modelId=CHAT_MODEL.id, source=chat_sae, index=latent, strength=5) for latent in latents]
+    options: dict[str, Any] = {"temperature": 0.7, "n_tokens": 8, "seed": 11}
+    client, same = SteerChatRequest(key), ours(chat, True)
+    answer = client.steer_features(CHAT_MODEL.id, features, chat, chat, **options)
+    plain, steered = same["unsteered"]["text"], same["steered"][0]["text"]
+    assert answer["DEFAULT"]["chatTemplate"] == [*chat, {"role": "assistant", "content": plain}]
+    assert answer["STEERED"]["chatTemplate"] == [*chat, {"role": "assistant", "content": steered}]
+    assert plain != steered
+    assert answer["STEERED"]["raw"] == f"user: who steers the boat; assistant:{steered}"
+    two = client.steer_features(CHAT_MODEL.id, features, other, chat, **options)
+    assert two["STEERED"] == answer["STEERED"]
+    assert two["DEFAULT"]["chatTemplate"] == [
+        *other,
+        {"role": "assistant", "content": ours(other, True)["unsteered"]["text"]},
+    ]
+    assert "; assistant: the captain; user: and then; assistant:" in two["DEFAULT"]["raw"]
+    vectors = [
+        NPVector("a direction", CHAT_MODEL.id, chat_sae, str(latent), [], "", default_steer_strength=5)
+        for latent in latents
+    ]
+    assert client.steer(CHAT_MODEL.id, vectors, chat, chat, **options) == answer
+    kept = client.steer_features(CHAT_MODEL.id, features, chat, chat, **options, steer_special_tokens=False)
+    assert kept["STEERED"]["chatTemplate"][-1]["content"] == ours(chat, False)["steered"][0]["text"]
+
+
+def test_a_chat_with_a_model_without_a_template_is_refused(samples: SampleArtifacts, key: str) -> None:
+    feature = SteerFeature(modelId=MODEL.id, source=samples.sae.id, index=3, strength=5)
+    chat = [{"role": "user", "content": "hello"}]
+    with pytest.raises(Exception, match="chat template"):
+        SteerChatRequest(key).steer_features(MODEL.id, [feature], chat, chat)
+    with pytest.raises(Exception, match="system"):
+        SteerChatRequest(key).steer_features(MODEL.id, [feature], [{"role": "tool", "content": "x"}], chat)
 
 
 def test_a_wrong_key_model_or_latent_is_refused(samples: SampleArtifacts, key: str) -> None:
