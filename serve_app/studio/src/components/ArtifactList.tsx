@@ -11,7 +11,7 @@ import { Moment } from "./Facts";
 import { ShownText } from "./ShownText";
 import { Empty, Loaded } from "./States";
 
-export type ArtifactKind = "datasets" | "models" | "tokens" | "activations" | "saes" | "evaluations" | "features" | "labels" | "reports";
+export type ArtifactKind = "datasets" | "models" | "tokens" | "activations" | "saes" | "evaluations" | "probes" | "features" | "labels" | "reports";
 
 interface Props {
   kind: ArtifactKind;
