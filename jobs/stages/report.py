@@ -16,7 +16,7 @@ from jobs.stages import Stage
 if TYPE_CHECKING:
     from cluster.store import Store
 
-VERSION = 3
+VERSION = 4
 _ROLES = ("features", "evaluation", "labels")
 
 
