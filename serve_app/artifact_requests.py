@@ -7,7 +7,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from fastapi import Request
 from pydantic import BaseModel, Field, create_model
@@ -15,13 +15,15 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from cluster.catalog import ArtifactRow
+from cluster.catalog.artifact_order import artifact_sorts
 from cluster.catalog.index_fields import Value, filters_of
+from cluster.catalog.list_order import CREATED, Order
 from cluster.store import ArtifactFiles, Manifest
 from configs.artifact_ids import ArtifactRef
 from serve_app.dependencies import Api
 from serve_app.errors import ApiError, not_found
 from serve_app.local_paths import shown_paths
-from serve_app.paging import INT64, Paged, decode, encode
+from serve_app.paging import INT64, Direction, Paged, decode, decode_place, encode, encode_place
 from serve_app.schemas.artifacts import Artifact, ArtifactItem
 from serve_app.schemas.common import LabelUpdate, Page, Project, Tag
 
@@ -44,37 +46,66 @@ class ArtifactQuery(Paged):
     name: str | None = Field(None, max_length=100, description="Only the artifact of this name.")
     tag: Tag | None = Field(None, description="Only artifacts with this tag.")
 
+
+class KindQuery(ArtifactQuery):
+    """Query parameters of a list of artifacts of one kind."""
+
+    sort: str = CREATED
+    order: Direction = "desc"
+
     @property
     def filters(self) -> dict[str, Value]:
         """The filters of the kind that are given."""
-        own = {name: getattr(self, name) for name in type(self).model_fields.keys() - ArtifactQuery.model_fields.keys()}
+        own = {name: getattr(self, name) for name in type(self).model_fields.keys() - KindQuery.model_fields.keys()}
         return {name: value for name, value in own.items() if value is not None}
 
+    @property
+    def in_order(self) -> Order:
+        """How it is sorted."""
+        return Order(self.sort, self.order == "desc")
 
-def query_of(kind: str) -> type[ArtifactQuery]:
-    """The query parameters of the list of a kind: those of every list, and a filter for each field of the kind."""
+
+def query_of(kind: str) -> type[KindQuery]:
+    """The query parameters of the list of a kind: those of every list, its order, and a filter for each field of the kind."""
+    sorts: Any = Literal[tuple(artifact_sorts(kind))]
+    sort = Field(
+        CREATED, description="What to sort by; what has no value of it comes last, ties have the newest first."
+    )
     filters: dict[str, Any] = {
         name: (_FILTER_TYPES[field.type] | None, Field(None, description=field.description))
         for name, field in filters_of(kind).items()
     }
     create = cast(Any, create_model)
-    made: type[ArtifactQuery] = create(
-        f"{kind.capitalize()}Query", __base__=ArtifactQuery, __module__=__name__, **filters
+    made: type[KindQuery] = create(
+        f"{kind.capitalize()}Query", __base__=KindQuery, __module__=__name__, sort=(sorts, sort), **filters
     )
     return made
 
 
-def list_page(api: Api, kind: str | None, query: ArtifactQuery) -> Page[ArtifactItem]:
-    """Artifacts of a kind, or of all, the newest first."""
-    before = decode(query.cursor, int)[0] if query.cursor else None
-    rows = api.catalog.artifacts(
+def list_kind(api: Api, kind: str, query: KindQuery) -> Page[ArtifactItem]:
+    """Artifacts of a kind, filtered and sorted. Raises ApiError (422) for a cursor of another order."""
+    order = query.in_order
+    found = api.catalog.sorted_artifacts(
         kind,
+        order,
         query.limit + 1,
         project=query.project,
         name=query.name,
         tag=query.tag,
-        before=before,
+        after=decode_place(query.cursor, order, artifact_sorts(kind)[order.by]),
         filters=query.filters,
+    )
+    more = len(found) > query.limit
+    found = found[: query.limit]
+    items = [ArtifactItem.from_row(one.row) for one in found]
+    return Page[ArtifactItem](items=items, next=encode_place(order, found[-1].place) if more else None)
+
+
+def list_all(api: Api, query: ArtifactQuery) -> Page[ArtifactItem]:
+    """Artifacts of all kinds, the newest first."""
+    before = decode(query.cursor, int)[0] if query.cursor else None
+    rows = api.catalog.artifacts(
+        None, query.limit + 1, project=query.project, name=query.name, tag=query.tag, before=before
     )
     more = len(rows) > query.limit
     rows = rows[: query.limit]

@@ -46,6 +46,10 @@ class FeatureTable:
         )
         tokens = table.column("promoted_tokens").combine_chunks()
         self._tokens: pa.ListArray = tokens
+        # A million promoted tokens have some ten thousand different texts: a filter looks at each text once.
+        encoded = tokens.flatten().dictionary_encode()
+        self._texts, self._text_of = encoded.dictionary, encoded.indices.to_numpy()
+        self._feature_of = tokens.value_parent_indices().to_numpy()
         self._lock = threading.Lock()
         self._orders: LRUCache[Any, npt.NDArray[np.int64]] = LRUCache(_ORDERS)
 
@@ -82,11 +86,10 @@ class FeatureTable:
         if selection.alive is not None:
             mask &= (self._columns["count"] > 0) == selection.alive
         if selection.token:
-            found = pc.match_substring(self._tokens.flatten(), selection.token, ignore_case=True).to_numpy(
-                zero_copy_only=False
-            )
-            owners = self._tokens.value_parent_indices().to_numpy()
-            mask &= np.isin(np.arange(len(density)), owners[found])
+            matches = pc.match_substring(self._texts, selection.token, ignore_case=True).to_numpy(zero_copy_only=False)
+            promotes = np.zeros(len(density), bool)
+            promotes[self._feature_of[matches[self._text_of]]] = True
+            mask &= promotes
         return mask
 
 

@@ -27,13 +27,15 @@ RunRow = Callable[[list[int], list[int]], Awaitable[tuple[list[float], list[str 
 
 
 class NearMiss(NamedTuple):
-    """A position of a row where the feature is silent, and the tokens around it, itself at index `at`."""
+    """A position of a row where the feature is silent, and the tokens around it, itself at index `at`; `excluded`: indices of
+    those that are no data."""
 
     row: int
     position: int
     at: int
     ids: list[int]
     acts: list[float]
+    excluded: list[int]
 
 
 class FoundNearMisses(NamedTuple):
@@ -92,7 +94,7 @@ async def find_near_misses(pieces: list[Piece], forms: list[int], run: RunRow, l
         acts, left_out = await run(piece.ids.tolist(), piece.roles.tolist())
         data = [i for i in np.flatnonzero(piece.wanted).tolist() if left_out[i] is None]
         quiet = [i for i in data if not acts[i]]
-        misses += [_near_miss(piece, acts, i) for i in _spread(quiet)[: limit - len(misses)]]
+        misses += [_near_miss(piece, acts, left_out, i) for i in _spread(quiet)[: limit - len(misses)]]
         rows, positions, silent = rows + 1, positions + len(data), silent + len(quiet)
     return FoundNearMisses(misses, forms, rows, positions, silent)
 
@@ -101,9 +103,11 @@ def _spread(quiet: list[int]) -> list[int]:
     return quiet if len(quiet) <= EACH_ROW else [quiet[0], quiet[-1]]
 
 
-def _near_miss(piece: Piece, acts: list[float], i: int) -> NearMiss:
+def _near_miss(piece: Piece, acts: list[float], left_out: list[str | None], i: int) -> NearMiss:
     start, stop = max(0, i - AROUND), i + AROUND + 1
-    return NearMiss(piece.row, int(piece.at[i]), i - start, piece.ids[start:stop].tolist(), acts[start:stop])
+    excluded = [at for at, reason in enumerate(left_out[start:stop]) if reason is not None]
+    ids = piece.ids[start:stop].tolist()
+    return NearMiss(piece.row, int(piece.at[i]), i - start, ids, acts[start:stop], excluded)
 
 
 def run_by(model: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], sae: str, latent: int) -> RunRow:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import Select, and_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cluster.catalog.artifact_index import index_evaluation, matching
+from cluster.catalog.artifact_order import sort_key
 from cluster.catalog.artifact_tables import ArtifactInput, ArtifactRow, ArtifactTag
 from cluster.catalog.artifact_writing import write_artifact
 from cluster.catalog.errors import InUse, NameTaken
 from cluster.catalog.index_fields import Value
 from cluster.catalog.job_tables import IS_LIVE, JobRow
+from cluster.catalog.list_order import NEWEST_FIRST, Order, Place, Placed, in_order, placed
 from cluster.catalog.names_and_tags import Labels, checked, labelled, set_name, set_tags
 from cluster.catalog.transactions import Transactions
 from configs.artifact_ids import ArtifactRef
@@ -47,19 +49,40 @@ class Artifacts(Transactions):
         `filters`: values of the kind's fields (index_fields.filters_of), for example {"hook": ..., "min_ev": 0.8} of
         "saes"; all must be met. Raises ValueError for a filter that the kind does not have.
         """
-        query = select(ArtifactRow).order_by(ArtifactRow.seq.desc()).limit(limit)
         columns = {"kind": kind, "project": project, "name": name, "created_by": created_by}
-        for column, value in columns.items():
-            if value is not None:
-                query = query.where(getattr(ArtifactRow, column) == value)
+        query = _filtered(select(ArtifactRow), columns, tag, filters).order_by(ArtifactRow.seq.desc()).limit(limit)
         if before is not None:
             query = query.where(ArtifactRow.seq < before)
-        if tag is not None:
-            query = query.join(ArtifactTag, and_(ArtifactTag.seq == ArtifactRow.seq, ArtifactTag.tag == tag))
-        for found in matching(kind, filters) if filters else ():
-            query = query.where(ArtifactRow.seq.in_(found))
         with self._read() as session:
             return list(session.scalars(query))
+
+    def sorted_artifacts(
+        self,
+        kind: str,
+        order: Order,
+        limit: int = 1000,
+        *,
+        project: str | None = None,
+        name: str | None = None,
+        tag: str | None = None,
+        after: Place | None = None,
+        filters: Mapping[str, Value] | None = None,
+    ) -> list[Placed[ArtifactRow]]:
+        """Artifacts of a kind in an order, those after a place of it. Without a value of what they are sorted by: at the end.
+
+        Raises ValueError for what the kind cannot be sorted or filtered by (artifact_order.artifact_sorts).
+        """
+        if order == NEWEST_FIRST:
+            before = None if after is None else after.seq
+            own = {"project": project, "name": name, "tag": tag, "filters": filters}
+            rows = self.artifacts(kind, limit, before=before, **own)  # type: ignore[arg-type]
+            return [Placed(row, Place(row.seq, row.seq)) for row in rows]
+        query = _filtered(select(ArtifactRow.seq), {"kind": kind, "project": project, "name": name}, tag, filters)
+        query, key = sort_key(query, kind, order.by)
+        query = query.add_columns(ArtifactRow.seq.label("place") if key is None else key)
+        found = in_order(query, key, ArtifactRow.seq, order.descending, after).limit(limit)
+        with self._read() as session:
+            return placed(session, ArtifactRow, ArtifactRow.seq, found)
 
     def record_artifact(self, manifest: dict[str, Any]) -> ArtifactRow:
         """Takes an artifact into the catalog from its manifest (as JSON) alone, or brings its row up to date."""
@@ -116,6 +139,19 @@ class Artifacts(Transactions):
                 return row
         except IntegrityError as error:  # another took the name between our look and our write
             raise NameTaken(f"the name {name!r} has just been taken: take another", "") from error
+
+
+def _filtered(
+    query: Select[Any], columns: Mapping[str, str | None], tag: str | None, filters: Mapping[str, Value] | None
+) -> Select[Any]:
+    for column, value in columns.items():
+        if value is not None:
+            query = query.where(getattr(ArtifactRow, column) == value)
+    if tag is not None:
+        query = query.join(ArtifactTag, and_(ArtifactTag.seq == ArtifactRow.seq, ArtifactTag.tag == tag))
+    for found in matching(columns["kind"], filters) if filters else ():
+        query = query.where(ArtifactRow.seq.in_(found))
+    return query
 
 
 def referrers_of(session: Session, ref: ArtifactRef) -> list[str]:

@@ -10,15 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from sae.formats.features import FeaturesInfo, hook_shares
-from sae.formats.tokens import Role, TokenRows
+from sae.formats.tokens import TokenRows
 from sae.report.overview import digits
+from sae.report.shown_example import shown_example
 from sae.report.sources import Sources
 from sae.report.string_table import Strings
-from sae.report.token_text import TokenText
 
 Drawn = tuple[str, int | None, Any]  # kind, quantile part, the example as the page reads it
 _BARS = 36
-_MARGIN = 3  # tokens read beyond a window, so that a character cut by its edge is still decoded whole
 
 
 def feature_pages(sources: Sources, chosen: Sequence[int], context_tokens: int, strings: Strings) -> dict[int, Any]:
@@ -130,30 +129,10 @@ def _shown(sources: Sources, examples: pa.Table, context_tokens: int, strings: S
         if current is None or current[0] != row[i]:
             current = int(row[i]), sources.tokens.read(int(row[i]), int(row[i]) + 1)
         here, values = int(position[i]), acts[i].as_py()
-        known = range(int(start[i]), int(start[i]) + len(values))
-        first, stop = _window(sources.tokens.attention, current[1], here, context_tokens, known)
-        sparse = [x for at in range(first, stop) if (v := values[at - int(start[i])]) for x in (at - first, digits(v))]
-        outside = np.flatnonzero(current[1].roles[0, first:stop] != Role.DATA)
-        out = [at for at in outside.tolist() if not values[first + at - int(start[i])]]
-        texts = strings.add_all(_texts(sources.token_text, current[1].input_ids[0], first, stop))
-        found[i] = [current[0], here, digits(float(activation[i])), first, texts, sparse, out]
+        one = shown_example(
+            current[1], sources.tokens.attention, here, int(start[i]), values, sources.token_text, context_tokens
+        )
+        sparse = [x for at, value in enumerate(one.acts) if value for x in (at, digits(value))]
+        texts = strings.add_all(one.texts)
+        found[i] = [current[0], here, digits(float(activation[i])), one.first, texts, sparse, one.outside]
     return found
-
-
-def _window(attention: str, rows: TokenRows, position: int, around: int, known: range) -> tuple[int, int]:
-    """Positions [first, stop) to show: within the positions whose activations are `known`, without padding, and within
-    the document where attention does not cross documents."""
-    first, stop = max(known.start, position - around), min(known.stop, position + around + 1)
-    inside = rows.roles[0] != Role.PAD
-    if attention == "document":
-        inside = inside & (rows.document[0] == rows.document[0, position])
-    while not inside[first]:
-        first += 1
-    while not inside[stop - 1]:
-        stop -= 1
-    return first, stop
-
-
-def _texts(token_text: TokenText, ids: np.ndarray[Any, np.dtype[np.int32]], first: int, stop: int) -> list[str]:
-    begin = max(0, first - _MARGIN)
-    return token_text.strings(ids[begin : stop + _MARGIN].tolist())[first - begin :][: stop - first]

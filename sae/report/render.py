@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-SCRIPTS = ("dom", "charts", "table", "feature", "main")
+SCRIPTS = ("dom", "charts", "feature_parts", "table", "feature", "main")
 
 
 def render(facts: dict[str, Any], overview: dict[str, Any], pages: dict[int, Any]) -> bytes:

@@ -70,7 +70,7 @@ def open_sources(artifacts: Artifacts) -> Sources:
         sae,
         _json(artifacts.model, MODEL_CONFIG, "a language model"),
         _curves(artifacts.sae),
-        TokensReader(artifacts.tokens, features.info.split, _speakers(artifacts.sae)),
+        TokensReader(artifacts.tokens, features.info.split, speakers_of(artifacts.sae)),
         TokenText(_path(artifacts.model, TOKENIZER, "a language model").read_text(encoding="utf-8")),
         None if artifacts.labels is None else _labels(artifacts.labels, str(own)),
         None if artifacts.probes is None else _probes(artifacts.probes, str(own)),
@@ -103,7 +103,7 @@ def _curves(sae: ArtifactFilesLike) -> pa.Table:
     return pq.read_table(_path(sae, CURVES, "an SAE"))
 
 
-def _speakers(sae: ArtifactFilesLike) -> list[SpeakerName]:
+def speakers_of(sae: ArtifactFilesLike) -> list[SpeakerName]:
     """Those that the SAE was trained on; none are named if it was on all, or if its training is not known."""
     training = _json(sae, TRAINING, "an SAE") if TRAINING in sae.names else {}
     return list(training.get("config", {}).get("policy", {}).get("speakers", ()))

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from configs.artifact_ids import ArtifactRef
 from configs.stages import ArtifactKind
-from serve_app.artifact_requests import ArtifactQuery, json_response, list_page, row_of
+from serve_app.artifact_requests import ArtifactQuery, json_response, list_all, row_of
 from serve_app.dependencies import ApiDep
 from serve_app.openapi.responses import problems
 from serve_app.schemas.artifacts import ArtifactItem
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 @router.get("", summary="List the artifacts of all kinds", response_model=Page[ArtifactItem])
 def list_artifacts(api: ApiDep, query: Annotated[ArtifactQuery, Query()]) -> Response:
     """The newest first. Get the next page with `cursor` and the same parameters."""
-    return json_response(list_page(api, None, query))
+    return json_response(list_all(api, query))
 
 
 class Referrers(BaseModel):

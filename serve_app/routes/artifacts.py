@@ -64,8 +64,11 @@ def artifact_routes(
 
     @routes.get("", summary=f"List {kind}", operation_id=f"list_{kind}", response_model=page)
     def list_all(api: ApiDep, query: Annotated[list_query, Query()]) -> Response:  # type: ignore[valid-type]
-        """The newest first, filtered by all given parameters. Get the next page with `cursor` and the same parameters."""
-        found = artifact_requests.list_page(api, kind, query)
+        """The newest first unless `sort` and `order` say otherwise, filtered by all given parameters.
+
+        Get the next page with `cursor` and the same parameters.
+        """
+        found = artifact_requests.list_kind(api, kind, query)
         return artifact_requests.json_response(page(items=found.items, next=found.next))
 
     @routes.get(

@@ -10,6 +10,8 @@ from pydantic import Field
 from configs.artifact_ids import parse_ref
 from sae.formats.features import FeaturesReader, hook_shares
 from sae.formats.tokens import TokensReader
+from sae.report.shown_example import shown_example
+from sae.report.sources import speakers_of
 from sae.report.token_text import TokenText
 from serve_app import artifact_requests
 from serve_app.dependencies import Api, ApiDep
@@ -85,8 +87,10 @@ def list_latent_examples(
     """Positions where it is active, with the text around them: the largest activations, some of each quantile, some at random."""
     reader = _reader(api, id, latent)
     rows = [row for row in reader.examples([latent]).to_pylist() if query.kind in (None, row["kind"])]
-    tokens = TokensReader(api.store.files(parse_ref(reader.info.inputs["tokens"])), reader.info.split)
-    pieces = api.model_summaries.pieces(parse_ref(reader.info.inputs["model"]).id)
+    inputs = {role: parse_ref(ref) for role, ref in reader.info.inputs.items()}
+    speakers = speakers_of(api.store.files(inputs["sae"]))
+    tokens = TokensReader(api.store.files(inputs["tokens"]), reader.info.split, speakers)
+    pieces = api.model_summaries.pieces(inputs["model"].id)
     return [_example(row, tokens, pieces) for row in rows[: query.limit]]
 
 
@@ -133,12 +137,13 @@ def _logits(row: dict[str, Any], side: str) -> list[Logit] | None:
 
 
 def _example(row: dict[str, Any], tokens: TokensReader, pieces: TokenText) -> Example:
-    start, stop = row["start"], row["start"] + len(row["acts"])
-    ids = tokens.read(row["row"], row["row"] + 1).input_ids[0, start:stop].tolist()
+    read, position = tokens.read(row["row"], row["row"] + 1), row["position"]
+    shown = shown_example(read, tokens.attention, position, row["start"], row["acts"], pieces)
     own = ("kind", "part", "rank", "row", "position", "activation")
     return Example(
         **{name: row[name] for name in own},
-        tokens=pieces.strings(ids),
-        activations=row["acts"],
-        at=row["position"] - start,
+        tokens=shown.texts,
+        activations=shown.acts,
+        at=position - shown.first,
+        excluded=shown.outside,
     )

@@ -9,6 +9,8 @@ from pydantic import Field
 from starlette.responses import Response as PlainResponse
 
 from cluster.catalog import State
+from cluster.catalog.job_queries import JobSort
+from cluster.catalog.list_order import Order
 from configs.stages import StageName
 from jobs.life.control import request_end, resume
 from serve_app.artifact_requests import json_response
@@ -18,7 +20,7 @@ from serve_app.job_checks import check_job
 from serve_app.job_requests import submit_job
 from serve_app.local_paths import shown_paths
 from serve_app.openapi.responses import ACCEPTED, FOLLOW, problems
-from serve_app.paging import INT64, Paged, StrictQuery, decode, encode
+from serve_app.paging import INT64, Direction, Paged, StrictQuery, decode_place, encode_place
 from serve_app.schemas.checks import JobCheck
 from serve_app.schemas.common import JobId, LabelUpdate, Page, Project, Tag
 from serve_app.schemas.jobs import Accepted, Event, Job, JobSummary
@@ -31,6 +33,8 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 class JobQuery(Paged):
     """Query parameters of the list of jobs."""
 
+    sort: JobSort = Field("created", description="What to sort by; ties have the newest first.")
+    order: Direction = "desc"
     stage: StageName | None = Field(None, description="Only jobs of this stage.")
     state: list[State] = Field([], max_length=8, description="Only jobs in one of these states; may be repeated.")
     project: Project | None = Field(None, description="Only jobs of this project.")
@@ -69,8 +73,10 @@ def check_job_request(api: ApiDep, body: JobRequest) -> JobCheck:
 
 @router.get("", summary="List jobs", response_model=Page[JobSummary])
 def list_jobs(api: ApiDep, query: Annotated[JobQuery, Query()]) -> PlainResponse:
-    """The newest first. Get the next page with `cursor`."""
-    rows = api.catalog.jobs(
+    """The newest first unless `sort` and `order` say otherwise. Get the next page with `cursor` and the same parameters."""
+    order = Order(query.sort, query.order == "desc")
+    found = api.catalog.sorted_jobs(
+        order,
         stage=query.stage,
         states=query.state or None,
         project=query.project,
@@ -78,13 +84,13 @@ def list_jobs(api: ApiDep, query: Annotated[JobQuery, Query()]) -> PlainResponse
         tag=query.tag,
         created_by=query.created_by,
         parent=query.parent,
-        before=decode(query.cursor, int)[0] if query.cursor else None,
+        after=decode_place(query.cursor, order, "number" if query.sort == "created" else "text"),
         limit=query.limit + 1,
     )
-    more = len(rows) > query.limit
-    rows = rows[: query.limit]
-    items = [JobSummary.from_row(row) for row in rows]
-    return json_response(Page[JobSummary](items=items, next=encode(rows[-1].seq) if more else None))
+    more = len(found) > query.limit
+    found = found[: query.limit]
+    items = [JobSummary.from_row(one.row) for one in found]
+    return json_response(Page[JobSummary](items=items, next=encode_place(order, found[-1].place) if more else None))
 
 
 @router.get("/{id}", summary="Get one job", responses=problems(404))

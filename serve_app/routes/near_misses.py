@@ -86,5 +86,5 @@ def _search(api: Api, id: str, latent: int) -> _Search:
 def _example(found: NearMiss, rank: int, text: TokenText) -> Example:
     return Example(
         kind="near", part=None, rank=rank, row=found.row, position=found.position, activation=0.0,
-        tokens=text.strings(found.ids), activations=found.acts, at=found.at,
+        tokens=text.strings(found.ids), activations=found.acts, at=found.at, excluded=found.excluded,
     )  # fmt: skip

@@ -92,9 +92,12 @@ class Example(BaseModel):
     row: int = Field(description="Row of the tokens.")
     position: int = Field(description="Position in the row.")
     activation: float = Field(description="The feature's activation there.")
-    tokens: list[str] = Field(description="Text of the tokens around it, in order.")
+    tokens: list[str] = Field(
+        description="Text of the tokens around it, in order, without padding and what the model does not see from there."
+    )
     activations: list[float] = Field(description="The feature's activation at each of them.")
     at: int = Field(description="Index of the example's position in `tokens`.")
+    excluded: list[int] = Field(description="Indices of those `tokens` that are no data, such as BOS and separators.")
 
 
 class NearMisses(BaseModel):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import event
 
 from cluster.catalog import LIVE, Catalog, open_catalog
+from cluster.catalog.job_queries import JobSort
+from cluster.catalog.list_order import Order, Place
 from configs.artifact_ids import parse_ref
 from tests.cluster.catalog_rows import MANIFEST, REF, published, submit, why_dead
 
@@ -87,6 +89,11 @@ def call_everything(catalog: Catalog) -> None:
     for filters in ({}, {"kind": "saes"}, {"name": "m"}, {"tag": "u"}, {"before": 9}):
         catalog.artifacts(**filters)  # type: ignore[arg-type]
     catalog.artifacts("saes", filters={"model": "m", "hook": "h", "min_ev": 0.5})
+    for by in ("created", "name", "bytes", "ev", "hook"):
+        for after in (None, Place(None, 3), Place("m" if by in ("name", "hook") else 0.5, 3)):
+            catalog.sorted_artifacts("saes", Order(by, descending=False), after=after)
+    for by in get_args(JobSort):
+        catalog.sorted_jobs(Order(by, descending=False), states=LIVE, stage="train")
     catalog.delete_artifact(parse_ref("evaluations/" + REF.rpartition("/")[2]))
 
 
@@ -112,6 +119,9 @@ def test_everything_is_found_in_an_index(tmp_path: Path) -> None:
         if step.startswith("SCAN") and step.split()[1].rstrip("_1") in GROWS and " INDEX " not in step
     }
     assert not bad
+    # Sorted lists of jobs read an index that has all that they are filtered and sorted by, and no row.
+    sorts = [step for sql, plan in plans.items() if " AS place" in sql and "FROM jobs" in sql for step in plan]
+    assert sum("USING COVERING INDEX jobs_listed" in step for step in sorts) == len(get_args(JobSort)), sorts
     # Lists end at their fiftieth row: they are read in order, not sorted.
     lists = {sql: plan for sql, plan in plans.items() if "IN (SELECT jobs.seq" in sql}
     assert lists

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from cluster.catalog import Catalog, JobRow, State
+from cluster.catalog.job_queries import JobSort
+from cluster.catalog.list_order import Order, Placed
 from tests.cluster.catalog_rows import submit
 
 FILTERS: list[dict[str, Any]] = [
@@ -59,3 +61,25 @@ def test_lists_are_what_they_say(catalog: Catalog, monkeypatch: pytest.MonkeyPat
     while pages[-1]:
         pages.append(catalog.jobs(tag="all", limit=7, before=pages[-1][-1].seq))
     assert [job.seq for page in pages for job in page] == list(range(24, 0, -1))
+
+
+@pytest.mark.parametrize("descending", [True, False], ids=["desc", "asc"])
+@pytest.mark.parametrize("by", get_args(JobSort))
+def test_sorted_lists_are_paged_without_gaps(catalog: Catalog, by: str, descending: bool) -> None:
+    rng = random.Random(1)
+    for n in range(12):
+        stage, by_whom = rng.choice(["train", "tokenize"]), rng.choice(["ada", "eve", "Zoë"])
+        job = submit(catalog, f"{n:016x}", stage=stage, created_by=by_whom, tags=["x"] if n % 3 else [])
+        if (state := rng.choice([None, State.FAILED, State.CANCELLED])) is not None:
+            catalog.finish(job.job_id, 1, state)
+    everything = catalog.jobs()
+    for filters in ({}, {"tag": "x"}, {"stage": "train", "states": ["QUEUED", "FAILED"]}):
+        wanted = [job for job in everything if matches(job, filters)]
+        by_value: Any = (lambda job: job.seq) if by == "created" else (lambda job: str(getattr(job, by)).encode())
+        wanted.sort(key=by_value, reverse=descending)  # stable: ties have the newest first, as `everything` has
+        found: list[Placed[JobRow]] = []
+        while page := catalog.sorted_jobs(
+            Order(by, descending), after=found[-1].place if found else None, limit=3, **filters
+        ):
+            found += page
+        assert [one.row.seq for one in found] == [job.seq for job in wanted], filters

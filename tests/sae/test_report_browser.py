@@ -52,7 +52,9 @@ def test_a_feature_page_shows_its_examples_and_runs_nothing_from_them(page: Path
     number = json.loads(data[1])["pages"][0]
     dom = shown(page, tmp_path, f"#f{number}")
     assert f"<title>Feature {number} · tiny &lt;model&gt;" in dom
-    assert dom.count('class="example"') >= 15
+    assert dom.count('class="example"') == dom.count('role="listbox"') >= 15
+    assert len(re.findall(r'class="t on peak"[^>]*aria-selected="true"', dom)) == dom.count('class="value"') >= 15
+    assert dom.count('class="key quiet"') == 1
     assert "<h2>Labels</h2>" in dom and "0.90 [0.80, 0.95]" in dom
     assert 'aria-label="“' in dom
     assert "<img" not in dom

@@ -19,19 +19,22 @@ from configs.artifact_ids import ArtifactRef
 from configs.download import DownloadConfig
 from configs.extract import ExtractConfig
 from configs.label import LabelConfig
+from configs.probe import ProbeConfig
 from configs.tokenize import TokenizeConfig
 from jobs.life.stage_context import JobContext
-from jobs.stages import extract, label
+from jobs.stages import extract, label, probe
 from sae.formats.dataset import Document, Message, write_documents
 from sae.language_model import LanguageModel
 from sae.text.document_statistics import DocumentStatistics
 from tests.actors import extract_world
 from tests.actors.extract_world import WIDTH, K, inline, make_saes, put_artifact, train_config, write_tokens
+from tests.labelled_tokens import ids_of, labelled_texts, write_labelled
 from tests.tiny_model import documents
 
 DATASET = ArtifactRef("datasets", "d" * 16)
 CHAT = 9  # the document that is a chat
 MODEL, TOKENS = extract_world.MODEL, extract_world.TOKENS
+LABELLED = ArtifactRef("tokens", "2" * 16)  # documents with columns, for probes
 EVALUATION, REPORT = ArtifactRef("evaluations", "e" * 16), ArtifactRef("reports", "f" * 16)
 DOCUMENTS = 30
 
@@ -39,12 +42,16 @@ DOCUMENTS = 30
 class SampleArtifacts:
     """What is there, by reference."""
 
-    def __init__(self, store: Store, sae: ArtifactRef, features: ArtifactRef, labels: ArtifactRef) -> None:
-        self.store, self.sae, self.features, self.labels = store, sae, features, labels
+    def __init__(
+        self, store: Store, sae: ArtifactRef, features: ArtifactRef, labels: ArtifactRef, probes: ArtifactRef
+    ) -> None:
+        self.store, self.sae, self.features, self.labels, self.probes = store, sae, features, labels, probes
 
     def refs(self) -> list[ArtifactRef]:
         """All of it, inputs before what was made from them."""
-        return [DATASET, MODEL, TOKENS, self.sae, EVALUATION, self.features, self.labels, REPORT]
+        return [
+            DATASET, MODEL, TOKENS, LABELLED, self.sae, EVALUATION, self.probes, self.features, self.labels, REPORT,
+        ]  # fmt: skip
 
     def record(self, catalog: Catalog) -> None:
         """Takes all of it into a catalog."""
@@ -77,7 +84,9 @@ def make_samples(root: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> Sam
     _json(store, root, EVALUATION, "metrics.json", metrics, {"sae": str(sae)})
     inputs = {"features": str(job.outputs[0].ref), "evaluation": str(EVALUATION)}
     _json(store, root, REPORT, "report.json", {"title": "tiny"}, inputs)
-    return SampleArtifacts(store, sae, job.outputs[0].ref, _labels(store, job.outputs[0].ref, root, monkeypatch))
+    features = job.outputs[0].ref
+    labels, probes = _labels(store, features, root, monkeypatch), _probes(store, sae, root, gpt2)
+    return SampleArtifacts(store, sae, features, labels, probes)
 
 
 def _labels(store: Store, features: ArtifactRef, root: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactRef:
@@ -86,6 +95,30 @@ def _labels(store: Store, features: ArtifactRef, root: Path, monkeypatch: pytest
     outputs = label.outputs(config, given, "")
     requirement = extract_world.REQUIREMENT
     label.run(JobContext(config, outputs, store, root / "scratch", given, requirement=requirement))
+    return outputs[0].ref
+
+
+def _probes(store: Store, sae: ArtifactRef, root: Path, gpt2: Path) -> ArtifactRef:
+    """Probes of the SAE on labelled documents, beside random latents and the others; really measured."""
+    from sae.language_model import load_tokenizer
+
+    texts, columns = labelled_texts(220)
+    folder = write_labelled(root / "labelled", ids_of(texts, load_tokenizer(gpt2)), columns)
+    tokenize = {"dataset": str(DATASET), "model": str(MODEL), "context_length": 48, "packing": "off"}
+    science = TokenizeConfig.model_validate({**tokenize, "metadata_columns": list(columns)}).science()
+    put_artifact(store, LABELLED, folder, config=science, inputs={"model": str(MODEL)})
+    spurious = {"column": "half", "values": ["early", "late"], "classes": ["kitchen", "harbour"]}
+    config = ProbeConfig.model_validate(
+        {
+            "sae": str(sae), "tokens": str(LABELLED), "class_column": "topic", "spurious": spurious, "k": [1, 8],
+            "ablated": [4, 30], "draws": 2, "min_documents": 20, "test_fraction": 0.4, "rows_per_chunk": 256, "lm_dtype": "fp32",
+        }
+    )  # fmt: skip
+    given = {"sae": [sae], "tokens": [LABELLED]}
+    outputs = probe.outputs(config, given, "")
+    scratch = root / "probing"
+    scratch.mkdir()
+    probe.run(JobContext(config, outputs, store, scratch, given, requirement=extract_world.REQUIREMENT))
     return outputs[0].ref
 
 

@@ -8,10 +8,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cluster.machines.paths import code_root
 from configs.artifact_ids import ArtifactRef
+from sae.formats.tokens import Role, TokensReader
 from serve_app.app import create_app
 from serve_app.openapi import description
 from tests.actors.extract_world import WIDTH, K
@@ -116,7 +118,10 @@ def test_features_are_filtered_sorted_and_paged(site: Site, samples: SampleArtif
     token = seen[0]["promoted_tokens"][0]
     found = site.reader.get(path, params={"token": token, "limit": 200}).json()["items"]
     assert seen[0]["latent"] in [one["latent"] for one in found]
-    assert all(any(token.lower() in t.lower() for t in one["promoted_tokens"]) for one in found)
+    everything = site.reader.get(path, params={"limit": 200}).json()["items"]
+    promoting = [one for one in everything if any(token.lower() in t.lower() for t in one["promoted_tokens"])]
+    assert [one["latent"] for one in found] == [one["latent"] for one in promoting]
+    assert len(promoting) < len(everything) == WIDTH
 
 
 def test_one_feature_and_its_examples(site: Site, samples: SampleArtifacts) -> None:
@@ -129,6 +134,22 @@ def test_one_feature_and_its_examples(site: Site, samples: SampleArtifacts) -> N
     assert top[0]["activation"] == best["max"] == top[0]["activations"][top[0]["at"]]
     assert len(top[0]["tokens"]) == len(top[0]["activations"])
     assert site.reader.get(f"{path}/96").status_code == 404
+
+
+def test_examples_are_of_one_document_without_padding_and_say_what_is_no_data(
+    site: Site, samples: SampleArtifacts
+) -> None:
+    rows, found = TokensReader(site.store.files(TOKENS), "train"), []
+    for latent in range(0, 96, 5):
+        found += site.reader.get(f"/v1/features/{samples.features.id}/latents/{latent}/examples").json()
+    for one in found:
+        row, start = rows.read(one["row"], one["row"] + 1), one["position"] - one["at"]
+        roles = row.roles[0, start : start + len(one["tokens"])]
+        assert len(one["tokens"]) == len(one["activations"]) == len(roles)
+        assert not (roles == Role.PAD).any()
+        silent = np.array(one["activations"]) == 0
+        assert one["excluded"] == np.flatnonzero((roles != Role.DATA) & silent).tolist()
+    assert any(one["excluded"] for one in found)
 
 
 def test_lists_are_filtered_by_the_fields_of_their_kind(site: Site, samples: SampleArtifacts) -> None:

@@ -28,7 +28,8 @@ def own_site(
     monkeypatch.setenv("RAYLENS_HOME", str(tmp_path))
     monkeypatch.setenv("RAYLENS_CACHE", str(tmp_path / "cache"))
     shutil.copytree(samples.store.url, tmp_path / "store")
-    copy = SampleArtifacts(Store.open(str(tmp_path / "store")), samples.sae, samples.features, samples.labels)
+    own = (samples.sae, samples.features, samples.labels, samples.probes)
+    copy = SampleArtifacts(Store.open(str(tmp_path / "store")), *own)
     with open_catalog(f"sqlite:///{tmp_path}/catalog.db") as catalog:
         copy.record(catalog)
         catalog.lease("dispatcher", "nobody", {"cluster": "here", "capacity": to_json(CAPACITY)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pytest
@@ -12,13 +13,13 @@ import pytest
 from serve_app.security.sessions import new_code
 from tests.serve_app.browser import needs_chromium, page_of, started
 from tests.serve_app.conftest import Site
-from tests.serve_app.sample_artifacts import DATASET, MODEL, TOKENS, SampleArtifacts
+from tests.serve_app.sample_artifacts import DATASET, LABELLED, MODEL, TOKENS, SampleArtifacts
 from tests.serve_app.test_training import training_job, write_curve
 
 pytestmark = needs_chromium
 PAGES = (
     "/", "/datasets", "/datasets/new", f"/{DATASET}", "/models", "/models/new", f"/{MODEL}", "/tokens", "/tokens/new",
-    f"/{TOKENS}", "/saes", "/saes/new", "/features", "/lists", "/jobs", "/cluster", "/settings",
+    f"/{TOKENS}", "/saes", "/saes/new", "/probes", "/probes/new", "/features", "/lists", "/jobs", "/cluster", "/settings",
 )  # fmt: skip
 HOSTILE = '<img src=x onerror="window.hit=1">\u202edlrow\u0007'
 
@@ -152,9 +153,9 @@ def test_a_dataset_is_tokenized_as_the_form_says(page: Any, site: Site) -> None:
 
 def test_pages_of_artifacts_show_what_the_api_answers(page: Any, site: Site) -> None:
     sign_in(page, site)
-    for kind in ("datasets", "models", "tokens"):
-        (item,) = site.reader.get(f"/v1/{kind}").json()["items"]
-        page.goto(f"/{kind}")
+    for ref in (DATASET, MODEL, TOKENS):
+        item = site.reader.get(f"/v1/{ref}").json()
+        page.goto(f"/{ref.kind}")
         page.get_by_role("link", name=item["name"] or item["label"] or item["id"], exact=True).click()
         page.get_by_text(item["ref"], exact=True).first.wait_for()
     shown = page.locator(".facts").first.inner_text()
@@ -169,6 +170,7 @@ def pages_of(samples: SampleArtifacts) -> tuple[str, ...]:
     """The pages of the SAE and of its features."""
     return (
         f"/{samples.sae}",
+        f"/{samples.probes}",
         f"/{samples.features}",
         f"/{samples.features}/0",
         f"/{samples.features}/0/steer",
@@ -338,6 +340,72 @@ def facts(page: Any) -> dict[str, str]:
     page.locator(".facts dd").first.wait_for()
     rows = page.locator(".facts div").all()
     return {row.locator("dt").inner_text(): row.locator("dd").inner_text() for row in rows}
+
+
+def test_each_figure_of_probes_is_shown_beside_its_controls(page: Any, site: Site, samples: SampleArtifacts) -> None:
+    def shown(one: dict[str, float], signed: bool = False) -> str:
+        def digits(value: float) -> str:  # a half is rounded away from zero, as JavaScript does
+            rounded = Decimal(value).quantize(Decimal("0.001"), ROUND_HALF_UP)
+            return f"{rounded:{'+' if signed else ''}}"
+
+        return f"{digits(one['value'])} [{digits(one['low'])}, {digits(one['high'])}]"
+
+    def cells(figure: dict[str, Any]) -> list[str]:
+        beside = [(shown(one), shown(one["difference"], signed=True)) for one in figure["controls"]]
+        return [shown(figure["sae"]), *(text for pair in beside for text in pair)]
+
+    def row_of(table: str, first: str, number: int = 0) -> list[str]:
+        named = page.get_by_role("region", name=table).get_by_role("row").filter(
+            has=page.get_by_role("rowheader", name=first, exact=True)
+        )  # fmt: skip
+        return list(named.nth(number).locator("td").all_inner_texts())
+
+    sign_in(page, site)
+    page.goto("/probes")
+    page.get_by_role("link", name=f"of {samples.sae}").click()
+    body = site.reader.get(f"/v1/{samples.probes}/files/probes.json").raise_for_status().json()
+    page.get_by_role("region", name="Accuracy of sparse probes").wait_for()
+    for row in body["sparse_probing"]:
+        assert row_of("Accuracy of sparse probes, the mean over classes", str(row["k"])) == cells(row)
+    for row in body["perturbation"]["rows"]:
+        for number, name in enumerate(("tpp", "intended", "unintended")):
+            found = row_of("Accuracy that probes lose when latents are ablated", str(row["ablated"]), number)
+            assert found[1:] == cells(row[name])
+    for row in body["spurious"]["rows"]:
+        found = [row_of("Spurious correlation removal", str(row["ablated"]), number) for number in (0, 1)]
+        assert cells(row["accuracy"]) in [one[1:] for one in found]
+    page.get_by_label("Latents that a probe reads").select_option("1")
+    for one in body["classes"]:
+        row = one["sparse_probing"][0]
+        documents, hook, *figures, latents, _ = row_of("Accuracy of each class’s probe on 1 latent", one["class"])
+        assert (documents, hook) == (f"{one['train']} / {one['test']}", shown(one["whole_hook"]))
+        assert figures == cells(row)
+        assert latents == str(row["latents"][0])
+    shown_facts = facts(page)
+    assert (shown_facts["Classes"], shown_facts["Test documents"]) == (
+        str(len(body["classes"])),
+        str(body["documents"]["test"]),
+    )
+
+
+def test_an_sae_is_probed_as_the_form_says(page: Any, site: Site, samples: SampleArtifacts) -> None:
+    sign_in(page, site)
+    page.goto(f"/{samples.sae}")
+    page.get_by_role("link", name="Probe", exact=True).click()
+    assert page.get_by_label("SAE (required)").input_value() == str(samples.sae)
+    page.get_by_label("Tokens (required)").select_option(str(LABELLED))
+    page.get_by_label("Class column (required)").fill("topic")
+    page.get_by_label("Latents of a probe (k)").fill("1\n3")
+    page.get_by_text("Spurious column", exact=True).first.click()
+    page.get_by_label("Spurious column (required)").fill("half")
+    page.get_by_label("Spurious values (required)").fill("early\nlate")
+    page.get_by_label("Classes that go with them (required)").fill("kitchen\nharbour")
+    page.get_by_role("button", name="Probe", exact=True).click()
+    page.get_by_role("heading", name="probe-").wait_for()
+    config = site.reader.get(f"/v1/jobs/{page.url.rpartition('/')[2]}").json()["config"]
+    assert (config["sae"], config["tokens"], config["class_column"]) == (str(samples.sae), str(LABELLED), "topic")
+    assert config["k"] == [1, 3]
+    assert config["spurious"] == {"column": "half", "values": ["early", "late"], "classes": ["kitchen", "harbour"]}
 
 
 def test_thirty_figures_on_six_pages_are_those_of_the_api(page: Any, site: Site, samples: SampleArtifacts) -> None:

@@ -189,7 +189,7 @@ def _by_mouse(page: Any, model: str, dataset: str, tokens: str, sae: str, featur
     page.get_by_role("button", name="☆ Star").click()
     page.get_by_role("button", name="★ Starred").wait_for()
     page.locator(".example .t.on").first.hover()
-    page.get_by_text(re.compile(": activation [0-9.]+$")).first.wait_for()
+    page.get_by_text(re.compile(": activation [0-9.]+, [0-9]+% of the largest$")).first.wait_for()
     page.get_by_label("A text, up to 1,000 characters").fill("The captain steers the boat.")
     page.get_by_role("button", name="Find active features").click()
     page.get_by_role("region", name="Features that are active on your text").get_by_role("link").first.wait_for()

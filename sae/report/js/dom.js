@@ -56,9 +56,3 @@ export function visible(text) {
   return /^\p{M}/u.test(shown) ? "◌" + shown : shown;
 }
 export const named = (text) => "“" + visible(text) + "”" + (text.trim() === "" && !/[\n\t]/.test(text) ? " (white space)" : "");
-
-// A token by itself: spaces count, so the ones at its ends are shown.
-function chip(text) {
-  const shown = visible(text).replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
-  return el("span", { class: "chip", title: shown }, shown);
-}

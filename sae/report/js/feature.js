@@ -47,68 +47,14 @@ function labelTable(page, strings) {
   ]);
 }
 
-function activationHistogram(page) {
-  const total = page.hist.reduce((sum, [, , count]) => sum + count, 0);
-  return histogram({
-    title: "Activations", xLabel: "activation when active (log scale)", aria: "Histogram of this feature's non-zero activations; use the arrow keys",
-    summary: `${whole(total)} positions`, bars: page.hist.map(([from, to, count]) => ({ from, to, count })),
-    width: 330, height: 255, say: (b) => `${short(10 ** b.from)} to ${short(10 ** b.to)}: ${whole(b.count)}`,
-  });
-}
-
-// One token. The shade, the weight of the letters and the thickness of the line below all say how active it is.
-function token(text, value, peak, max, excluded, place) {
-  const share = max > 0 ? Math.min(1, value / max) : 0;
-  const attributes = { class: "t" + (value ? " on" : "") + (peak ? " peak" : "") + (excluded ? " out" : ""), role: "option", tabindex: -1 };
-  const says = value ? `activation ${figures(value)}, ${Math.round(share * 100)}% of the largest` : excluded ? "not a data position" : "not active";
-  attributes["aria-label"] = `${named(text)}: ${says}`;
-  attributes["aria-selected"] = peak ? "true" : "false";
-  attributes["data-tip"] = `${named(text)}\n${says} · position ${place}`;
-  if (value) Object.assign(attributes, { "--a": share.toFixed(3), "--u": 1 + Math.round(share * 3), "--w": share > 0.66 ? 700 : share > 0.33 ? 600 : 400 });
-  return el("span", attributes, visible(text));
-}
-
-function example([row, position, activation, first, tokens, acts, excluded], number, strings, max) {
-  const values = new Map(), out = new Set(excluded);
-  for (let i = 0; i < acts.length; i += 2) values.set(acts[i], acts[i + 1]);
-  const line = el("div", {
-    class: "tokens", role: "listbox", tabindex: 0, "aria-orientation": "horizontal",
-    "aria-label": `Example ${number}: activation ${short(activation)} at row ${row}, position ${position}. Arrow keys walk the tokens.`,
-  });
-  let peak = null;
-  tokens.forEach((s, i) => {
-    const isPeak = first + i === position;
-    const span = token(strings[s], isPeak ? activation : values.get(i) || 0, isPeak, max, out.has(i), first + i);
-    // The space before a word stays outside its shade, so that lines break before the shade and not within it.
-    const spaces = /^( +)\S/u.exec(span.textContent);
-    if (spaces) { line.append(spaces[1]); span.textContent = span.textContent.slice(spaces[1].length); }
-    line.append(span);
-    if (!isPeak) return;
-    peak = span;
-    line.append(el("span", { class: "value", "aria-hidden": "true" }, figures(activation)));
-  });
-  line.peak = peak;
+function example([row, position, activation, first, tokens, acts, out], number, strings, max) {
+  const values = new Array(tokens.length).fill(0), peak = position - first;
+  for (let i = 0; i < acts.length; i += 2) values[acts[i]] = acts[i + 1];
+  values[peak] = activation;
   return el("li", { class: "example" }, [
     el("div", { class: "meta" }, [el("b", {}, figures(activation)), el("span", {}, `row ${whole(row)}`), el("span", {}, `position ${position}`)]),
-    line,
+    tokenRow({ label: `Example ${number}, activation ${figures(activation)}, row ${row}, position ${position}`, tokens: tokens.map((s) => strings[s]), values, max, peak, out, first }),
   ]);
-}
-
-function walkTokens(event) {
-  const line = event.target.closest(".tokens");
-  if (!line) return false;
-  const tokens = Array.from(line.querySelectorAll(".t"));
-  const at = tokens.indexOf(event.target);
-  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  let to = null;
-  if (step) to = at < 0 ? line.peak || tokens[0] : tokens[Math.max(0, Math.min(tokens.length - 1, at + step))];
-  else if (event.key === "Home") to = tokens[0];
-  else if (event.key === "End") to = tokens[tokens.length - 1];
-  else if (event.key === "Escape" && at >= 0) to = line;
-  else return false;
-  event.preventDefault();
-  to?.focus();
-  return true;
 }
 
 function sections(page, strings, max) {
@@ -136,21 +82,7 @@ function sections(page, strings, max) {
     choose((buttons.indexOf(event.target) + step + buttons.length) % buttons.length, true);
   } }, buttons);
   choose(0);
-  return [tabs, legend(max), ...panels];
-}
-
-function legend(max) {
-  const swatch = (share, peak) => token(figures(share * max), share * max, peak, max, false, 0);
-  const swatches = [0.1, 0.4, 0.7, 1].map((share) => {
-    const span = swatch(share, false);
-    for (const name of ["role", "tabindex", "aria-label", "aria-selected", "data-tip"]) span.removeAttribute(name);
-    return span;
-  });
-  return el("div", { class: "key quiet" }, [
-    el("span", {}, ["Darker, bolder and thicker underlined is more active: ", ...swatches.flatMap((s) => [s, " "])]),
-    el("span", {}, "boxed: the example's own position"),
-    el("span", { class: "keys" }, [el("kbd", {}, "Tab"), " to an example, then ", el("kbd", {}, "←"), " ", el("kbd", {}, "→"), " along its tokens"]),
-  ]);
+  return [tabs, tokenKey(max), ...panels];
 }
 
 function featurePage(i, data) {
@@ -171,7 +103,7 @@ function featurePage(i, data) {
     head,
     facts(i, data, page),
     el("div", { class: "columns" }, [
-      page.hist.length ? activationHistogram(page) : null,
+      page.hist.length ? activationHistogram(page.hist.map(([from, to, count]) => ({ from, to, count })), "Activations") : null,
       // A hook that is not as wide as the residual stream has no logit lens.
       page.up.length ? weightList("Promoted tokens", "Logit that one unit of the feature adds.", tokens(page.up)) : null,
       page.down.length ? weightList("Suppressed tokens", "Logit that one unit takes away.", tokens(page.down)) : null,

@@ -72,7 +72,6 @@ addEventListener("scroll", hideTip, { passive: true });
 
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, select, textarea")) return;
-  if (walkTokens(event)) return;
   if (current === null) {
     if (event.key === "/") { event.preventDefault(); byId("search").focus(); }
     return;

@@ -1,5 +1,5 @@
 // Paths of pages. Kinds of artifacts without a page of their own lead to the API's answer.
-const KINDS_WITH_PAGES: ReadonlySet<string> = new Set(["datasets", "models", "tokens", "saes", "features", "labels"]);
+const KINDS_WITH_PAGES: ReadonlySet<string> = new Set(["datasets", "models", "tokens", "saes", "probes", "features", "labels"]);
 
 export const jobPath = (id: string): string => `/jobs/${encodeURIComponent(id)}`;
 

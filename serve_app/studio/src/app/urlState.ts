@@ -15,6 +15,10 @@ export function useUrlState(): [search: URLSearchParams, set: (changes: Record<s
   return [search, set];
 }
 
-/** The order of a table that the API sorts. */
-export const sortOf = (search: URLSearchParams): Sort => ({ id: search.get("sort") ?? "latent", desc: search.get("order") === "desc" });
+/** The order of a table that the API sorts; `first` is the one that it has without any in the address, or with one that it does not know. */
+export function sortOf(search: URLSearchParams, first: Sort = { id: "latent", desc: false }, known?: string[]): Sort {
+  const id = search.get("sort");
+  if (id === null || known?.includes(id) === false) return first;
+  return { id, desc: search.get("order") === "desc" };
+}
 export const orderOf = (sort: Sort) => (sort.desc ? "desc" : "asc");

@@ -34,7 +34,7 @@ interface Props<Row> {
   sort?: Sort | null;
   /** Asks the API for another order; without it, the rows that are there are sorted here. */
   onSort?: (sort: Sort) => void;
-  /** Called when the last rows are near: loads more. */
+  /** Called when the last rows are near: loads more. Such a table is sorted by `onSort` or not at all. */
   onEnd?: () => void;
   /** All rows that there are, if it is more than those that were loaded. */
   total?: number;
@@ -54,6 +54,8 @@ const AHEAD_OF_MANY = 250;
 
 export function DataTable<Row>(props: Props<Row>) {
   const { caption, columns, rows, rowKey, empty, sort = null, onSort, onEnd, total, height = 620 } = props;
+  // Rows of which more may come are never sorted here: what comes first is known to the API alone.
+  const sorts = (column: Column<Row>) => (column.sortable ?? false) && (onSort !== undefined || onEnd === undefined);
   const [sorting, setSorting] = useState<SortingState>(sort === null ? [] : [sort]);
   const defined = useMemo<ColumnDef<typeof FEATURES, object>[]>(
     () =>
@@ -123,9 +125,9 @@ export function DataTable<Row>(props: Props<Row>) {
                   scope="col"
                   className={classes(column)}
                   title={column.title}
-                  aria-sort={!column.sortable ? undefined : order === "asc" ? "ascending" : order === "desc" ? "descending" : "none"}
+                  aria-sort={!sorts(column) ? undefined : order === "asc" ? "ascending" : order === "desc" ? "descending" : "none"}
                 >
-                  {column.sortable ? (
+                  {sorts(column) ? (
                     <button type="button" onClick={() => own.toggleSorting()}>
                       {column.header}
                       <span aria-hidden="true">{order === "asc" ? " ▲" : order === "desc" ? " ▼" : ""}</span>

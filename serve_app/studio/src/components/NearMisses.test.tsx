@@ -17,7 +17,7 @@ describe("near misses", () => {
     shown();
     expect(await screen.findByText(/It is silent at 15 of 20 positions/)).toHaveTextContent("in 8 rows.");
     expect(screen.getByText("position 12")).toBeVisible();
-    const row = screen.getByRole("group", { name: /Near miss 1/ });
+    const row = screen.getByRole("listbox", { name: /Near miss 1/ });
     row.focus();
     await userEvent.keyboard("{ArrowRight}");
     expect(screen.getByText(/bank.*: not active/)).toBeVisible();

@@ -46,7 +46,7 @@ function Answer({ found, features, latent }: { found: TextActivations; features:
   ];
   return (
     <>
-      <ActiveTokens label={`Your text, ${whole(found.tokens.length)} tokens`} tokens={found.tokens.map((one) => one.text)} activations={values} max={Math.max(...values, 0)} onAt={setAt} />
+      <ActiveTokens label={`Your text, ${whole(found.tokens.length)} tokens`} tokens={found.tokens.map((one) => one.text)} activations={values} max={Math.max(...values, 0)} excluded={found.tokens.flatMap((one, i) => (one.excluded ? [i] : []))} onAt={setAt} />
       {token && (
         <p role="status">Position {token.position}: {token.excluded ? `excluded (${token.excluded})` : `${whole(token.active)} active. `}
           {token.top.slice(0, 8).map((one) => <span key={one.latent} className="chip">{link(one.latent)} {figures(one.activation)}</span>)}</p>

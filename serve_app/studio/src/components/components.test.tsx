@@ -48,6 +48,7 @@ describe("DataTable", () => {
     const onEnd = vi.fn();
     const { unmount } = renderPage(table({ onEnd }));
     expect(onEnd).toHaveBeenCalled();
+    expect(screen.queryByRole("button", { name: "Name" })).toBeNull(); // the rows that are there are not all
     unmount();
     renderPage(table({ rows: [] }));
     expect(screen.getByText("nothing")).toBeVisible();

@@ -131,7 +131,7 @@ function TextField({ path, schema, value, onChange, required }: OwnProps) {
 
 function ListField(props: OwnProps) {
   const { schemas } = useContext(FormContext);
-  const items = props.schema.items ?? {};
+  const items = props.schema.items ?? props.schema.prefixItems?.[0] ?? {};
   const { schema: item } = resolve(items, schemas);
   if (item.enum) return <ManyField {...props} choices={item.enum} />;
   if (item.type === "string" || item.type === "number" || item.type === "integer") return <LinesField {...props} item={item} />;
@@ -172,9 +172,10 @@ function LinesField({ path, schema, value, onChange, item, required }: OwnProps 
   const [typed, setTyped] = useState(shown);
   const text = JSON.stringify(read(typed)) === JSON.stringify(value) ? typed : shown;
   const inner = [...faults].filter(([where]) => where.startsWith(`${path}.`)).map(([where, fault]) => `line ${Number(where.slice(path.length + 1)) + 1}: ${fault}`);
+  const usual = Array.isArray(schema.default) && schema.default.length > 0 ? ` By default: ${schema.default.join(", ")}.` : "";
   return (
     <>
-      <Labelled path={path} schema={{ ...schema, description: `${schema.description ?? ""} One a line.` }} {...(required && { required })} control={(attributes) => (
+      <Labelled path={path} schema={{ ...schema, description: `${schema.description ?? ""} One a line.${usual}` }} {...(required && { required })} control={(attributes) => (
         <textarea {...attributes} aria-invalid={attributes["aria-invalid"] || inner.length > 0} rows={2} spellCheck={false} value={text}
           onChange={(event) => { setTyped(event.target.value); onChange(read(event.target.value)); }} />
       )} />
@@ -210,10 +211,13 @@ export function ObjectField({ path, schema, value, onChange }: OwnProps) {
     <details className="field group" data-path={path}>
       <summary>{labels[path] ?? labelOf(path.split(".").at(-1)!)}</summary>
       <p className="about quiet"><Described text={schema.description} /></p>
-      <Properties path={path} schema={schema} value={value} onChange={onChange} />
+      <Properties path={path} schema={schema} value={value} onChange={(next) => onChange(isGiven(next) ? next : undefined)} />
     </details>
   );
 }
+
+/** Whether anything is left of an object: one whose fields were all cleared is not sent. */
+const isGiven = (value: unknown) => Object.values(value as object).some((one) => one !== undefined);
 
 /** The fields of an object's properties. */
 export function Properties({ path, schema, value, onChange, names }: FieldProps & { names?: string[] }) {

@@ -14,7 +14,7 @@ import { bytes } from "../format";
 
 type Body = Record<string, unknown>;
 const SUBMIT = ["profile", "wait_s", "project", "name", "tags", "notes"];
-const KINDS: Record<string, string> = { tokenize: "tokenization", train: "set of SAEs", download: "artifact", extract: "set of features", evaluate: "evaluation" };
+const KINDS: Record<string, string> = { tokenize: "tokenization", train: "set of SAEs", download: "artifact", extract: "set of features", evaluate: "evaluation", probe: "set of probes" };
 
 /** The body of `POST /v1/jobs` that asks for the same as a request for one stage. `what`: of a download, dataset or model. */
 export function jobRequest(stage: string, body: Body, what?: "dataset" | "model"): Body {

@@ -23,6 +23,7 @@ const SCHEMAS = {
         discriminator: { propertyName: "type" },
       },
       saes: { type: "array", items: { $ref: "#/components/schemas/Sae" }, default: [] },
+      values: { type: "array", prefixItems: [{ type: "string", maxLength: 3 }, { type: "string", maxLength: 3 }], minItems: 2, maxItems: 2 },
       resources: { $ref: "#/components/schemas/Resources", description: "Overrides." },
     },
   },
@@ -48,6 +49,19 @@ describe("a form from a schema", () => {
     await user.type(screen.getByLabelText(/Name/), "ada");
     await send(user);
     expect(onSubmit).toHaveBeenCalledExactlyOnceWith({ name: "ada" });
+  });
+
+  it("has lines for a list of a fixed length, and does not send an object whose fields were cleared", async () => {
+    const { onSubmit, user } = await form();
+    await user.type(screen.getByLabelText(/Name/), "ada");
+    await user.type(screen.getByLabelText("Values"), "one\nlonger");
+    await user.type(screen.getByLabelText("Cpus"), "2{Backspace}");
+    await send(user);
+    expect(screen.getAllByText(/String should have at most 3 characters/).length).toBeGreaterThan(0);
+    await user.clear(screen.getByLabelText("Values"));
+    await user.type(screen.getByLabelText("Values"), "one\ntwo");
+    await send(user);
+    expect(onSubmit).toHaveBeenCalledExactlyOnceWith({ name: "ada", values: ["one", "two"] });
   });
 
   it("has a control for each type, with its description", async () => {

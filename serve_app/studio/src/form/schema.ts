@@ -16,6 +16,8 @@ export interface Schema {
   required?: string[];
   additionalProperties?: boolean | Schema;
   items?: Schema;
+  /** Of a list with a fixed number of items: one schema each. */
+  prefixItems?: Schema[];
   anyOf?: Schema[];
   oneOf?: Schema[];
   discriminator?: { propertyName: string; mapping?: Record<string, string> };

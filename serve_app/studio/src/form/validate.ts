@@ -26,8 +26,11 @@ function check(given: Schema, value: unknown, all: Schemas, path: string, faults
   const fault = faultOf(schema, value);
   if (fault !== null) faults.set(path, fault);
   else if (schema.type === "object" && isObject(value)) checkObject(schema, value, all, path, faults);
-  else if (schema.type === "array" && Array.isArray(value) && schema.items) {
-    value.forEach((item, i) => check(schema.items!, item, all, join(path, i), faults));
+  else if (schema.type === "array" && Array.isArray(value)) {
+    value.forEach((item, i) => {
+      const one = schema.prefixItems?.[i] ?? schema.items;
+      if (one) check(one, item, all, join(path, i), faults);
+    });
   }
 }
 

@@ -19,7 +19,7 @@ export default function Datasets() {
   const add = <Link href="/datasets/new" className="button primary">Add a dataset</Link>;
   return (
     <Page title="Datasets" lead="A dataset is documents with their splits: what models read, and SAEs learn from." actions={<>{useMayWrite() && add}<JsonLink href="/v1/datasets" /></>}>
-      <ArtifactList kind="datasets" caption="Datasets, the newest first" columns={COLUMNS} empty={<Empty title="There are no datasets yet.">{add}</Empty>} />
+      <ArtifactList kind="datasets" caption="Datasets" columns={COLUMNS} empty={<Empty title="There are no datasets yet.">{add}</Empty>} />
     </Page>
   );
 }

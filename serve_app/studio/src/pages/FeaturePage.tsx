@@ -8,7 +8,7 @@ import type { Annotation, Example, Feature, Logit } from "../api/schema";
 import { toProblem } from "../api/problem";
 import { useMayWrite } from "../api/session";
 import { featurePath } from "../app/paths";
-import { ActiveTokens } from "../components/ActiveTokens";
+import { ActiveTokens, TokenChip, TokenKey } from "../components/ActiveTokens";
 import { ArtifactLink } from "../components/ArtifactLink";
 import { Coactive } from "../components/Coactive";
 import { CopyJson } from "../components/CopyJson";
@@ -89,7 +89,7 @@ function Logits({ title, logits, why }: { title: string; logits: Logit[] | null;
       <h2 className="card-title">{title}</h2>
       {logits === null ? <p className="quiet">{why ?? "There is no logit lens."}</p> : (
         <ul className="weights">
-          {logits.map((one, i) => <li key={i}><span className="chip"><ShownText text={one.token} most={40} /></span><span className="num quiet">{fixed(one.logit, 2)}</span></li>)}
+          {logits.map((one, i) => <li key={i}><TokenChip token={one.token} /><span className="num quiet">{fixed(one.logit, 2)}</span></li>)}
         </ul>
       )}
     </div>
@@ -132,13 +132,14 @@ function Examples({ feature, id }: { feature: Feature; id: string }) {
                 <button type="button" aria-pressed={near} onClick={() => go(`${path}?examples=near`, { replace: true })}>Near misses</button>
               </div>
               {near ? <NearMisses id={id} feature={feature} /> : <>
-              <p className="quiet">A click on a token (or Enter) shows all features that are active there. Darker, bolder and thicker underlined is more active; boxed is the example’s own position. Interval 1 has the weakest activations.</p>
+              <TokenKey max={feature.max} />
+              <p className="quiet">A click on a token (or Enter) shows all features that are active there. Interval 1 has the weakest activations.</p>
               <ol className="examples">
                 {chosen.examples.map((one, i) => (
                   <li key={`${one.row}-${one.position}-${i}`} className="example">
                     <div className="meta"><b>{figures(one.activation)}</b><span>row {whole(one.row)}</span><span>position {one.position}</span></div>
                     <div>
-                      <ActiveTokens label={`Example ${i + 1}, activation ${figures(one.activation)}`} tokens={one.tokens} activations={one.activations} max={feature.max} peak={one.at} onChoose={(at) => choose({ example: one, at })} />
+                      <ActiveTokens label={`Example ${i + 1}, activation ${figures(one.activation)}, row ${one.row}, position ${one.position}`} tokens={one.tokens} activations={one.activations} max={feature.max} peak={one.at} excluded={one.excluded} first={one.position - one.at} onChoose={(at) => choose({ example: one, at })} />
                       {token?.example === one && <TokenFeatures sae={feature.sae} features={`features/${id}`} tokens={one.tokens.slice(0, token.at + 1)} onClose={() => choose(null)} />}
                     </div>
                   </li>

@@ -19,7 +19,7 @@ const COLUMNS: Column<ArtifactItem>[] = [
 export default function FeaturesList() {
   return (
     <Page title="Features" lead="What the latents of an SAE respond to: statistics and examples of each one." actions={<JsonLink href="/v1/features" />}>
-      <ArtifactList kind="features" caption="Features, the newest first" columns={COLUMNS}
+      <ArtifactList kind="features" caption="Features" columns={COLUMNS}
         empty={<Empty title="No features were extracted yet.">Open one of the <Link href="/saes">SAEs</Link> and choose “Extract features”.</Empty>} />
     </Page>
   );

@@ -8,6 +8,7 @@ import type { Artifact, FeaturePage, FeatureSummary } from "../api/schema";
 import { useMayWrite } from "../api/session";
 import { featurePath } from "../app/paths";
 import { orderOf, sortOf, useUrlState } from "../app/urlState";
+import { TokenChip } from "../components/ActiveTokens";
 import { ArtifactLink } from "../components/ArtifactLink";
 import { ArtifactLead, DeleteArtifact, Labels, Provenance } from "../components/ArtifactParts";
 import { type Column, DataTable } from "../components/DataTable";
@@ -66,7 +67,7 @@ function Table({ id, sae }: { id: string; sae?: string }) {
     { id: "density", header: "Density", value: (row) => row.density, numeric: true, sortable: true, cell: (row) => percent(row.density) },
     { id: "max", header: "Max", value: (row) => row.max, numeric: true, sortable: true, cell: (row) => figures(row.max), title: "Largest activation" },
     { id: "mean", header: "Mean", value: (row) => row.mean, numeric: true, sortable: true, wide: true, cell: (row) => figures(row.mean), title: "Mean of its activations where it is active" },
-    { id: "promoted", header: "Promoted tokens", value: (row) => row.promoted_tokens?.join(" ") ?? null, wide: true, cell: (row) => row.promoted_tokens?.slice(0, 6).map((token, i) => <span key={i} className="chip"><ShownText text={token} most={30} /></span>) ?? "–" },
+    { id: "promoted", header: "Promoted tokens", value: (row) => row.promoted_tokens?.join(" ") ?? null, wide: true, cell: (row) => row.promoted_tokens?.slice(0, 6).map((token, i) => <TokenChip key={i} token={token} />) ?? "–" },
   ];
   if (sae && mayWrite) {
     columns.push({ id: "choose", header: "List", title: "Choose features for a list", value: () => null, cell: (row) => <input type="checkbox" aria-label={`Choose feature ${row.latent}`} checked={chosen.has(row.latent)} onChange={(event) => choose(row.latent, event.target.checked)} /> });

@@ -30,7 +30,7 @@ describe("the queue of features to name", () => {
     const name = await screen.findByLabelText("Name of feature 7");
     await waitFor(() => expect(name).toHaveFocus());
     expect(screen.getByText("1 of 2")).toBeVisible();
-    expect(await screen.findByRole("group", { name: /Example 1/ })).toBeVisible();
+    expect(await screen.findByRole("listbox", { name: /Example 1/ })).toBeVisible();
     await user.type(name, "banks of rivers{Enter}");
     const next = await screen.findByLabelText("Name of feature 9");
     await waitFor(() => expect(next).toHaveFocus());

@@ -88,7 +88,7 @@ function Feature({ row, features, place, isLast, onMove }: Shown) {
             {all.map((one, i) => (
               <li key={`${one.row}-${one.position}`} className="example">
                 <div className="meta"><b>{figures(one.activation)}</b></div>
-                <ActiveTokens label={`Example ${i + 1}, activation ${figures(one.activation)}`} tokens={one.tokens} activations={one.activations} max={feature.data?.max ?? one.activation} peak={one.at} />
+                <ActiveTokens label={`Example ${i + 1}, activation ${figures(one.activation)}`} tokens={one.tokens} activations={one.activations} max={feature.data?.max ?? one.activation} peak={one.at} excluded={one.excluded} first={one.position - one.at} />
               </li>
             ))}
           </ol>

@@ -21,7 +21,7 @@ export default function Models() {
   const add = <Link href="/models/new" className="button primary">Register a model</Link>;
   return (
     <Page title="Models" lead="Language models whose activations SAEs are trained on." actions={<>{useMayWrite() && add}<JsonLink href="/v1/models" /></>}>
-      <ArtifactList kind="models" caption="Models, the newest first" columns={COLUMNS} empty={<Empty title="There are no models yet.">{add}</Empty>} />
+      <ArtifactList kind="models" caption="Models" columns={COLUMNS} empty={<Empty title="There are no models yet.">{add}</Empty>} />
     </Page>
   );
 }

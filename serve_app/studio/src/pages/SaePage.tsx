@@ -1,7 +1,7 @@
 // One SAE: its figures, the truth card of its last evaluation, training curves, and what to do next.
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { useLocation, useParams } from "wouter";
+import { Link, useLocation, useParams } from "wouter";
 
 import { $api, client } from "../api/client";
 import { toProblem } from "../api/problem";
@@ -47,6 +47,7 @@ function Details({ sae }: { sae: Artifact }) {
       <Users kind="features" field="sae" reference={sae.ref} title="Its features" />
       <Curves id={sae.id} />
       <Users kind="evaluations" field="sae" reference={sae.ref} title="Evaluations" />
+      <Users kind="probes" field="sae" reference={sae.ref} title="Probes on labelled documents" />
       <Labels item={sae} kind="saes" />
       <Provenance item={sae} />
     </>
@@ -121,6 +122,7 @@ function Next({ sae }: { sae: Artifact }) {
     <>
       <button type="button" className="primary" disabled={busy} onClick={() => void run(extract, "Its features are being extracted.")}>Extract features</button>
       <button type="button" disabled={busy} onClick={() => void run(evaluate, "It is being evaluated.")}>Evaluate</button>
+      <Link href={`/probes/new?sae=${sae.ref}`} className="button">Probe</Link>
       {error !== null && <ProblemNotice error={error} what="It was not started" />}
     </>
   );

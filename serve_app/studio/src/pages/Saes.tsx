@@ -28,7 +28,7 @@ export default function Saes() {
     <Page title="SAEs" lead="Sparse autoencoders, with the figures of their last evaluation." actions={<>{useMayWrite() && train}<JsonLink href="/v1/saes" /></>}>
       <Pareto />
       <ArtifactList
-        kind="saes" caption="SAEs, the newest first" columns={COLUMNS}
+        kind="saes" caption="SAEs" columns={COLUMNS}
         filters={[
           { name: "architecture", label: "Architecture" }, { name: "hook", label: "Hook" }, { name: "d_sae", label: "Latents", numeric: true },
           { name: "min_ev", label: "EV, at least", numeric: true }, { name: "max_l0", label: "L0, at most", numeric: true },

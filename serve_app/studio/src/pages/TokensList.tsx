@@ -21,7 +21,7 @@ export default function TokensList() {
   const add = <Link href="/tokens/new" className="button primary">Tokenize a dataset</Link>;
   return (
     <Page title="Tokens" lead="A dataset in rows of tokens, as one model's tokenizer makes them. Each token has a role; padding, BOS and separators are never data." actions={<>{useMayWrite() && add}<JsonLink href="/v1/tokens" /></>}>
-      <ArtifactList kind="tokens" caption="Tokenizations, the newest first" columns={COLUMNS} empty={<Empty title="Nothing is tokenized yet.">{add}</Empty>} />
+      <ArtifactList kind="tokens" caption="Tokenizations" columns={COLUMNS} empty={<Empty title="Nothing is tokenized yet.">{add}</Empty>} />
     </Page>
   );
 }

@@ -21,7 +21,7 @@ const FEATURE = {
   latent: 7, sae: "saes/00000000000000a1", hook: "blocks.1", count: 4, density: 0.25, max: 2, mean: 1, quantiles: [], quantile_probabilities: [], no_logit_lens: null,
   histogram: [{ start: 1, stop: 2, count: 4 }], promoted: [{ token: "<b>km</b>", logit: 0.5 }], suppressed: [], neighbours: [{ latent: 9, cosine: 0.4 }],
 };
-const EXAMPLE = { kind: "top", part: null, rank: 0, row: 3, position: 5, activation: 2, tokens: ["a", " km"], activations: [0, 2], at: 1 };
+const EXAMPLE = { kind: "top", part: null, rank: 0, row: 3, position: 5, activation: 2, tokens: ["a", " km"], activations: [0, 2], at: 1, excluded: [0] };
 const item = (id: string, ev: number, l0: number) => ({
   id, ref: `saes/${id}`, url: `/v1/saes/${id}`, label: id, name: null, tags: [], project: "default", created_by: "ada", created_at: "2026-01-01T00:00:00Z", bytes: 1, fields: { ev, l0 },
 });
@@ -37,9 +37,9 @@ describe("the page of a feature", () => {
     feature();
     expect(await screen.findByText("<b>km</b>")).toBeVisible();
     expect(screen.getByRole("link", { name: "9" })).toHaveAttribute("href", "/features/00000000000000f1/9");
-    expect(await screen.findByRole("group", { name: /Example 1, activation 2/ })).toBeVisible();
+    expect(await screen.findByRole("listbox", { name: /Example 1, activation 2/ })).toBeVisible();
     await userEvent.setup().click(screen.getByRole("button", { name: /Interval 1/ }));
-    expect(await screen.findByRole("group", { name: /Example 1, activation 0.5/ })).toBeVisible();
+    expect(await screen.findByRole("listbox", { name: /Example 1, activation 0.5/ })).toBeVisible();
   });
 
   it("shows at which hooks a crosscoder's feature is, which does not steer", async () => {
