@@ -30,7 +30,10 @@ def read_parquet(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRo
         schema = parquet.schema_arrow
         used = _used_columns(file, options, schema)
         wanted = [field.name for field in schema if not pa.types.is_nested(field.type) or field.name in used]
-        yield from _rows(parquet.iter_batches(batch_size=_BATCH, columns=wanted), columns_of_schema(schema), used)
+        groups = range(*(file.row_groups or (0, parquet.num_row_groups)))
+        before = sum(parquet.metadata.row_group(group).num_rows for group in range(groups.start))
+        batches = parquet.iter_batches(batch_size=_BATCH, row_groups=list(groups), columns=wanted)
+        yield from _rows(batches, columns_of_schema(schema), used, before)
 
 
 def read_arrow(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
@@ -57,8 +60,7 @@ def _used_columns(file: SourceFile, options: DatasetOptions, schema: pa.Schema) 
     return used
 
 
-def _rows(batches: Iterable[pa.RecordBatch], columns: Columns, used: set[str]) -> Iterator[SourceRow]:
-    number = 0
+def _rows(batches: Iterable[pa.RecordBatch], columns: Columns, used: set[str], number: int = 0) -> Iterator[SourceRow]:
     for batch in batches:
         names = unique_names(batch.schema.names)
         for name, part in zip(names, batch.columns, strict=True):
