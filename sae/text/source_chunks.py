@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from configs.download import DatasetOptions
 from configs.text_formats import compression_ending, format_ending
 from sae.text.readers import SourceFile
+from sae.text.readers.arrow_tables import is_read_by_row
 from sae.text.readers.column_checks import columns_of_row
 from sae.text.readers.open_file import DAMAGED
 from sae.text.row_shapes import RowShape, find_shape
@@ -103,8 +104,11 @@ def _row_groups(file: SourceFile) -> Iterator[tuple[SourceFile, int]]:
     if file.path.stat().st_size <= CHUNK_BYTES:
         return
     try:
-        metadata = pq.read_metadata(file.path)
-        sizes = [_group_bytes(metadata.row_group(group)) for group in range(metadata.num_row_groups)]
+        with pq.ParquetFile(file.path) as parquet:
+            if not is_read_by_row(parquet.schema_arrow):
+                return
+            metadata = parquet.metadata
+            sizes = [_group_bytes(metadata.row_group(group)) for group in range(metadata.num_row_groups)]
     except (OSError, pa.ArrowException):
         return  # reading it will say what is wrong with it
     start = total = 0

@@ -257,6 +257,25 @@ def test_row_groups_are_chunks_and_errors_count_rows_of_the_file(tmp_path: Path)
         in_chunks(source, options, tmp_path / "again")
 
 
+def test_a_parquet_file_whose_rows_depend_on_each_other_is_one_chunk(tmp_path: Path) -> None:
+    """A nested date beside one that Python cannot hold is read in another way: parts of the file have other neighbours."""
+    dates = pa.array([1, 2**31 - 1] * 20, pa.int32()).view(pa.date32())
+    texts = pa.array([f"text {i} " * 20 for i in range(40)])
+    chats = pa.array([[{"role": "user", "content": "x", "n": 1.5, "raw": b"r"}]] * 40)
+    for name, column in (
+        ("date", dates),
+        ("chats", chats),
+        ("at", pa.array([[{"at": d}] for d in dates[:1]] * 40)),
+    ):
+        table = pa.table({"text": texts, name: column})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=9, compression="none")
+    source = divide(files_of(tmp_path), DatasetOptions())
+    assert source is not None
+    parts = {file.name: len(chunk.files) for chunk in source.chunks for file in chunk.files if file.row_groups}
+    assert set(parts) == {"date.parquet", "chats.parquet"}
+    check_equal(files_of(tmp_path), tmp_path)
+
+
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_held_out_documents_of_a_source_with_one_split(tmp_path: Path, split: str) -> None:
     rng = random.Random(0)
