@@ -43,7 +43,7 @@ def test_workers_read_datasets_whole_and_nothing_else() -> None:
         {"what": "dataset", "source": source, "dataset": {"max_documents": 9}},
     )
     workers = [requirement_for(parse_config("download", one), profile).workers for one in (dataset, model, first)]
-    assert workers == [4, 1, 1]
+    assert workers == [2, 1, 1]
     for one in (model, first):
         with pytest.raises(ValueError, match=r"^resources\.workers has no effect on this download: leave it out"):
             requirement_for(parse_config("download", {**one, "resources": {"workers": 2}}), profile)

@@ -132,12 +132,16 @@ def test_a_stopped_job_goes_on_where_it_was(
 def test_the_first_fault_in_the_order_of_files_is_named(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = write_files(tmp_path / "files", 10)
-    for number, rows in ((4, 3000), (5, 0), (8, 0)):  # the later ones are found sooner
+    config = write_files(tmp_path / "files", 6)
+    for number, rows in (
+        (0, 200_000),
+        (2, 0),
+        (4, 0),
+    ):  # the first takes seconds, in which the other worker finds the second
         with (tmp_path / f"files/{number:02d}.jsonl").open("w") as file:
             file.write('{"text": "fine"}\n' * rows + "no JSON\n")
     job = job_of(store, config)
-    with pytest.raises(DatasetError, match=r"^cannot read 04\.jsonl .*: line 3001, column 1"):
+    with pytest.raises(DatasetError, match=r"^cannot read 00\.jsonl .*: line 200001, column 1"):
         run_in_chunks(job, monkeypatch)
     assert store.manifest(job.outputs[0].ref) is None
     assert not store.parts(SHARED)
