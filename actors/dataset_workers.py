@@ -1,4 +1,4 @@
-"""Makes a dataset on several workers: readers of a source's chunks, then writers of the dataset's files.
+"""Workers that make a dataset together: they read chunks of its source, then write its files.
 
 What a worker has finished is stored as a part, so that a later attempt does not do it again. Only counts travel through Ray.
 """
@@ -18,7 +18,7 @@ from cluster.store import Store, StoredFiles
 from configs.artifact_ids import ArtifactRef
 from configs.download import DatasetOptions
 from configs.requirements import Requirement
-from sae.formats.dataset import DatasetError, DatasetInfo, release_unused
+from sae.formats.dataset import DatasetError, DatasetInfo, documents_name, release_unused
 from sae.formats.gram_index import index_name
 from sae.text.dataset_in_chunks import (
     DatasetFile,
@@ -48,15 +48,23 @@ class DatasetTask(NamedTuple):
         self.store.put(self.shared, self.attempt, path.name, path, extra, part=True)
 
 
-class ChunkReader:
-    """Reads chunks of a source."""
+class DatasetFileTask(NamedTuple):
+    """A file of the dataset to be written from the documents of `chunks`, see write_file."""
+
+    file: DatasetFile
+    chunks: StoredFiles
+    hold_out: bool
+
+
+class DatasetWorker:
+    """Reads chunks of a source, or writes files of the dataset."""
 
     def __init__(self, task: DatasetTask) -> None:
         self._task = task
 
     def read(self, numbered: tuple[int, SourceChunk]) -> SourceFindings | str:
-        """Stores the documents of a chunk. Gives what is wrong with the chunk if it cannot be read: that an earlier one has
-        a fault as well may not be known yet."""
+        """Stores the documents of a chunk. Gives what is wrong with it if it cannot be read: whether an earlier one has a
+        fault as well may not be known yet."""
         number, chunk = numbered
         with temporary_folder() as folder:
             try:
@@ -70,25 +78,18 @@ class ChunkReader:
             )  # last: a chunk with a note is whole
         return found
 
-
-class DatasetFileWriter:
-    """Writes files of the dataset from the documents of `chunks`."""
-
-    def __init__(self, task: DatasetTask, chunks: StoredFiles, hold_out: bool) -> None:
-        self._task, self._chunks, self._hold_out = task, chunks, hold_out
-
-    def write(self, file: DatasetFile) -> DatasetInfo:
-        """Stores a file, its index and its statistics."""
-        task = self._task
+    def write(self, one: DatasetFileTask) -> DatasetInfo:
+        """Stores a file, its index and its statistics. Gives what documents.json says of it alone."""
+        task, number = self._task, one.file.number
         with temporary_folder() as temporary:
-            folder, statistics = Path(temporary, "files"), Path(temporary, statistics_name(file.number))
+            folder, statistics = Path(temporary, "files"), Path(temporary, statistics_name(number))
             folder.mkdir()
             info = write_file(
-                file, task.options, self._hold_out, lambda i: self._chunks.path(chunk_name(i)), folder, statistics
+                one.file, task.options, one.hold_out, lambda i: one.chunks.path(chunk_name(i)), folder, statistics
             )
             release_unused()
             task.put_shared(statistics)
-            (name,) = info.files
+            name = documents_name(number)
             for own in (
                 index_name(name),
                 name,
@@ -101,13 +102,9 @@ class DatasetFileWriter:
         return total_statistics(map(statistics.path, statistics.names), self._task.options)
 
 
-def make_reader(task: DatasetTask, node: str) -> Any:
-    """Starts a reader of the size that the job was granted, on the node that has the source's files."""
-    options = {**worker_options(task.requirement), "label_selector": None}
-    here = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(ChunkReader).options(**options, scheduling_strategy=here).remote(task)
-
-
-def make_writer(task: DatasetTask, chunks: StoredFiles, hold_out: bool) -> Any:
-    """Starts a writer of the size that the job was granted, on any node."""
-    return ray.remote(DatasetFileWriter).options(**worker_options(task.requirement)).remote(task, chunks, hold_out)
+def make_worker(task: DatasetTask, node: str | None = None) -> Any:
+    """Starts a worker of the size that the job was granted, on a node if one is given."""
+    options = worker_options(task.requirement)
+    if node is not None:  # that of a task of the job, so it has the labels that the job requires
+        options |= {"label_selector": None, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+    return ray.remote(DatasetWorker).options(**options).remote(task)

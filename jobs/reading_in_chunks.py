@@ -5,13 +5,13 @@ The bytes are those of one pass on one worker. Only what is missing is done: par
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from actors.dataset_workers import DatasetTask, make_reader, make_writer
+from actors.dataset_workers import DatasetFileTask, DatasetTask, make_worker
 from actors.download_task import Fetched, Result
-from actors.pool import run_chunks
+from actors.pool import Pool
 from cluster.store import StoredFiles
 from configs.artifact_ids import ArtifactRef
 from configs.download import DatasetOptions
@@ -43,26 +43,18 @@ def read_in_chunks(job: JobContext, fetched: Fetched, shared: ArtifactRef) -> Re
     """
     options = job.config.dataset or DatasetOptions()
     task = DatasetTask(options, job.outputs[0].ref, shared, job.store, job.attempt, job.requirement)
-    chunks, shape = fetched.source
-    found = total_findings(_read(job, task, chunks, fetched.node))
-    if found is None:
-        return None
-    stored = job.store.part_files(task.shared)
-    files = dataset_files(stored.path(sizes_name(number)) for number in range(len(chunks)))
-    if not files:
-        raise no_documents(list(dict.fromkeys(file.name for chunk in chunks for file in chunk.files)), found.counts)
-
-    def new_writer() -> Any:
-        return make_writer(task, stored, has_train_alone(found, options))
-
-    info = total_info(_write(job, task, files, new_writer))
-    summary = dataset_summary(found, shape, info, _figures(job, task, files, new_writer), options)
+    with Pool() as pool:
+        found = total_findings(_read(job, pool, task, fetched))
+        if found is None:
+            return None
+        info, statistics = _write(job, pool, task, fetched.source.chunks, found)
+    summary = dataset_summary(found, fetched.source.shape, info, statistics, options)
     return Result(_files(job, info), {**summary, "notes": [*fetched.notes, *summary["notes"]]})
 
 
-def _read(job: JobContext, task: DatasetTask, chunks: list[SourceChunk], node: str) -> list[SourceFindings]:
+def _read(job: JobContext, pool: Pool, task: DatasetTask, fetched: Fetched) -> list[SourceFindings]:
     """Reads all chunks. Gives what each one has. Raises the error of the first that cannot be read."""
-    stored = job.store.parts(task.shared)
+    chunks, stored = fetched.source.chunks, job.store.parts(task.shared)
     found = {
         number: SourceFindings.from_json(stored[chunk_name(number)][1])
         for number in range(len(chunks))
@@ -85,7 +77,7 @@ def _read(job: JobContext, task: DatasetTask, chunks: list[SourceChunk], node: s
     # Again after a fault: a chunk before it whose worker had died just then may not have been read.
     while some := waiting():
         has_new = partial(_has_new_fault, job, faults, len(faults))
-        run_chunks(lambda: make_reader(task, node), some, job.requirement.workers, "read", on_done, has_new)
+        pool.run(lambda: make_worker(task, fetched.node), some, job.requirement.workers, "read", on_done, has_new)
     if faults:
         raise DatasetError(faults[min(faults)])
     return [found[number] for number in range(len(chunks))]
@@ -96,37 +88,43 @@ def _has_new_fault(job: JobContext, faults: dict[int, str], known: int) -> bool:
 
 
 def _write(
-    job: JobContext, task: DatasetTask, files: list[DatasetFile], new_writer: Callable[[], Any]
-) -> list[DatasetInfo]:
-    """Writes all files of the dataset. Gives what documents.json says of each one."""
-    stored = job.store.parts(task.dataset)
-    found = {
+    job: JobContext, pool: Pool, task: DatasetTask, chunks: list[SourceChunk], found: SourceFindings
+) -> tuple[DatasetInfo, dict[str, Any]]:
+    """Writes all files of the dataset. Gives what documents.json says, and the statistics."""
+    shared, stored = job.store.parts(task.shared), job.store.parts(task.dataset)
+    sizes = _stored(job, task, shared, [sizes_name(number) for number in range(len(chunks))])
+    files = dataset_files(map(sizes.path, sizes.names))
+    if not files:
+        raise no_documents(dict.fromkeys(file.name for chunk in chunks for file in chunk.files), found.counts)
+    infos = {
         file.number: DatasetInfo(**stored[name][1]) for file in files if (name := documents_name(file.number)) in stored
     }
-    done = sum(info.documents for info in found.values())
+    done = sum(info.documents for info in infos.values())
     job.progress.start("write", sum(file.documents for file in files), "documents", done)
 
-    def on_done(file: DatasetFile, info: DatasetInfo) -> None:
-        found[file.number] = info
-        job.progress.update(sum(info.documents for info in found.values()))
+    def on_done(one: DatasetFileTask, info: DatasetInfo) -> None:
+        infos[one.file.number] = info
+        job.progress.update(sum(info.documents for info in infos.values()))
 
-    waiting = [file for file in files if file.number not in found]
-    run_chunks(new_writer, waiting, job.requirement.workers, "write", on_done, lambda: _check_stop(job))
-    return [found[file.number] for file in files]
+    def task_of(file: DatasetFile) -> DatasetFileTask:
+        own = _stored(job, task, shared, [chunk_name(one.chunk) for one in file.ranges])
+        return DatasetFileTask(file, own, has_train_alone(found, task.options))
 
-
-def _figures(
-    job: JobContext, task: DatasetTask, files: list[DatasetFile], new_writer: Callable[[], Any]
-) -> dict[str, Any]:
-    """The statistics of the dataset, added up by a worker: they may take the memory of one."""
-    stored = job.store.parts(task.shared)
-    statistics = [stored[statistics_name(file.number)][0] for file in files]
+    waiting = [task_of(file) for file in files if file.number not in infos]
+    make, stop = partial(make_worker, task), partial(_check_stop, job)
+    pool.run(make, waiting, job.requirement.workers, "write", on_done, stop)
+    # Added up by a worker: they may take the memory of one.
+    names = [statistics_name(file.number) for file in files]
     figures: list[dict[str, Any]] = []
-    run_chunks(
-        new_writer, [StoredFiles(job.store, task.shared, statistics)], 1, "figures",
-        lambda _, found: figures.append(found), lambda: _check_stop(job),
-    )  # fmt: skip
-    return figures[0]
+    parts = _stored(job, task, job.store.parts(task.shared), names)
+    pool.run(make, [parts], 1, "figures", lambda _, result: figures.append(result), stop)
+    return total_info([infos[file.number] for file in files]), figures[0]
+
+
+def _stored(
+    job: JobContext, task: DatasetTask, parts: Mapping[str, tuple[StoredFile, Any]], names: Iterable[str]
+) -> StoredFiles:
+    return StoredFiles(job.store, task.shared, [parts[name][0] for name in names])
 
 
 def _files(job: JobContext, info: DatasetInfo) -> list[StoredFile]:

@@ -102,7 +102,7 @@ def test_a_killed_worker_has_its_chunk_read_again(
     store: Store, tmp_path: Path, expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_of(store, write_files(tmp_path / "files", 12))
-    with one_killed(store, SHARED, "ChunkReader"):
+    with one_killed(store, SHARED, "DatasetWorker"):
         run_in_chunks(job, monkeypatch)
     assert made(store, job) == expected
 
