@@ -23,7 +23,9 @@ from sae.text.source_documents import file_splits, sorted_files
 from sae.text.source_rows import source_rows
 
 CHUNK_BYTES = 32 << 20  # of files as they are; a few seconds of work
-ONE_TASK_BYTES = 64 << 20  # a source up to this size is read sooner than workers for chunks of it have started
+ONE_TASK_BYTES = (
+    128 << 20
+)  # up to this size one pass takes 4 s if it is plain text, and the start of workers half of that
 
 
 class SourceChunk(NamedTuple):

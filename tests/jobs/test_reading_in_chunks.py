@@ -148,11 +148,11 @@ def test_the_first_fault_in_the_order_of_files_is_named(
 
 
 def test_a_large_source_is_divided_if_there_are_workers_for_it(store: Store, tmp_path: Path) -> None:
-    """66 MiB of rows without text, and a few with some."""
+    """132 MiB of rows without text, and a few with some."""
     (tmp_path / "files").mkdir()
     for number in range(3):
         with (tmp_path / f"files/{number}.jsonl").open("w") as file:
-            file.write(json.dumps({"text": " " * (22 << 20)}) + "\n")
+            file.write(json.dumps({"text": " " * (44 << 20)}) + "\n")
             file.writelines(json.dumps({"text": text}) + "\n" for text in documents(20, seed=number))
     source = {"type": "local", "path": str(tmp_path / "files")}
     config = DownloadConfig.model_validate({"what": "dataset", "source": source})
