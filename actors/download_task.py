@@ -1,4 +1,8 @@
-"""Downloading in a Ray task of the stage's size: fetches a source's files, makes an artifact of them, stores it."""
+"""Downloading in a Ray task of the stage's size: fetches a source's files, makes an artifact of them, stores it.
+
+If a dataset is for several workers and its source can be divided, the task ends when the files are there.
+actors/dataset_workers.py reads them then.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 
@@ -16,6 +20,10 @@ from cluster.store import Store, StoredFile
 from configs.artifact_ids import ArtifactRef
 from configs.download import DatasetOptions, DownloadConfig, HubSource
 from sae.sources import ResolvedSource, SourceError, resolve_source
+
+if TYPE_CHECKING:  # a model is downloaded without what reads text
+    from sae.text.readers import SourceFile
+    from sae.text.source_chunks import DividedSource
 
 REPORT_S = 1.0
 _WEIGHTS = (".safetensors", ".gguf")
@@ -37,14 +45,29 @@ class Result(NamedTuple):
     summary: dict[str, Any]
 
 
+class Fetched(NamedTuple):
+    """A dataset's source whose files are on `node`, to be read in chunks there. `notes` on the source are for people."""
+
+    source: DividedSource
+    node: str
+    notes: tuple[str, ...]
+
+
 @ray.remote
 @stream_errors_as_text
 def download(
-    config: DownloadConfig, identity: dict[str, Any], store: Store, ref: ArtifactRef, attempt: int, threads: int
-) -> Generator[Step | Result, None, None]:
-    """Gives Steps, then one Result. Raises SourceError, DatasetError, ModelError.
+    config: DownloadConfig,
+    identity: dict[str, Any],
+    store: Store,
+    ref: ArtifactRef,
+    attempt: int,
+    threads: int,
+    in_chunks: bool,
+) -> Generator[Step | Fetched | Result, None, None]:
+    """Gives Steps, then one Result; with `in_chunks` one Fetched, if it is a dataset whose source can be divided.
 
-    `identity` is what the source was when the job was made; a source that has changed since is refused.
+    `identity` is what the source was when the job was made; a source that has changed since is refused. Raises SourceError,
+    DatasetError, ModelError.
     """
     source = resolve_source(config.source, config.what)
     if source.identity != identity:
@@ -58,6 +81,13 @@ def download(
     if config.what == "model" and "config.json" in first:
         _check_model((yield from _fetch(source, first)), source.label)
     root = yield from _fetch(source, source.names)
+    if in_chunks and config.what == "dataset":
+        from sae.text.source_chunks import divide
+
+        divided = divide(_files(source, root), config.dataset or DatasetOptions(), source.splits)
+        if divided is not None:
+            yield Fetched(divided, ray.get_runtime_context().get_node_id(), source.notes)
+            return
     with temporary_folder() as scratch:
         folder = Path(scratch, "artifact")
         folder.mkdir()
@@ -86,13 +116,18 @@ def _fetch(source: ResolvedSource, names: Sequence[str]) -> Generator[Step, None
     return fetching.result()
 
 
+def _files(source: ResolvedSource, root: Path) -> list[SourceFile]:
+    from sae.text.readers import SourceFile
+
+    return [SourceFile(name, root / name) for name in source.names]
+
+
 def _documents(
     source: ResolvedSource, root: Path, options: DatasetOptions, folder: Path
 ) -> Generator[Step, None, dict[str, Any]]:
-    from sae.text.readers import SourceFile
     from sae.text.write_dataset import write_dataset
 
-    files = [SourceFile(name, root / name) for name in source.names]
+    files = _files(source, root)
     writing = write_dataset(files, options, folder, source.splits)
     reported = 0.0
     while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Self, TypeVar
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
@@ -56,52 +56,76 @@ def run_chunks(
     delay none; WorkersDidNotStart if no actor works and none starts. Returns False if `should_stop` ended it early;
     chunks in flight are finished first.
     """
-    waiting = deque(chunks)
-    pool: _Pool[Chunk] = _Pool(make_actor, max_deaths)
-    try:
-        for _ in range(min(n_actors, len(chunks))):
-            pool.start()
-        while waiting or pool.running:
+    with Pool(max_deaths) as pool:
+        return pool.run(make_actor, chunks, n_actors, method, on_done, should_stop)
+
+
+class Pool:
+    """Actors: those that start, those that work at a chunk, and those that could. They live until its block ends."""
+
+    def __init__(self, max_deaths: int = 5) -> None:
+        self._max_deaths = max_deaths
+        self._make: Callable[[], Any] = lambda: None
+        self._starting: dict[Any, Any] = {}
+        self._running: dict[Any, tuple[Any, Any]] = {}
+        self._idle: list[Any] = []
+        self._deaths = 0
+        self._worked = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for actor in [*self._idle, *self._starting.values(), *(actor for actor, _ in self._running.values())]:
+            ray.kill(actor)
+
+    def run(
+        self,
+        make_actor: Callable[[], Any],
+        chunks: Sequence[Chunk],
+        n_actors: int,
+        method: str,
+        on_done: Callable[[Chunk, Any], None],
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """As run_chunks, with the actors that an earlier run has left; `make_actor` makes those that are missing."""
+        waiting = deque(chunks)
+        self._prepare(make_actor, min(n_actors, len(chunks)))
+        while waiting or self._running:
             stopping = should_stop()
-            while pool.idle and waiting and not stopping:
-                pool.give(method, waiting.popleft())
-            if stopping and not pool.running:
+            while self._idle and waiting and not stopping:
+                self._give(method, waiting.popleft())
+            if stopping and not self._running:
                 return False
-            pool.check_starts()
-            for chunk, done, result in pool.answers():
+            self._check_starts()
+            for chunk, done, result in self._answers():
                 if done:
                     on_done(chunk, result)
                 else:
                     waiting.appendleft(chunk)
         return True
-    finally:
-        pool.kill()
 
+    def _prepare(self, make_actor: Callable[[], Any], n_actors: int) -> None:
+        for actor in self._starting.values():  # which found no place where the earlier run wanted it
+            ray.kill(actor)
+        self._starting.clear()
+        self._make, self._worked = make_actor, time.monotonic()
+        for _ in range(n_actors - len(self._idle)):
+            self._start()
 
-class _Pool(Generic[Chunk]):
-    """Actors: those that start, those that work at a chunk, and those that could."""
-
-    def __init__(self, make_actor: Callable[[], Any], max_deaths: int) -> None:
-        self._make, self._max_deaths = make_actor, max_deaths
-        self._starting: dict[Any, Any] = {}
-        self.running: dict[Any, tuple[Any, Chunk]] = {}
-        self.idle: list[Any] = []
-        self._deaths = 0
-        self._worked = time.monotonic()
-
-    def start(self) -> None:
+    def _start(self) -> None:
         """Makes an actor, which is idle once it has answered."""
         actor = self._make()
         self._starting[actor.__ray_ready__.remote()] = actor
 
-    def give(self, method: str, chunk: Chunk) -> None:
+    def _give(self, method: str, chunk: Any) -> None:
         """Has an idle actor work at a chunk."""
-        actor = self.idle.pop()
-        self.running[actor.__ray_call__.remote(call_method, method, chunk)] = (actor, chunk)
+        actor = self._idle.pop()
+        self._running[actor.__ray_call__.remote(call_method, method, chunk)] = (actor, chunk)
 
-    def check_starts(self) -> None:
+    def _check_starts(self) -> None:
         """Raises WorkersDidNotStart if no actor has worked, or could have, for START_S."""
-        if self.running or self.idle:
+        if self._running or self._idle:
             self._worked = time.monotonic()
         elif time.monotonic() - self._worked > START_S:
             raise WorkersDidNotStart(
@@ -109,18 +133,18 @@ class _Pool(Generic[Chunk]):
                 "Something that this catalog does not know of may use them: see `ray status`"
             )
 
-    def answers(self) -> Iterator[tuple[Chunk, bool, Any]]:
+    def _answers(self) -> Iterator[tuple[Any, bool, Any]]:
         """Chunks that actors have answered for within a second, whether they are done, and the results."""
-        ready, _ = ray.wait([*self.running, *self._starting], timeout=1.0)
+        ready, _ = ray.wait([*self._running, *self._starting], timeout=1.0)
         for reference in ready:
-            actor, *chunks = self.running.pop(reference, None) or (self._starting.pop(reference),)
+            actor, *chunks = self._running.pop(reference, None) or (self._starting.pop(reference),)
             try:
                 result = result_of(reference)
             except (RayActorError, OutOfMemoryError) as error:  # the second: killed by Ray's memory monitor
                 self._replace(actor, error)
                 yield from ((chunk, False, None) for chunk in chunks)
             else:
-                self.idle.append(actor)
+                self._idle.append(actor)
                 for chunk in chunks:
                     self._deaths = 0
                     yield chunk, True, result
@@ -135,9 +159,4 @@ class _Pool(Generic[Chunk]):
                 f"workers died {self._deaths} times in a row without finishing a chunk (last: {error}). A common "
                 f"cause is memory: lower batch_rows or rows_per_chunk, or give the stage more memory"
             ) from error
-        self.start()
-
-    def kill(self) -> None:
-        """Ends all of them."""
-        for actor in [*self.idle, *self._starting.values(), *(actor for actor, _ in self.running.values())]:
-            ray.kill(actor)
+        self._start()

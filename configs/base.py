@@ -45,6 +45,10 @@ class StageConfig(Config):
     stage: str = Field(description="Name of the stage that this config is for.")
     resources: Resources = Field(default_factory=Resources, description="Overrides of the profile's requirement.")
 
+    def unused_resources(self) -> tuple[str, ...]:
+        """Resources that have no effect on this job, though they have on other jobs of its stage."""
+        return ()
+
     def science(self) -> dict[str, Any]:
         """The part of the config that decides output bytes: all but `resources` and `runtime`, at every depth."""
         science: dict[str, Any] = _without_runtime(self.model_dump(mode="json"))

@@ -221,6 +221,11 @@ class DownloadConfig(StageConfig):
         "`lm_dtype` of a stage says.",
     )
 
+    def unused_resources(self) -> tuple[str, ...]:
+        """More workers than one read datasets only, and only if all documents are wanted: the first ones are read in turn."""
+        all_documents = self.dataset is None or self.dataset.max_documents is None
+        return () if self.what == "dataset" and all_documents else ("workers",)
+
     @model_validator(mode="after")
     def _options_fit(self) -> DownloadConfig:
         if self.what == "model" and self.dataset is not None:

@@ -41,10 +41,13 @@ def requirement_for(config: StageConfig, profile: Profile) -> Requirement:
 
     Raises ValueError for a resource that would have no effect, or of a size that no worker can have.
     """
-    base = profile.stages[config.stage].model_copy(update={"device": profile.device})
+    unused = {name: _UNUSED[name] for name in config.unused_resources()}
+    base = profile.stages[config.stage].model_copy(update={"device": profile.device, **unused})
     given = config.resources.model_dump(exclude_none=True)
     for key in sorted(set(STAGES[config.stage].no_effect) & given.keys()):
         raise ValueError(f"resources.{key} has no effect on stage {config.stage}: leave it out")
+    for name in sorted(unused.keys() & given.keys()):
+        raise ValueError(f"resources.{name} has no effect on this {config.stage}: leave it out")
     if given.get("gpus") and profile.device == "cpu":
         raise ValueError(f"resources.gpus={given['gpus']:g}, but this profile computes on the CPU: use --profile gpu")
     if given.get("gpus") == 0 and base.gpus:

@@ -50,7 +50,7 @@ class StageEntry(NamedTuple):
 STAGES: dict[str, StageEntry] = {
     entry.name: entry
     for entry in (
-        StageEntry("download", ("datasets", "models"), no_effect=("workers", "gpus")),
+        StageEntry("download", ("datasets", "models"), no_effect=("gpus",)),
         StageEntry("tokenize", ("tokens",), reads_through=("model",), no_effect=("gpus",)),
         StageEntry("harvest", ("activations",), reads_through=("model", "tokens")),
         StageEntry("synthesize", ("activations",), no_effect=("gpus",)),

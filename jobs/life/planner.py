@@ -168,5 +168,8 @@ def check_given(store: Store, steps: Sequence[Step]) -> None:
 
 def step_requirement(step: Step, profile: Profile) -> Requirement:
     """What a step requires before its inputs exist: that of the profile, the config's over it, and the plan's bytes."""
+    requirement = requirement_for(step.config, profile)
     known = sum(output.store_bytes for output in step.outputs)
-    return requirement_for(step.config, profile).model_copy(update={"store_bytes": known})
+    if requirement.workers > 1:
+        known += sum(output.shared_bytes for output in step.outputs)
+    return requirement.model_copy(update={"store_bytes": known})

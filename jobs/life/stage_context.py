@@ -19,11 +19,15 @@ if TYPE_CHECKING:  # the store pulls in pyarrow; a command that finds everything
 
 
 class Output(NamedTuple):
-    """One artifact that a stage will make: its id, a label that people read, and its bytes if the plan knows them."""
+    """One artifact that a stage will make: its id, a label that people read, and its bytes if the plan knows them.
+
+    `shared_bytes`: what several workers, if there are several, store for each other until it is there.
+    """
 
     ref: ArtifactRef
     label: str = ""
     store_bytes: int = 0
+    shared_bytes: int = 0
 
 
 class Stopped(Exception):

@@ -6,7 +6,7 @@ python -m jobs download --config configs/presets/download.yaml
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from configs.artifact_ids import ArtifactRef, fingerprint
 from configs.base import StageConfig
@@ -16,7 +16,7 @@ from jobs.life.stage_context import JobContext, Output, Stopped
 from jobs.stages import Stage
 
 if TYPE_CHECKING:
-    from actors.download_task import Result
+    from actors.download_task import Fetched, Result
 
 VERSION = 5
 TRIES = 3  # of a worker that dies
@@ -31,10 +31,11 @@ def inputs(config: DownloadConfig) -> dict[str, StageConfig | str]:
 def outputs(config: DownloadConfig, inputs: dict[str, list[ArtifactRef]], fp: str) -> list[Output]:
     """One model or dataset, named by what the source holds now: a commit or file hashes. Raises SourceError."""
     from sae.sources import resolve_source
-    from sae.sources.artifact_size import artifact_bytes
+    from sae.sources.artifact_size import artifact_bytes, text_bytes
 
     source = resolve_source(config.source, config.what)
-    return [Output(_ref(config, source.identity), source.label, artifact_bytes(source, config.what))]
+    shared = text_bytes(source) if config.what == "dataset" else 0
+    return [Output(_ref(config, source.identity), source.label, artifact_bytes(source, config.what), shared)]
 
 
 def run(job: JobContext) -> None:
@@ -51,7 +52,7 @@ def run(job: JobContext) -> None:
         raise SourceError(f"{source.label} has changed since this job was made: submit it again")
     for tries_left in reversed(range(TRIES)):
         try:
-            result = _follow(job, _start(job, source.identity))
+            result = _result(job, source.identity)
         except (WorkerCrashedError, NodeDiedError) as error:
             if not tries_left:
                 raise
@@ -60,11 +61,39 @@ def run(job: JobContext) -> None:
         for note in result.summary.get("notes", ()):
             job.progress.log(note)
         job.publish(job.outputs[0], result.files, result.summary)
+        job.store.delete(_shared(job))
         return
 
 
-def _start(job: JobContext, identity: dict[str, Any]) -> Any:
-    """Starts the task; gives the stream of its Steps and its Result."""
+def _result(job: JobContext, identity: dict[str, Any]) -> Result:
+    """What one task makes of the source or, if there are workers for it and it can be divided, several workers."""
+    from actors.download_task import Result
+
+    found = _follow(job, _start(job, identity, in_chunks=job.requirement.workers > 1))
+    if isinstance(found, Result):
+        return found
+    from jobs.reading_in_chunks import read_in_chunks
+    from sae.formats.dataset import DatasetError
+
+    try:
+        result = read_in_chunks(job, found, _shared(job))
+    except DatasetError:
+        job.store.delete(_shared(job))  # no attempt will need it: the source is as it is
+        raise
+    if result is not None:
+        return result._replace(summary={**result.summary, "source": identity})
+    again = _follow(job, _start(job, identity, in_chunks=False))
+    assert isinstance(again, Result)
+    return again
+
+
+def _shared(job: JobContext) -> ArtifactRef:
+    """Where workers store what they need of each other until the dataset is there."""
+    return ArtifactRef("checkpoints", job.fingerprint)
+
+
+def _start(job: JobContext, identity: dict[str, Any], in_chunks: bool) -> Any:
+    """Starts the task; gives the stream of its Steps and its Result, or with `in_chunks` a Fetched."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -82,7 +111,8 @@ def _start(job: JobContext, identity: dict[str, Any]) -> Any:
         num_returns="streaming",
         max_retries=0,  # a second run would not yield its steps at the same moments, which Ray's own retry relies on
     )
-    return task.remote(job.config, identity, job.store, job.outputs[0].ref, job.attempt, requirement.threads)
+    output = job.outputs[0].ref
+    return task.remote(job.config, identity, job.store, output, job.attempt, requirement.threads, in_chunks)
 
 
 def source_environment(source: Source) -> dict[str, Any] | None:
@@ -99,11 +129,11 @@ def source_environment(source: Source) -> dict[str, Any] | None:
     return {"env_vars": {name: os.environ[name] for name in names if name in os.environ}}
 
 
-def _follow(job: JobContext, steps: Any) -> Result:
-    """Reports each Step until the Result comes. Raises Stopped, and what the task raised."""
+def _follow(job: JobContext, steps: Any) -> Result | Fetched:
+    """Reports each Step until what the task gives last. Raises Stopped, and what the task raised."""
     import ray
 
-    from actors.download_task import Result
+    from actors.download_task import Step
     from actors.error_serialization import result_of
 
     phase = ""
@@ -114,8 +144,8 @@ def _follow(job: JobContext, steps: Any) -> Result:
         if not ray.wait([steps], timeout=1.0)[0]:
             continue
         step = result_of(next(steps))
-        if isinstance(step, Result):
-            return step
+        if not isinstance(step, Step):
+            return cast("Result | Fetched", step)
         if step.phase != phase:
             phase = step.phase
             job.progress.start(phase, step.total, step.unit)

@@ -33,6 +33,7 @@ MESSAGES = "messages"
 TEMPLATE_VARIABLES = "template_variables"
 OWN_COLUMNS = ("doc", "split", "text", "text_bytes", MESSAGES, TEMPLATE_VARIABLES)
 _FILE_BYTES = 64 << 20  # text in one file; what a writer holds in memory at once
+_FILE_ROWS = 100_000
 _GROUP_BYTES = 1 << 20  # text in one row group; what a reader holds in memory at once
 
 
@@ -51,7 +52,7 @@ class Message(NamedTuple):
     name: str | None = None  # of who speaks, or of the tool
 
 
-_MESSAGES_TYPE = pa.list_(pa.struct([(name, pa.string()) for name in Message._fields]))
+MESSAGES_TYPE = pa.list_(pa.struct([(name, pa.string()) for name in Message._fields]))
 
 
 class Document(NamedTuple):
@@ -78,19 +79,43 @@ class DatasetInfo:
     columns: list[str]
     files: dict[str, int]
 
+    def and_next(self, later: DatasetInfo) -> DatasetInfo:
+        """What a dataset is of which this says the first files, and `later` those behind them."""
+        splits = {name: dict(counts) for name, counts in self.splits.items()}
+        for name, counts in later.splits.items():
+            own = splits.setdefault(name, {"documents": 0, "text_bytes": 0})
+            for key, count in counts.items():
+                own[key] += count
+        return DatasetInfo(
+            self.documents + later.documents,
+            self.text_bytes + later.text_bytes,
+            dict(sorted(splits.items())),
+            sorted({*self.columns, *later.columns}),
+            {**self.files, **later.files},
+        )
+
     def save(self, path: Path) -> None:
         """Writes `documents.json`."""
         path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-class DatasetWriter:
-    """Writes documents into `folder`, at most `rows_per_file` rows and 64 MiB of text a file.
+def documents_name(number: int) -> str:
+    """Name of a file of documents."""
+    return f"documents-{number:05d}.parquet"
 
-    Equal documents give equal bytes. Holds one file's documents in memory.
+
+class DatasetWriter:
+    """Writes documents into `folder`, at most `rows_per_file` rows and 64 MiB of text a file (`file_ranges` says the same).
+
+    Equal documents give equal bytes. Holds one file's documents in memory. `first_file` and `first_document` are the
+    numbers of the first ones that it is given, of a dataset that is written by several.
     """
 
-    def __init__(self, folder: Path, rows_per_file: int = 100_000) -> None:
+    def __init__(
+        self, folder: Path, rows_per_file: int = _FILE_ROWS, first_file: int = 0, first_document: int = 0
+    ) -> None:
         self._folder, self._rows_per_file = folder, rows_per_file
+        self._first_file, self._first_document = first_file, first_document
         self._batch: list[Document] = []
         self._sizes: list[int] = []  # of their texts
         self._batch_bytes = 0
@@ -121,19 +146,50 @@ class DatasetWriter:
         return info
 
     def _flush(self) -> None:
-        name = f"documents-{len(self._files):05d}.parquet"
+        name = documents_name(self._first_file + len(self._files))
         for document, size in zip(self._batch, self._sizes, strict=True):
             counts = self._splits.setdefault(_known(document.split), {"documents": 0, "text_bytes": 0})
             counts["documents"] += 1
             counts["text_bytes"] += size
             self._columns.update(document.columns, () if document.messages is None else (MESSAGES,))
             self._columns.update(() if document.template_variables is None else (TEMPLATE_VARIABLES,))
-        _write_file(self._folder / name, self._batch, self._sizes, self.documents - len(self._batch))
+        first = self._first_document + self.documents - len(self._batch)
+        _write_file(self._folder / name, self._batch, self._sizes, first)
         self._files[name] = len(self._batch)
         self._batch, self._sizes, self._batch_bytes = [], [], 0
 
 
-def write_documents(folder: Path, documents: Iterable[Document], rows_per_file: int = 100_000) -> DatasetInfo:
+class DocumentRange(NamedTuple):
+    """Documents [start, stop) of a chunk of a source."""
+
+    chunk: int
+    start: int
+    stop: int
+
+
+def file_ranges(sizes: Iterable[npt.NDArray[np.int64]], rows_per_file: int = _FILE_ROWS) -> list[list[DocumentRange]]:
+    """Which documents each file gets from a DatasetWriter that is given those of all chunks in turn.
+
+    `sizes`: by chunk, the bytes of each document's text.
+    """
+    files: list[list[DocumentRange]] = [[]]
+    rows = text_bytes = 0  # of the last file so far
+    for chunk, own in enumerate(sizes):
+        ends, start, before = np.cumsum(own), 0, 0
+        while start < len(own):
+            full = int(np.searchsorted(ends, before + _FILE_BYTES - text_bytes)) + 1
+            stop = min(start + rows_per_file - rows, full, len(own))
+            files[-1].append(DocumentRange(chunk, start, stop))
+            rows += stop - start
+            text_bytes += int(ends[stop - 1]) - before
+            start, before = stop, int(ends[stop - 1])
+            if rows == rows_per_file or text_bytes >= _FILE_BYTES:
+                files.append([])
+                rows = text_bytes = 0
+    return [file for file in files if file]
+
+
+def write_documents(folder: Path, documents: Iterable[Document], rows_per_file: int = _FILE_ROWS) -> DatasetInfo:
     """Writes all documents as DatasetWriter does. Raises DatasetError if there are none."""
     writer = DatasetWriter(folder, rows_per_file)
     for document in documents:
@@ -153,7 +209,7 @@ def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int)
     variables = any(document.template_variables is not None for document in batch)
     schema = pa.schema(
         [("doc", pa.int64()), ("split", pa.string()), ("text", pa.large_string()), ("text_bytes", pa.int64())]
-        + ([(MESSAGES, _MESSAGES_TYPE)] if chats else [])
+        + ([(MESSAGES, MESSAGES_TYPE)] if chats else [])
         + ([(TEMPLATE_VARIABLES, pa.string())] if variables else [])
         + [(name, pa.string()) for name in names]
     )
@@ -168,11 +224,11 @@ def _write_file(path: Path, batch: list[Document], sizes: list[int], first: int)
                 "text_bytes": sizes[start:stop],
             }
             if chats:
-                columns[MESSAGES] = [_message_rows(document) for document in part]
+                columns[MESSAGES] = [message_rows(document) for document in part]
             if variables:
                 columns[TEMPLATE_VARIABLES] = [document.template_variables for document in part]
             columns.update({name: [document.columns.get(name) for document in part] for name in names})
-            with _text_column(part) as texts:
+            with text_values(part) as texts:
                 writer.write_table(pa.table({**columns, "text": texts}, schema=schema))
     grams.save(path.with_name(index_name(path.name)))
     if max(sizes) > _FILE_BYTES:
@@ -189,7 +245,8 @@ def _encoding(largest: int) -> dict[str, Any]:
     return {"use_dictionary": False, "write_statistics": ["doc", "split", "text_bytes"], "data_page_version": "2.0"}
 
 
-def _text_column(part: list[Document]) -> AbstractContextManager[pa.Array | list[str]]:
+def text_values(part: list[Document]) -> AbstractContextManager[pa.Array | list[str]]:
+    """The texts of some documents, for the time of a block: those in memory as strings, a long one alone mapped."""
     (first, *others) = (document.text for document in part)
     if isinstance(first, LongText) and not others:
         return first.array()
@@ -201,7 +258,8 @@ def release_unused() -> None:
     pa.default_memory_pool().release_unused()
 
 
-def _message_rows(document: Document) -> list[dict[str, str | None]] | None:
+def message_rows(document: Document) -> list[dict[str, str | None]] | None:
+    """A document's messages as `read_messages` reads them."""
     return None if document.messages is None else [message._asdict() for message in document.messages]
 
 

@@ -9,6 +9,7 @@ from sae.sources.resolved_source import ResolvedSource
 
 # zstd, which datasets are written with, against what a source is compressed with; plain text takes less than half.
 _DATASET = {"gz": 2.0, "bz2": 2.5, "xz": 3.0, "zst": 2.0}
+_TEXT = {"gz": 4.0, "bz2": 5.0, "xz": 6.0, "zst": 5.0}  # text as it is, against the same
 _PACKED = ("parquet", "arrow")
 _PLAIN = 0.6
 _FLOAT = re.compile(r"(?:^|[^a-z0-9])(bf16|f16|f32)(?:[^a-z0-9]|$)", re.IGNORECASE)
@@ -23,6 +24,12 @@ def artifact_bytes(source: ResolvedSource, what: str) -> int:
         return int(source.size * factor)
     gguf = next((name for name in source.names if name.lower().endswith(".gguf")), None)
     return source.size if gguf is None else int(source.size * 32 / _bits(gguf))
+
+
+def text_bytes(source: ResolvedSource) -> int:
+    """Bytes of the documents of a dataset's source, about, as they are stored while several workers read it."""
+    name = source.names[0]
+    return int(source.size * _TEXT.get(compression_ending(name) or "", 4 if format_ending(name) in _PACKED else 1))
 
 
 def _bits(gguf: str) -> float:

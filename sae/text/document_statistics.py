@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from sae.formats.dataset import SPLITS
 from sae.formats.long_text import Text
@@ -50,6 +52,31 @@ class DocumentStatistics:
         self._blocks += other._blocks
         if self._min_hashes is not None and other._min_hashes is not None:
             self._min_hashes.merge(other._min_hashes)
+
+    def save(self, path: Path) -> None:
+        """Writes the counts, for `load`."""
+        self._count()
+        found = {
+            "lengths": np.array(sorted(self._lengths.items()), np.int64).reshape(-1, 2),  # characters, documents
+            "hashes": np.frombuffer(self._hashes, np.uint8),
+            "splits": np.frombuffer(self._splits, np.uint8),
+            "blocks": self._blocks,
+        }
+        if self._min_hashes is not None:
+            found["minima"] = np.array(self._min_hashes.all())
+        save_file(found, path)
+
+    @classmethod
+    def load(cls, path: Path, near_duplicates: float | None = None) -> DocumentStatistics:
+        """What `save` wrote of statistics that were made with the same `near_duplicates`."""
+        found, statistics = load_file(path), cls(near_duplicates)
+        statistics._lengths.update(dict(found["lengths"].tolist()))
+        statistics._hashes += found["hashes"].tobytes()
+        statistics._splits += found["splits"].tobytes()
+        statistics._blocks += found["blocks"]
+        if statistics._min_hashes is not None:
+            statistics._min_hashes.add_rows(found["minima"])
+        return statistics
 
     def figures(self) -> dict[str, Any]:
         """All figures, as plain JSON values. There is one document at least."""

@@ -39,9 +39,10 @@ class MinHashes:
 
     def add(self, texts: Sequence[Text]) -> None:
         """Takes the next documents."""
-        self._write(minima(texts))
+        self.add_rows(minima(texts))
 
-    def _write(self, rows: npt.NDArray[np.uint32]) -> None:
+    def add_rows(self, rows: npt.NDArray[np.uint32]) -> None:
+        """Takes the minima of the next documents: uint32 [n, MINIMA]."""
         self._file.seek(0, 2)
         self._file.write(rows.tobytes())
         self.documents += len(rows)
@@ -49,7 +50,7 @@ class MinHashes:
     def merge(self, other: MinHashes) -> None:
         """Takes the documents of another, behind its own."""
         for start in range(0, other.documents, 1 << 16):
-            self._write(other.all()[start : start + (1 << 16)])
+            self.add_rows(other.all()[start : start + (1 << 16)])
 
     def all(self) -> npt.NDArray[np.uint32]:
         """uint32 [documents, MINIMA], mapped from the file."""

@@ -43,20 +43,32 @@ class ContentCounts:
     malformed: int = 0
     first_malformed: str = ""
 
+    def add(self, later: ContentCounts) -> None:
+        """Takes the counts of rows behind these."""
+        self.empty += later.empty
+        self.invalid += later.invalid
+        self.long += later.long
+        self.nulls += later.nulls
+        self.malformed += later.malformed
+        self.first_malformed = self.first_malformed or later.first_malformed
+
 
 class _MalformedChatError(Exception):
     """A chat that cannot be read: where, and why."""
 
 
 class RowContent:
-    """Reads what rows say, by the shape that their columns have. Not for rows of two sources."""
+    """Reads what rows say, by the shape that their columns have. Not for rows of two sources.
 
-    def __init__(self, options: DatasetOptions) -> None:
+    `shape`: what rows before these have said; None finds it.
+    """
+
+    def __init__(self, options: DatasetOptions, shape: RowShape | None = None) -> None:
         self.options = options
         self.counts = ContentCounts()
-        self.shape: RowShape | None = None
+        self.shape = shape
         self.unread: set[str] = set()  # keys of messages that are not kept
-        self._paths: tuple[str, ...] = ()
+        self._paths: tuple[str, ...] = shape_paths(shape) if shape is not None else ()
         self._undecided: tuple[str, SourceRow] | None = None
 
     def of_row(self, file: str, row: SourceRow) -> Content | None:

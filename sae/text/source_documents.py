@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from configs.download import DatasetOptions
-from configs.text_formats import format_ending
 from sae.formats.dataset import OWN_COLUMNS, DatasetError, Document
 from sae.formats.long_text import LongText
 from sae.quoting import printable, quoted, shortened, shortened_path
 from sae.text.document_limits import replace_invalid
-from sae.text.json_sections import sections
-from sae.text.readers import SourceFile, SourceRow, reader_of
-from sae.text.readers.json_files import load_json
+from sae.text.readers import SourceFile, SourceRow
 from sae.text.readers.open_file import DAMAGED
 from sae.text.row_content import ContentCounts, RowContent
 from sae.text.row_shapes import RowShape
+from sae.text.source_findings import SourceFindings
+from sae.text.source_rows import source_rows
 from sae.text.splits import canonical_split, heldout_split, splits_by_file
 
 MOST_COLUMNS = 1000  # beside the text; a file of JSON Lines may have another key in each row
@@ -30,6 +29,9 @@ class SourceDocuments:
     counted in `empty`, those that are no valid Unicode in `invalid`, those above the largest size in `long`;
     `left_out` has the columns that are not kept, `source_splits` the splits that the source itself gave, and `shape`
     what documents are made of, once a row has said it. Iterating raises DatasetError that names the file.
+
+    Of a chunk of a source: `is_chunk`, and `shape` if rows of earlier chunks have said it. If no row of it says anything,
+    rows of later chunks will.
     """
 
     def __init__(
@@ -38,21 +40,27 @@ class SourceDocuments:
         options: DatasetOptions,
         splits: Mapping[str, str] | None = None,
         ignore_splits: bool = False,
+        shape: RowShape | None = None,
+        is_chunk: bool = False,
     ) -> None:
-        self.files = sorted((SourceFile(printable(name), path) for name, path in files), key=lambda file: file.name)
+        self.files = sorted_files(files)
         self.options = options
         self.files_done = 0
         self.source_splits: set[str] = set()
         self.left_out: set[str] = set()
-        self._content = RowContent(options)
+        self._content = RowContent(options, shape)
         self._columns: dict[str, str] = {}  # of the source's rows, with their names in the dataset
-        self._ignore_splits = ignore_splits
-        self._file_splits = (splits_by_file([file.name for file in self.files]) if splits is None else splits) or {}
+        self._ignore_splits, self._is_chunk = ignore_splits, is_chunk
+        self._file_splits = file_splits(self.files) if splits is None else splits
 
     @property
     def counts(self) -> ContentCounts:
         """How many rows were no documents, and why."""
         return self._content.counts
+
+    def findings(self) -> SourceFindings:
+        """What was found so far."""
+        return SourceFindings(self.counts, self.source_splits, self.left_out, list(self._columns))
 
     @property
     def shape(self) -> RowShape | None:
@@ -65,12 +73,13 @@ class SourceDocuments:
             if not self._is_full(taken, self._file_splits.get(file.name)):
                 yield from self._file_documents(file, taken)
             self.files_done += 1
-        self._content.check_shape()
+        if not self._is_chunk:
+            self._content.check_shape()
 
     def _file_documents(self, file: SourceFile, taken: Counter[str | None]) -> Iterator[Document]:
         place = "before its first row"
         try:
-            for row in self._rows(file):
+            for row in source_rows(file, self.options):
                 place = f"behind {row.where}"
                 content = self._content.of_row(file.name, row)
                 split = self._source_split(file, row)
@@ -96,20 +105,6 @@ class SourceDocuments:
 
     def _is_full(self, taken: Counter[str | None], split: str | None) -> bool:
         return self.options.max_documents is not None and taken[split] >= self.options.max_documents
-
-    def _rows(self, file: SourceFile) -> Iterator[SourceRow]:
-        if self.options.documents != "sections":
-            return reader_of(file.name)(file, self.options)
-        if format_ending(file.name) != "json":
-            raise DatasetError(f"{file.name}: `documents: sections` reads .json files only; use `documents: rows`")
-        return self._sections(file)
-
-    def _sections(self, file: SourceFile) -> Iterator[SourceRow]:
-        *_, region, name = ("", *file.name.split("/"))
-        folders = {"region": region, "country": name.partition(".")[0]}
-        for section, text in sections(load_json(file), self.options.strip_html):
-            where = f"section {quoted(section)}"
-            yield SourceRow(where, {**folders, "section": section, self.options.text_column: text})
 
     def _source_split(self, file: SourceFile, row: SourceRow) -> str | None:
         """The split that the source gives a row; None if it gives none."""
@@ -145,6 +140,16 @@ class SourceDocuments:
             else:
                 columns[name] = replace_invalid(str(value))
         return columns
+
+
+def sorted_files(files: Iterable[SourceFile]) -> list[SourceFile]:
+    """Files with printable names, in the order in which they are read."""
+    return sorted((file._replace(name=printable(file.name)) for file in files), key=lambda file: file.name)
+
+
+def file_splits(files: Iterable[SourceFile]) -> Mapping[str, str]:
+    """The split of each file, by all of their names; empty if these say none."""
+    return splits_by_file([file.name for file in files]) or {}
 
 
 def _free_name(name: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from actors import pool
-from actors.pool import WorkersDidNotStart, WorkersKeepDying, run_chunks
+from actors.pool import Pool, WorkersDidNotStart, WorkersKeepDying, run_chunks
 from configs.requirements import Requirement
 from jobs.life.outcome import failure_of
 
@@ -70,6 +70,31 @@ def test_one_worker_does_the_work_of_those_that_find_no_place(monkeypatch: pytes
         assert run_chunks(make, range(12), 3, "square", lambda chunk, result: done.update({chunk: result[1]}))
     assert set(done) == set(range(12))
     assert len(set(done.values())) == 1
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_pool_keeps_its_workers_from_run_to_run_and_makes_those_that_are_missing() -> None:
+
+    def workers(pool: Pool, n_actors: int) -> set[int]:
+        """Works at numbers until that many processes have answered."""
+        found: set[int] = set()
+        pool.run(
+            make,
+            range(14, 100_000),
+            n_actors,
+            "square",
+            lambda _, result: found.add(result[1]),
+            lambda: len(found) >= n_actors,
+        )
+        return found
+
+    with Pool() as kept:
+        first = workers(kept, 1)
+        assert workers(kept, 1) == first
+        both = workers(kept, 2)
+        assert len(both) == 2
+        assert both > first
+        assert workers(kept, 2) == both
 
 
 @pytest.mark.usefixtures("ray_cluster")

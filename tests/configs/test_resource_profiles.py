@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from configs.load import load_config
+from configs.load import load_config, parse_config
 from configs.resource_profiles import load_profile, requirement_for
 from configs.stages import STAGES
 from tests.configs.test_load import PRESETS
@@ -13,7 +13,7 @@ from tests.configs.test_load import PRESETS
 @pytest.mark.parametrize(
     ("stage", "profile", "override", "said"),
     [
-        ("download", "local", "workers=2", "resources.workers has no effect on stage download"),
+        ("download", "local", "gpus=1", "resources.gpus has no effect on stage download"),
         ("tokenize", "gpu", "gpus=1", "resources.gpus has no effect on stage tokenize"),
         ("maintain", "local", "workers=2", "resources.workers has no effect on stage maintain"),
         ("maintain", "gpu", "gpus=1", "resources.gpus has no effect on stage maintain"),
@@ -32,6 +32,21 @@ def test_what_would_do_nothing_is_refused(stage: str, profile: str, override: st
     config = load_config(stage, f"configs/presets/{stage}.yaml", [f"resources.{override}"])
     with pytest.raises(ValueError, match=said):
         requirement_for(config, load_profile(profile, False))
+
+
+def test_workers_read_datasets_whole_and_nothing_else() -> None:
+    profile = load_profile("gpu", True)
+    source = {"type": "hub", "repo": "me/it"}
+    dataset, model, first = (
+        {"what": "dataset", "source": source},
+        {"what": "model", "source": source},
+        {"what": "dataset", "source": source, "dataset": {"max_documents": 9}},
+    )
+    workers = [requirement_for(parse_config("download", one), profile).workers for one in (dataset, model, first)]
+    assert workers == [2, 1, 1]
+    for one in (model, first):
+        with pytest.raises(ValueError, match=r"^resources\.workers has no effect on this download: leave it out"):
+            requirement_for(parse_config("download", {**one, "resources": {"workers": 2}}), profile)
 
 
 def test_what_does_something_is_taken() -> None:

@@ -14,10 +14,14 @@ from sae.text.readers.column_checks import Columns
 
 
 class SourceFile(NamedTuple):
-    """A file of a source: its name in the source (with folders, printable) and its path."""
+    """A file of a source: its name in the source (with folders, printable) and its path.
+
+    `row_groups`: of a Parquet file, the first that is read and the one behind the last; None reads all.
+    """
 
     name: str
     path: Path
+    row_groups: tuple[int, int] | None = None
 
 
 class SourceRow(NamedTuple):

@@ -15,7 +15,7 @@ from sae.formats.dataset import DatasetError
 from sae.quoting import quoted
 from sae.text.column_paths import root_of
 from sae.text.readers import SourceFile, SourceRow
-from sae.text.readers.column_checks import Columns, columns_of_schema, kind_of_type, unique_names
+from sae.text.readers.column_checks import NOTHING, Columns, columns_of_schema, kind_of_type, unique_names
 from sae.text.readers.open_file import open_seekable
 from sae.text.row_shapes import find_shape, shape_paths
 
@@ -30,7 +30,10 @@ def read_parquet(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRo
         schema = parquet.schema_arrow
         used = _used_columns(file, options, schema)
         wanted = [field.name for field in schema if not pa.types.is_nested(field.type) or field.name in used]
-        yield from _rows(parquet.iter_batches(batch_size=_BATCH, columns=wanted), columns_of_schema(schema), used)
+        groups = range(*(file.row_groups or (0, parquet.num_row_groups)))
+        before = sum(parquet.metadata.row_group(group).num_rows for group in range(groups.start))
+        batches = parquet.iter_batches(batch_size=_BATCH, row_groups=list(groups), columns=wanted)
+        yield from _rows(batches, columns_of_schema(schema), used, before)
 
 
 def read_arrow(file: SourceFile, options: DatasetOptions) -> Iterator[SourceRow]:
@@ -57,8 +60,7 @@ def _used_columns(file: SourceFile, options: DatasetOptions, schema: pa.Schema) 
     return used
 
 
-def _rows(batches: Iterable[pa.RecordBatch], columns: Columns, used: set[str]) -> Iterator[SourceRow]:
-    number = 0
+def _rows(batches: Iterable[pa.RecordBatch], columns: Columns, used: set[str], number: int = 0) -> Iterator[SourceRow]:
     for batch in batches:
         names = unique_names(batch.schema.names)
         for name, part in zip(names, batch.columns, strict=True):
@@ -109,6 +111,24 @@ def _used_values(column: pa.Array) -> list[Any]:
         return values
     except _UNREADABLE:
         return [_nested(scalar) for scalar in column]
+
+
+def is_read_by_row(schema: pa.Schema) -> bool:
+    """Whether what is read of a row never depends on the rows beside it, so that a Parquet file may be read in parts.
+
+    Where Python cannot hold one nested value of a batch, dates and maps inside the others are read in another way too.
+    """
+    return all(pa.types.is_temporal(field.type) or _is_plain(field.type) for field in schema)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return all(_is_plain(field.type) for field in kind)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _is_plain(kind.value_type)
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    is_binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return kind_of_type(kind) in ("", NOTHING) or is_number or is_binary or pa.types.is_boolean(kind)
 
 
 def _nested(scalar: pa.Scalar) -> Any:
