@@ -18,6 +18,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if _is_for_onednn(x, weight):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return out
+    if x.device.type == "cpu" and x.dim() > 2:
+        # A slice of positions has strides for which torch leaves its fast kernels: 52 ms instead of 3 for one token and 49,152
+        # outputs in bf16. Rows of two dimensions have none of these.
+        return nn.functional.linear(x.reshape(-1, x.shape[-1]), weight, bias).reshape(*x.shape[:-1], len(weight))
     return nn.functional.linear(x, weight, bias)
 
 

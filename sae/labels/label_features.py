@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +14,9 @@ from sae.labels.context import find_context
 from sae.labels.examples import LabelExamples, draw_examples
 from sae.labels.feature_type import FeatureType, Reached, feature_type, is_positional
 from sae.labels.phrases import Found, PhraseFinder
-from sae.labels.predicate import Predicate, execute
+from sae.labels.predicate import Predicate, holds, positions
 from sae.labels.scores import ExactScore, LabelScore, above, exact, score
-from sae.labels.text import LONGEST_PHRASE, Int64, LabelText, Mask
+from sae.labels.text import LONGEST_PHRASE, Int64, LabelText
 from sae.metrics.intervals import Estimate
 
 METHODS = ("tokens", "phrases", "context", "promoted", "neighbours")
@@ -226,15 +227,25 @@ def _score(
         ),
         None,
     )
-    predicted: Mask = execute(label.predicate, text)
-    own = score(predicted, examples)
+    own = score(partial(holds, label.predicate, text), examples)
     if other is None or own is None:
         return None
-    permuted = score(execute(other.predicate, text), examples)
+    permuted = score(partial(holds, other.predicate, text), examples)
     assert permuted is not None
     gained = above(own, permuted)
-    explained, tested = exact(predicted, *active, text.explain), exact(predicted, *active, text.test)
+    explained, tested = _exact(label.predicate, text, *active)
     return ScoredLabel(label, explained, own, tested, other.feature, permuted, gained, other.words())
+
+
+def _exact(predicate: Predicate, text: LabelText, strong: Int64, weak: Int64) -> tuple[ExactScore, ExactScore]:
+    """On the explain and the test part. The feature is active at `strong`; its `weak` positions do not count."""
+    predicted, said = positions(predicate, text), holds(predicate, text, np.concatenate([strong, weak]))
+    hit, ignored = said[: len(strong)], said[len(strong) :]
+    explained, tested = (
+        exact(predicted, int(hit[part[strong]].sum()), int(ignored[part[weak]].sum()), int(part[strong].sum()), part)
+        for part in (text.explain, text.test)
+    )
+    return explained, tested
 
 
 def _by_f1(one: ScoredLabel) -> tuple[float, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import sqrt
 from typing import NamedTuple
 
@@ -33,19 +34,23 @@ class ExactScore(NamedTuple):
         return 2 * p * r / (p + r) if p + r else 0.0
 
 
-def score(predicted: Mask, examples: LabelExamples) -> LabelScore | None:
-    """Scores a prediction bool [positions]. None without both active and silent examples."""
-    hit = share(int(predicted[examples.active].sum()), len(examples.active))
-    sides = [_silence(predicted, at) for at in (np.concatenate([examples.near, examples.random]), *examples[1:])]
-    both, near, random = (None if hit is None or side is None else balanced(hit, side) for side in sides)
-    return None if both is None else LabelScore(both, near, random)
+def score(holds: Callable[[Int64], Mask], examples: LabelExamples) -> LabelScore | None:
+    """Scores a label that `holds` at some of the positions [n] that it is given. None without both active and silent examples."""
+    ends = np.cumsum([len(at) for at in examples])[:-1]
+    active, near, random = np.split(holds(np.concatenate(examples)), ends)
+    hit = share(int(active.sum()), len(active))
+    sides = [share(int((~said).sum()), len(said)) for said in (np.concatenate([near, random]), near, random)]
+    both, *apart = (None if hit is None or side is None else balanced(hit, side) for side in sides)
+    return None if both is None else LabelScore(both, *apart)
 
 
-def exact(predicted: Mask, strong: Int64, weak: Int64, part: Mask) -> ExactScore:
-    """Precision and recall on a part of the text. The feature is active at `strong`; its `weak` positions do not count."""
-    inside, ignored = strong[part[strong]], weak[part[weak]]
-    found, claimed = int(predicted[inside].sum()), int((predicted & part).sum()) - int(predicted[ignored].sum())
-    return ExactScore(found / claimed if claimed else None, found / len(inside) if len(inside) else None)
+def exact(predicted: Int64, hits: int, ignored: int, active: int, part: Mask) -> ExactScore:
+    """Precision and recall on a part of the text of a label that holds at the positions `predicted`.
+
+    `active` positions of the part count as active, `hits` of them predicted; so are `ignored` ones that do not count.
+    """
+    claimed = int(part[predicted].sum()) - ignored
+    return ExactScore(hits / claimed if claimed else None, hits / active if active else None)
 
 
 def balanced(hit: Estimate, silent: Estimate) -> Estimate:
@@ -61,7 +66,3 @@ def balanced(hit: Estimate, silent: Estimate) -> Estimate:
 def above(label: LabelScore, permuted: LabelScore) -> Estimate:
     """How much better a label is than a permuted one: the result. Its interval takes the two for independent."""
     return difference(label.both, permuted.both)
-
-
-def _silence(predicted: Mask, at: Int64) -> Estimate | None:
-    return share(int((~predicted[at]).sum()), len(at))

@@ -6,6 +6,7 @@ Tokens that differ only in case or in spaces around them are one form. Positions
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +67,13 @@ class LabelText:
         self.explain: Mask = data.reshape(-1) & ~in_test
         self._keys: dict[int, Int64] = {}
         self._indexes: dict[int, PositionsOfKeys] = {}
+
+    @cached_property
+    def segment_start(self) -> Int64:
+        """Of each position, the first of those of its row and document without another document between."""
+        at = np.arange(len(self.form))
+        begins = (at % self.length == 0) | (np.diff(self.document, prepend=-2) != 0)
+        return np.maximum.accumulate(np.where(begins, at, 0))
 
     def keys(self, length: int) -> Int64:
         """The key of the phrase of `length` forms that ends at each position; -1 where it would leave row or document.

@@ -6,7 +6,7 @@ import numpy as np
 
 from sae.labels.activations import Activations, by_feature
 from sae.labels.label_features import LabelSettings
-from sae.labels.predicate import Predicate, execute
+from sae.labels.predicate import Predicate, holds
 from sae.labels.text import LabelText
 
 ROWS, LENGTH, WORDS, TOKEN_FEATURES, CONTEXT_FEATURES, NOISE_FEATURES = 400, 64, 120, 12, 12, 12
@@ -39,7 +39,8 @@ def planted() -> tuple[LabelText, Activations]:
     text = random_text(ROWS, LENGTH, WORDS, 1)
     random = np.random.default_rng(2)
     data = text.test | text.explain
-    masks = [execute(predicate, text) for predicate in planted_predicates()]
+    every = np.arange(len(data))
+    masks = [holds(predicate, text, every) for predicate in planted_predicates()]
     masks += [random.random(len(data)) < 0.01 for _ in range(NOISE_FEATURES)]
     active = np.stack(masks) & data
     position, feature = np.nonzero(active.T)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sae.labels.activations import Activations
 from sae.labels.examples import draw_examples
 from sae.labels.label_features import Directions, FeatureLabels, find_labels, score_labels
-from sae.labels.predicate import CONTEXT, Predicate, execute
+from sae.labels.predicate import CONTEXT, Predicate, holds, positions
 from sae.labels.text import LabelText, documents_in_test
 from tests.sae.planted_text import (
     CONTEXT_FEATURES,
@@ -88,7 +88,7 @@ def test_exact_precision_and_recall(labelled: tuple[LabelText, Activations, list
         truth = np.zeros(len(text.form), np.bool_)
         truth[active.of(one.feature)] = True
         for label in one.labels:
-            predicted = execute(label.label.predicate, text)
+            predicted = holds(label.label.predicate, text, np.arange(len(text.form)))
             both, claimed, real = ((part & text.test).sum() for part in (truth & predicted, predicted, truth))
             assert label.exact.recall == pytest.approx(both / real)
             assert label.exact.precision == (pytest.approx(both / claimed) if claimed else None)
@@ -110,7 +110,7 @@ def test_a_predicate_holds_where_a_loop_says(data: st.DataObject, seed: int) -> 
     def same(p: int, q: int) -> bool:
         return 0 <= q < len(forms) and place[p] == place[q]
 
-    def holds(p: int) -> bool:
+    def looped(p: int) -> bool:
         if not phrases and not context:
             return False
         if follows:
@@ -122,7 +122,10 @@ def test_a_predicate_holds_where_a_loop_says(data: st.DataObject, seed: int) -> 
         near = any(same(p, p - i) and forms[p - i] in context for i in range(1, CONTEXT + 1))
         return (ends or not phrases) and (near or not context)
 
-    assert execute(predicate, text).tolist() == [holds(p) for p in range(len(forms))]
+    expected = [looped(p) for p in range(len(forms))]
+    at = np.array(data.draw(st.lists(st.integers(0, len(forms) - 1), max_size=20)), np.int64)
+    assert holds(predicate, text, at).tolist() == [expected[p] for p in at]
+    assert sorted(positions(predicate, text).tolist()) == np.flatnonzero(expected).tolist()
 
 
 @settings(max_examples=30)

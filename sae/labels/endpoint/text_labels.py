@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -17,9 +18,9 @@ from sae.labels.endpoint.prompts import Prompt, detection_prompt, explanation_pr
 from sae.labels.endpoint.windows import Window, Windows
 from sae.labels.examples import LabelExamples, draw_examples
 from sae.labels.label_features import EXPLAIN, TEST, FeatureLabels, LabelSettings
-from sae.labels.predicate import execute
+from sae.labels.predicate import holds
 from sae.labels.scores import LabelScore, above, score
-from sae.labels.text import Int64, LabelText
+from sae.labels.text import Int64, LabelText, Mask
 from sae.metrics.intervals import Estimate
 
 Status = Literal["labelled", "obscure", "unreadable", "silent"]
@@ -138,8 +139,8 @@ class TextLabeller:
             return None, None
         said = await self._said(label, label.text, examples, fuzzing_prompt, EXPLAIN, asker)
         kept = _only(examples, said)
-        own = score(self._mask(said), kept)
-        best = score(execute(labels[0].label.predicate, self._text), kept)
+        own = score(_at(said), kept)
+        best = score(partial(holds, labels[0].label.predicate, self._text), kept)
         return None if own is None else own.both, None if best is None else best.both
 
     async def _tested(
@@ -158,7 +159,7 @@ class TextLabeller:
         )
         both = {position: said[position] for position in said.keys() & permuted_said.keys()}
         kept = _only(examples, both)
-        own, permuted = score(self._mask(both), kept), score(self._mask(permuted_said), kept)
+        own, permuted = score(_at(both), kept), score(_at(permuted_said), kept)
         if own is None or permuted is None:
             return None
         return TestScore(kept, own, permuted, above(own, permuted), examples.total - kept.total)
@@ -200,10 +201,10 @@ class TextLabeller:
         strong, _ = self._active.split(feature, self._text.explain, self._settings.strength)
         return min(int(part[strong].sum()) for part in (self._text.explain, self._text.test)) >= LEAST
 
-    def _mask(self, said: Mapping[int, bool]) -> Any:
-        mask = np.zeros(len(self._text.form), np.bool_)
-        mask[[position for position, active in said.items() if active]] = True
-        return mask
+
+def _at(said: Mapping[int, bool]) -> Callable[[Int64], Mask]:
+    """What is said at some of the positions; False where nothing is."""
+    return lambda at: np.fromiter((said.get(position, False) for position in at.tolist()), np.bool_, len(at))
 
 
 def _enough(examples: LabelExamples) -> bool:
