@@ -66,7 +66,7 @@ def make(api: httpx2.Client, home: Path) -> dict[str, str]:
     maker = Maker(api)
     (home / "data").mkdir(exist_ok=True)
     shutil.copytree(cached(Path(tempfile.gettempdir()) / "raylens-tests"), home / "data" / "tiny-gpt2")
-    texts = [json.dumps({"text": text}) for text in documents(400)]
+    texts = [json.dumps({"text": text, "topic": text.split()[4]}) for text in documents(400)]
     (home / "data" / "stories.jsonl").write_text("\n".join(texts))
     (model,) = maker.make("/v1/models", source={"type": "local", "path": "tiny-gpt2"}, tags=["tiny"])
     source = {"type": "local", "path": "stories.jsonl"}
@@ -83,6 +83,10 @@ def make(api: httpx2.Client, home: Path) -> dict[str, str]:
     latent = api.get(f"/v1/{features}/latents?{query}").json()["items"][0]["latent"]
     api.put(f"/v1/{made[1]}/latents/{latent}/star").raise_for_status()
     (labels,) = maker.make("/v1/labels", features=features)
+    (labelled,) = maker.make(
+        "/v1/tokens", dataset=dataset, model=model, context_length=64, packing="off", metadata_columns=["topic"]
+    )
+    (probes,) = maker.make("/v1/probes", sae=made[1], tokens=labelled, class_column="topic", min_documents=20, draws=3)
     boats = api.post("/v1/lists", json={"name": "boats and ships"}).raise_for_status().json()["id"]
     listed = [{"sae": made[1], "latent": number} for number in (latent, 3, 17, 40)]
     api.post(f"/v1/lists/{boats}/features", json={"features": listed}).raise_for_status()
@@ -102,6 +106,7 @@ def make(api: httpx2.Client, home: Path) -> dict[str, str]:
         "labels": f"/{labels}?sort=label_score&order=desc",
         "map": f"/{labels}/map",
         "list": f"/lists/{boats}",
+        "probes": f"/{probes}",
         "jobs": "/jobs",
         "cluster": "/cluster",
         "settings": "/settings",
