@@ -132,11 +132,12 @@ def chat_sae(site: Site, samples: SampleArtifacts, tmp_path: Path) -> Iterator[s
         samples.store, CHAT_MODEL, tmp_path / "model", config=files.manifest.config, summary=files.manifest.summary
     )
     sae = samples.store.files(samples.sae)
+    shutil.copytree(sae.directory(), tmp_path / "sae")  # files are moved into an artifact
     inputs = {**sae.manifest.inputs, "model": str(CHAT_MODEL)}
     put_artifact(
         samples.store,
         CHAT_SAE,
-        sae.directory(),
+        tmp_path / "sae",
         config=sae.manifest.config,
         inputs=inputs,
         summary=sae.manifest.summary,
