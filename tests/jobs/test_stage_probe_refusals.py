@@ -75,7 +75,8 @@ def test_saes_that_do_not_belong_together(store: Store, saes: list[ArtifactRef],
         probe.run(job_of(store, saes[:1], tmp_path / "job", {"compare_with": [str(saes[1])]}))
     assert HOOKS[1] in str(error.value) and len(str(error.value)) < 500
     other = ArtifactRef("tokens", "7" * 16)
-    put_artifact(store, other, Path(store.files(TOKENS).directory()), inputs={"model": f"models/{'8' * 16}"})
+    copy = shutil.copytree(store.files(TOKENS).directory(), tmp_path / "copy")  # files are moved into an artifact
+    put_artifact(store, other, Path(copy), inputs={"model": f"models/{'8' * 16}"})
     with pytest.raises(ValueError, match=r"were made for models/8+, and .* tokenize the documents for that model"):
         probe.run(job_of(store, saes[:1], tmp_path / "other", {"tokens": str(other)}))
 
