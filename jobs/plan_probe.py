@@ -44,7 +44,8 @@ def probe(config: TrainConfig, requirement: Requirement) -> Probed:
         stdout=subprocess.PIPE,
         text=True,
     )
-    return _probed(ran.stdout, ran.returncode)
+    # Libraries may write to the standard output itself; the answer is its last line.
+    return _probed(ran.stdout.rstrip().rpartition("\n")[2], ran.returncode)
 
 
 def _probed(answer: str, status: int) -> Probed:

@@ -74,7 +74,8 @@ def decode_place(cursor: str | None, order: Order, type: Literal["text", "number
         return None
     value_kinds = (str, NoneType) if type == "text" else (int, float, NoneType)
     by, word, value, seq = decode(cursor, str, str, value_kinds, int)
-    if (by, word) != (order.by, _word(order)):
+    # JSON may hold NaN and numbers that no database has.
+    if (by, word) != (order.by, _word(order)) or (isinstance(value, int | float) and not abs(value) < 2**63):
         raise _not_of_this_list()
     return Place(value, seq)
 

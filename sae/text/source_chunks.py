@@ -22,7 +22,9 @@ from sae.text.row_shapes import RowShape, find_shape
 from sae.text.source_documents import file_splits, sorted_files
 from sae.text.source_rows import source_rows
 
-CHUNK_BYTES = 32 << 20  # of files as they are; a few seconds of work
+# Of files as they are; a few seconds of work. A stopped download goes on with the chunks that it has stored, by number: whoever
+# divides sources otherwise raises VERSION of jobs/stages/download.py.
+CHUNK_BYTES = 32 << 20
 ONE_TASK_BYTES = (
     128 << 20
 )  # up to this size one pass takes 4 s if it is plain text, and the start of workers half of that

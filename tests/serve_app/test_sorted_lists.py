@@ -69,6 +69,8 @@ def test_a_cursor_belongs_to_its_order(site: Site) -> None:
         {"cursor": cursor},
         {"sort": "documents", "cursor": encode("documents", "desc", "many", 3)},
         {"sort": "name", "cursor": encode("name", "desc", 5, 3)},
+        {"sort": "bytes", "cursor": encode("bytes", "desc", float("nan"), 3)},
+        {"sort": "bytes", "cursor": encode("bytes", "desc", 1e300, 3)},
         {"sort": "name", "cursor": encode("name", "desc", "a\0", 3)},
         {"sort": "name", "cursor": encode("name", "desc", "a", 2**64)},
         {"sort": "name", "cursor": encode("name", "desc", "a", True)},
