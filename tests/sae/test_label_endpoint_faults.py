@@ -85,6 +85,9 @@ def test_a_server_that_stays_away_ends_the_job_and_the_next_asks_only_for_the_re
     with pytest.raises(EndpointUnreachable, match=r"^the model server http://127.0.0.1:\d+/v1 answers 503: busy$"):
         features.label(endpoint(server, **FEW, runtime={"concurrency": 1, "attempts": 2}), kept)
     assert len(kept) == 7
+    assert len(server.asked) == 7 + 2, (
+        "nothing is asked of a server that stays away, by a question that waited for its turn"
+    )
     server.faults.clear()
     server.asked.clear()
     labels, record = features.label(endpoint(server, **FEW), kept)

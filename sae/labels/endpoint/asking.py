@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from configs.label_endpoint import LabelEndpoint
 from sae.labels.endpoint.answers import InvalidAnswer, schema
 from sae.labels.endpoint.client import EndpointClient
-from sae.labels.endpoint.errors import EndpointBudget, QuestionRefused
+from sae.labels.endpoint.errors import EndpointBudget, EndpointError, EndpointUnreachable, QuestionRefused
 from sae.labels.endpoint.prompts import Prompt, again, prompt_hash
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ class Asker:
         self._requests = sum(one.requests for one in self._earlier.values())
         self._tokens = sum(one.prompt_tokens + one.completion_tokens for one in self._earlier.values())
         self._reserved = 0
+        self._end: EndpointError | EndpointUnreachable | EndpointBudget | None = None
         self.invalid = self.refused = 0
         self.done = 0
 
@@ -130,7 +131,15 @@ class Asker:
             self.done += 1
             return earlier
         async with self._at_once:
-            return await self._request(name, body)
+            if self._end is not None:  # whose turn it is only because the question before ended everything
+                raise self._end
+            try:
+                return await self._request(name, body)
+            except QuestionRefused:
+                raise
+            except (EndpointError, EndpointUnreachable, EndpointBudget) as error:
+                self._end = error
+                raise
 
     async def _request(self, name: str, body: dict[str, Any]) -> Answered:
         most = sum(len(one["content"].encode()) for one in body["messages"]) // 2 + self._endpoint.answer_tokens
